@@ -1,0 +1,119 @@
+"""`SquadDataModule`: files or a Hub data set → loaders of batches."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from lightning import LightningDataModule
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt, PositiveInt
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerFast
+
+from qa import UserError
+from qa.batches import Batch, BatchDataset, Batching, EpochSampler, ordered_batches
+from qa.examples import Example, Examples, Files, OnBadRecord, check_records, read_examples
+from qa.hub import hub_records
+from qa.windows import Windows, cached_windows, unlabelled, without_room
+
+log = logging.getLogger(__name__)
+
+Split = Literal["train", "validation", "test", "predict"]
+
+
+class SquadDataModule(LightningDataModule):
+    """Windows and batches of the splits that a stage needs.
+
+    `name` is a SQuAD-shaped Hub data set with the splits train and validation; without it the `*_file`s are read, each
+    one path, a list or a glob. `limit` takes the first questions of each split. Lengths and `stride` are in tokens.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        train_file: Files | None = None,
+        validation_file: Files | None = None,
+        test_file: Files | None = None,
+        limit: PositiveInt | None = None,
+        on_bad_record: OnBadRecord = "error",
+        cache_dir: str = "cache",
+        max_length: Annotated[int, Field(ge=8)] = 384,
+        stride: NonNegativeInt = 128,
+        batch_size: PositiveInt = 16,
+        eval_batch_size: PositiveInt = 16,
+        batching: Batching = "bucketed",
+        num_workers: NonNegativeInt = 0,
+        seed: NonNegativeInt = 42,
+    ) -> None:
+        super().__init__()
+        self.name, self.limit, self.on_bad_record = name, limit, on_bad_record
+        self.files = {"train": train_file, "validation": validation_file, "test": test_file, "predict": test_file}
+        self.cache_dir, self.max_length, self.stride = Path(cache_dir), max_length, stride
+        self.batch_size, self.eval_batch_size, self.batching = batch_size, eval_batch_size, batching
+        self.num_workers, self.seed = num_workers, seed
+        self.tokenizer: PreTrainedTokenizerFast | None = None
+        self.examples: dict[str, list[Example]] = {}
+        self.windows: dict[str, Windows] = {}
+        self.skipped: dict[str, Counter[str]] = {}
+
+    def prepare_split(self, split: Split, tokenizer: PreTrainedTokenizerFast) -> None:
+        """Reads, checks and cuts one split into windows.
+
+        Errors: UserError for a file or a record that cannot be used, or a question that leaves no room for its context.
+        """
+        self.tokenizer = tokenizer
+        examples, skipped = self._read(split)
+        windows = cached_windows(examples, tokenizer, self.max_length, self.stride, self.cache_dir)
+        for row in without_room(windows):
+            if self.on_bad_record == "error":
+                raise UserError(
+                    f"{split} question {examples[row].id!r}: too long for windows of data.max_length={self.max_length} that"
+                    f" share data.stride={self.stride} tokens; raise the first, lower the second, or leave such questions"
+                    " out with data.on_bad_record=skip"
+                )
+            skipped["question too long"] += 1
+        if not len(windows):
+            raise UserError(f"{split}: no question leaves room for its context; raise data.max_length={self.max_length}")
+        for kind, count in skipped.items():
+            log.warning("%s: %d records left out: %s", split, count, kind)
+        if split == "train" and (lost := unlabelled(windows)):
+            log.warning("%s: %d first answers are whole in no window and are trained as (0, 0)", split, lost)
+        self.examples[split], self.windows[split], self.skipped[split] = examples, windows, skipped
+
+    def _read(self, split: Split) -> Examples:
+        need_answers = split != "predict"
+        if files := self.files[split]:
+            return read_examples(files, self.on_bad_record, self.limit, need_answers)
+        if self.name is None:
+            key = "test" if split == "predict" else split
+            raise UserError(f"data.{key}_file: not given; give one path, a list or a glob")
+        part = "train" if split == "train" else "validation"
+        return Examples(*check_records(hub_records(self.name, part), self.on_bad_record, self.limit, need_answers))
+
+    def example_count(self, split: Split) -> int:
+        """Questions of a split that have a window."""
+        return len(np.unique(self.windows[split].example))
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        sampler = EpochSampler(self.windows["train"].lengths(), self.batch_size, self.batching, self.seed)
+        return self._loader("train", sampler)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._evaluation("validation")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._evaluation("test")
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        return self._evaluation("predict")
+
+    def _evaluation(self, split: Split) -> DataLoader[Batch]:
+        return self._loader(split, ordered_batches(self.windows[split].lengths(), self.eval_batch_size))
+
+    def _loader(self, split: Split, batches: EpochSampler | list[NDArray[np.int64]]) -> DataLoader[Batch]:
+        assert self.tokenizer is not None
+        special = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id, self.tokenizer.pad_token_id
+        dataset = BatchDataset(self.windows[split], self.examples[split], special, train=split == "train")
+        return DataLoader(dataset, sampler=batches, batch_size=None, num_workers=self.num_workers)

@@ -1,0 +1,282 @@
+"""Reading SQuAD v1.1 JSON, JSONL and Hub data sets into examples, and checking every record."""
+
+import glob
+import gzip
+import io
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
+
+from qa import UserError
+from qa.progress import track
+
+OnBadRecord = Literal["error", "skip"]
+Files = str | list[str]
+
+SKIP_REMEDY = "mend it, or count and leave out such records with data.on_bad_record=skip"
+
+
+class Answer(BaseModel):
+    """One reference answer: its text and the character offset at which it begins in the context."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+    text: str
+    answer_start: int = Field(ge=0)
+
+
+class Example(BaseModel):
+    """One question with its context and reference answers; `answers[0]` is the label in training.
+
+    `answers` is empty only where predictions are made for questions whose answers nobody knows.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True)
+    id: str = Field(min_length=1)
+    question: str
+    context: str
+    answers: tuple[Answer, ...] = ()
+
+    @field_validator("question", "context")
+    @classmethod
+    def _not_blank(cls, text: str) -> str:
+        if not text.strip():
+            raise PydanticCustomError("blank", "is empty")
+        return text
+
+    @field_validator("answers", mode="before")
+    @classmethod
+    def _rows(cls, answers: Any) -> Any:
+        """Takes the Hub's {"text": [...], "answer_start": [...]} as well as a list of answers."""
+        if isinstance(answers, dict) and set(answers) >= {"text", "answer_start"}:
+            texts, starts = answers["text"], answers["answer_start"]
+            if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
+                raise PydanticCustomError("lists", "text and answer_start must be lists of one length")
+            answers = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+        return tuple(answers) if isinstance(answers, list) else answers
+
+
+class Record(NamedTuple):
+    """What a file holds for one question, not checked yet, and where it stands."""
+
+    where: str
+    fields: Any
+
+
+class BadRecord(UserError):
+    """A record that cannot be used: its kind (for the counts), where it stands, what is wrong."""
+
+    def __init__(self, kind: str, where: str, problem: str) -> None:
+        super().__init__(f"{where}: {problem}; {SKIP_REMEDY}")
+        self.kind = kind
+
+
+class Examples(NamedTuple):
+    """The examples of one split in file order, and how many records were left out, by kind."""
+
+    examples: list[Example]
+    skipped: Counter[str]
+
+
+def find_files(files: Files) -> list[Path]:
+    """Expands one path, a list or globs into existing files, in the order given (a glob's in sorted order).
+
+    Errors: UserError for a path that does not exist or a pattern that matches nothing.
+    """
+    found: list[Path] = []
+    for name in [files] if isinstance(files, str) else files:
+        matches = [name] if Path(name).is_file() else sorted(glob.glob(name, recursive=True))
+        matches = [match for match in matches if Path(match).is_file()]
+        if not matches:
+            raise UserError(f"{name}: no such file; give a path, a list [a.json,b.json] or a glob in data.*_file")
+        found += [Path(match) for match in matches if Path(match) not in found]
+    return found
+
+
+def read_examples(
+    files: Files, on_bad_record: OnBadRecord = "error", limit: int | None = None, need_answers: bool = True
+) -> Examples:
+    """Reads and checks one split; ids that recur across its files become `<file stem>/<id>`.
+
+    `limit` takes the first questions only. Errors: BadRecord (a UserError) for the first record that cannot be used,
+    unless `on_bad_record="skip"`; UserError for a file that cannot be read at all or a split without a question.
+    """
+    paths = find_files(files)
+    per_file: list[list[Example]] = []
+    skipped: Counter[str] = Counter()
+    left = limit
+    for path in paths:
+        examples, bad = check_records(read_records(path), on_bad_record, left, need_answers)
+        per_file.append(examples)
+        skipped += bad
+        left = None if left is None else left - len(examples)
+        if left == 0:
+            break
+    examples = _unique_across_files(paths, per_file)
+    if not examples:
+        counts = ", ".join(f"{count} {kind}" for kind, count in skipped.items())
+        left_out = f" (left out: {counts})" if counts else ""
+        raise UserError(f"{', '.join(map(str, paths))}: no question in it{left_out}; give a file that holds some")
+    return Examples(examples, skipped)
+
+
+def check_records(
+    records: Iterator[Record], on_bad_record: OnBadRecord, limit: int | None, need_answers: bool
+) -> tuple[list[Example], Counter[str]]:
+    """Checks the records of one file, whose ids must be unique; returns the good ones and counts the others."""
+    examples: list[Example] = []
+    skipped: Counter[str] = Counter()
+    first_seen: dict[str, str] = {}
+    for record in track(records, "reading questions", total=limit or 0):
+        try:
+            example = _check(record, need_answers)
+            if example.id in first_seen:
+                raise BadRecord(
+                    "repeated id", record.where, f"the id {example.id!r} stands at {first_seen[example.id]} too"
+                )
+        except BadRecord as bad:
+            if on_bad_record == "error":
+                raise
+            skipped[bad.kind] += 1
+            continue
+        first_seen[example.id] = record.where.rpartition(": ")[2]
+        examples.append(example)
+        if len(examples) == limit:
+            break
+    return examples, skipped
+
+
+def _check(record: Record, need_answers: bool) -> Example:
+    where, fields = record
+    if isinstance(fields, BadRecord):
+        raise fields
+    if isinstance(fields, dict) and isinstance(fields.get("id"), str):
+        where += f" (id {fields['id']!r})"
+    if isinstance(fields, dict) and fields.get("is_impossible"):
+        raise BadRecord("unanswerable", where, "an unanswerable question (SQuAD v2), which is not supported yet")
+    try:
+        example = Example.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        kind, problem = _explain(first["type"], ".".join(map(str, first["loc"])), first["msg"])
+        raise BadRecord(kind, where, problem) from None
+    if need_answers and not example.answers:
+        raise BadRecord("no answer", where, "it has no answer")
+    for answer in example.answers:
+        found = example.context[answer.answer_start : answer.answer_start + len(answer.text)]
+        if not answer.text.strip():
+            raise BadRecord("empty answer", where, "an answer is empty")
+        if found != answer.text:
+            raise BadRecord(
+                "misplaced answer",
+                where,
+                f"the answer {_short(answer.text)} is not at answer_start {answer.answer_start}"
+                f" (there: {_short(found)})",
+            )
+    return example
+
+
+def _explain(kind: str, field: str, message: str) -> tuple[str, str]:
+    """Kind and words for pydantic's first complaint about a record."""
+    if kind == "missing":
+        return f"missing {field.rpartition('.')[2]}", f"the field {field!r} is missing"
+    if kind == "blank":
+        return f"empty {field}", f"the {field} is empty"
+    if kind == "string_unicode":
+        return "not UTF-8", f"the field {field!r} holds half of a surrogate pair, which is no UTF-8"
+    if not field:
+        return "wrong type", "a question must be an object with id, question, context and answers"
+    return "wrong type", f"the field {field!r}: {message[0].lower()}{message[1:]}"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "…")
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """The records of a `.json` (SQuAD v1.1) or `.jsonl` (one example a line) file, gzipped or not."""
+    name = path.name.removesuffix(".gz")
+    if name.endswith(".jsonl"):
+        return _jsonl_records(path)
+    if name.endswith(".json"):
+        return _squad_records(path)
+    raise UserError(f"{path}: unknown kind of file; name it .json (SQuAD v1.1) or .jsonl (one example a line)")
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: cannot be read ({error}); get the file again or give another") from None
+
+
+def _squad_records(path: Path) -> Iterator[Record]:
+    try:
+        root = json.loads(_read_bytes(path).decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    except json.JSONDecodeError as error:
+        remedy = "name it .jsonl" if error.msg == "Extra data" else "it may be truncated: get the file again"
+        raise UserError(f"{path}: not JSON at line {error.lineno} ({error.msg}); {remedy}") from None
+    except RecursionError:
+        raise UserError(f"{path}: JSON nested too deeply to be SQuAD; give a SQuAD v1.1 file") from None
+    if not isinstance(root, dict) or not isinstance(root.get("data"), list):
+        raise UserError(f'{path}: no list "data" at its top; give a SQuAD v1.1 file, or name it .jsonl')
+    for a, article in enumerate(root["data"]):
+        where = f"{path}: article {a}"
+        for p, paragraph in _members(article, "paragraphs", where):
+            spot = f"{where}, paragraph {p}"
+            if isinstance(paragraph, BadRecord):
+                yield Record(spot, paragraph)
+                continue
+            context = {"context": paragraph["context"]} if "context" in paragraph else {}
+            for q, question in _members(paragraph, "qas", spot):
+                fields = {**question, **context} if isinstance(question, dict) else question
+                yield Record(f"{spot}, question {q}" if q >= 0 else spot, fields)
+
+
+def _members(parent: Any, key: str, where: str) -> Iterator[tuple[int, Any]]:
+    """The objects in `parent[key]` with their index; a BadRecord where the structure is broken (index -1: all of it)."""
+    if not isinstance(parent, dict) or key not in parent:
+        yield -1, BadRecord(f"missing {key}", where, f"the field {key!r} is missing")
+    elif not isinstance(parent[key], list):
+        yield -1, BadRecord("wrong type", where, f"the field {key!r} must be a list")
+    else:
+        for index, member in enumerate(parent[key]):
+            spot = f"{where}, {'paragraph' if key == 'paragraphs' else 'question'} {index}"
+            good = isinstance(member, dict)
+            yield index, member if good else BadRecord("wrong type", spot, "it must be an object")
+
+
+def _jsonl_records(path: Path) -> Iterator[Record]:
+    for number, line in enumerate(io.BytesIO(_read_bytes(path)), start=1):
+        where = f"{path}: line {number}"
+        if not line.strip():
+            continue
+        try:
+            fields = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        except UnicodeDecodeError:
+            fields = BadRecord("not UTF-8", where, "not UTF-8")
+        except (json.JSONDecodeError, RecursionError) as error:
+            fields = BadRecord("not JSON", where, f"not JSON ({error})")
+        yield Record(where, fields)
+
+
+def _unique_across_files(paths: list[Path], per_file: list[list[Example]]) -> list[Example]:
+    counts = Counter(example.id for examples in per_file for example in examples)
+    result: dict[str, Example] = {}
+    for path, examples in zip(paths, per_file, strict=False):
+        stem = path.name.removesuffix(".gz").rpartition(".")[0]
+        for example in examples:
+            if counts[example.id] > 1:
+                example = example.model_copy(update={"id": f"{stem}/{example.id}"})
+            if example.id in result:
+                raise UserError(f"{path}: the id {example.id!r} stands in another file of this name; rename one file")
+            result[example.id] = example
+    return list(result.values())

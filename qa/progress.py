@@ -1,0 +1,46 @@
+"""Live lines for the terminal: silent in a log file, and silent for what is over in two seconds."""
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def live_line(*columns: str) -> Progress:
+    """A rich progress line: description, bar, done of total, the given task fields, time left."""
+    fields = [TextColumn("{task.fields[" + column + "]}") for column in columns]
+    left = [TextColumn("time left"), TimeRemainingColumn()]
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        *fields,
+        *left,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def track(items: Iterable[T], description: str, total: int, patience: float = 2.0) -> Iterator[T]:
+    """Yields `items`, with a live line once `patience` seconds have passed."""
+    begin = time.monotonic()
+    line: Progress | None = None
+    try:
+        for done, item in enumerate(items):
+            yield item
+            if line is None and time.monotonic() - begin > patience:
+                line = live_line()
+                line.start()
+                task = line.add_task(description, total=total)
+            if line is not None:
+                line.update(task, completed=done + 1)
+    finally:
+        if line is not None:
+            line.stop()

@@ -1,0 +1,201 @@
+"""Examples → windows and labels: flat arrays, each distinct text tokenised once, cached and memory-mapped."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from qa import UserError
+from qa.examples import Example
+from qa.progress import track
+
+Ints = NDArray[np.int32]
+
+FORMAT = "windows 1"
+SPECIAL_TOKENS = 3  # [CLS] question [SEP] context [SEP]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """All windows of one split.
+
+    Text t (a question or a context) owns the tokens `text_bounds[t]:text_bounds[t + 1]`. A window is
+    [CLS], the question, [SEP], `length` tokens of the context from its token `begin` on, [SEP].
+    """
+
+    token_ids: Ints  # [tokens]
+    offsets: Ints  # [tokens, 2]: characters of the text, end-exclusive
+    text_bounds: Ints  # [texts + 1]
+    question: Ints  # [examples]: text of each example's question
+    context: Ints  # [examples]: text of each example's context
+    example: Ints  # [windows]: ascending; an example without room for its context has no window
+    begin: Ints  # [windows]: first context token in the window, counted from the context's first
+    length: Ints  # [windows]: context tokens in the window
+    start_positions: Ints  # [windows]: label, a position in the window; 0, the [CLS], where the answer is not whole
+    end_positions: Ints  # [windows]
+
+    def __len__(self) -> int:
+        return len(self.example)
+
+    def question_lengths(self, rows: NDArray[np.int64] | slice = slice(None)) -> Ints:
+        """Tokens of the question of each of these windows, [rows]."""
+        text = self.question[self.example[rows]]
+        return self.text_bounds[text + 1] - self.text_bounds[text]
+
+    def lengths(self) -> Ints:
+        """Tokens of each window, special ones included, [windows]."""
+        return self.question_lengths() + self.length + np.int32(SPECIAL_TOKENS)
+
+
+def load_tokenizer(pretrained: str) -> PreTrainedTokenizerFast:
+    """The tokenizer of a folder or a Hub id. Errors: UserError for one that is slow, tiny or not BERT's."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(pretrained)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"model.pretrained={pretrained}: no tokenizer ({str(error).splitlines()[0]})") from None
+    if not tokenizer.is_fast:
+        raise UserError(f"model.pretrained={pretrained}: its tokenizer gives no offsets; add a tokenizer.json")
+    if len(tokenizer) <= len(tokenizer.all_special_ids) + 1:
+        raise UserError(f"model.pretrained={pretrained}: its vocabulary holds {len(tokenizer)} tokens; add vocab.txt")
+    if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
+        raise UserError(f"model.pretrained={pretrained}: its tokenizer has no [CLS] and [SEP]; take a BERT model")
+    # a tokenizer.json may carry a truncation that the backend obeys without a word
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
+
+
+def cached_windows(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int, cache_dir: Path
+) -> Windows:
+    """`build_windows`, or a memory map of what it gave for the same content, tokenizer and settings."""
+    path = cache_dir / f"{fingerprint(examples, tokenizer.backend_tokenizer, max_length, stride)}.safetensors"
+    try:
+        return _map(path)
+    except (FileNotFoundError, SafetensorError, KeyError):
+        pass  # none yet, or a damaged one: built anew
+    windows = build_windows(examples, tokenizer, max_length, stride)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        arrays = {field.name: torch.from_numpy(getattr(windows, field.name)) for field in fields(Windows)}
+        save_file(arrays, temporary)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"data.cache_dir={cache_dir}: cannot be written ({error}); give another folder") from None
+    return _map(path)
+
+
+def _map(path: Path) -> Windows:
+    with safe_open(path, framework="pt") as file:
+        return Windows(**{field.name: file.get_tensor(field.name).numpy() for field in fields(Windows)})
+
+
+def fingerprint(examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, stride: int) -> str:
+    """Key of the cache: a hash of everything that the windows depend on."""
+    texts, question, context = _distinct_texts(examples)
+    digest = hashlib.blake2b(digest_size=16)
+    labels = [(example.answers[0].answer_start, len(example.answers[0].text)) for example in examples if example.answers]
+    settings = [FORMAT, max_length, stride, hashlib.blake2b(tokenizer.to_str().encode()).hexdigest()]
+    digest.update(json.dumps([settings, texts, labels, [bool(example.answers) for example in examples]]).encode())
+    digest.update(question.tobytes() + context.tobytes())
+    return digest.hexdigest()
+
+
+def _distinct_texts(examples: Sequence[Example]) -> tuple[list[str], Ints, Ints]:
+    rows: dict[str, int] = {}
+    question = [rows.setdefault(example.question, len(rows)) for example in examples]
+    context = [rows.setdefault(example.context, len(rows)) for example in examples]
+    return list(rows), np.array(question, np.int32), np.array(context, np.int32)
+
+
+def build_windows(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int
+) -> Windows:
+    """Cuts examples into windows of at most `max_length` tokens, consecutive ones sharing `stride` context tokens.
+
+    The label is the smallest run of tokens that covers the first answer, or (0, 0) where the window does not hold all
+    of it. An example whose question leaves too little room for its context gets no window: see `without_room`.
+    """
+    texts, question, context = _distinct_texts(examples)
+    token_ids, offsets, bounds = _tokenize(texts, tokenizer.backend_tokenizer)
+    lengths = np.diff(bounds)
+    room = max_length - SPECIAL_TOKENS - lengths[question]
+    size = lengths[context]
+    step = room - stride
+    fits = (room >= size) | (step > 0)
+    further = np.where(room >= size, 0, -(-(size - room) // np.maximum(step, 1)))
+    counts = np.where(fits, 1 + further, 0)
+
+    example = np.repeat(np.arange(len(examples), dtype=np.int32), counts)
+    first = np.cumsum(counts) - counts
+    begin = (np.arange(len(example)) - first[example]) * step[example]
+    length = np.minimum(room[example], size[example] - begin)
+
+    answer = _answer_tokens(examples, texts, offsets, bounds, context)[example]
+    whole = (answer[:, 0] >= begin) & (answer[:, 1] < begin + length) & (answer[:, 0] <= answer[:, 1])
+    positions = answer - begin[:, None] + lengths[question[example]][:, None] + 2
+    labels = np.where(whole[:, None], positions, 0).astype(np.int32)
+    return Windows(
+        token_ids,
+        offsets,
+        bounds,
+        question,
+        context,
+        example,
+        begin.astype(np.int32),
+        length.astype(np.int32),
+        np.ascontiguousarray(labels[:, 0]),
+        np.ascontiguousarray(labels[:, 1]),
+    )
+
+
+def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, chunk: int = 2048) -> tuple[Ints, Ints, Ints]:
+    """Token ids [tokens], offsets [tokens, 2] and bounds [texts + 1] of all texts, one after another."""
+    ids, offsets, lengths = [], [], []
+    chunks = [texts[begin : begin + chunk] for begin in range(0, len(texts), chunk)]
+    for part in track(chunks, "tokenising", total=len(chunks)):
+        encodings = tokenizer.encode_batch(part, add_special_tokens=False)
+        lengths += [len(encoding) for encoding in encodings]
+        ids.append(np.fromiter(chain.from_iterable(e.ids for e in encodings), np.int32))
+        flat = chain.from_iterable(chain.from_iterable(e.offsets for e in encodings))
+        offsets.append(np.fromiter(flat, np.int32).reshape(-1, 2))
+    bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return np.concatenate(ids), np.concatenate(offsets), bounds
+
+
+def _answer_tokens(
+    examples: Sequence[Example], texts: Sequence[str], offsets: Ints, bounds: Ints, context: Ints
+) -> NDArray[np.int64]:
+    """First and last token of each first answer, counted from the context's first, [examples, 2]; (0, -1) for none."""
+    # characters counted through all texts, so that one binary search over all tokens serves every example
+    base = np.concatenate([[0], np.cumsum([len(text) + 1 for text in texts])])
+    through = offsets + np.repeat(base[:-1], np.diff(bounds))[:, None]
+    spans = [(e.answers[0].answer_start, len(e.answers[0].text)) if e.answers else (0, 0) for e in examples]
+    begin, size = np.array(spans, np.int64).T
+    begin = begin + base[context]
+    first = np.searchsorted(through[:, 1], begin, side="right") - bounds[context]
+    last = np.searchsorted(through[:, 0], begin + size, side="left") - 1 - bounds[context]
+    return np.stack([np.where(size > 0, first, 0), np.where(size > 0, last, -1)], axis=1)
+
+
+def without_room(windows: Windows) -> NDArray[np.int64]:
+    """Examples that have no window, because their question leaves `stride` tokens or fewer for the context."""
+    return np.setdiff1d(np.arange(len(windows.question)), windows.example)
+
+
+def unlabelled(windows: Windows) -> int:
+    """How many of the examples with a window have their first answer whole in none."""
+    return int(len(np.unique(windows.example)) - len(np.unique(windows.example[windows.end_positions > 0])))
