@@ -74,31 +74,31 @@ class Throughput(Callback):
         """Windows per second of training steps and of evaluation, over the whole process."""
         return {k: self.windows[k] / self.seconds[k] if self.seconds[k] else None for k in self.windows}
 
-    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Batch, batch_idx: int) -> None:
+    def _lap(self, kind: str, batch: Batch) -> tuple[int, float]:
+        now = time.perf_counter()
+        windows, seconds = len(batch["input_ids"]), now - self._begin
+        self.windows[kind] += windows
+        self.seconds[kind] += seconds
+        self._begin = now
+        return windows, seconds
+
+    def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._begin = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         tokens = int(batch["attention_mask"].sum())  # waits for the device, so that the time is the step's
-        seconds, windows = time.perf_counter() - self._begin, len(batch["input_ids"])
-        self.windows["train"] += windows
-        self.seconds["train"] += seconds
+        windows, seconds = self._lap("train", batch)
         speeds = {"windows_per_second": windows / seconds, "tokens_per_second": tokens / seconds}
         module.log_dict({**speeds, "memory_gib": peak_memory(module.device)}, on_step=True, on_epoch=False)
-
-    def on_validation_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self._begin = time.perf_counter()
 
     def on_validation_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, loader: int = 0
     ) -> None:
-        now = time.perf_counter()
-        self.windows["validation"] += len(batch["input_ids"])
-        self.seconds["validation"] += now - self._begin
-        self._begin = now
+        self._lap("validation", batch)
 
-    on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
+    on_validation_epoch_start = on_test_epoch_start = on_predict_epoch_start = on_train_epoch_start
     on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
 

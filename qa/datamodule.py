@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
 from qa import UserError
-from qa.batches import Batch, BatchDataset, Batching, EpochSampler, ordered_batches
+from qa.batches import Batch, BatchDataset, Batching, EpochSampler, epoch_batches, ordered_batches, padded_share
 from qa.examples import Example, Examples, Files, OnBadRecord, check_records, read_examples
 from qa.hub import hub_records
 from qa.windows import Windows, cached_windows, unlabelled, without_room
@@ -95,6 +95,11 @@ class SquadDataModule(LightningDataModule):
     def example_count(self, split: Split) -> int:
         """Questions of a split that have a window."""
         return len(np.unique(self.windows[split].example))
+
+    def padded_share(self) -> float:
+        """The part of the tokens of the first training epoch that is padding."""
+        lengths = self.windows["train"].lengths()
+        return padded_share(lengths, epoch_batches(lengths, self.batch_size, self.batching, self.seed, epoch=0))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         sampler = EpochSampler(self.windows["train"].lengths(), self.batch_size, self.batching, self.seed)

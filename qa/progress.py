@@ -1,5 +1,6 @@
 """Live lines for the terminal: silent in a log file, and silent for what is over in two seconds."""
 
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -9,7 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 T = TypeVar("T")
 
-console = Console(highlight=False, soft_wrap=True)
+# a log file has no width to wrap at
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
 
 
 def live_line(*columns: str) -> Progress:

@@ -1,0 +1,202 @@
+"""What a run leaves behind: results table, `results.json`, predictions, the model folder and its card."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from huggingface_hub import ModelCard, ModelCardData
+from jinja2 import Environment
+from pydantic import BaseModel
+from rich.table import Table
+from rich.text import Text
+from transformers import BertForQuestionAnswering, PreTrainedTokenizerFast
+
+from qa.decode import NBestAnswer
+from qa.examples import Example
+from qa.settings import Settings
+
+
+class Row(BaseModel):
+    """One evaluation. Losses are means over windows, EM and F1 percent over questions; None: not measured."""
+
+    epoch: int | None = None
+    step: int | None = None
+    train_loss: float | None = None
+    val_loss: float | None = None
+    exact_match: float | None = None
+    f1: float | None = None
+
+
+class PerSplit(BaseModel):
+    """A figure for training and one for evaluation; None where the stage has no such part."""
+
+    train: float | int | None = None
+    validation: float | int | None = None
+
+
+class Results(BaseModel):
+    """`results.json`: written last, so that a folder with it is a finished run."""
+
+    epochs: list[Row]
+    best: Row | None
+    windows: PerSplit
+    examples: PerSplit
+    windows_per_second: PerSplit
+    devices: int
+    padded_share: float | None = None
+    skipped: dict[str, dict[str, int]] = {}
+
+
+COLUMNS = ("Epoch", "Step", "Training Loss", "Validation Loss", "EM", "F1")
+
+
+def better(row: Row, than: Row, monitor: Literal["val_loss", "exact_match", "f1"]) -> bool:
+    """Whether `row` beats `than`: a lower val_loss, or a higher EM or F1. What was not measured beats nothing."""
+    new, old = getattr(row, monitor), getattr(than, monitor)
+    if new is None or old is None:
+        return old is None and new is not None
+    return bool(new < old if monitor == "val_loss" else new > old)
+
+
+def _cells(row: Row) -> list[str]:
+    formats = (".1f", "d", ".4f", ".4f", ".2f", ".2f")
+    values = (row.epoch and float(row.epoch), row.step, row.train_loss, row.val_loss, row.exact_match, row.f1)
+    return ["–" if value is None else format(value, form) for value, form in zip(values, formats, strict=True)]
+
+
+def results_table(rows: Sequence[Row], best: Row | None) -> Table:
+    """The table for a terminal; the best row is marked."""
+    table = Table(*COLUMNS, "", box=None, header_style="bold")
+    for column in table.columns[:-1]:
+        column.justify = "right"
+    for row in rows:
+        mark = row == best and len(rows) > 1
+        table.add_row(*_cells(row), "← best" if mark else "", style="bold" if mark else "")
+    return table
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """The same table as Markdown, without a line end."""
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *map(_cells, rows)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 under a temporary name and renames it, so that `path` is whole or not there."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_predictions(folder: Path, answers: Mapping[str, Sequence[NBestAnswer]]) -> None:
+    """Writes `predictions.json` ({id: text}, for the official script) and `nbest.json`, ids in sorted order."""
+    predictions = {name: best[0].text if best else "" for name, best in sorted(answers.items())}
+    nbest = {name: [answer.model_dump() for answer in best] for name, best in sorted(answers.items())}
+    for name, content in (("predictions.json", predictions), ("nbest.json", nbest)):
+        write_text(folder / name, json.dumps(content, ensure_ascii=False, indent=1))
+
+
+def read_answers(folder: Path) -> dict[str, list[NBestAnswer]]:
+    """What `write_predictions` wrote into `nbest.json`."""
+    nbest = json.loads((folder / "nbest.json").read_text(encoding="utf-8"))
+    return {name: [NBestAnswer(**answer) for answer in best] for name, best in nbest.items()}
+
+
+def answered(example: Example, best: Sequence[NBestAnswer], width: int = 160) -> Text:
+    """A question, its answer marked in the part of the context around it, and the reference where that differs."""
+    text = Text(f"\nQ  {example.question}\n", style="bold")
+    if not best:
+        return text.append("   no answer", style="red")
+    answer = best[0]
+    begin = max(0, answer.start - width // 2)
+    end = min(len(example.context), answer.end + width // 2)
+    shown = Text("   " + ("…" if begin else ""), style="not bold")
+    shown.append(example.context[begin : answer.start])
+    shown.append("[" + answer.text + "]", style="bold green")
+    shown.append(example.context[answer.end : end] + ("…" if end < len(example.context) else ""))
+    shown.append(f"   (probability {answer.probability:.2f})", style="dim")
+    if example.answers and answer.text not in {reference.text for reference in example.answers}:
+        shown.append(f"\n   expected: {example.answers[0].text}", style="red")
+    return text.append(shown)
+
+
+CARD = Environment(autoescape=False, keep_trailing_newline=True).from_string("""\
+# {{ base }}, fine-tuned for extractive question answering
+
+Trained from `{{ base }}` on {{ data }} ({{ results.examples.train }} questions, {{ results.windows.train }} windows),
+evaluated on `{{ evaluation }}` ({{ results.examples.validation }} questions, {{ results.windows.validation }} windows).
+
+{{ table }}
+
+Losses are means over windows; EM and F1 are the official SQuAD v1.1 metrics over questions, in percent.
+These weights are those of epoch {{ results.best.epoch }} (step {{ results.best.step }}), the best by {{ monitor }}.
+
+## Use
+
+```python
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+model = AutoModelForQuestionAnswering.from_pretrained("model")
+tokenizer = AutoTokenizer.from_pretrained("model")
+```
+
+## Repeat
+
+```
+{{ command }}
+```
+
+| setting | value |
+| --- | --- |
+{% for name, value in settings.items() -%}
+| {{ name }} | {{ value }} |
+{% endfor %}
+{% for name, version in versions.items() %}{{ name }} {{ version }}{{ ", " if not loop.last }}{% endfor %}
+""")
+
+
+def save_model(
+    folder: Path,
+    model: BertForQuestionAnswering,
+    tokenizer: PreTrainedTokenizerFast,
+    results: Results,
+    settings: Settings,
+    command: str,
+) -> None:
+    """Writes `model/`: weights, config, tokenizer and the card; under a temporary name until it is whole."""
+    temporary, final = folder / "model.tmp", folder / "model"
+    model.save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    ModelCard(model_card(results, settings, command)).save(temporary / "README.md")
+    shutil.rmtree(final, ignore_errors=True)  # what a run that was killed just here left
+    temporary.rename(final)
+
+
+def model_card(results: Results, settings: Settings, command: str) -> str:
+    """The model card: figures, settings, versions, data, and the command that repeats the run."""
+    groups = {name: getattr(settings, name) for name in ("data", "optimizer", "scheduler", "trainer")}
+    shown = {f"{group}.{key}": value for group, node in groups.items() for key, value in node.items()}
+    shown = {"seed": settings.seed, **{key: v for key, v in shown.items() if v is not None and "._" not in key}}
+    base = settings.model["pretrained"]
+    data = ModelCardData(
+        library_name="transformers", pipeline_tag="question-answering", tags=["extractive-qa"], base_model=base
+    )
+    body = CARD.render(
+        base=base,
+        data=settings.data["name"] or f"`{settings.data['train_file']}`",
+        evaluation=settings.data["validation_file"] or f"{settings.data['name']}, split validation",
+        results=results,
+        table=markdown_table(results.epochs),
+        monitor=settings.checkpoint.monitor,
+        command=command,
+        settings=shown,
+        versions={name: version(name) for name in ("torch", "lightning", "transformers", "tokenizers")},
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n{body}"

@@ -1,0 +1,138 @@
+"""The settings of a run, checked before anything is read: values, their types, and how they go together."""
+
+import difflib
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+
+from qa import UserError
+
+REFUSED = {
+    "accumulate_grad_batches": "data.batch_size is the batch of one optimiser step, whatever carries it",
+    "use_distributed_sampler": "batches are formed before they are dealt out",
+    "overfit_batches": "use data.limit",
+    "logger": "it is a group of its own: logger=wandb|csv|none",
+    "callbacks": "it is a group of its own: callbacks=…",
+}
+ALLOWED = {"accumulate_grad_batches": 1, "use_distributed_sampler": False, "overfit_batches": 0.0}
+
+
+class CheckpointSettings(BaseModel):
+    """What makes an epoch the best."""
+
+    model_config = ConfigDict(extra="forbid")
+    monitor: Literal["val_loss", "exact_match", "f1"]
+
+
+class DecodeSettings(BaseModel):
+    """How answers are chosen."""
+
+    model_config = ConfigDict(extra="forbid")
+    n_best: PositiveInt
+    max_answer_length: PositiveInt
+
+
+class Settings(BaseModel):
+    """The composed configuration. The groups are what their `_target_` takes, see `check_groups`."""
+
+    model_config = ConfigDict(extra="forbid")
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    stage: Literal["fit", "validate", "test", "predict"]
+    resume: str
+    checkpoint: CheckpointSettings
+    decode: DecodeSettings
+    data: dict[str, Any]
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    trainer: dict[str, Any]
+    callbacks: dict[str, dict[str, Any]] | None = None
+    logger: dict[str, Any] | None = None
+
+
+def check_settings(config: Mapping[str, Any]) -> Settings:
+    """Checks what can be checked without importing a target. Errors: UserError, one line with the valid choices."""
+    try:
+        settings = Settings.model_validate(config)
+    except ValidationError as error:
+        raise UserError(_line("", error, list(Settings.model_fields))) from None
+    trainer, data = settings.trainer, settings.data
+    for key, reason in REFUSED.items():
+        if trainer.get(key, ALLOWED.get(key)) != ALLOWED.get(key):
+            raise UserError(f"trainer.{key}={trainer[key]}: refused; {reason}")
+    if trainer.get("devices") not in (1, "1", "auto") or trainer.get("num_nodes") != 1:
+        raise UserError(
+            f"trainer.devices={trainer.get('devices')} trainer.num_nodes={trainer.get('num_nodes')}: "
+            "one device on one node for now; set both to 1"
+        )
+    if trainer.get("max_epochs") in (None, -1) and trainer.get("max_steps") in (None, -1):
+        raise UserError("trainer.max_epochs: without an end there is no schedule; set it or trainer.max_steps")
+    stride, length = data.get("stride"), data.get("max_length")
+    if isinstance(stride, int) and isinstance(length, int) and stride >= length - 3:
+        raise UserError(
+            f"data.stride={stride}: windows of data.max_length={length} cannot share that many tokens;"
+            f" give less than {max(length - 3, 1)}"
+        )
+    return settings
+
+
+def check_groups(groups: Mapping[str, Mapping[str, Any] | None]) -> None:
+    """Checks each group's values against the signature of its `_target_`. Errors: UserError."""
+    for prefix, node in _targets(groups):
+        target = _locate(prefix, node["_target_"])
+        function = target.__init__ if inspect.isclass(target) else target
+        hints = get_type_hints(function, include_extras=True)
+        parameters = inspect.signature(function).parameters
+        loose = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+        for key, value in node.items():
+            if key in {"_target_", "_partial_"}:
+                continue
+            if key not in parameters and not loose:
+                raise UserError(f"{prefix}.{key}: no such setting{suggestion(key, parameters)}")
+            try:
+                _adapter(hints.get(key, Any)).validate_python(value)
+            except ValidationError as error:
+                raise UserError(_line(f"{prefix}.{key}", error, [])) from None
+
+
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    wrapped = inspect.isclass(hint) and issubclass(hint, BaseModel)
+    return TypeAdapter(hint) if wrapped else TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+
+
+def _targets(groups: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, node in groups.items():
+        if isinstance(node, Mapping):
+            if "_target_" in node:
+                yield prefix + name, node
+            else:
+                yield from _targets(node, f"{prefix}{name}.")
+
+
+def _locate(prefix: str, path: str) -> Any:
+    from hydra.utils import get_object
+
+    try:
+        return get_object(path)
+    except Exception as error:
+        raise UserError(f"{prefix}._target_={path}: not found ({str(error).splitlines()[0]})") from None
+
+
+def _line(prefix: str, error: ValidationError, choices: Iterable[str]) -> str:
+    """One line for pydantic's complaints about one key: the key, the value, and what it may be."""
+    errors = error.errors()
+    first = errors[0]
+    names = [] if prefix else [str(part) for part in first["loc"]]
+    key = prefix or ".".join(names)
+    if first["type"] == "extra_forbidden":
+        return f"{key}: no such setting{suggestion(names[-1], choices)}"
+    wishes = dict.fromkeys(e["msg"].replace("Input should be ", "") for e in errors if e["type"] != "is_instance_of")
+    return f"{key}={first['input']}: should be {' or '.join(wishes)}"
+
+
+def suggestion(name: str, choices: Iterable[str]) -> str:
+    """"; did you mean …" for a name that comes close to a choice, else where to look."""
+    close = difflib.get_close_matches(name, list(choices), n=1)
+    return f"; did you mean {close[0]}?" if close else "; see `python train.py --help`"
