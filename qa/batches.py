@@ -1,5 +1,6 @@
 """Which windows go together, as a pure function of (seed, epoch), and how they become tensors."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Literal, TypedDict
 
@@ -30,9 +31,7 @@ class Batch(TypedDict, total=False):
     examples: list[Example]  # [batch]: each window's example
 
 
-def epoch_batches(
-    lengths: Ints, batch_size: int, batching: Batching, seed: int, epoch: int
-) -> list[NDArray[np.int64]]:
+def epoch_batches(lengths: Ints, batch_size: int, batching: Batching, seed: int, epoch: int) -> list[NDArray[np.int64]]:
     """The batches of one training epoch: every window once, `batch_size` in each but the last.
 
     `bucketed` shuffles, sorts pools of `POOL` batches by length and shuffles the batches; the same arguments always
@@ -77,7 +76,7 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
+        return math.ceil(len(self.lengths) / self.batch_size)
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         return iter(epoch_batches(self.lengths, self.batch_size, self.batching, self.seed, self.epoch))
@@ -86,7 +85,9 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
 class BatchDataset(Dataset[Batch]):
     """Window numbers [batch] → their `Batch`, padded to the longest of them."""
 
-    def __init__(self, windows: Windows, examples: Sequence[Example], special: tuple[int, int, int], train: bool) -> None:
+    def __init__(
+        self, windows: Windows, examples: Sequence[Example], special: tuple[int, int, int], train: bool
+    ) -> None:
         """`special`: the ids of [CLS], [SEP] and [PAD]."""
         self.windows, self.examples, self.special, self.train = windows, examples, special, train
 
@@ -122,4 +123,3 @@ class BatchDataset(Dataset[Batch]):
             batch["offsets"] = offsets
             batch["examples"] = [self.examples[example] for example in w.example[rows]]
         return batch
-

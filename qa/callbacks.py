@@ -69,6 +69,7 @@ class Throughput(Callback):
     def __init__(self) -> None:
         self.windows = {"train": 0, "validation": 0}
         self.seconds = {"train": 0.0, "validation": 0.0}
+        self._begin = 0.0
 
     def per_second(self) -> dict[str, float | None]:
         """Windows per second of training steps and of evaluation, over the whole process."""
@@ -98,8 +99,8 @@ class Throughput(Callback):
     ) -> None:
         self._lap("validation", batch)
 
-    on_validation_epoch_start = on_test_epoch_start = on_predict_epoch_start = on_train_epoch_start
-    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
+    on_validation_epoch_start = on_test_epoch_start = on_predict_epoch_start = on_train_epoch_start  # type: ignore[assignment]
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end  # type: ignore[assignment]
 
 
 def peak_memory(device: torch.device) -> float:
@@ -124,7 +125,9 @@ class LiveLine(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, QuestionAnsweringModule)
-        self._start(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step", module.total_steps, trainer.global_step)
+        self._start(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step", module.total_steps, trainer.global_step
+        )
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -150,9 +153,9 @@ class LiveLine(Callback):
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._line.stop()
 
-    on_test_start = on_predict_start = on_validation_start
-    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
-    on_test_end = on_predict_end = on_train_end = on_validation_end
+    on_test_start = on_predict_start = on_validation_start  # type: ignore[assignment]
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end  # type: ignore[assignment]
+    on_test_end = on_predict_end = on_train_end = on_validation_end  # type: ignore[assignment]
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
         self._line.stop()

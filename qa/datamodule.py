@@ -69,13 +69,15 @@ class SquadDataModule(LightningDataModule):
         for row in without_room(windows):
             if self.on_bad_record == "error":
                 raise UserError(
-                    f"{split} question {examples[row].id!r}: too long for windows of data.max_length={self.max_length} that"
-                    f" share data.stride={self.stride} tokens; raise the first, lower the second, or leave such questions"
-                    " out with data.on_bad_record=skip"
+                    f"{split} question {examples[row].id!r}: too long for windows of"
+                    f" data.max_length={self.max_length} that share data.stride={self.stride} tokens; raise the first,"
+                    " lower the second, or leave such questions out with data.on_bad_record=skip"
                 )
             skipped["question too long"] += 1
         if not len(windows):
-            raise UserError(f"{split}: no question leaves room for its context; raise data.max_length={self.max_length}")
+            raise UserError(
+                f"{split}: no question leaves room for its context; raise data.max_length={self.max_length}"
+            )
         for kind, count in skipped.items():
             log.warning("%s: %d records left out: %s", split, count, kind)
         if split == "train" and (lost := unlabelled(windows)):

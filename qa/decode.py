@@ -41,7 +41,9 @@ def window_spans(
     width = min(max_answer_length, length)
     lowest = torch.finfo(torch.float32).min
     starts = start_logits.float().masked_fill(~context_mask, -torch.inf)
-    ends = torch.nn.functional.pad(end_logits.float().masked_fill(~context_mask, -torch.inf), (0, width - 1), value=-torch.inf)
+    ends = torch.nn.functional.pad(
+        end_logits.float().masked_fill(~context_mask, -torch.inf), (0, width - 1), value=-torch.inf
+    )
     # [batch, length, width]: the span that starts at s and has w + 1 tokens
     scores = (starts[:, :, None] + ends.unfold(1, width, 1)).reshape(batch, -1)
     # topk alone leaves open which of equal scores it takes: keep all that reach its last, then sort by position too
@@ -68,7 +70,9 @@ def add_spans(
     `ids`: [batch]; `offsets`: int [batch, length, 2], characters of the context; `spans`: what `window_spans` gives.
     """
     row, start, end, score = spans
-    found = zip(row.tolist(), score.tolist(), offsets[row, start, 0].tolist(), offsets[row, end, 1].tolist(), strict=True)
+    found = zip(
+        row.tolist(), score.tolist(), offsets[row, start, 0].tolist(), offsets[row, end, 1].tolist(), strict=True
+    )
     lists = [candidates.setdefault(name, []) for name in ids]
     for window, value, begin, stop in found:
         lists[window].append(Span(value, begin, stop))

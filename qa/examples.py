@@ -37,16 +37,20 @@ class Example(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, strict=True)
-    id: str = Field(min_length=1)
+    id: str
     question: str
     context: str
     answers: tuple[Answer, ...] = ()
 
-    @field_validator("question", "context")
+    @field_validator("id", "question", "context")
     @classmethod
-    def _not_blank(cls, text: str) -> str:
+    def _text(cls, text: str) -> str:
         if not text.strip():
             raise PydanticCustomError("blank", "is empty")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise PydanticCustomError("surrogate", "half of a surrogate pair") from None
         return text
 
     @field_validator("answers", mode="before")
@@ -187,7 +191,7 @@ def _explain(kind: str, field: str, message: str) -> tuple[str, str]:
         return f"missing {field.rpartition('.')[2]}", f"the field {field!r} is missing"
     if kind == "blank":
         return f"empty {field}", f"the {field} is empty"
-    if kind == "string_unicode":
+    if kind == "surrogate":
         return "not UTF-8", f"the field {field!r} holds half of a surrogate pair, which is no UTF-8"
     if not field:
         return "wrong type", "a question must be an object with id, question, context and answers"
@@ -242,7 +246,7 @@ def _squad_records(path: Path) -> Iterator[Record]:
 
 
 def _members(parent: Any, key: str, where: str) -> Iterator[tuple[int, Any]]:
-    """The objects in `parent[key]` with their index; a BadRecord where the structure is broken (index -1: all of it)."""
+    """The objects in `parent[key]` with their index; BadRecords where the structure is broken (-1: all of it)."""
     if not isinstance(parent, dict) or key not in parent:
         yield -1, BadRecord(f"missing {key}", where, f"the field {key!r} is missing")
     elif not isinstance(parent[key], list):

@@ -40,7 +40,9 @@ def hub_records(name: str, split: str) -> Iterator[Record]:
     try:
         rows: Any = datasets.load_dataset(name, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
-        raise UserError(f"data {name} ({split}): not to be had from the hub, and not in its cache ({first_line(error)}); {REMEDY}") from None
+        raise UserError(
+            f"data {name} ({split}): not to be had from the hub, and not in its cache ({first_line(error)}); {REMEDY}"
+        ) from None
     for index, row in enumerate(rows):
         yield Record(f"{name} ({split}): row {index}", row)
 

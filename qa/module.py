@@ -1,10 +1,11 @@
 """`QuestionAnsweringModule`: the model, its loss, its optimizer, and what is logged."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from lightning import LightningModule
+from pydantic import Field
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
@@ -26,16 +27,20 @@ def load_config(pretrained: str) -> Any:
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"model.pretrained={pretrained}: no model ({str(error).splitlines()[0]})") from None
     if config.model_type != "bert":
-        raise UserError(f"model.pretrained={pretrained}: a {config.model_type} model, which is not supported; give a BERT")
+        raise UserError(
+            f"model.pretrained={pretrained}: a {config.model_type} model, which is not supported; give a BERT"
+        )
     return config
 
 
 def load_model(pretrained: str) -> BertForQuestionAnswering:
     """The model in float32 and in train mode: transformers gives it in eval mode, and Lightning keeps that."""
-    transformers_logging.set_verbosity_error()  # the load report names the new span head, which is no news
+    # the load report names the new span head, which is no news
+    transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     model: BertForQuestionAnswering = BertForQuestionAnswering.from_pretrained(pretrained, dtype=torch.float32)
-    return model.train()
+    model.train()
+    return model
 
 
 def span_loss(
@@ -62,10 +67,16 @@ def parameter_groups(parameters: Iterable[Parameter]) -> list[dict[str, Any]]:
     return [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
 
 
-def schedule(optimizer: Optimizer, total_steps: int, name: str, warmup_ratio: float) -> LRScheduler:
-    """Learning rate by step: `name` linear or cosine to 0, or constant, after a linear warm-up of a share of all steps."""
+def schedule(
+    optimizer: Optimizer,
+    total_steps: int,
+    name: Literal["linear", "cosine", "constant"],
+    warmup_ratio: Annotated[float, Field(ge=0, le=1)],
+) -> LRScheduler:
+    """Learning rate by step: straight or along a cosine to 0, or constant, after a linear warm-up of a share of all."""
     kind = "constant_with_warmup" if name == "constant" else name
-    return get_scheduler(kind, optimizer, round(warmup_ratio * total_steps), total_steps)
+    scheduler: LRScheduler = get_scheduler(kind, optimizer, round(warmup_ratio * total_steps), total_steps)
+    return scheduler
 
 
 class QuestionAnsweringModule(LightningModule):

