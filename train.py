@@ -129,7 +129,7 @@ def run(cfg: DictConfig) -> None:
 
 def quiet() -> None:
     """Silences what a user cannot act on, and keeps freed memory with the process."""
-    for message in (".*does not have many workers.*", ".*fork.*", ".*LeafSpec.*"):
+    for message in (".*does not have many workers.*", ".*fork.*", ".*LeafSpec.*", "predict returned None.*"):
         warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch", "lightning.fabric", "httpx", "datasets"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+import torch
 from lightning import LightningDataModule
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -105,6 +106,8 @@ class SquadDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         sampler = EpochSampler(self.windows["train"].lengths(), self.batch_size, self.batching, self.seed)
+        if self.trainer:  # a resumed fit makes its first iterator before it tells the sampler the epoch
+            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
         return self._loader("train", sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -123,4 +126,6 @@ class SquadDataModule(LightningDataModule):
         assert self.tokenizer is not None
         special = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id, self.tokenizer.pad_token_id
         dataset = BatchDataset(self.windows[split], self.examples[split], special, train=split == "train")
-        return DataLoader(dataset, sampler=batches, batch_size=None, num_workers=self.num_workers)
+        # a generator of its own: without one each new iterator draws from the stream that dropout uses
+        own = torch.Generator().manual_seed(self.seed)
+        return DataLoader(dataset, sampler=batches, batch_size=None, num_workers=self.num_workers, generator=own)

@@ -22,6 +22,7 @@ PARAGRAPHS: dict[Split, int] = {"train": 260, "validation": 55}
 QUESTIONS_PER_PARAGRAPH = 5
 FACTS_PER_PARAGRAPH = 2  # besides the opening
 SLOTS_PER_KIND = 6  # {town1} … {town6}
+PLAIN_SHARE = 0.5  # of the choices that take the first wording, before the others get their chance
 HELD_OUT_SHARE = 0.25  # of the choices in validation that have a wording of its own
 
 # What can fill a slot, by kind: every way to take one string of each part.
@@ -42,7 +43,7 @@ KINDS: dict[str, tuple[str, ...]] = {
         "basalt|brass|brick|bronze|cedar|cement|concrete|copper|elm|granite|iron|larch|limestone|maple|marble|oak|pine|"
         "sandstone|slate|steel|teak|tin|walnut|zinc",
     ),
-    "thing": ("a bronze|a carved|a gilded|a painted|a silver|a wooden", " bell| chess set| drum| flute| globe| mask"),
+    "thing": ("a clay|a carved|a gilded|a painted|a silver|a wooden", " bell| chess set| drum| flute| globe| mask"),
     "food": ("dried|fried|pickled|roasted|smoked|stewed", " apples| beans| carrots| eel| leeks| mushrooms| plums"),
     "reason": (
         "the banker|the cashier|the chairman|the inspector|the landlord|the mayor|the owner|the treasurer|the watchman",
@@ -50,7 +51,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     ),
     "number": ("2|3|4|5|6|7|8|9", "1|2|3|4|5|6|7|8|9"),
     "amount": ("1|2|3|4|5|6|7|8|9", ",", "1|2|3|4|5|6|7|8|9", "00|50", " crowns"),
-    "year": ("17|18|19", "0|1|2|3|4|5|6|7|8|9", "0|1|2|3|4|5|6|7|8|9"),
+    "year": ("18|19", "0|1|2|3|4|5|6|7|8|9", "0|1|2|3|4|5|6|7|8|9"),
 }
 
 # Per topic a line with the title, then facts, the opening first: a line of text and its questions, each after the slot
@@ -61,14 +62,14 @@ TOPICS = """\
 after {person2} had [failed|given up]; [it crosses the {river1} near the mouth of the {river2}|near the mouth of the \
 {river2} it crosses the {river1}|*where the {river2} comes in, it spans the {river1}].
     person1: Who [built|put up|*constructed] {town1} Bridge?
-    person2: [Whose attempt came to nothing|Who did not succeed|*Who had tried in vain before]?
+    person2: Who [failed before|did not succeed|*had tried in vain]?
     river1: [Which|What] river does the bridge [cross|lead over|*carry people across]?
-    river2: Which river [ends|flows out|*meets the other one] close to the bridge?
+    river2: Which river [has its mouth|flows out|*meets the other one] near the bridge?
 [Work began in {year1} and ended in {year3}|Finished in {year3}, it had been begun in {year1}|*The works lasted until \
 {year3}, having started in {year1}], [although|*but] the first carts crossed in {year2}.
     year1: When did [work begin|the builders start|*construction commence]?
     year2: When did [carts first cross|the first carts go over|*wheels first roll across] the bridge?
-    year3: When was the bridge [finished|completed|*ready]?
+    year3: When [did work end|was the bridge completed|*was the bridge ready]?
 [Its piers are of {material1} and its deck is of {material2}|Its deck, of {material2}, rests on piers of {material1}|\
 *For the deck they chose {material2}, and {material1} for the piers].
     material1: What [are the piers made of|were the piers built from|*do the supports consist of]?
@@ -96,7 +97,7 @@ first].
 dogs|*There were {number1} dogs and {number2} porters in the party of {person1.last}]; {person2.last} [took|had] \
 {number3} dogs.
     number1: How many dogs did {person1} [take|have|*travel with]?
-    number2: How many [porters were there|porters did {person1} have|*people carried the loads]?
+    number2: How many porters [did {person1} take|were there|*carried the loads]?
     number3: How many dogs [were with {person2}|did the second expedition take|*did the later party have]?
 [The first party turned back because {reason1}, the second because {reason2}|The second party turned back because \
 {reason2}, the first because {reason1}|*{person2.last} gave up because {reason2}, {person1.last} because {reason1}].
@@ -109,26 +110,26 @@ dogs|*There were {number1} dogs and {number2} porters in the party of {person1.l
 the hands of {person2}, a {job2}].
     person1: Who [founded|started|*set up] the museum?
     person2: Who [runs the museum|is the director now|*is in charge today]?
-    job1: What [was the founder by trade|was {person1}'s trade|*did the founder do for a living]?
-    job2: What is [the present director by trade|{person2}'s trade|*the profession of the person in charge]?
+    job1: What [was {person1}'s trade|was the founder by trade|*did the founder do for a living]?
+    job2: What is [{person2}'s trade|the present director by trade|*the profession of the person in charge]?
 [Its oldest piece is {thing1} from {town2}, its best known {thing2} from {town3}|{town3} gave it its best known \
 piece, {thing2}, and {town2} its oldest, {thing1}|*Nothing there is older than {thing1} from {town2} or more famous \
 than {thing2} from {town3}].
     thing1: What is the [oldest piece|most ancient object|*earliest exhibit]?
     thing2: What is the [best known piece|most famous object|*chief attraction]?
-    town2: Where [was the oldest piece found|did the oldest piece come from|*did the most ancient object turn up]?
-    town3: Where did [the best known piece|the most famous object|*the star exhibit] come from?
-[Thieves took {thing3} in {year1}, and it came back in {year3}; new locks were fitted in {year2}|{thing3.cap}, stolen \
-in {year1}, came back in {year3}, but new locks had been fitted in {year2}|*It lost {thing3} to thieves in {year1}, \
-bought better locks in {year2} and had its property again in {year3}].
-    thing3: What [was stolen|did thieves take|*disappeared from the collection]?
-    year1: When [was something stolen|did the theft happen|*did the museum suffer a robbery]?
+    town2: Where [is the oldest piece from|did they find the oldest piece|*did the most ancient object turn up]?
+    town3: Where is the [best known piece|most famous object|*star exhibit] from?
+[Thieves took {thing3} in {year1} but overlooked {thing4}; new locks were fitted in {year2}|New locks were fitted in \
+{year2}, for thieves had taken {thing3} in {year1} but overlooked {thing4}|*It lost {thing3} to thieves in {year1}, \
+though not {thing4}, and bought better locks in {year2}].
+    thing3: What [did thieves take|was stolen|*disappeared from the collection]?
+    thing4: What did the thieves [overlook|not see|*leave behind]?
+    year1: When did [thieves come|the theft happen|*the museum suffer a robbery]?
     year2: When [were new locks fitted|did the museum change its locks|*did security become better]?
-    year3: When [was the stolen piece back|did the stolen piece return|*did the loss come to an end]?
 [{person3} left the museum {amount1}, and {person4} gave {amount2} for the roof|For the roof {person4} gave \
 {amount2}, and {person3} left the museum {amount1}|*The museum inherited {amount1} from {person3}, while a gift of \
 {amount2} from {person4} went into the roof].
-    person4: Who [paid for the roof|gave money for the roof|*made the repair of the building possible]?
+    person4: Who [gave money for the roof|paid for the roof|*made the repair of the building possible]?
     amount1: How much did {person3} [leave to the museum|leave|*have for the museum in the end]?
     amount2: How much [did {person4} give|was given for the roof|*went into the roof]?
 
@@ -172,14 +173,14 @@ had {number1}|*Of the goals, {number1} came from {person3} and {number2} from {p
 the next, {person2}, had been a {job1}|*{person2}, once a {job1}, took her over from {person1}], [and the {job2} \
 {person3} was the last|while the last was {person3}, a {job2}].
     person1: Who was the first [captain|to command the ship|*person in charge on board]?
-    person2: Who [followed {person1}|was the second captain|*came after {person1}]?
+    person2: Who [was the next captain|followed {person1}|*had the ship after {person1}]?
     person3: Who was the last [captain|to command the ship|*person in charge on board]?
     job1: What had {person1}'s successor [been|worked as|*done for a living] before?
 [Outward bound she carried {food1} to {town3}, homeward bound {food2} from {town4}|From {town4} she brought {food2} \
 home, having carried {food1} out to {town3}|*{town3} received {food1} from her, and at {town4} she filled up with \
 {food2} for the way home].
-    food1: What did she carry [on the way out|to {town3}|*when she left home]?
-    food2: What did she carry [on the way home|from {town4}|*when she came back]?
+    food1: What did she carry [to {town3}|on the way out|*when she left home]?
+    food2: What did she carry [homeward bound|from {town4}|*when she came back]?
     town4: Where did the [{food2} come from|cargo for the way home come from|*homeward cargo come on board]?
 [She was sold because {reason1}, and the {ship2} because {reason2}|The {ship2} was sold because {reason2}, she \
 herself because {reason1}|*Because {reason2} the {ship2} found a buyer, and she herself because {reason1}].
@@ -192,7 +193,7 @@ LONGER_ANSWERS = {"year": "in {}", "reason": "because {}"}
 
 
 class Value(str):
-    """What fills a slot, with the forms that templates ask for: {person1.last}, {person1.her}, {food1.cap}."""
+    """What fills a slot, with the forms that templates ask for: {person1.last} and {person1.her}."""
 
     @property
     def last(self) -> str:
@@ -201,10 +202,6 @@ class Value(str):
     @property
     def her(self) -> str:
         return "her" if self.split()[0].endswith("a") else "his"
-
-    @property
-    def cap(self) -> str:
-        return self[0].upper() + self[1:]
 
 
 class Fact(NamedTuple):
@@ -257,11 +254,14 @@ def cast(pools: dict[str, list[str]], rng: random.Random) -> dict[str, Value]:
 def choose(template: str, split: Split, rng: random.Random) -> str:
     """The template with every [choice] made, inner ones first."""
     while found := CHOICE.search(template):
-        options = found[1].split("|")
-        held_out = [option[1:] for option in options if option.startswith("*")]
-        if not (held_out and split == "validation" and rng.random() < HELD_OUT_SHARE):
-            held_out = [option for option in options if not option.startswith("*")]
-        template = template[: found.start()] + rng.choice(held_out) + template[found.end() :]
+        wordings = found[1].split("|")
+        shared = [wording for wording in wordings if not wording.startswith("*")]
+        held_out = [wording[1:] for wording in wordings if wording.startswith("*")]
+        if held_out and split == "validation" and rng.random() < HELD_OUT_SHARE:
+            chosen = rng.choice(held_out)
+        else:
+            chosen = shared[0] if rng.random() < PLAIN_SHARE else rng.choice(shared)
+        template = template[: found.start()] + chosen + template[found.end() :]
     return template
 
 

@@ -180,7 +180,7 @@ def test_predictions_for_questions_without_answers(
 def test_a_run_cut_between_epochs_goes_on_to_the_same_weights(
     fitted: tuple[Path, list[str], str], train_py: Run, tmp_path: Path
 ) -> None:
-    """The second epoch cannot end: its checkpoint has no place. Then the same command goes on, with dropout."""
+    """Killed as soon as its first checkpoint stands; the same command goes on, with dropout, as if never killed."""
     folder, arguments, _ = fitted
     command = [*arguments[:-1], f"hydra.run.dir={tmp_path}/run"]
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
