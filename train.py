@@ -64,6 +64,7 @@ class RunFolder(Callback):
     """Looks at the run folder before Hydra writes into it: a finished run is shown, another run's folder refused."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Ends the program where there is nothing to do, or nothing that may be done."""
         folder = Path(config.hydra.run.dir)
         held = folder / ".hydra" / "config.yaml"
         if not held.exists():

@@ -29,13 +29,20 @@ class History(Checkpoint):
         self.folder, self.monitor = Path(folder), monitor
         self.rows: list[Row] = []
         self.best: Row | None = None
+        self._evaluated = -1  # the step of the last evaluation, whose figures the trainer keeps for ever
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self._evaluated = trainer.global_step
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        names = ("train_loss", "val_loss", "exact_match", "f1")
-        row = Row(epoch=trainer.current_epoch + 1, step=trainer.global_step, **{n: metrics.get(n) for n in names})
+        """Keeps the epoch's row, its checkpoint and, of the best, the answers; shows the table."""
+        names = ["train_loss"]
+        if self._evaluated == trainer.global_step:
+            names += ["val_loss", "exact_match", "f1"]
+        figures = {name: trainer.callback_metrics[name].item() for name in names}
+        row = Row(epoch=trainer.current_epoch + 1, step=trainer.global_step, **figures)
         self.rows.append(row)
-        improved = self.best is None or better(row, self.best, self.monitor)
+        improved = better(row, self.best or Row(), self.monitor)
         self.best = row if improved else self.best
         self._save(trainer, improved)
         if improved:

@@ -136,7 +136,7 @@ def check_records(
     examples: list[Example] = []
     skipped: Counter[str] = Counter()
     first_seen: dict[str, str] = {}
-    for record in track(records, "reading questions", total=limit or 0):
+    for record in track(records, "reading questions", total=limit):
         try:
             example = _check(record, need_answers)
             if example.id in first_seen:

@@ -30,7 +30,7 @@ def live_line(*columns: str) -> Progress:
     )
 
 
-def track(items: Iterable[T], description: str, total: int, patience: float = 2.0) -> Iterator[T]:
+def track(items: Iterable[T], description: str, total: int | None, patience: float = 2.0) -> Iterator[T]:
     """Yields `items`, with a live line once `patience` seconds have passed."""
     begin = time.monotonic()
     line: Progress | None = None

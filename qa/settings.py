@@ -13,10 +13,16 @@ REFUSED = {
     "accumulate_grad_batches": "data.batch_size is the batch of one optimiser step, whatever carries it",
     "use_distributed_sampler": "batches are formed before they are dealt out",
     "overfit_batches": "use data.limit",
+    "fast_dev_run": "use data.limit and trainer.max_steps",
     "logger": "it is a group of its own: logger=wandb|csv|none",
     "callbacks": "it is a group of its own: callbacks=…",
 }
-ALLOWED = {"accumulate_grad_batches": 1, "use_distributed_sampler": False, "overfit_batches": 0.0}
+ALLOWED = {
+    "fast_dev_run": False,
+    "accumulate_grad_batches": 1,
+    "use_distributed_sampler": False,
+    "overfit_batches": 0.0,
+}
 
 
 class CheckpointSettings(BaseModel):
@@ -62,13 +68,16 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
     for key, reason in REFUSED.items():
         if trainer.get(key, ALLOWED.get(key)) != ALLOWED.get(key):
             raise UserError(f"trainer.{key}={trainer[key]}: refused; {reason}")
-    if trainer.get("devices") not in (1, "1", "auto") or trainer.get("num_nodes") != 1:
+    devices = trainer.get("devices")
+    if (devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1)) or trainer["num_nodes"] != 1:
         raise UserError(
-            f"trainer.devices={trainer.get('devices')} trainer.num_nodes={trainer.get('num_nodes')}: "
-            "one device on one node for now; set both to 1"
+            f"trainer.devices={devices} trainer.num_nodes={trainer['num_nodes']}: one device on one node for now;"
+            " set both to 1, or trainer.devices=[1] for the second GPU"
         )
     if trainer.get("max_epochs") in (None, -1) and trainer.get("max_steps") in (None, -1):
         raise UserError("trainer.max_epochs: without an end there is no schedule; set it or trainer.max_steps")
+    if trainer.get("limit_val_batches") == 0:
+        raise UserError("trainer.limit_val_batches=0: without an evaluation no epoch is the best; give at least 1")
     stride, length = data.get("stride"), data.get("max_length")
     if isinstance(stride, int) and isinstance(length, int) and stride >= length - 3:
         raise UserError(

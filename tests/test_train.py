@@ -226,6 +226,19 @@ def test_bad_records_are_counted_in_the_results(train_py: Run, tiny: Path, small
     assert found["epochs"][-1]["step"] == 1
 
 
+def test_an_epoch_without_an_evaluation_has_no_figures_of_an_older_one(
+    train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
+) -> None:
+    done = train_py(
+        *settings(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2",
+        "data.limit=10", f"hydra.run.dir={tmp_path}/run",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    found = results(tmp_path / "run")
+    assert [row["val_loss"] is None for row in found["epochs"]] == [True, False, True]
+    assert found["best"] == found["epochs"][1]
+
+
 def test_wandb_offline_and_adamw_with_warm_up(train_py: Run, tiny: Path, small_files: Files, tmp_path: Path) -> None:
     done = train_py(
         *settings(small_files, tiny, tmp_path / "cache"), "logger=wandb", "optimizer=adamw", "scheduler=cosine",
