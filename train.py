@@ -235,8 +235,6 @@ def fit(job: Job) -> None:
     if job.checkpoint:
         console.print(f"resumed at step {load_checkpoint(job.checkpoint)['global_step']}")
     trainer.fit(module, datamodule=data, ckpt_path=job.checkpoint, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     if history.best is None:
         raise UserError("no epoch came to its end; raise trainer.max_epochs or trainer.max_time")
     module.load_state_dict(load_checkpoint(job.folder / "checkpoints" / "best.ckpt")["state_dict"])
@@ -370,7 +368,9 @@ if __name__ == "__main__":
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on as they are, instead of printing and exiting with 1
     try:
         main()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt):
+            raise  # lightning turns Ctrl-C into an exit with 1
         print("interrupted; the same command with the same hydra.run.dir goes on from the last epoch", file=sys.stderr)
         sys.exit(130)
     except (HydraException, OmegaConfBaseException) as error:

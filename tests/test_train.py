@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -275,6 +276,27 @@ def test_a_mistake_is_one_line_and_status_2(
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "\n" not in done.stderr.strip()
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_ctrl_c_is_one_line_and_leaves_nothing_that_looks_finished(
+    tiny: Path, small_files: Files, tmp_path: Path
+) -> None:
+    arguments = [
+        *settings(small_files, tiny, tmp_path / "cache"),
+        "trainer.max_epochs=500",
+        f"hydra.run.dir={tmp_path}/run",
+    ]
+    command = [sys.executable, "train.py", *settings(small_files, tiny, tmp_path / "cache"), *endless]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while "Validation Loss" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.startswith("interrupted; ")
+    assert said.count("\n") == 1
     assert not (tmp_path / "run" / "results.json").exists()
 
 
