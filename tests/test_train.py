@@ -282,11 +282,7 @@ def test_a_mistake_is_one_line_and_status_2(
 def test_ctrl_c_is_one_line_and_leaves_nothing_that_looks_finished(
     tiny: Path, small_files: Files, tmp_path: Path
 ) -> None:
-    arguments = [
-        *settings(small_files, tiny, tmp_path / "cache"),
-        "trainer.max_epochs=500",
-        f"hydra.run.dir={tmp_path}/run",
-    ]
+    endless = ["trainer.max_epochs=500", f"hydra.run.dir={tmp_path}/run"]
     command = [sys.executable, "train.py", *settings(small_files, tiny, tmp_path / "cache"), *endless]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
