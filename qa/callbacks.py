@@ -4,7 +4,7 @@ import os
 import resource
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -30,6 +30,12 @@ class History(Checkpoint):
         self.rows: list[Row] = []
         self.best: Row | None = None
         self._evaluated = -1  # the step of the last evaluation, whose figures the trainer keeps for ever
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        if trainer.global_step >= cast(QuestionAnsweringModule, module).total_steps:
+            trainer.should_stop = True  # max_steps alone ends a fit in mid-epoch without an evaluation
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._evaluated = trainer.global_step
