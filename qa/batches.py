@@ -15,7 +15,7 @@ from qa.windows import Ints, Windows
 
 Batching = Literal["bucketed", "random"]
 
-POOL = 64  # batches whose windows are sorted together: 1% padding on SQuAD-like lengths, and still a shuffle
+POOL = 32  # batches whose windows are sorted together: 3% padding on SQuAD-like lengths, and still a shuffle
 
 
 class Batch(TypedDict, total=False):

@@ -38,7 +38,7 @@ def test_batches_depend_on_seed_and_epoch_alone(batching: Batching) -> None:
 
 def test_bucketed_batches_pad_little_and_come_in_no_order_of_length() -> None:
     bucketed = epoch_batches(LENGTHS, 16, "bucketed", 42, 0)
-    assert padded_share(LENGTHS, bucketed) < 0.03
+    assert padded_share(LENGTHS, bucketed) < 0.05
     assert padded_share(LENGTHS, epoch_batches(LENGTHS, 16, "random", 42, 0)) > 0.3
     longest = [int(LENGTHS[batch].max()) for batch in bucketed]
     assert abs(np.corrcoef(np.arange(len(longest)), longest)[0, 1]) < 0.2
