@@ -1,14 +1,17 @@
-"""The one entry point: compose, check, build, fit / validate / test / predict, write the results."""
+"""The one entry point: compose, check, start the processes that are wanted, build, and do what the stage does."""
 
 import ctypes
+import hashlib
 import importlib.resources
 import logging
 import os
 import re
 import shlex
+import signal
+import subprocess
 import sys
+import traceback
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,23 +20,20 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from rich.table import Table
 
-from qa import UserError
+from qa import UserError, launch
 from qa.hub import check_pretrained, go_offline_if_unreachable
 from qa.progress import console
 from qa.settings import Settings, check_groups, check_settings, suggestion
 
 if TYPE_CHECKING:  # these import torch and transformers, which must come after the hub was asked
-    from lightning import Trainer
-
-    from qa.callbacks import History, Throughput
     from qa.datamodule import Split, SquadDataModule
     from qa.module import QuestionAnsweringModule
-    from qa.report import Results, Row
+    from qa.stages import Job
 
 log = logging.getLogger("qa")
 
@@ -63,18 +63,30 @@ OmegaConf.register_new_resolver("demo", demo_file, replace=True)
 class RunFolder(Callback):
     """Looks at the run folder before Hydra writes into it: a finished run is shown, another run's folder refused."""
 
+    lock: int | None = None
+
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Ends the program where there is nothing to do, or nothing that may be done."""
-        folder = Path(config.hydra.run.dir)
-        held = folder / ".hydra" / "config.yaml"
-        if not held.exists():
+        folder, rank = Path(config.hydra.run.dir), launch.rank()
+        if rank is not None and launch.started_here():
             return
-        from qa.report import Results, results_table
-        from qa.runs import clear, different_keys
+        if rank is not None and not any("hydra.run.dir=" in argument for argument in sys.argv):
+            stop("several processes of one run: give them one hydra.run.dir=FOLDER that all can reach")
+        if rank:
+            return
+        from qa.runs import clear, different_keys, lock
 
+        folder.mkdir(parents=True, exist_ok=True)
+        RunFolder.lock = lock(folder)
+        if RunFolder.lock is None:
+            stop(f"{folder}: another run is writing into it; wait for its end, or give another hydra.run.dir")
+        held = folder / ".hydra" / "config.yaml"
         if config.resume == "never":
             clear(folder)
+        if config.resume == "never" or not held.exists():
             return
+        from qa.report import Results, results_table
+
         configs: Any = [OmegaConf.to_container(node) for node in (OmegaConf.load(held), config)]
         if differ := different_keys(*configs):
             stop(
@@ -95,42 +107,81 @@ SPLITS: dict[str, tuple["Split", ...]] = {
     "predict": ("predict",),
 }
 
-failed: list[UserError] = []  # of all jobs; a job that raises would end a multirun, and Hydra would print around it
+status = 0  # of the worst job; a job that raises would end a multirun, and Hydra would print around it
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> None:
+    global status
     try:
-        run(cfg)
+        status = max(status, run(cfg))
     except (UserError, InstantiationException, OmegaConfBaseException) as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
-        if isinstance(cause, OmegaConfBaseException):
-            cause = UserError(one_line(cause))
-        if not isinstance(cause, UserError):
+        if not isinstance(cause, (UserError, OmegaConfBaseException)):
             raise
-        failed.append(cause)
-        log.error("%s", one_line(cause))
+        log.info("ended: %s", one_line(cause))
+        last_words(f"ERROR: {one_line(cause)}")
+        status = 2
 
 
-def run(cfg: DictConfig) -> None:
-    """One job: its settings checked first, then built, then done."""
+def run(cfg: DictConfig) -> int:
+    """One job: its settings checked first, then done, here or in processes of its own. Returns the exit status."""
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     settings = check_settings(config)
+    hydra_config = HydraConfig.get()
+    folder = hydra_config.runtime.output_dir
+    command = [
+        sys.executable,
+        __file__,
+        *hydra_config.overrides.task,
+        "hydra.run.dir='" + folder.replace("'", "\\'") + "'",
+    ]
+    if hydra_config.mode == RunMode.MULTIRUN:
+        return launch.run_processes(command, [{}])
+    if launch.rank() is None:
+        count = launch.wanted_devices(settings.trainer)
+        if count > 1:
+            return launch.run_ranks(command, count, RunFolder.lock)
+    elif not launch.started_here():
+        cfg.trainer.devices, cfg.trainer.num_nodes = launch.devices_and_nodes()
+    if launch.rank():
+        silence()
     local = settings.data.get("name") is None and Path(str(settings.model.get("pretrained"))).is_dir()
     if not local and not go_offline_if_unreachable():
         log.info("the hub is not reached: only its cache is used")
     check_groups({name: config[name] for name in ("data", "model", "optimizer", "scheduler", "trainer", "callbacks")})
     quiet()
-    job = build(cfg, settings, Path(HydraConfig.get().runtime.output_dir))
-    if settings.stage == "fit":
-        fit(job)
-    else:
-        evaluate(job)
+    job = build(cfg, settings, Path(folder))
+
+    from qa import stages
+    from qa.checkpoints import Interrupted
+
+    try:
+        (stages.fit if settings.stage == "fit" else stages.evaluate)(job)
+    except Interrupted as interruption:
+        return requeued(interruption.signum)
+    return 0
+
+
+def requeued(signum: int) -> int:
+    """The exit status after a signal; SIGUSR1 under SLURM asks for another turn first."""
+    if signum == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ and not launch.rank():
+        subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
+    return 128 + signum
+
+
+def silence() -> None:
+    """The first rank speaks for all."""
+    console.quiet = True
+    logging.getLogger().handlers.clear()
+    logging.getLogger().addHandler(logging.NullHandler())
 
 
 def quiet() -> None:
     """Silences what a user cannot act on, and keeps freed memory with the process."""
-    for message in (".*does not have many workers.*", ".*fork.*", ".*LeafSpec.*", "predict returned None.*"):
+    unwanted = (".*does not have many workers.*", ".*fork.*", ".*LeafSpec.*", "predict returned None.*")
+    # figures are summed over ranks, and batches found again, by ourselves
+    for message in (*unwanted, ".*sync_dist=True.*", ".*your dataloader is not resumable.*"):
         warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch", "lightning.fabric", "httpx", "datasets"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -142,27 +193,14 @@ def quiet() -> None:
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: what is freed stays
 
 
-@dataclass
-class Job:
-    """One stage's parts, built and ready to go."""
-
-    settings: Settings
-    folder: Path
-    data: "SquadDataModule"
-    module: "QuestionAnsweringModule"
-    trainer: "Trainer"
-    history: "History"
-    throughput: "Throughput"
-    checkpoint: Path | None
-    splits: tuple["Split", ...]
-
-
-def build(cfg: DictConfig, settings: Settings, folder: Path) -> Job:
+def build(cfg: DictConfig, settings: Settings, folder: Path) -> "Job":
     """Reads the data and builds model and trainer for one stage."""
     import lightning
 
-    from qa.callbacks import History, Throughput
+    from qa.callbacks import Metrics
+    from qa.checkpoints import History
     from qa.runs import find_checkpoint, load_checkpoint
+    from qa.stages import Job
 
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
     fitting = settings.stage == "fit"
@@ -173,11 +211,12 @@ def build(cfg: DictConfig, settings: Settings, folder: Path) -> Job:
     data: SquadDataModule = instantiate(cfg.data)
     splits = SPLITS[settings.stage]
     callbacks = [instantiate(node) for node in (cfg.callbacks or {}).values()]
-    history, throughput = History(folder, settings.checkpoint.monitor), Throughput()
-    own = [throughput, *callbacks, history] if fitting else [throughput, *callbacks]
+    history, metrics = History(folder, **settings.checkpoint.model_dump()), Metrics()
+    own = [metrics, *callbacks, history] if fitting else [metrics, *callbacks]
     try:
         logger = instantiate(cfg.logger) if cfg.get("logger") else False
-        trainer: Trainer = instantiate(cfg.trainer, callbacks=own, logger=logger, enable_checkpointing=fitting)
+        # a fit ends after its last evaluation, not at max_steps: the history sees to that
+        trainer = instantiate(cfg.trainer, max_steps=-1, callbacks=own, logger=logger, enable_checkpointing=fitting)
     except InstantiationException as error:
         raise UserError(f"trainer or logger: {one_line(error.__cause__ or error)}") from None
     for split in splits:
@@ -186,9 +225,24 @@ def build(cfg: DictConfig, settings: Settings, folder: Path) -> Job:
         cfg.model,
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
+        seed=settings.seed,
         **settings.decode.model_dump(),
     )
-    return Job(settings, folder, data, module, trainer, history, throughput, checkpoint, splits)
+    history.identity = identity(settings, data, module)
+    words = shlex.join(["python", "train.py", *HydraConfig.get().overrides.task])
+    return Job(settings, folder, words, data, module, trainer, history, metrics, checkpoint, splits)
+
+
+def identity(settings: Settings, data: "SquadDataModule", module: "QuestionAnsweringModule") -> dict[str, Any]:
+    """What a run that goes on must share with the one that stopped; plain values, kept in its checkpoints."""
+    shapes = "".join(f"{name} {tuple(p.shape)}\n" for name, p in module.named_parameters())
+    return {
+        "seed": settings.seed,
+        **{f"{split} windows": key for split, key in data.fingerprints.items()},
+        "model shape": hashlib.blake2b(shapes.encode(), digest_size=8).hexdigest(),
+        "data.batch_size": data.batch_size,
+        "data.batching": data.batching,
+    }
 
 
 def check_model(cfg: DictConfig) -> Any:
@@ -219,123 +273,6 @@ def check_model(cfg: DictConfig) -> Any:
     return tokenizer
 
 
-def fit(job: Job) -> None:
-    """Trains, keeps the best epoch, and writes the run folder; `results.json` last."""
-    from qa.report import save_model
-    from qa.runs import load_checkpoint
-
-    trainer, module, data, history = job.trainer, job.module, job.data, job.history
-    steps = limited(len(data.train_dataloader()), trainer.limit_train_batches)
-    ends = [end for end in (steps * (trainer.max_epochs or -1), trainer.max_steps) if end >= 0]
-    module.total_steps = min(ends)
-    if module.total_steps == 0:
-        raise UserError("trainer: no step to take; raise max_epochs, max_steps or limit_train_batches")
-    first_screen(job)
-    if data.name == "rajpurkar/squad" and data.limit is None and data.batch_size == 16:
-        console.print(f"{steps} steps an epoch; the published run has 5555")
-    if job.checkpoint:
-        console.print(f"resumed at step {load_checkpoint(job.checkpoint)['global_step']}")
-    trainer.fit(module, datamodule=data, ckpt_path=job.checkpoint, weights_only=True)
-    if history.best is None:
-        raise UserError("no epoch came to its end; raise trainer.max_epochs or trainer.max_time")
-    module.load_state_dict(load_checkpoint(job.folder / "checkpoints" / "best.ckpt")["state_dict"])
-    results = gather(job, history.rows, history.best)
-    command = shlex.join(["python", "train.py", *HydraConfig.get().overrides.task])
-    assert data.tokenizer is not None
-    save_model(job.folder, module.model, data.tokenizer, results, job.settings, command)
-    finish(job, results)
-
-
-def evaluate(job: Job) -> None:
-    """Validates, tests or predicts with the given weights; writes results, predictions and n-best."""
-    from qa.report import Row, write_predictions
-    from qa.runs import load_checkpoint
-
-    trainer, module, row = job.trainer, job.module, None
-    if job.checkpoint:
-        checkpoint = load_checkpoint(job.checkpoint)
-        module.load_state_dict(checkpoint["state_dict"])
-    first_screen(job)
-    if job.settings.stage == "predict":
-        trainer.predict(module, datamodule=job.data, return_predictions=False)
-    else:
-        stage = trainer.validate if job.settings.stage == "validate" else trainer.test
-        stage(module, datamodule=job.data, verbose=False)
-        row = Row(**{name: trainer.callback_metrics[name].item() for name in ("val_loss", "exact_match", "f1")})
-        if job.checkpoint:
-            row.epoch, row.step = checkpoint["epoch"] + 1, checkpoint["global_step"]
-    write_predictions(job.folder, module.answers)
-    finish(job, gather(job, [row] if row else [], row))
-
-
-def limited(batches: int, limit: int | float | None) -> int:
-    """Batches of an epoch under lightning's `limit_train_batches`: a count or a share."""
-    if limit is None:
-        return batches
-    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-
-
-def first_screen(job: Job) -> None:
-    """What is about to happen: model, data, windows, steps, device, precision, output folder."""
-    data, trainer, module = job.data, job.trainer, job.module
-    parameters = sum(parameter.numel() for parameter in module.parameters())
-    table = Table.grid(padding=(0, 2))
-    table.add_row("model", f"{module.pretrained}, {parameters / 1e6:.1f} M parameters")
-    for split in job.splits:
-        source = data.files[split] or f"{data.name} from the hub"
-        counts = f"{data.example_count(split):,} questions, {len(data.windows[split]):,} windows"
-        table.add_row(split, f"{source}: {counts}")
-    if job.settings.stage == "fit":
-        batches = (
-            f"batches of {data.batch_size} windows, {data.batching}, {data.padded_share():.1%} of the tokens padding"
-        )
-        table.add_row("steps", f"{module.total_steps:,} in {trainer.max_epochs} epochs; {batches}")
-    table.add_row("device", f"{trainer.strategy.root_device}, precision {trainer.precision}")
-    table.add_row("output", str(job.folder))
-    table.columns[0].style = "bold"
-    console.print(table)
-
-
-def gather(job: Job, rows: "list[Row]", best: "Row | None") -> "Results":
-    """The content of `results.json`."""
-    from qa.report import PerSplit, Results
-
-    names = {split: "train" if split == "train" else "validation" for split in job.splits}
-    return Results(
-        epochs=rows,
-        best=best,
-        windows=PerSplit(**{names[split]: len(job.data.windows[split]) for split in job.splits}),
-        examples=PerSplit(**{names[split]: job.data.example_count(split) for split in job.splits}),
-        windows_per_second=PerSplit(**job.throughput.per_second()),
-        devices=job.trainer.num_devices,
-        padded_share=job.data.padded_share() if "train" in job.splits else None,
-        skipped={split: dict(job.data.skipped[split]) for split in job.splits},
-    )
-
-
-def finish(job: Job, results: "Results") -> None:
-    """Writes the table and, last of all, `results.json`; shows some answers and where to look next."""
-    from qa.report import answered, markdown_table, read_answers, results_table, write_text
-    from qa.runs import CONTENTS
-
-    if job.settings.stage != "fit" and results.best:
-        console.print(results_table(results.epochs, results.best))
-    write_text(job.folder / "results.md", markdown_table(results.epochs) + "\n")
-    write_text(job.folder / "results.json", results.model_dump_json(indent=1))
-    for logger in job.trainer.loggers:
-        logger.finalize("success")
-    if "wandb" in sys.modules and (live := sys.modules["wandb"].run):
-        live.finish()  # or the next job of this process would write into it
-    answers = read_answers(job.folder)
-    examples = [example for example in job.data.examples[job.splits[-1]] if example.id in answers]
-    for example in examples[:: max(1, len(examples) // 5)][:5]:
-        console.print(answered(example, answers[example.id]))
-    console.print(f"\n{job.folder}")
-    for name, what in CONTENTS.items():
-        if (job.folder / name).exists():
-            console.print(f"  {name:<17} {what}")
-
-
 def one_line(error: BaseException) -> str:
     """An error's message as one line, or the name of its class."""
     return " ".join(str(error).split()) or type(error).__name__
@@ -359,21 +296,37 @@ def explain_hydra(error: BaseException) -> str:
     return cause
 
 
+def last_words(line: str) -> None:
+    """Says why this process ends: to the user, or to the process that started this one, which decides whose to show."""
+    if launch.started_here():
+        Path(os.environ[launch.ERROR_FILE]).write_text(line, encoding="utf-8")
+    else:
+        print(line, file=sys.stderr)
+
+
 def stop(line: str) -> NoReturn:
     """Ends the program with one line and exit status 2."""
-    print(f"ERROR: {line}", file=sys.stderr)
+    last_words(f"ERROR: {line}")
     sys.exit(2)
 
 
 if __name__ == "__main__":
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on as they are, instead of printing and exiting with 1
+    if launch.started_here():
+        launch.watch_parent()
+    if launch.rank() is not None and (launch.rank() or launch.started_here()):
+        sys.argv.append("hydra.output_subdir=null")  # another process writes it
     try:
         main()
     except (KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt):
             raise  # lightning turns Ctrl-C into an exit with 1
-        print("interrupted; the same command with the same hydra.run.dir goes on from the last epoch", file=sys.stderr)
-        sys.exit(130)
+        status = 130
     except (HydraException, OmegaConfBaseException) as error:
         stop(explain_hydra(error))
-    sys.exit(2 if failed else 0)
+    except Exception:
+        last_words(traceback.format_exc())
+        status = 1
+    if status > 128 and not launch.started_here():
+        print("interrupted; the same command with the same hydra.run.dir goes on where it ended", file=sys.stderr)
+    sys.exit(status)

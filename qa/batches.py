@@ -19,13 +19,19 @@ POOL = 32  # batches whose windows are sorted together: 3% padding on SQuAD-like
 
 
 class Batch(TypedDict, total=False):
-    """What the module sees. The last three are there outside of training only."""
+    """What the module sees of one step: this rank's part of the batch. `weights`, `windows` and `tokens` are there in
+    training only, the last three in evaluation only."""
 
     input_ids: Tensor  # int64 [batch, length]
     attention_mask: Tensor  # int64 [batch, length]: 1 where there is a token
     token_type_ids: Tensor  # int64 [batch, length]: 1 for the context and the last [SEP]
     start_positions: Tensor  # int64 [batch]
     end_positions: Tensor  # int64 [batch]
+    weights: Tensor  # float32 [batch]: 1 / windows of the whole batch; 0 for a stand-in on a rank that has no part
+    windows: int  # of the whole batch, over all ranks
+    tokens: int  # of the whole batch, over all ranks, without padding
+    rows: NDArray[np.int64]  # [batch]: window numbers
+    ids: list[str]  # [batch]: each window's example id
     context_mask: Tensor  # bool [batch, length]: the context's tokens
     offsets: NDArray[np.int32]  # [batch, length, 2]: characters of the context, end-exclusive
     examples: list[Example]  # [batch]: each window's example
@@ -65,33 +71,52 @@ def padded_share(lengths: Ints, batches: Sequence[NDArray[np.int64]]) -> float:
     return 1 - int(lengths.sum()) / positions if positions else 0.0
 
 
-class EpochSampler(Sampler[NDArray[np.int64]]):
-    """Yields the batches of an epoch; the trainer calls `set_epoch` before each."""
+def dealt(batches: Sequence[NDArray[np.int64]], rank: int, world_size: int) -> list[NDArray[np.int64]]:
+    """The batches that one rank evaluates: every `world_size`th, and as many as every other rank.
 
-    def __init__(self, lengths: Ints, batch_size: int, batching: Batching, seed: int) -> None:
+    A rank that comes out one short repeats the last, shortest one: an answer or a loss that comes twice counts once.
+    """
+    each = math.ceil(len(batches) / world_size)
+    return [batches[min(rank + turn * world_size, len(batches) - 1)] for turn in range(each)]
+
+
+class EpochSampler(Sampler[NDArray[np.int64]]):
+    """Yields the batches of an epoch; the trainer calls `set_epoch` before each. The first may begin in its middle."""
+
+    def __init__(
+        self, lengths: Ints, batch_size: int, batching: Batching, seed: int, epoch: int = 0, done: int = 0
+    ) -> None:
+        """`done`: batches of `epoch` that were trained already."""
         self.lengths, self.batch_size, self.batching, self.seed = lengths, batch_size, batching, seed
-        self.epoch = 0
+        self.epoch, self.done = epoch, done
 
     def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        if epoch != self.epoch:
+            self.epoch, self.done = epoch, 0
 
     def __len__(self) -> int:
+        """Batches of a whole epoch, also where the first one is shorter."""
         return math.ceil(len(self.lengths) / self.batch_size)
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        return iter(epoch_batches(self.lengths, self.batch_size, self.batching, self.seed, self.epoch))
+        batches = epoch_batches(self.lengths, self.batch_size, self.batching, self.seed, self.epoch)
+        return iter(batches[self.done :])
 
 
 class BatchDataset(Dataset[Batch]):
     """Window numbers [batch] → their `Batch`, padded to the longest of them."""
 
-    def __init__(
-        self, windows: Windows, examples: Sequence[Example], special: tuple[int, int, int], train: bool
-    ) -> None:
+    def __init__(self, windows: Windows, examples: Sequence[Example], special: tuple[int, int, int]) -> None:
         """`special`: the ids of [CLS], [SEP] and [PAD]."""
-        self.windows, self.examples, self.special, self.train = windows, examples, special, train
+        self.windows, self.examples, self.special = windows, examples, special
 
     def __getitem__(self, rows: NDArray[np.int64]) -> Batch:
+        """A batch for evaluation."""
+        batch, context_mask, offsets = self._padded(rows)
+        examples = [self.examples[example] for example in self.windows.example[rows]]
+        return Batch(**batch, context_mask=torch.from_numpy(context_mask), offsets=offsets, examples=examples)
+
+    def _padded(self, rows: NDArray[np.int64]) -> tuple[Batch, NDArray[np.bool_], NDArray[np.int32]]:
         w, (cls, sep, pad) = self.windows, self.special
         questions, lengths = w.question_lengths(rows), w.length[rows]
         shape = len(rows), int((questions + lengths).max()) + 3
@@ -99,7 +124,6 @@ class BatchDataset(Dataset[Batch]):
         position = np.arange(shape[1])
         first = questions[:, None] + 2  # position of the context's first token
         last = first + lengths[:, None]  # position of the last [SEP]
-        context_mask = (position >= first) & (position < last)
         offsets = np.zeros((*shape, 2), np.int32)
         for row, window in enumerate(rows):
             question = w.text_bounds[w.question[w.example[window]]]
@@ -112,14 +136,39 @@ class BatchDataset(Dataset[Batch]):
         np.put_along_axis(input_ids, first - 1, sep, axis=1)
         np.put_along_axis(input_ids, last, sep, axis=1)
         batch = Batch(
+            rows=rows,
+            ids=[self.examples[example].id for example in w.example[rows]],
             input_ids=torch.from_numpy(input_ids),
             attention_mask=torch.from_numpy((position <= last).astype(np.int64)),
             token_type_ids=torch.from_numpy(((position >= first) & (position <= last)).astype(np.int64)),
             start_positions=torch.from_numpy(w.start_positions[rows].astype(np.int64)),
             end_positions=torch.from_numpy(w.end_positions[rows].astype(np.int64)),
         )
-        if not self.train:
-            batch["context_mask"] = torch.from_numpy(context_mask)
-            batch["offsets"] = offsets
-            batch["examples"] = [self.examples[example] for example in w.example[rows]]
-        return batch
+        return batch, (position >= first) & (position < last), offsets
+
+
+class TrainingBatches(BatchDataset):
+    """Window numbers of a whole batch → one rank's part of it: every `world_size`th window, so that lengths even out.
+
+    A rank without a part (fewer windows than ranks) gets the first window with weight 0, since every rank must take
+    part in the step.
+    """
+
+    def __init__(
+        self,
+        windows: Windows,
+        examples: Sequence[Example],
+        special: tuple[int, int, int],
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        super().__init__(windows, examples, special)
+        self.rank, self.world_size, self.lengths = rank, world_size, windows.lengths()
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Batch:
+        part = rows[self.rank :: self.world_size]
+        weight = 1 / len(rows) if len(part) else 0.0
+        part = part if len(part) else rows[:1]
+        batch, _, _ = self._padded(part)
+        weights = torch.full((len(part),), weight)
+        return Batch(**batch, weights=weights, windows=len(rows), tokens=int(self.lengths[rows].sum()))

@@ -1,6 +1,7 @@
 """`SquadDataModule`: files or a Hub data set → loaders of batches."""
 
 import logging
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,10 +15,20 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
 from qa import UserError
-from qa.batches import Batch, BatchDataset, Batching, EpochSampler, epoch_batches, ordered_batches, padded_share
+from qa.batches import (
+    Batch,
+    BatchDataset,
+    Batching,
+    EpochSampler,
+    TrainingBatches,
+    dealt,
+    epoch_batches,
+    ordered_batches,
+    padded_share,
+)
 from qa.examples import Example, Examples, Files, OnBadRecord, check_records, read_examples
 from qa.hub import hub_records
-from qa.windows import Windows, cached_windows, unlabelled, without_room
+from qa.windows import Windows, cached_windows, fingerprint, unlabelled, without_room
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +68,10 @@ class SquadDataModule(LightningDataModule):
         self.tokenizer: PreTrainedTokenizerFast | None = None
         self.examples: dict[str, list[Example]] = {}
         self.windows: dict[str, Windows] = {}
+        self.fingerprints: dict[str, str] = {}  # of content, tokenizer and window settings
         self.skipped: dict[str, Counter[str]] = {}
+        self.steps_done = 0  # of a run that goes on
+        self.steps_per_epoch = 0
 
     def prepare_split(self, split: Split, tokenizer: PreTrainedTokenizerFast) -> None:
         """Reads, checks and cuts one split into windows.
@@ -66,7 +80,9 @@ class SquadDataModule(LightningDataModule):
         """
         self.tokenizer = tokenizer
         examples, skipped = self._read(split)
-        windows = cached_windows(examples, tokenizer, self.max_length, self.stride, self.cache_dir)
+        key = self.fingerprints[split] = fingerprint(examples, tokenizer, self.max_length, self.stride)
+        path = self.cache_dir / f"{key}.safetensors"
+        windows = cached_windows(path, examples, tokenizer, self.max_length, self.stride)
         for row in without_room(windows):
             if self.on_bad_record == "error":
                 raise UserError(
@@ -99,16 +115,21 @@ class SquadDataModule(LightningDataModule):
         """Questions of a split that have a window."""
         return len(np.unique(self.windows[split].example))
 
+    def batch_count(self) -> int:
+        """Batches, which are steps, of a whole training epoch."""
+        return math.ceil(len(self.windows["train"]) / self.batch_size)
+
     def padded_share(self) -> float:
         """The part of the tokens of the first training epoch that is padding."""
         lengths = self.windows["train"].lengths()
         return padded_share(lengths, epoch_batches(lengths, self.batch_size, self.batching, self.seed, epoch=0))
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        sampler = EpochSampler(self.windows["train"].lengths(), self.batch_size, self.batching, self.seed)
-        if self.trainer:  # a resumed fit makes its first iterator before it tells the sampler the epoch
-            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
-        return self._loader("train", sampler)
+        rank, world_size = self._rank()
+        dataset = TrainingBatches(self.windows["train"], self.examples["train"], self._special(), rank, world_size)
+        epoch, done = divmod(self.steps_done, self.steps_per_epoch) if self.steps_done else (0, 0)
+        lengths = self.windows["train"].lengths()
+        return self._loader(dataset, EpochSampler(lengths, self.batch_size, self.batching, self.seed, epoch, done))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._evaluation("validation")
@@ -120,12 +141,18 @@ class SquadDataModule(LightningDataModule):
         return self._evaluation("predict")
 
     def _evaluation(self, split: Split) -> DataLoader[Batch]:
-        return self._loader(split, ordered_batches(self.windows[split].lengths(), self.eval_batch_size))
+        batches = ordered_batches(self.windows[split].lengths(), self.eval_batch_size)
+        dataset = BatchDataset(self.windows[split], self.examples[split], self._special())
+        return self._loader(dataset, dealt(batches, *self._rank()))
 
-    def _loader(self, split: Split, batches: EpochSampler | list[NDArray[np.int64]]) -> DataLoader[Batch]:
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _special(self) -> tuple[int, int, int]:
         assert self.tokenizer is not None
-        special = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id, self.tokenizer.pad_token_id
-        dataset = BatchDataset(self.windows[split], self.examples[split], special, train=split == "train")
+        return self.tokenizer.cls_token_id, self.tokenizer.sep_token_id, self.tokenizer.pad_token_id
+
+    def _loader(self, dataset: BatchDataset, batches: EpochSampler | list[NDArray[np.int64]]) -> DataLoader[Batch]:
         # a generator of its own: without one each new iterator draws from the stream that dropout uses
         own = torch.Generator().manual_seed(self.seed)
         return DataLoader(dataset, sampler=batches, batch_size=None, num_workers=self.num_workers, generator=own)

@@ -28,9 +28,13 @@ class NBestAnswer(BaseModel):
     end: int
 
 
+# row of the batch, start, end, score: [spans] each
+WindowSpans = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer], NDArray[np.float32]]
+
+
 def window_spans(
     start_logits: Tensor, end_logits: Tensor, context_mask: Tensor, n_best: int, max_answer_length: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+) -> WindowSpans:
     """The `n_best` best spans of every window, exactly: all spans are weighed, not only those of the best ends.
 
     `start_logits`, `end_logits`: float [batch, length]; `context_mask`: bool [batch, length]. A span starts and ends
@@ -59,23 +63,14 @@ def window_spans(
     return row, start, start + cell % width, score
 
 
-def add_spans(
-    candidates: dict[str, list[Span]],
-    ids: Sequence[str],
-    offsets: NDArray[np.int32],
-    spans: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]],
-) -> None:
+def add_spans(candidates: dict[str, list[Span]], ids: Sequence[str], spans: WindowSpans) -> None:
     """Files the spans of a batch under their example's id; an example without any gets an empty list.
 
-    `ids`: [batch]; `offsets`: int [batch, length, 2], characters of the context; `spans`: what `window_spans` gives.
+    `ids`: [batch]; `spans`: row of the batch, first character and end in the context, score.
     """
-    row, start, end, score = spans
-    found = zip(
-        row.tolist(), score.tolist(), offsets[row, start, 0].tolist(), offsets[row, end, 1].tolist(), strict=True
-    )
     lists = [candidates.setdefault(name, []) for name in ids]
-    for window, value, begin, stop in found:
-        lists[window].append(Span(value, begin, stop))
+    for row, begin, end, score in zip(*(part.tolist() for part in spans), strict=True):
+        lists[row].append(Span(score, begin, end))
 
 
 def best_answers(candidates: Sequence[Span], context: str, n_best: int) -> list[NBestAnswer]:

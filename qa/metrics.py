@@ -5,6 +5,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,8 +45,9 @@ class SquadMetric(Metric):
     keys: list[Tensor]
     values: list[Tensor]
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **settings: Any) -> None:
+        """`settings`: torchmetrics' own, such as `sync_on_compute`."""
+        super().__init__(**settings)
         self.add_state("keys", default=[], dist_reduce_fx="cat")  # int64 [examples, 2]: a hash of the id
         self.add_state("values", default=[], dist_reduce_fx="cat")  # float64 [examples, 2]: EM and F1 in [0, 1]
 

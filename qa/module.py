@@ -1,10 +1,13 @@
 """`QuestionAnsweringModule`: the model, its loss, its optimizer, and what is logged."""
 
+import math
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from lightning import LightningModule
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 from torch.nn import Parameter
@@ -15,9 +18,11 @@ from transformers.utils import logging as transformers_logging
 
 from qa import UserError
 from qa.batches import Batch
-from qa.decode import NBestAnswer, Span, add_spans, best_answers, window_spans
+from qa.decode import NBestAnswer, Span, WindowSpans, add_spans, best_answers, window_spans
 from qa.examples import Example
 from qa.metrics import SquadMetric
+
+T = TypeVar("T")
 
 
 def load_config(pretrained: str) -> Any:
@@ -80,7 +85,7 @@ def schedule(
 
 
 class QuestionAnsweringModule(LightningModule):
-    """BERT with a span head. After an evaluation `answers` holds {example id: n-best answers}."""
+    """BERT with a span head. After an evaluation `answers` holds {example id: n-best answers}, on rank 0."""
 
     def __init__(
         self,
@@ -90,16 +95,20 @@ class QuestionAnsweringModule(LightningModule):
         total_steps: int = 1,
         n_best: int = 20,
         max_answer_length: int = 30,
+        seed: int = 42,
     ) -> None:
         """`optimizer(parameter_groups)` and `scheduler(optimizer, total_steps)` make what their names say."""
         super().__init__()
-        self.pretrained = pretrained
+        self.pretrained, self.seed = pretrained, seed
         self.model = load_model(pretrained)
         self.optimizer, self.scheduler, self.total_steps = optimizer, scheduler, total_steps
         self.n_best, self.max_answer_length = n_best, max_answer_length
-        self.metric = SquadMetric()
+        self.metric = SquadMetric(sync_on_compute=False)  # rank 0 alone scores
+        self.step_metrics: dict[str, float] = {}  # of the last training step, over all ranks
+        self.loss_sum, self.loss_windows = 0.0, 0  # of the epoch so far, over all ranks
+        self.figures: dict[str, float] = {}  # val_loss, exact_match and f1 of the last evaluation, over all ranks
         self.answers: dict[str, list[NBestAnswer]] = {}
-        self._candidates: dict[str, list[Span]] = {}
+        self._evaluated: list[Evaluated] = []
         self._examples: dict[str, Example] = {}
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -108,14 +117,37 @@ class QuestionAnsweringModule(LightningModule):
         output = self.model(**{name: batch[name] for name in names})  # type: ignore[literal-required]
         return output.start_logits, output.end_logits
 
-    def _loss(self, logits: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
-        return span_loss(*logits, batch["start_positions"], batch["end_positions"], batch["attention_mask"]).mean()
+    def losses(self, logits: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
+        """`span_loss` of every window of a batch, float32 [batch]."""
+        return span_loss(*logits, batch["start_positions"], batch["end_positions"], batch["attention_mask"])
+
+    def on_train_epoch_start(self) -> None:
+        self.loss_sum, self.loss_windows = 0.0, 0
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Dropout is a function of (seed, step, rank): a resumed run draws what it would have drawn."""
+        step = self.seed, self.trainer.global_step, self.global_rank
+        torch.manual_seed(int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self._loss(self(batch), batch)
-        self.log("loss", loss, on_step=True, on_epoch=False)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["input_ids"]))
-        return loss
+        """The weights of all ranks' windows add up to 1; the ranks' gradients are averaged, hence the factor."""
+        part = (self.losses(self(batch), batch) * batch["weights"]).sum()
+        loss = float(self.trainer.strategy.reduce(part.detach().clone(), reduce_op="sum"))
+        if not math.isfinite(loss):
+            self._stop_at(f"the loss is {loss}", batch)
+        self.step_metrics["loss"] = loss
+        self.loss_sum += loss * batch["windows"]
+        self.loss_windows += batch["windows"]
+        return part * self.trainer.world_size
+
+    def _stop_at(self, what: str, batch: Batch) -> None:
+        rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        rows = ", ".join(f"{row} ({name})" for row, name in zip(batch["rows"], batch["ids"], strict=True))
+        raise UserError(
+            f"step {self.trainer.global_step + 1}: {what} at learning rate {rate:.3g},"
+            f" training windows (questions) {rows}; lower optimizer.lr, or look at these windows;"
+            " the checkpoints before it are kept"
+        )
 
     def configure_gradient_clipping(
         self,
@@ -124,8 +156,8 @@ class QuestionAnsweringModule(LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        self.log("gradient_norm", torch.nn.utils.get_total_norm(gradients), on_step=True, on_epoch=False)
-        self.log("learning_rate", optimizer.param_groups[0]["lr"], on_step=True, on_epoch=False)
+        self.step_metrics["gradient_norm"] = float(torch.nn.utils.get_total_norm(gradients))
+        self.step_metrics["learning_rate"] = optimizer.param_groups[0]["lr"]
         self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def configure_optimizers(self) -> Any:
@@ -133,32 +165,49 @@ class QuestionAnsweringModule(LightningModule):
         scheduler = self.scheduler(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _collect(self, logits: tuple[Tensor, Tensor], batch: Batch) -> None:
-        spans = window_spans(*logits, batch["context_mask"], self.n_best, self.max_answer_length)
-        ids = [example.id for example in batch["examples"]]
-        add_spans(self._candidates, ids, batch["offsets"], spans)
-        self._examples.update(zip(ids, batch["examples"], strict=True))
-
-    def _decode(self) -> None:
-        self.answers = {
-            name: best_answers(self._candidates.pop(name), example.context, self.n_best)
-            for name, example in sorted(self._examples.items())
-        }
-
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self(batch)
-        loss = self._loss(logits, batch)
-        self.log("val_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["input_ids"]))
-        self._collect(logits, batch)
+        self._collect(logits, batch, self.losses(logits, batch))
+
+    def _collect(self, logits: tuple[Tensor, Tensor], batch: Batch, losses: Tensor | None = None) -> None:
+        row, start, end, score = window_spans(*logits, batch["context_mask"], self.n_best, self.max_answer_length)
+        offsets = batch["offsets"]
+        ids = batch["ids"]
+        spans = row, offsets[row, start, 0], offsets[row, end, 1], score
+        values = None if losses is None else losses.cpu().numpy()
+        self._evaluated.append(Evaluated(batch["rows"], ids, values, spans))
+        self._examples.update(zip(ids, batch["examples"], strict=True))
+
+    def _decode(self) -> NDArray[np.float32]:
+        """Puts the ranks' parts together, fills `answers` and returns the loss of every window; both on rank 0."""
+        parts = gathered(self._evaluated)
+        examples = {name: e for found in gathered([self._examples]) for name, e in found.items()}
+        self._evaluated, self._examples = [], {}
+        candidates: dict[str, list[Span]] = {}
+        losses: dict[int, float] = {}
+        for part in parts:
+            add_spans(candidates, part.ids, part.spans)
+            if part.losses is not None:
+                losses.update(zip(part.rows.tolist(), part.losses, strict=True))
+        self.answers = {
+            name: best_answers(candidates.pop(name), examples[name].context, self.n_best) for name in sorted(examples)
+        }
+        self._references = {name: [answer.text for answer in e.answers] for name, e in examples.items()}
+        return np.array([losses[row] for row in sorted(losses)], np.float32)
 
     def on_validation_epoch_end(self) -> None:
-        self._decode()
-        predictions = {name: best[0].text if best else "" for name, best in self.answers.items()}
-        references = {name: [answer.text for answer in e.answers] for name, e in self._examples.items()}
-        self.metric.update(predictions, references)
-        self.log_dict(self.metric.compute())
-        self.metric.reset()
-        self._examples = {}
+        losses = self._decode()
+        figures = torch.zeros(3, dtype=torch.float64)
+        if self.trainer.is_global_zero:
+            predictions = {name: best[0].text if best else "" for name, best in self.answers.items()}
+            self.metric.update(predictions, self._references)
+            values = self.metric.compute()
+            self.metric.reset()
+            figures = torch.tensor([losses.mean(dtype=np.float64), values["exact_match"], values["f1"]]).double()
+        names = ("val_loss", "exact_match", "f1")
+        self.figures = dict(zip(names, self.trainer.strategy.broadcast(figures).tolist(), strict=True))
+        # for callbacks that watch them; the loggers get them from the history, with the step that they belong to
+        self.log_dict(self.figures, logger=False)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)
@@ -171,15 +220,29 @@ class QuestionAnsweringModule(LightningModule):
 
     def on_predict_epoch_end(self) -> None:
         self._decode()
-        self._examples = {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["pretrained"] = self.pretrained
-        checkpoint["rng"] = torch.get_rng_state()
+        checkpoint["train_loss"] = [self.loss_sum, self.loss_windows]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._rng = checkpoint["rng"]
+        self.loss_sum, self.loss_windows = checkpoint["train_loss"]
 
-    def on_train_start(self) -> None:
-        if hasattr(self, "_rng"):
-            torch.set_rng_state(self._rng.cpu())
+
+class Evaluated(NamedTuple):
+    """What one evaluated batch leaves."""
+
+    rows: NDArray[np.int64]  # [batch]: window numbers
+    ids: list[str]  # [batch]: example ids
+    losses: NDArray[np.float32] | None  # [batch]
+    spans: WindowSpans  # row of the batch, first and last character, score: [spans] each
+
+
+def gathered(part: list[T]) -> list[T]:
+    """The lists of all ranks as one list on rank 0; an empty one on the others."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return part
+    parts: list[list[T]] | None = [[]] * distributed.get_world_size() if distributed.get_rank() == 0 else None
+    distributed.gather_object(part, parts)
+    return [item for ranks in parts or [] for item in ranks]

@@ -23,7 +23,7 @@ from qa.settings import Settings
 class Row(BaseModel):
     """One evaluation. Losses are means over windows, EM and F1 percent over questions; None: not measured."""
 
-    epoch: int | None = None
+    epoch: int | float | None = None  # a fraction where it was cut short
     step: int | None = None
     train_loss: float | None = None
     val_loss: float | None = None

@@ -1,6 +1,11 @@
 """The run folder: what it holds, whose it is, and its checkpoints."""
 
+import fcntl
+import logging
+import os
 import shutil
+import time
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +14,8 @@ import torch
 
 from qa import UserError
 
+log = logging.getLogger(__name__)
+
 CONTENTS = {
     "results.json": "every epoch's figures, the best epoch, counts and speeds",
     "results.md": "the table as Markdown",
@@ -16,16 +23,31 @@ CONTENTS = {
     "nbest.json": "the best candidates of every question, with probability and place in the context",
     "model": "weights, config, tokenizer and card, for AutoModelForQuestionAnswering.from_pretrained",
     "checkpoints": "best.ckpt and last.ckpt",
-    "metrics": "each step's loss, learning rate, gradient norm, speed and memory",
+    "metrics.csv": "each step's loss, learning rate, gradient norm, speed and memory",
     "train.log": "what was said, with the time",
 }
-MAY_DIFFER = {"resume", "logger", "callbacks", "hydra"}  # between a run and the same run gone on
+# between a run and the same run gone on
+MAY_DIFFER = {
+    "resume",
+    "data.cache_dir",
+    "data.num_workers",
+    "data.train_file",  # their content must be the same, which the checkpoint knows
+    "data.validation_file",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.max_epochs",
+    "trainer.max_time",
+    "trainer.num_nodes",
+    "trainer.strategy",
+}
+GROUPS_MAY_DIFFER = {"logger", "callbacks", "hydra", "checkpoint"}
 
 
 def different_keys(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """The dotted keys whose values differ between two configurations, but for those that may."""
-    one, other = (dotted({k: v for k, v in node.items() if k not in MAY_DIFFER}) for node in (held, wanted))
-    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+    one, other = (dotted({k: v for k, v in node.items() if k not in GROUPS_MAY_DIFFER}) for node in (held, wanted))
+    keys = (one.keys() | other.keys()) - MAY_DIFFER
+    return sorted(key for key in keys if one.get(key) != other.get(key))
 
 
 def dotted(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -45,26 +67,67 @@ def clear(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def lock(folder: Path, patience: float = 5.0) -> int | None:
+    """Takes the folder for this process and those that inherit the descriptor; None where another run has it.
+
+    The kernel gives it free when the last of them ends, however it ends; `patience`: seconds that this may take.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() > end:
+                os.close(descriptor)
+                return None
+            time.sleep(0.1)
+
+
 def find_checkpoint(resume: str, folder: Path, fitting: bool) -> Path | None:
     """The checkpoint to go on from, or to evaluate; None where there is none to take.
 
-    `resume`: auto (the last one in `folder`, when fitting), never, or a path. Errors: UserError for a path without one.
+    `resume`: auto (the last one in `folder` that is whole, when fitting), never, or a path. Errors: UserError for a
+    path without one, and where all that `folder` holds are damaged.
     """
     if resume not in ("auto", "never"):
         if not Path(resume).is_file():
             raise UserError(f"resume={resume}: no such checkpoint; give a .ckpt file, auto or never")
         return Path(resume)
-    last = folder / "checkpoints" / "last.ckpt"
-    return last if fitting and resume == "auto" and last.exists() else None
+    if not fitting or resume == "never":
+        return None
+    found = [path for name in ("last", "previous") if (path := folder / "checkpoints" / f"{name}.ckpt").exists()]
+    for path in found:
+        try:
+            load_checkpoint(path)
+            return path
+        except UserError as error:
+            log.warning("%s", error)
+    if found:
+        raise UserError(f"{folder}: no whole checkpoint to go on from; resume=never starts anew")
+    return None
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint, memory-mapped. Errors: UserError for a file that is none of ours or is damaged."""
     try:
+        with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums
+            if damaged := archive.testzip():
+                raise UserError(f"{path}: damaged ({damaged}); give another")
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except UserError:
+        raise
     except Exception as error:  # torch raises half a dozen kinds for a damaged file
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path}: not a checkpoint that can be read ({reason}); give another") from None
     if "pretrained" not in checkpoint:
         raise UserError(f"{path}: a checkpoint of another program; give one of a run's checkpoints/")
     return checkpoint
+
+
+def check_same_run(path: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Errors: UserError, with all that differs, where a checkpoint belongs to another data set, model or seed."""
+    differ = [f"{key} ({held.get(key)} there, {wanted[key]} here)" for key in wanted if held.get(key) != wanted[key]]
+    if differ:
+        raise UserError(f"{path}: of another run: {', '.join(differ)}; give another hydra.run.dir, or resume=never")

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 
 from qa import UserError
 
@@ -26,10 +26,12 @@ ALLOWED = {
 
 
 class CheckpointSettings(BaseModel):
-    """What makes an epoch the best."""
+    """What makes an epoch the best, and when else checkpoints are saved."""
 
     model_config = ConfigDict(extra="forbid")
     monitor: Literal["val_loss", "exact_match", "f1"]
+    every_n_steps: PositiveInt | None
+    every_n_minutes: PositiveFloat | None
 
 
 class DecodeSettings(BaseModel):
@@ -68,11 +70,11 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
     for key, reason in REFUSED.items():
         if trainer.get(key, ALLOWED.get(key)) != ALLOWED.get(key):
             raise UserError(f"trainer.{key}={trainer[key]}: refused; {reason}")
-    devices = trainer.get("devices")
-    if (devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1)) or trainer["num_nodes"] != 1:
+    if trainer["devices"] in (0, "0", None, []):
+        raise UserError(f"trainer.devices={trainer['devices']}: give a number, a list of GPUs such as [0,2], or auto")
+    if trainer["num_nodes"] != 1:
         raise UserError(
-            f"trainer.devices={devices} trainer.num_nodes={trainer['num_nodes']}: one device on one node for now;"
-            " set both to 1, or trainer.devices=[1] for the second GPU"
+            f"trainer.num_nodes={trainer['num_nodes']}: start the nodes with torchrun or srun, which say how many"
         )
     if trainer.get("max_epochs") in (None, -1) and trainer.get("max_steps") in (None, -1):
         raise UserError("trainer.max_epochs: without an end there is no schedule; set it or trainer.max_steps")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -83,35 +84,46 @@ def _backend(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
 
 
 def cached_windows(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int, cache_dir: Path
+    path: Path, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int
 ) -> Windows:
-    """`build_windows`, or a memory map of what it gave for the same content, tokenizer and settings."""
-    path = cache_dir / f"{fingerprint(examples, _backend(tokenizer), max_length, stride)}.safetensors"
-    try:
-        return _map(path)
-    except (FileNotFoundError, SafetensorError, KeyError):
-        pass  # none yet, or a damaged one: built anew
-    windows = build_windows(examples, tokenizer, max_length, stride)
+    """`build_windows`, or a memory map of what it gave before; `path` must be named by `fingerprint`.
+
+    Where several processes want the same windows one builds them and the others wait. Errors: UserError for a folder
+    that cannot be written.
+    """
+    if windows := _mapped(path):
+        return windows
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        arrays = {field.name: torch.from_numpy(getattr(windows, field.name)) for field in fields(Windows)}
-        save_file(arrays, temporary)
-        temporary.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if windows := _mapped(path):
+                return windows
+            windows = build_windows(examples, tokenizer, max_length, stride)
+            arrays = {field.name: torch.from_numpy(getattr(windows, field.name)) for field in fields(Windows)}
+            save_file(arrays, temporary)
+            temporary.replace(path)
     except (OSError, SafetensorError) as error:
         with suppress(OSError):
             temporary.unlink()
-        raise UserError(f"data.cache_dir={cache_dir}: cannot be written ({error}); give another folder") from None
-    return _map(path)
+        raise UserError(f"data.cache_dir={path.parent}: cannot be written ({error}); give another folder") from None
+    return _mapped(path) or windows
 
 
-def _map(path: Path) -> Windows:
-    with safe_open(path, framework="pt") as file:
-        return Windows(**{field.name: file.get_tensor(field.name).numpy() for field in fields(Windows)})
+def _mapped(path: Path) -> Windows | None:
+    """A memory map of the file; None where there is none, or a damaged one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return Windows(**{field.name: file.get_tensor(field.name).numpy() for field in fields(Windows)})
+    except (FileNotFoundError, SafetensorError, KeyError):
+        return None
 
 
-def fingerprint(examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, stride: int) -> str:
+def fingerprint(
+    examples: Sequence[Example], pretrained_tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int
+) -> str:
     """Key of the cache: a hash of everything that the windows depend on."""
+    tokenizer = _backend(pretrained_tokenizer)
     texts, question, context = _distinct_texts(examples)
     digest = hashlib.blake2b(digest_size=16)
     labels = [[(answer.answer_start, len(answer.text)) for answer in example.answers[:1]] for example in examples]

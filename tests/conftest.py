@@ -57,6 +57,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, minilm: PreTrainedTokenizerFa
     return folder
 
 
+@pytest.fixture(scope="session")
+def exact(tmp_path_factory: pytest.TempPathFactory, tiny: Path, minilm: PreTrainedTokenizerFast) -> Path:
+    """The tiny BERT without dropout."""
+    folder = tmp_path_factory.mktemp("exact")
+    model = BertForQuestionAnswering.from_pretrained(tiny, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    model.save_pretrained(folder)
+    minilm.save_pretrained(folder)
+    return folder
+
+
 def squad(*paragraphs: tuple[str, list[tuple[str, str, str]]]) -> dict[str, Any]:
     """SQuAD v1.1 JSON of (context, [(id, question, answer)]); the answer is marked where it first occurs."""
     rows = [

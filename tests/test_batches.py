@@ -47,7 +47,7 @@ def test_bucketed_batches_pad_little_and_come_in_no_order_of_length() -> None:
 def test_padded_share_is_the_padding_of_the_tensors(minilm: PreTrainedTokenizerFast) -> None:
     examples = [Example(id=str(n), question="who ?", context="one " * n) for n in (3, 9, 30)]
     windows = build_windows(examples, minilm, 64, 8)
-    mask = BatchDataset(windows, examples, (1, 2, 0), train=True)[np.arange(3)]["attention_mask"]
+    mask = BatchDataset(windows, examples, (1, 2, 0))[np.arange(3)]["attention_mask"]
     assert padded_share(windows.lengths(), [np.arange(3)]) == pytest.approx(1 - mask.float().mean().item())
 
 
@@ -75,7 +75,7 @@ def test_a_window_does_not_depend_on_its_neighbours(minilm: PreTrainedTokenizerF
         for question in paragraph["qas"]
     ]
     windows = build_windows(examples, minilm, 48, 8)
-    dataset = BatchDataset(windows, examples, (101, 102, 0), train=False)
+    dataset = BatchDataset(windows, examples, (101, 102, 0))
     together = dataset[np.arange(len(windows))]
     for row in range(len(windows)):
         alone = dataset[np.array([row])]

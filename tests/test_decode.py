@@ -60,7 +60,8 @@ def test_answers_equal_brute_force_over_all_windows(windows: list[Case], n_best:
         offsets = np.array(
             [[(shift + r + p, shift + r + p + 1) for p in range(length)] for r in range(batch)], np.int32
         )
-        add_spans(candidates, ["x"] * batch, offsets, window_spans(*case, n_best, longest))
+        rows, starts, ends, scores = window_spans(*case, n_best, longest)
+        add_spans(candidates, ["x"] * batch, (rows, offsets[rows, starts, 0], offsets[rows, ends, 1], scores))
         for row in range(batch):
             for s, e, score in every_span(case, row, 10**6, longest):
                 key = shift + row + s, shift + row + e + 1
@@ -96,8 +97,6 @@ def test_half_precision_logits_are_added_in_float32() -> None:
 def test_a_context_without_a_token_gives_no_answer() -> None:
     mask = torch.zeros(1, 5, dtype=torch.bool)
     candidates: dict[str, list[Span]] = {}
-    add_spans(
-        candidates, ["x"], np.zeros((1, 5, 2), np.int32), window_spans(torch.zeros(1, 5), torch.zeros(1, 5), mask, 3, 4)
-    )
+    add_spans(candidates, ["x"], window_spans(torch.zeros(1, 5), torch.zeros(1, 5), mask, 3, 4))
     assert candidates == {"x": []}
     assert best_answers([], "", 3) == []

@@ -15,7 +15,15 @@ from transformers import PreTrainedTokenizerFast
 from qa import UserError
 from qa.batches import BatchDataset
 from qa.examples import Answer, Example, read_examples
-from qa.windows import Windows, build_windows, cached_windows, load_tokenizer, unlabelled, without_room
+from qa.windows import (
+    Windows,
+    build_windows,
+    cached_windows,
+    fingerprint,
+    load_tokenizer,
+    unlabelled,
+    without_room,
+)
 
 
 class Reference(NamedTuple):
@@ -59,7 +67,7 @@ def assert_equal(examples: list[Example], tokenizer: Any, max_length: int, strid
     """Every window of every example that has room equals the reference's."""
     windows = build_windows(examples, tokenizer, max_length, stride)
     special = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id
-    dataset = BatchDataset(windows, examples, special, train=False)
+    dataset = BatchDataset(windows, examples, special)
     lost = set(without_room(windows).tolist())
     expected = [
         (row, window)
@@ -179,41 +187,49 @@ def example(question: str = "who ?", answer: str = "two") -> Example:
     return Example(id="a", question=question, context=context, answers=(Answer(text=answer, answer_start=4),))
 
 
+def cached(
+    folder: Path, examples: list[Example], tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int
+) -> Windows:
+    path = folder / f"{fingerprint(examples, tokenizer, max_length, stride)}.safetensors"
+    return cached_windows(path, examples, tokenizer, max_length, stride)
+
+
 def test_the_cache_gives_back_what_was_built(tmp_path: Path, minilm: PreTrainedTokenizerFast) -> None:
     built = build_windows([example()], minilm, 48, 16)
     for _ in range(2):
-        cached = cached_windows([example()], minilm, 48, 16, tmp_path)
+        found = cached(tmp_path, [example()], minilm, 48, 16)
         for field in fields(Windows):
-            np.testing.assert_array_equal(getattr(cached, field.name), getattr(built, field.name))
-    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
+            np.testing.assert_array_equal(getattr(found, field.name), getattr(built, field.name))
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+    assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_the_cache_knows_content_tokenizer_and_settings(tmp_path: Path, minilm: PreTrainedTokenizerFast) -> None:
     other = load_tokenizer(str(MINILM))
     other.backend_tokenizer.add_tokens(["three"])
-    cached_windows([example()], minilm, 48, 16, tmp_path)
-    cached_windows([example("when ?")], minilm, 48, 16, tmp_path)
-    cached_windows([example(answer="two three")], minilm, 48, 16, tmp_path)
-    cached_windows([example()], minilm, 47, 16, tmp_path)
-    cached_windows([example()], minilm, 48, 15, tmp_path)
-    cached_windows([example()], other, 48, 16, tmp_path)
-    assert len(list(tmp_path.iterdir())) == 6
+    cached(tmp_path, [example()], minilm, 48, 16)
+    cached(tmp_path, [example("when ?")], minilm, 48, 16)
+    cached(tmp_path, [example(answer="two three")], minilm, 48, 16)
+    cached(tmp_path, [example()], minilm, 47, 16)
+    cached(tmp_path, [example()], minilm, 48, 15)
+    cached(tmp_path, [example()], other, 48, 16)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 6
 
 
 @pytest.mark.parametrize("damage", [b"", b"half a file", None])
 def test_a_damaged_cache_file_is_built_anew(
     tmp_path: Path, minilm: PreTrainedTokenizerFast, damage: bytes | None
 ) -> None:
-    good = len(cached_windows([example()], minilm, 48, 16, tmp_path))
-    path = next(tmp_path.iterdir())
+    good = len(cached(tmp_path, [example()], minilm, 48, 16))
+    path = next(tmp_path.glob("*.safetensors"))
     path.write_bytes(path.read_bytes()[:-50] if damage is None else damage)
-    assert len(cached_windows([example()], minilm, 48, 16, tmp_path)) == good
+    assert len(cached(tmp_path, [example()], minilm, 48, 16)) == good
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, minilm: PreTrainedTokenizerFast) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"data\.cache_dir=.*cannot be written"):
-        cached_windows([example()], minilm, 48, 16, tmp_path / "file" / "cache")
+        cached(tmp_path / "file" / "cache", [example()], minilm, 48, 16)
 
 
 def test_a_tokenizer_without_a_vocabulary_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,193 @@
+"""What a run knows at each moment, on disk: rows, checkpoints, and how it ends when it is told to end."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from qa.batches import Batch
+from qa.module import QuestionAnsweringModule
+from qa.progress import console
+from qa.report import Row, better, results_table, write_predictions
+
+Monitor = Literal["val_loss", "exact_match", "f1"]
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class Interrupted(BaseException):
+    """The run was told to end by a signal, and its checkpoint is on the disk."""
+
+    def __init__(self, signum: int) -> None:
+        self.signum = signum
+
+
+class History(Checkpoint):
+    """A row for every evaluation, shown as a table, with `last.ckpt` and `best.ckpt` beside it.
+
+    A checkpoint is saved before each evaluation, after it, every so many steps or minutes, and when a signal asks the
+    run to end. Files get a temporary name first and are synced, so that a name always stands for a whole file; what
+    belongs to the best row is written before the checkpoint that knows of it.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        steps_per_epoch: int = 1,
+        identity: dict[str, Any] | None = None,
+        monitor: Monitor = "val_loss",
+        every_n_steps: int | None = None,
+        every_n_minutes: float | None = None,
+    ) -> None:
+        """`identity`: what a run that goes on must share with the one that stopped."""
+        self.folder, self.steps_per_epoch, self.identity, self.monitor = (
+            Path(folder),
+            steps_per_epoch,
+            identity,
+            monitor,
+        )
+        self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
+        self.rows: list[Row] = []
+        self.best: Row | None = None
+        self.ended = False  # no further step is wanted
+        self._signum = 0
+        self._saved = time.monotonic()
+
+    # when
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self._handlers = {signum: signal.signal(signum, self._noted) for signum in SIGNALS}
+
+    def _noted(self, signum: int, frame: Any) -> None:
+        if self._signum and signum == signal.SIGINT:
+            raise KeyboardInterrupt  # asked twice
+        self._signum = signum
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if step >= cast(QuestionAnsweringModule, module).total_steps:
+            trainer.should_stop = True  # max_steps alone ends a fit in mid-epoch without an evaluation
+        due = bool(self.every_n_steps and step % self.every_n_steps == 0)
+        due |= bool(self.every_n_minutes and time.monotonic() - self._saved > 60 * self.every_n_minutes)
+        wishes = torch.tensor([self._signum, due], device=module.device)
+        signum, due = cast(Any, trainer.strategy.reduce(wishes, reduce_op="max")).tolist()
+        if signum or due:
+            self._save(trainer, pending=self._evaluation_follows(trainer))
+        if signum:
+            raise Interrupted(signum)
+
+    def _evaluation_follows(self, trainer: Trainer) -> bool:
+        loop = trainer.fit_loop.epoch_loop
+        return loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+
+    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._save(trainer, pending=True)
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, loader: int = 0
+    ) -> None:
+        if self._signum:
+            raise Interrupted(self._signum)  # the checkpoint was saved before the evaluation
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.evaluated(trainer, cast(QuestionAnsweringModule, module), trainer.global_step)
+            self._save(trainer, best=self.best is self.rows[-1])
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """An epoch without an evaluation has a row too."""
+        if not self.rows or self.rows[-1].step != trainer.global_step:
+            self._add(trainer, cast(QuestionAnsweringModule, module), trainer.global_step, {})
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        for signum, handler in self._handlers.items():
+            signal.signal(signum, handler)
+
+    # what
+
+    def evaluated(self, trainer: Trainer, module: QuestionAnsweringModule, step: int) -> None:
+        """Takes in an evaluation after `step` steps; writes its answers where it is the best so far."""
+        self._add(trainer, module, step, dict(module.figures))
+
+    def _add(self, trainer: Trainer, module: QuestionAnsweringModule, step: int, figures: dict[str, float]) -> None:
+        epoch = step / self.steps_per_epoch
+        figures["train_loss"] = module.loss_sum / max(module.loss_windows, 1)
+        row = Row(epoch=int(epoch) if epoch.is_integer() else epoch, step=step, **figures)
+        self.rows.append(row)
+        for logger in trainer.loggers:
+            logger.log_metrics({"epoch": epoch, **figures}, step)
+        if better(row, self.best or Row(), self.monitor):
+            self.best = row
+            if trainer.is_global_zero:
+                write_predictions(self.folder, module.answers)
+        console.print(results_table(self.rows, self.best))
+
+    def _save(self, trainer: Trainer, pending: bool = False, best: bool = False) -> None:
+        self._pending = pending
+        self.ended = trainer.should_stop and not pending
+        folder = self.folder / "checkpoints"
+        folder.mkdir(exist_ok=True)
+        temporary = folder / "last.tmp"
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            if best:
+                self.mark_best(temporary)
+            if (folder / "last.ckpt").exists():
+                (folder / "last.ckpt").replace(folder / "previous.ckpt")
+            temporary.replace(folder / "last.ckpt")
+        self._saved = time.monotonic()
+
+    def mark_best(self, checkpoint: Path) -> None:
+        """Makes `best.ckpt` a second name of this checkpoint: no second 2 GB on the disk."""
+        link = checkpoint.with_name("best.tmp")
+        link.unlink(missing_ok=True)
+        os.link(checkpoint, link)
+        link.replace(checkpoint.with_name("best.ckpt"))
+
+    def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["run"], checkpoint["pending"] = self.identity, self._pending
+        checkpoint["loops"]["fit_loop"].update(loop_state(trainer.global_step, self.steps_per_epoch))
+
+    def state_dict(self) -> dict[str, Any]:
+        best = self.best and self.best.model_dump()
+        return {"rows": [row.model_dump() for row in self.rows], "best": best, "ended": self.ended}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if not self.rows:  # a run that goes on has them already, and perhaps an evaluation more
+            self.rows = [Row(**row) for row in state_dict["rows"]]
+            self.best = state_dict["best"] and Row(**state_dict["best"])
+            self.ended = state_dict["ended"]
+
+
+def loop_state(step: int, steps_per_epoch: int) -> dict[str, Any]:
+    """Lightning's loop counters between two steps, every evaluation until then done.
+
+    Its own, taken in a hook, say neither which evaluation is done nor survive all moments at which a run may stop.
+    """
+    epoch, done = divmod(step, steps_per_epoch)
+    begun = epoch + (done > 0)
+    epochs = {"ready": begun, "started": begun, "processed": epoch, "completed": epoch}
+    batches, total = (dict.fromkeys(epochs, count) for count in (done, step))
+    steps = {"total": {"ready": step, "completed": step}, "current": {"ready": done, "completed": done}}
+    zero_grad = {kind: {**count, "started": count["ready"]} for kind, count in steps.items()}
+    return {
+        "epoch_progress": {"total": epochs, "current": epochs},
+        "epoch_loop.batch_progress": {"total": total, "current": batches, "is_last_batch": False},
+        "epoch_loop.scheduler_progress": steps,
+        "epoch_loop.automatic_optimization.optim_progress": {"optimizer": {"step": steps, "zero_grad": zero_grad}},
+        "epoch_loop.val_loop.batch_progress": {
+            "total": dict.fromkeys(epochs, 0),
+            "current": dict.fromkeys(epochs, 0),
+            "is_last_batch": False,
+        },
+    }

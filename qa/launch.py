@@ -1,0 +1,148 @@
+"""One process for every device, and for every job of a sweep: started, watched, told to end, and never left behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+PATIENCE = 60.0  # seconds that processes have to save a checkpoint after a signal
+ERROR_FILE = "QA_ERROR"  # where a process that was started here leaves its last words
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+def started_here() -> bool:
+    """Whether this process was started by `run_processes`."""
+    return ERROR_FILE in os.environ
+
+
+def rank() -> int | None:
+    """This process's number among those of its run; None where nobody started several (ours, torchrun, srun)."""
+    if "RANK" in os.environ:
+        return int(os.environ["RANK"])
+    if "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        return int(os.environ["SLURM_PROCID"])
+    return None
+
+
+def devices_and_nodes() -> tuple[int, int]:
+    """Ranks per node and nodes of the launcher outside (torchrun, srun) that started this process."""
+    env = os.environ
+    world_size = int(env.get("WORLD_SIZE") or env["SLURM_NTASKS"])
+    nodes = int(env.get("GROUP_WORLD_SIZE") or env.get("SLURM_NNODES") or 1)
+    return world_size // nodes, nodes
+
+
+def wanted_devices(trainer: Mapping[str, Any]) -> int:
+    """How many processes `trainer.devices` asks for on this machine. Errors: whatever lightning says."""
+    devices = trainer["devices"]
+    if isinstance(devices, int) and devices > 0:
+        return devices
+    from lightning import Trainer
+
+    return Trainer(accelerator=trainer["accelerator"], devices=devices, logger=False, barebones=True).num_devices
+
+
+def watch_parent() -> None:
+    """Ends this process as soon as the one that started it is gone, however it ended: its pipe to us closes."""
+
+    def watch() -> None:
+        os.read(0, 1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def run_ranks(command: Sequence[str], count: int, lock: int | None) -> int:
+    """Runs `command` once for every rank on this machine; see `run_processes`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
+    ranks = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+    return run_processes(command, ranks, lock)
+
+
+def run_processes(command: Sequence[str], environments: Sequence[Mapping[str, str]], lock: int | None = None) -> int:
+    """Runs `command` in each environment; returns 0 once all are done, else the status of the first that failed.
+
+    A process that fails ends all others, and its error is the one that is shown. Signals are handed on; `lock` is
+    inherited, so that it is held until the last process is gone. Only the first process speaks.
+    """
+    # a scheduler's own variables would make lightning believe that the scheduler started the ranks
+    outside = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
+    with tempfile.TemporaryDirectory() as folder:
+        errors = [Path(folder, str(number)) for number in range(len(environments))]
+        processes = [
+            subprocess.Popen(
+                command,
+                env={**outside, **environment, ERROR_FILE: str(error)},
+                stdin=subprocess.PIPE,
+                stdout=None if number == 0 else subprocess.DEVNULL,
+                stderr=None if number == 0 else subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=() if lock is None else (lock,),
+            )
+            for number, (environment, error) in enumerate(zip(environments, errors, strict=True))
+        ]
+        told: list[int] = []
+
+        def hand_on(signum: int, _: Any) -> None:
+            told.append(signum)
+            for process in processes:
+                if process.poll() is None:
+                    process.send_signal(signum)
+
+        handlers = {signum: signal.signal(signum, hand_on) for signum in FORWARDED}
+        try:
+            first = _wait(processes, told)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+            for signum, handler in handlers.items():
+                signal.signal(signum, handler)
+        return _status(first, processes, errors, told)
+
+
+def _wait(processes: Sequence["subprocess.Popen[bytes]"], told: Sequence[int]) -> int | None:
+    """Until all have ended, or one has failed, or `PATIENCE` is over after a signal. Returns the first that failed."""
+    end: float | None = None
+    while any(process.poll() is None for process in processes):
+        failed = [number for number, process in enumerate(processes) if process.poll()]
+        if failed and not told:
+            time.sleep(0.5)  # another that failed for the same reason has its own words to say
+            return failed[0]
+        if told and end is None:
+            end = time.monotonic() + PATIENCE
+        if end is not None and time.monotonic() > end:
+            return None
+        time.sleep(0.02)
+    return next((number for number, process in enumerate(processes) if process.returncode), None)
+
+
+def _status(
+    first: int | None,
+    processes: Sequence["subprocess.Popen[bytes]"],
+    errors: Sequence[Path],
+    told: Sequence[int],
+) -> int:
+    """The exit status of the whole, once the error is said that made it end."""
+    if told:
+        return 128 + told[0]
+    if first is None:
+        return 0
+    status = processes[first].returncode
+    written = sorted((error for error in errors if error.exists()), key=lambda error: error.stat().st_mtime_ns)
+    if status < 0:
+        killer = signal.Signals(-status).name
+        print(f"ERROR: process {first} was killed by {killer}; was the memory too small?", file=sys.stderr)
+    elif written:
+        print(written[0].read_text(encoding="utf-8"), file=sys.stderr)
+    return max(status, 1)

@@ -1,0 +1,28 @@
+"""The history's state, the best row, and where a run goes on; killed runs are in test_restart.py."""
+
+from pathlib import Path
+
+import torch
+
+from qa.checkpoints import History, loop_state
+from qa.report import Row
+
+
+def test_history_goes_on_from_its_state(tmp_path: Path) -> None:
+    history, other = History(tmp_path), History(tmp_path)
+    history.rows = [Row(epoch=1, step=5, val_loss=0.5), Row(epoch=2, step=10, val_loss=0.7)]
+    history.best = history.rows[0]
+    torch.save(history.state_dict(), tmp_path / "state.pt")
+    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert (other.rows, other.best) == (history.rows, history.best)
+
+
+def test_a_run_goes_on_between_two_steps() -> None:
+    within, between = loop_state(7, 5), loop_state(10, 5)
+    assert within["epoch_progress"]["current"] == {"ready": 2, "started": 2, "processed": 1, "completed": 1}
+    assert within["epoch_loop.batch_progress"]["current"]["ready"] == 2
+    assert between["epoch_progress"]["current"] == {"ready": 2, "started": 2, "processed": 2, "completed": 2}
+    assert between["epoch_loop.batch_progress"]["current"]["ready"] == 0
+    for state in (within, between):
+        steps = state["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"]["completed"]
+        assert steps == state["epoch_loop.batch_progress"]["total"]["completed"]

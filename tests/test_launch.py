@@ -1,0 +1,206 @@
+"""The same result on any number of devices, and no process left behind."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import ROOT, Run
+
+Files = tuple[Path, Path]
+
+
+@pytest.fixture
+def small(small_files: Files, exact: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    cache = tmp_path_factory.getbasetemp() / "launch-cache"
+    return [
+        "data=local", f"data.train_file={small_files[0]}", f"data.validation_file={small_files[1]}",
+        f"data.cache_dir={cache}", "data.max_length=64", "data.stride=16", f"model.pretrained={exact}",
+        "optimizer.lr=1e-3", "trainer.accelerator=cpu",
+    ]  # fmt: skip
+
+
+def steps(folder: Path) -> list[float]:
+    """The loss of every step."""
+    with (folder / "metrics.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
+
+
+def results(folder: Path) -> Any:
+    return json.loads((folder / "results.json").read_text())
+
+
+def children(process: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def test_losses_and_predictions_do_not_depend_on_the_number_of_ranks(
+    small: list[str], train_py: Run, tmp_path: Path
+) -> None:
+    """50 steps of 13 windows: the parts are unequal, and the last batch of 2 leaves two of 4 ranks without one."""
+    for devices in (1, 2, 4):
+        done = train_py(
+            *small, f"trainer.devices={devices}", "data.batch_size=13", "trainer.max_epochs=9", "trainer.max_steps=50",
+            f"hydra.run.dir={tmp_path}/{devices}", OMP_NUM_THREADS="1",
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.count("output") == 1
+    one = tmp_path / "1"
+    assert len(steps(one)) == 50
+    for other in (tmp_path / "2", tmp_path / "4"):
+        assert steps(other) == pytest.approx(steps(one), abs=1e-4)
+        assert (other / "predictions.json").read_bytes() == (one / "predictions.json").read_bytes()
+        assert results(other)["devices"] == int(other.name)
+        for row, row2 in zip(results(one)["epochs"], results(other)["epochs"], strict=True):
+            assert row2 == pytest.approx(row, abs=1e-4)
+
+
+def test_an_evaluation_is_the_same_to_the_byte_on_more_ranks_than_batches(
+    small: list[str], train_py: Run, tmp_path: Path
+) -> None:
+    for devices in (1, 3):
+        done = train_py(
+            *small, "stage=validate", f"trainer.devices={devices}", f"hydra.run.dir={tmp_path}/{devices}",
+            OMP_NUM_THREADS="1",
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+    for name in ("predictions.json", "nbest.json", "results.md"):
+        assert (tmp_path / "3" / name).read_bytes() == (tmp_path / "1" / name).read_bytes()
+    assert results(tmp_path / "3")["best"] == results(tmp_path / "1")["best"]
+
+
+def test_a_run_goes_on_with_another_number_of_devices(small: list[str], train_py: Run, tmp_path: Path) -> None:
+    small = [*small, "trainer.max_epochs=4", "checkpoint.every_n_steps=1"]
+    assert train_py(*small, f"hydra.run.dir={tmp_path}/whole").returncode == 0
+    process = started([*small, f"hydra.run.dir={tmp_path}/cut"], tmp_path / "cut" / "checkpoints" / "last.ckpt")
+    process.kill()
+    process.communicate()
+    done = train_py(*small, "trainer.devices=2", f"hydra.run.dir={tmp_path}/cut", OMP_NUM_THREADS="1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "resumed at step" in done.stdout
+    assert steps(tmp_path / "cut") == pytest.approx(steps(tmp_path / "whole"), abs=1e-4)
+
+
+def started(arguments: list[str], until: Path, **env: str) -> "subprocess.Popen[str]":
+    """A run that has got as far as to write the file `until`."""
+    process = subprocess.Popen(
+        [sys.executable, "train.py", *arguments], cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not until.exists() and process.poll() is None:
+        time.sleep(0.01)
+    return process
+
+
+def test_a_rank_that_dies_ends_all_and_is_named(small: list[str], tmp_path: Path) -> None:
+    arguments = [*small, "trainer.max_epochs=900", "trainer.devices=2", f"hydra.run.dir={tmp_path}/run"]
+    process = started(arguments, tmp_path / "run" / "metrics.csv", OMP_NUM_THREADS="1")
+    ranks = children(process.pid)
+    assert len(ranks) == 2
+    os.kill(ranks[1], signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "process 1 was killed by SIGKILL" in said
+    assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)
+
+
+def test_no_rank_outlives_the_process_that_started_it(small: list[str], tmp_path: Path) -> None:
+    arguments = [*small, "trainer.max_epochs=900", "trainer.devices=2", f"hydra.run.dir={tmp_path}/run"]
+    process = started(arguments, tmp_path / "run" / "metrics.csv", OMP_NUM_THREADS="1")
+    ranks = children(process.pid)
+    process.kill()
+    process.communicate()
+    end = time.monotonic() + 10
+    while any(Path(f"/proc/{rank}").exists() for rank in ranks):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_mistake_is_said_once_for_all_ranks(small: list[str], train_py: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text('{"data": []}')
+    done = train_py(
+        *small, "trainer.devices=2", f"data.train_file={tmp_path}/bad.json", f"hydra.run.dir={tmp_path}/run"
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("ERROR: ")
+    assert done.stderr.count("\n") == 1
+    assert "no question in it" in done.stderr
+
+
+def test_a_second_run_into_one_folder_is_refused(small: list[str], train_py: Run, tmp_path: Path) -> None:
+    arguments = [*small, "trainer.max_epochs=900", f"hydra.run.dir={tmp_path}/run"]
+    process = started(arguments, tmp_path / "run" / "metrics.csv")
+    second = train_py(*arguments)
+    process.kill()
+    process.communicate()
+    assert second.returncode == 2
+    assert "another run is writing into it" in second.stderr
+
+
+def test_a_sweep_with_two_devices_runs_exactly_its_jobs(small: list[str], train_py: Run, tmp_path: Path) -> None:
+    done = train_py(
+        "-m", *small, "trainer.devices=2", "trainer.max_epochs=1", "optimizer.lr=1e-3,-1",
+        f"hydra.sweep.dir={tmp_path}", OMP_NUM_THREADS="1",
+    )  # fmt: skip
+    assert done.returncode == 2  # the second has an impossible rate
+    assert "Invalid learning rate: -1" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["0", "1"]
+    assert results(tmp_path / "0")["devices"] == 2
+    assert not (tmp_path / "1" / "results.json").exists()
+
+
+def test_two_nodes_by_torchrun(small: list[str], train_py: Run, tmp_path: Path) -> None:
+    assert train_py(*small, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/one").returncode == 0
+    arguments = [*small, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/two"]
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node_rank={node}",
+             "--nproc_per_node=1", "--master_addr=127.0.0.1", "--master_port=29517", "train.py", *arguments],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for node in range(2)
+    ]  # fmt: skip
+    said = [node.communicate(timeout=120) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said
+    assert results(tmp_path / "two")["devices"] == 2
+    assert steps(tmp_path / "two") == pytest.approx(steps(tmp_path / "one"), abs=1e-4)
+    assert "Training Loss" in said[0][0]
+    assert "Training Loss" not in said[1][0]
+
+
+def test_two_tasks_by_srun(small: list[str], tmp_path: Path) -> None:
+    """What srun sets, without a cluster: two tasks on one node; SIGUSR1 saves and asks for another turn."""
+    calls = tmp_path / "calls"
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {calls}\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    arguments = [*small, "trainer.max_epochs=900", f"hydra.run.dir={tmp_path}/run"]
+    slurm = {
+        "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_JOB_ID": "77",
+        "SLURM_STEP_ID": "0", "SLURM_NODEID": "0", "SLURM_JOB_NAME": "train", "SLURM_NODELIST": "localhost",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533", "OMP_NUM_THREADS": "1",
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+    }  # fmt: skip
+    tasks = [
+        subprocess.Popen(
+            [sys.executable, "train.py", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, env={**os.environ, **slurm, "SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)},
+        )
+        for task in range(2)
+    ]  # fmt: skip
+    while not (tmp_path / "run" / "metrics.csv").exists() and all(task.poll() is None for task in tasks):
+        time.sleep(0.01)
+    for task in tasks:
+        task.send_signal(signal.SIGUSR1)
+    said = [task.communicate(timeout=60) for task in tasks]
+    assert [task.returncode for task in tasks] == [128 + signal.SIGUSR1] * 2, said
+    assert calls.read_text() == "requeue 77\n"
+    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == len(steps(tmp_path / "run"))
