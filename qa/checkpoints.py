@@ -38,18 +38,12 @@ class History(Checkpoint):
         self,
         folder: str | Path,
         steps_per_epoch: int = 1,
-        identity: dict[str, Any] | None = None,
         monitor: Monitor = "val_loss",
         every_n_steps: int | None = None,
         every_n_minutes: float | None = None,
     ) -> None:
-        """`identity`: what a run that goes on must share with the one that stopped."""
-        self.folder, self.steps_per_epoch, self.identity, self.monitor = (
-            Path(folder),
-            steps_per_epoch,
-            identity,
-            monitor,
-        )
+        self.folder, self.steps_per_epoch, self.monitor = Path(folder), steps_per_epoch, monitor
+        self.identity: dict[str, Any] = {}  # what a run that goes on must share with the one that stopped
         self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
         self.rows: list[Row] = []
         self.best: Row | None = None

@@ -139,7 +139,7 @@ def test_the_whole_card() -> None:
         seed=42,
         stage="fit",
         resume="auto",
-        checkpoint={"monitor": "val_loss"},
+        checkpoint={"monitor": "val_loss", "every_n_steps": None, "every_n_minutes": 15},
         decode={"n_best": 20, "max_answer_length": 30},
         data={"_target_": "x", "name": "rajpurkar/squad", "train_file": None, "validation_file": None},
         model={"pretrained": "google-bert/bert-base-multilingual-cased"},
