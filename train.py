@@ -226,6 +226,7 @@ def build(cfg: DictConfig, settings: Settings, folder: Path) -> "Job":
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
         seed=settings.seed,
+        micro_batch_size=data.micro_batch_size,
         **settings.decode.model_dump(),
     )
     history.identity = identity(settings, data, module)

@@ -54,6 +54,7 @@ class SquadDataModule(LightningDataModule):
         max_length: Annotated[int, Field(ge=8)] = 384,
         stride: NonNegativeInt = 128,
         batch_size: PositiveInt = 16,
+        micro_batch_size: PositiveInt | Literal["auto"] = "auto",
         eval_batch_size: PositiveInt = 16,
         batching: Batching = "bucketed",
         num_workers: NonNegativeInt = 0,
@@ -64,6 +65,7 @@ class SquadDataModule(LightningDataModule):
         self.files = {"train": train_file, "validation": validation_file, "test": test_file, "predict": test_file}
         self.cache_dir, self.max_length, self.stride = Path(cache_dir), max_length, stride
         self.batch_size, self.eval_batch_size, self.batching = batch_size, eval_batch_size, batching
+        self.micro_batch_size = micro_batch_size
         self.num_workers, self.seed = num_workers, seed
         self.tokenizer: PreTrainedTokenizerFast | None = None
         self.examples: dict[str, list[Example]] = {}

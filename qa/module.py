@@ -21,6 +21,7 @@ from qa.batches import Batch
 from qa.decode import NBestAnswer, Span, WindowSpans, add_spans, best_answers, window_spans
 from qa.examples import Example
 from qa.metrics import SquadMetric
+from qa.micro_batches import MicroBatches, MicroBatchSize, split
 
 T = TypeVar("T")
 
@@ -96,6 +97,7 @@ class QuestionAnsweringModule(LightningModule):
         n_best: int = 20,
         max_answer_length: int = 30,
         seed: int = 42,
+        micro_batch_size: MicroBatchSize = "auto",
     ) -> None:
         """`optimizer(parameter_groups)` and `scheduler(optimizer, total_steps)` make what their names say."""
         super().__init__()
@@ -104,6 +106,7 @@ class QuestionAnsweringModule(LightningModule):
         self.optimizer, self.scheduler, self.total_steps = optimizer, scheduler, total_steps
         self.n_best, self.max_answer_length = n_best, max_answer_length
         self.metric = SquadMetric(sync_on_compute=False)  # rank 0 alone scores
+        self.micro_batches = MicroBatches(micro_batch_size)
         self.step_metrics: dict[str, float] = {}  # of the last training step, over all ranks
         self.loss_sum, self.loss_windows = 0.0, 0  # of the epoch so far, over all ranks
         self.figures: dict[str, float] = {}  # val_loss, exact_match and f1 of the last evaluation, over all ranks
@@ -125,20 +128,57 @@ class QuestionAnsweringModule(LightningModule):
         self.loss_sum, self.loss_windows = 0.0, 0
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        self._batch = batch
+        self._seed_step()
+
+    def _seed_step(self) -> None:
         """Dropout is a function of (seed, step, rank): a resumed run draws what it would have drawn."""
         step = self.seed, self.trainer.global_step, self.global_rank
         torch.manual_seed(int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The weights of all ranks' windows add up to 1; the ranks' gradients are averaged, hence the factor."""
-        part = (self.losses(self(batch), batch) * batch["weights"]).sum()
-        loss = float(self.trainer.strategy.reduce(part.detach().clone(), reduce_op="sum"))
-        if not math.isfinite(loss):
-            self._stop_at(f"the loss is {loss}", batch)
-        self.step_metrics["loss"] = loss
-        self.loss_sum += loss * batch["windows"]
-        self.loss_windows += batch["windows"]
-        return part * self.trainer.world_size
+        """The weights of all ranks' windows add up to 1; the ranks' gradients are averaged, hence the factor.
+
+        Of several micro-batches all but the last are led back here, into gradients that the last adds to.
+        """
+        self._summed = False
+        self.zero_grad()
+        *parts, last = split(batch, self.micro_batches.of(batch))
+        done = torch.zeros((), device=self.device)
+        for part in parts:
+            loss = self._weighted_loss(part)
+            self.trainer.strategy.backward(loss * self.trainer.world_size, None)
+            done += loss.detach()
+        loss = self._weighted_loss(last)
+        total = float(self.trainer.strategy.reduce(done + loss.detach(), reduce_op="sum"))
+        self._summed = True
+        if not math.isfinite(total):
+            self._stop_at(f"the loss is {total}", batch)
+        self.step_metrics["loss"] = total
+        return loss * self.trainer.world_size
+
+    def _weighted_loss(self, batch: Batch) -> Tensor:
+        return (self.losses(self(batch), batch) * batch["weights"]).sum()
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """`training_step` does so itself, before its first micro-batch."""
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        """A step whose gradients did not fit the memory is done again in smaller parts, with the same dropout seed."""
+
+        def fitting() -> Any:
+            while True:
+                try:
+                    return optimizer_closure()
+                except torch.OutOfMemoryError:
+                    if self._summed and self.trainer.world_size > 1:
+                        raise  # the other ranks are waiting within the backward pass
+                self.micro_batches.halve(self._batch)
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                self._seed_step()
+
+        super().optimizer_step(epoch, batch_idx, optimizer, fitting)
 
     def _stop_at(self, what: str, batch: Batch) -> None:
         rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
@@ -155,6 +195,8 @@ class QuestionAnsweringModule(LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
+        self.loss_sum += self.step_metrics["loss"] * self._batch["windows"]
+        self.loss_windows += self._batch["windows"]
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         self.step_metrics["gradient_norm"] = float(torch.nn.utils.get_total_norm(gradients))
         self.step_metrics["learning_rate"] = optimizer.param_groups[0]["lr"]

@@ -47,7 +47,8 @@ def test_losses_and_predictions_do_not_depend_on_the_number_of_ranks(
     """50 steps of 13 windows: the parts are unequal, and the last batch of 2 leaves two of 4 ranks without one."""
     for devices in (1, 2, 4):
         done = train_py(
-            *small, f"trainer.devices={devices}", "data.batch_size=13", "trainer.max_epochs=9", "trainer.max_steps=50",
+            *small, f"trainer.devices={devices}", "data.batch_size=13",
+            f"data.micro_batch_size={'auto' if devices == 1 else 2}", "trainer.max_epochs=9", "trainer.max_steps=50",
             f"hydra.run.dir={tmp_path}/{devices}", OMP_NUM_THREADS="1",
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")

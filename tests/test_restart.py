@@ -106,3 +106,32 @@ def test_told_to_end_a_run_saves_a_checkpoint_within_a_step(
     assert (done.returncode, done.stderr) == (0, "")
     assert f"resumed at step {checkpoint['global_step']}" in done.stdout
     assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoints_before_it(
+    devices: int, train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
+) -> None:
+    command = arguments(small_files, tiny, tmp_path / "cache", f"trainer.devices={devices}", "optimizer.lr=1e20")
+    done = train_py(*command, "checkpoint.every_n_steps=1", f"hydra.run.dir={tmp_path}/run")
+    assert done.returncode == 2
+    for words in ("step ", "the loss is nan at learning rate", "training windows (questions) ", "lower optimizer.lr"):
+        assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_checkpoints_of_another_data_set_are_refused(
+    train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
+) -> None:
+    command = arguments(small_files, tiny, tmp_path / "cache", f"hydra.run.dir={tmp_path}/run")
+    process = start(command[:-1], tmp_path / "run")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    changed = tmp_path / "changed.json"
+    changed.write_text(small_files[0].read_text().replace("grey stone", "blue stone"))
+    done = train_py(*command, f"data.train_file={changed}")
+    assert done.returncode == 2
+    assert "last.ckpt: of another run: train windows (" in done.stderr
+    assert done.stderr.count("\n") == 1

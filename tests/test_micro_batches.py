@@ -1,0 +1,109 @@
+"""A batch carried in parts teaches what the whole would have taught."""
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from qa import UserError
+from qa.batches import Batch, TrainingBatches
+from qa.examples import read_examples
+from qa.micro_batches import MicroBatches, MicroBatchSize, split
+from qa.module import QuestionAnsweringModule, schedule
+from qa.windows import build_windows, load_tokenizer
+
+
+class Small(QuestionAnsweringModule):
+    """On a device that carries `room` windows at once."""
+
+    room = 99
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        if len(batch["input_ids"]) > self.room:
+            raise torch.OutOfMemoryError
+        return super().forward(batch)
+
+
+class Losses(lightning.Callback):
+    def __init__(self) -> None:
+        self.found: list[tuple[float, float]] = []
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
+        self.found.append((module.step_metrics["loss"], module.step_metrics["gradient_norm"]))
+
+
+def batches(exact: Path, small_files: tuple[Path, Path]) -> TrainingBatches:
+    examples = read_examples(str(small_files[0])).examples
+    return TrainingBatches(build_windows(examples, load_tokenizer(str(exact)), 64, 16), examples, (101, 102, 0))
+
+
+def trained(
+    exact: Path, small_files: tuple[Path, Path], room: int, size: MicroBatchSize = "auto"
+) -> tuple[list[tuple[float, float]], QuestionAnsweringModule]:
+    """Loss and gradient norm of 4 steps of 10 windows, and the module."""
+    adam = partial(torch.optim.Adam, lr=1e-3)
+    linear = partial(schedule, name="linear", warmup_ratio=0.0)
+    module = Small(str(exact), adam, linear, total_steps=4, micro_batch_size=size)
+    module.room = room
+    losses = Losses()
+    rows: Any = [np.arange(10) + 7 * step for step in range(4)]
+    trainer = lightning.Trainer(
+        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, gradient_clip_val=1.0, callbacks=[losses],
+    )  # fmt: skip
+    trainer.fit(module, DataLoader(batches(exact, small_files), sampler=rows, batch_size=None))
+    return losses.found, module
+
+
+def test_out_of_memory_halves_the_batch_until_it_fits_and_nothing_is_lost(
+    exact: Path, small_files: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, one = trained(exact, small_files, room=99)
+    with caplog.at_level(logging.WARNING, "qa"):
+        parts, other = trained(exact, small_files, room=3)
+    assert len(whole) == len(parts) == 4
+    for step, step2 in zip(whole, parts, strict=True):
+        assert step2 == pytest.approx(step, abs=1e-4)
+    assert other.loss_windows == one.loss_windows == 40
+    assert other.loss_sum == pytest.approx(one.loss_sum, abs=1e-3)
+    assert 1 <= caplog.text.count("3 windows at a time") <= 4
+
+
+def test_a_size_can_be_given(exact: Path, small_files: tuple[Path, Path]) -> None:
+    whole, _ = trained(exact, small_files, room=99)
+    parts, _ = trained(exact, small_files, room=4, size=4)
+    for step, step2 in zip(whole, parts, strict=True):
+        assert step2 == pytest.approx(step, abs=1e-4)
+    with pytest.raises(UserError, match=r"out of memory with 4 windows .* lower data\.micro_batch_size"):
+        trained(exact, small_files, room=3, size=4)
+
+
+def test_one_window_that_does_not_fit_is_said(exact: Path, small_files: tuple[Path, Path]) -> None:
+    with pytest.raises(UserError, match=r"out of memory with 1 windows of 64 tokens at once; lower"):
+        trained(exact, small_files, room=0)
+
+
+def test_parts_hold_every_window_once(exact: Path, small_files: tuple[Path, Path]) -> None:
+    batch = batches(exact, small_files)[np.arange(10)]
+    parts = split(batch, 4)
+    assert [len(part["input_ids"]) for part in parts] == [4, 4, 2]
+    assert sum(float(part["weights"].sum()) for part in parts) == pytest.approx(1)
+    begin = 0
+    for part in parts:
+        rows, length = slice(begin, begin + len(part["input_ids"])), part["input_ids"].shape[1]
+        assert torch.equal(part["input_ids"], batch["input_ids"][rows, :length])
+        assert not batch["attention_mask"][rows, length:].any()
+        begin = rows.stop
+
+
+def test_a_longer_batch_takes_no_more_than_a_shorter_one() -> None:
+    sizes = MicroBatches()
+    short, long, shorter = (Batch(input_ids=torch.zeros(16, length)) for length in (100, 200, 50))
+    sizes.halve(short)
+    assert (sizes.of(short), sizes.of(long), sizes.of(shorter)) == (8, 8, 16)
