@@ -48,7 +48,8 @@ class History(Checkpoint):
         self.rows: list[Row] = []
         self.best: Row | None = None
         self.ended = False  # no further step is wanted
-        self._signum = 0
+        self._signum = 0  # the signal that this rank got
+        self._agreed = 0  # the signal that some rank got, known to all
         self._saved = time.monotonic()
 
     # when
@@ -70,11 +71,17 @@ class History(Checkpoint):
         due = bool(self.every_n_steps and step % self.every_n_steps == 0)
         due |= bool(self.every_n_minutes and time.monotonic() - self._saved > 60 * self.every_n_minutes)
         wishes = torch.tensor([self._signum, due], device=module.device)
-        signum, due = cast(Any, trainer.strategy.reduce(wishes, reduce_op="max")).tolist()
-        if signum or due:
-            self._save(trainer, pending=self._evaluation_follows(trainer))
-        if signum:
-            raise Interrupted(signum)
+        self._agreed, due = cast(Any, trainer.strategy.reduce(wishes, reduce_op="max")).tolist()
+        pending = self._evaluation_follows(trainer)
+        if step % self.steps_per_epoch == 0 and not pending:
+            return  # the epoch's row comes first
+        if self._agreed or due:
+            self._save(trainer, pending)
+        self._end_if_told()
+
+    def _end_if_told(self) -> None:
+        if self._agreed:
+            raise Interrupted(self._agreed)
 
     def _evaluation_follows(self, trainer: Trainer) -> bool:
         loop = trainer.fit_loop.epoch_loop
@@ -100,6 +107,7 @@ class History(Checkpoint):
         if not self.rows or self.rows[-1].step != trainer.global_step:
             self._add(trainer, cast(QuestionAnsweringModule, module), trainer.global_step, {})
             self._save(trainer)
+            self._end_if_told()
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         for signum, handler in self._handlers.items():

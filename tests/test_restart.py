@@ -60,11 +60,15 @@ def assert_same(one: Path, other: Path) -> None:
         assert (one / name).read_bytes() == (other / name).read_bytes()
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(
+    ("devices", "more"),
+    [(1, []), (2, []), (1, ["trainer.check_val_every_n_epoch=2", "checkpoint.every_n_steps=1"])],
+    ids=["1", "2", "seldom evaluated"],
+)
 def test_killed_at_random_moments_a_run_ends_as_if_never_killed(
-    devices: int, train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
+    devices: int, more: list[str], train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
 ) -> None:
-    command = arguments(small_files, tiny, tmp_path / "cache", f"trainer.devices={devices}")
+    command = arguments(small_files, tiny, tmp_path / "cache", f"trainer.devices={devices}", *more)
     begun = time.monotonic()
     process = start(command, tmp_path / "whole")
     training = time.monotonic()
