@@ -51,10 +51,15 @@ class Metrics(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, loader: int = 0
     ) -> None:
-        self._lap("validation", len(batch["rows"]) * trainer.world_size)
+        self._lap("validation", 0)
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, QuestionAnsweringModule)
+        self.windows["validation"] += module.evaluated_windows
 
     on_train_epoch_start = on_validation_epoch_start = on_test_epoch_start = on_predict_epoch_start = on_train_start  # type: ignore[assignment]
     on_test_batch_end = on_predict_batch_end = on_validation_batch_end  # type: ignore[assignment]
+    on_test_end = on_predict_end = on_validation_end  # type: ignore[assignment]
 
 
 def peak_memory(device: torch.device) -> float:

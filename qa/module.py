@@ -111,6 +111,7 @@ class QuestionAnsweringModule(LightningModule):
         self.loss_sum, self.loss_windows = 0.0, 0  # of the epoch so far, over all ranks
         self.figures: dict[str, float] = {}  # val_loss, exact_match and f1 of the last evaluation, over all ranks
         self.answers: dict[str, list[NBestAnswer]] = {}
+        self.evaluated_windows = 0  # of the last evaluation, over all ranks; known to rank 0
         self._evaluated: list[Evaluated] = []
         self._examples: dict[str, Example] = {}
 
@@ -225,6 +226,7 @@ class QuestionAnsweringModule(LightningModule):
         parts = gathered(self._evaluated)
         examples = {name: e for found in gathered([self._examples]) for name, e in found.items()}
         self._evaluated, self._examples = [], {}
+        self.evaluated_windows = len({row for part in parts for row in part.rows.tolist()})
         candidates: dict[str, list[Span]] = {}
         losses: dict[int, float] = {}
         for part in parts:
@@ -245,7 +247,8 @@ class QuestionAnsweringModule(LightningModule):
             self.metric.update(predictions, self._references)
             values = self.metric.compute()
             self.metric.reset()
-            figures = torch.tensor([losses.mean(dtype=np.float64), values["exact_match"], values["f1"]]).double()
+            means = [float(losses.mean(dtype=np.float64)), float(values["exact_match"]), float(values["f1"])]
+            figures = torch.tensor(means, dtype=torch.float64)
         names = ("val_loss", "exact_match", "f1")
         self.figures = dict(zip(names, self.trainer.strategy.broadcast(figures).tolist(), strict=True))
         # for callbacks that watch them; the loggers get them from the history, with the step that they belong to
