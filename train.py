@@ -137,7 +137,10 @@ def run(cfg: DictConfig) -> int:
         "hydra.run.dir='" + folder.replace("'", "\\'") + "'",
     ]
     if hydra_config.mode == RunMode.MULTIRUN:
-        return launch.run_processes(command, [{}])
+        status = launch.run_processes(command, [{}])
+        if status > 128:
+            sys.exit(status)  # a signal ends the sweep, not this job alone
+        return status
     if launch.rank() is None:
         count = launch.wanted_devices(settings.trainer)
         if count > 1:
@@ -320,9 +323,8 @@ if __name__ == "__main__":
     try:
         main()
     except (KeyboardInterrupt, SystemExit) as error:
-        if isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt):
-            raise  # lightning turns Ctrl-C into an exit with 1
-        status = 130
+        code = error.code if isinstance(error, SystemExit) else 130
+        status = 130 if isinstance(error.__context__, KeyboardInterrupt) else int(code or 0)  # lightning's own exit
     except (HydraException, OmegaConfBaseException) as error:
         stop(explain_hydra(error))
     except Exception:

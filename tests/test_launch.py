@@ -157,6 +157,17 @@ def test_a_sweep_with_two_devices_runs_exactly_its_jobs(small: list[str], train_
     assert not (tmp_path / "1" / "results.json").exists()
 
 
+def test_ctrl_c_ends_the_sweep_and_not_one_job_alone(small: list[str], tmp_path: Path) -> None:
+    arguments = ["-m", *small, "trainer.max_epochs=900", "seed=1,2", f"hydra.sweep.dir={tmp_path}"]
+    process = started(arguments, tmp_path / "0" / "metrics.csv")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.startswith("interrupted; ")
+    assert (tmp_path / "0" / "checkpoints" / "last.ckpt").exists()
+    assert not (tmp_path / "1").exists()
+
+
 def test_two_nodes_by_torchrun(small: list[str], train_py: Run, tmp_path: Path) -> None:
     assert train_py(*small, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/one").returncode == 0
     arguments = [*small, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/two"]
