@@ -11,12 +11,12 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from qa.batches import Batch
+from qa.launch import SIGNALS
 from qa.module import QuestionAnsweringModule
 from qa.progress import console
 from qa.report import Row, better, results_table, write_predictions
 
 Monitor = Literal["val_loss", "exact_match", "f1"]
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class Interrupted(BaseException):
@@ -65,6 +65,7 @@ class History(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
+        """Saves where a checkpoint is due or a rank was told to end; all ranks decide alike."""
         step = trainer.global_step
         if step >= cast(QuestionAnsweringModule, module).total_steps:
             trainer.should_stop = True  # max_steps alone ends a fit in mid-epoch without an evaluation

@@ -14,7 +14,7 @@ from typing import Any
 
 PATIENCE = 60.0  # seconds that processes have to save a checkpoint after a signal
 ERROR_FILE = "QA_ERROR"  # where a process that was started here leaves its last words
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # that ask a run to end
 
 
 def started_here() -> bool:
@@ -99,7 +99,7 @@ def run_processes(command: Sequence[str], environments: Sequence[Mapping[str, st
                 if process.poll() is None:
                     process.send_signal(signum)
 
-        handlers = {signum: signal.signal(signum, hand_on) for signum in FORWARDED}
+        handlers = {signum: signal.signal(signum, hand_on) for signum in SIGNALS}
         try:
             first = _wait(processes, told)
         finally:

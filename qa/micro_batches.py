@@ -15,6 +15,8 @@ MicroBatchSize = int | Literal["auto"]
 
 def split(batch: Batch, size: int) -> list[Batch]:
     """Parts of at most `size` windows, each cut to its longest window; their `weights` are those of the whole."""
+    if size >= len(batch["input_ids"]):
+        return [batch]  # the usual case; to look at its lengths would wait for the device
     parts: list[Batch] = []
     for begin in range(0, len(batch["input_ids"]), size):
         rows = slice(begin, begin + size)

@@ -240,6 +240,7 @@ class QuestionAnsweringModule(LightningModule):
         return np.array([losses[row] for row in sorted(losses)], np.float32)
 
     def on_validation_epoch_end(self) -> None:
+        """Rank 0 decodes and scores for all; every rank gets to know the figures."""
         losses = self._decode()
         figures = torch.zeros(3, dtype=torch.float64)
         if self.trainer.is_global_zero:
