@@ -56,6 +56,7 @@ def demo_file(cache_dir: str, split: str) -> str:
     return str(train if split == "train" else validation)
 
 
+OmegaConf.register_new_resolver("world_size", launch.world_size, replace=True)
 OmegaConf.register_new_resolver("package", package_folder, replace=True)
 OmegaConf.register_new_resolver("demo", demo_file, replace=True)
 
@@ -230,6 +231,7 @@ def build(cfg: DictConfig, settings: Settings, folder: Path) -> "Job":
         scheduler=instantiate(cfg.scheduler),
         seed=settings.seed,
         micro_batch_size=data.micro_batch_size,
+        nonfinite=settings.nonfinite,
         **settings.decode.model_dump(),
     )
     history.identity = identity(settings, data, module)
@@ -253,7 +255,7 @@ def check_model(cfg: DictConfig) -> Any:
     """The tokenizer, once model and optimizer are known to go with the settings; before any data is read."""
     import torch
 
-    from qa.module import load_config
+    from qa.model import load_config
     from qa.windows import load_tokenizer
 
     try:

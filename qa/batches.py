@@ -19,8 +19,8 @@ POOL = 32  # batches whose windows are sorted together: 3% padding on SQuAD-like
 
 
 class Batch(TypedDict, total=False):
-    """What the module sees of one step: this rank's part of the batch. `weights`, `windows` and `tokens` are there in
-    training only, the last three in evaluation only."""
+    """What the module sees of one step: this rank's part of the batch. `weights` to `longest` are there in training
+    only, the last three in evaluation only."""
 
     input_ids: Tensor  # int64 [batch, length]
     attention_mask: Tensor  # int64 [batch, length]: 1 where there is a token
@@ -30,6 +30,8 @@ class Batch(TypedDict, total=False):
     weights: Tensor  # float32 [batch]: 1 / windows of the whole batch; 0 for a stand-in on a rank that has no part
     windows: int  # of the whole batch, over all ranks
     tokens: int  # of the whole batch, over all ranks, without padding
+    share: int  # windows of the rank that has most
+    longest: int  # tokens of the longest window of the whole batch
     rows: NDArray[np.int64]  # [batch]: window numbers
     ids: list[str]  # [batch]: each window's example id
     context_mask: Tensor  # bool [batch, length]: the context's tokens
@@ -170,5 +172,12 @@ class TrainingBatches(BatchDataset):
         weight = 1 / len(rows) if len(part) else 0.0
         part = part if len(part) else rows[:1]
         batch, _, _ = self._padded(part)
-        weights = torch.full((len(part),), weight)
-        return Batch(**batch, weights=weights, windows=len(rows), tokens=int(self.lengths[rows].sum()))
+        lengths = self.lengths[rows]
+        return Batch(
+            **batch,
+            weights=torch.full((len(part),), weight),
+            windows=len(rows),
+            tokens=int(lengths.sum()),
+            share=math.ceil(len(rows) / self.world_size),
+            longest=int(lengths.max()),
+        )

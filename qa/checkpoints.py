@@ -1,6 +1,8 @@
 """What a run knows at each moment, on disk: rows, checkpoints, and how it ends when it is told to end."""
 
+import logging
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -9,12 +11,17 @@ from typing import Any, Literal, cast
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from qa import UserError
 from qa.batches import Batch
 from qa.launch import SIGNALS
 from qa.module import QuestionAnsweringModule
 from qa.progress import console
 from qa.report import Row, better, results_table, write_predictions
+from qa.runs import earlier, load_checkpoint
+
+log = logging.getLogger(__name__)
 
 Monitor = Literal["val_loss", "exact_match", "f1"]
 
@@ -26,12 +33,29 @@ class Interrupted(BaseException):
         self.signum = signum
 
 
+class SyncedFile(TorchCheckpointIO):
+    """Writes a checkpoint straight to its file and on to the disk. What goes wrong is kept: other ranks are waiting."""
+
+    error = ""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        try:
+            with Path(path).open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except (OSError, RuntimeError) as error:  # torch's writer turns some of the first into the second
+            cause = error if isinstance(error, OSError) else error.__context__ or error
+            self.error = " ".join(str(cause).split())
+            Path(path).unlink(missing_ok=True)
+
+
 class History(Checkpoint):
     """A row for every evaluation, shown as a table, with `last.ckpt` and `best.ckpt` beside it.
 
     A checkpoint is saved before each evaluation, after it, every so many steps or minutes, and when a signal asks the
     run to end. Files get a temporary name first and are synced, so that a name always stands for a whole file; what
-    belongs to the best row is written before the checkpoint that knows of it.
+    belongs to the best row is written before the checkpoint that knows of it. `keep` checkpoints of earlier steps stay.
     """
 
     def __init__(
@@ -41,18 +65,26 @@ class History(Checkpoint):
         monitor: Monitor = "val_loss",
         every_n_steps: int | None = None,
         every_n_minutes: float | None = None,
+        keep: int = 1,
+        on_error: Literal["stop", "continue"] = "stop",
     ) -> None:
         self.folder, self.steps_per_epoch, self.monitor = Path(folder), steps_per_epoch, monitor
         self.identity: dict[str, Any] = {}  # what a run that goes on must share with the one that stopped
         self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
+        self.keep, self.on_error = keep, on_error
         self.rows: list[Row] = []
         self.best: Row | None = None
         self.ended = False  # no further step is wanted
         self._signum = 0  # the signal that this rank got
         self._agreed = 0  # the signal that some rank got, known to all
         self._saved = time.monotonic()
+        self._files = SyncedFile()
+        self._last: int | None = None  # step of last.ckpt, once that is known to be whole
 
     # when
+
+    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        trainer.strategy.checkpoint_io = self._files
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._handlers = {signum: signal.signal(signum, self._noted) for signum in SIGNALS}
@@ -140,22 +172,53 @@ class History(Checkpoint):
         folder.mkdir(exist_ok=True)
         temporary = folder / "last.tmp"
         trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            if best:
-                self.mark_best(temporary)
-            if (folder / "last.ckpt").exists():
-                (folder / "last.ckpt").replace(folder / "previous.ckpt")
-            temporary.replace(folder / "last.ckpt")
         self._saved = time.monotonic()
+        if error := trainer.strategy.broadcast(self._files.error):
+            self._files.error = ""
+            self._not_saved(f"step {trainer.global_step}: no checkpoint could be saved ({error})", best)
+        elif trainer.is_global_zero:
+            self._take(temporary, trainer.global_step, best)
 
-    def mark_best(self, checkpoint: Path) -> None:
-        """Makes `best.ckpt` a second name of this checkpoint: no second 2 GB on the disk."""
-        link = checkpoint.with_name("best.tmp")
-        link.unlink(missing_ok=True)
-        os.link(checkpoint, link)
-        link.replace(checkpoint.with_name("best.ckpt"))
+    def _not_saved(self, what: str, best: bool) -> None:
+        if best or self.on_error == "stop":
+            remedy = "make room" if best else "make room, or do without it by checkpoint.on_error=continue"
+            raise UserError(f"{what}; {remedy}; those before it are kept")
+        log.warning("%s; those before it are kept", what)
+
+    def _take(self, temporary: Path, step: int, best: bool) -> None:
+        """Gives a whole file its names; the last one before it, if of another step, becomes one of the earlier ones."""
+        last = temporary.with_name("last.ckpt")
+        if best:
+            second_name(temporary, last.with_name("best.ckpt"))
+        if self.keep and self._last not in (None, step):
+            second_name(last, last.with_name(f"step-{self._last}.ckpt"))
+        temporary.replace(last)
+        self._last = step
+        kept = earlier(self.folder)
+        for path in kept[: len(kept) - self.keep]:
+            path.unlink()
+        directory = os.open(last.parent, os.O_RDONLY)
+        os.fsync(directory)
+        os.close(directory)
+
+    def goes_on_from(self, path: Path, checkpoint: dict[str, Any], writes: bool) -> None:
+        """Takes over the rows of a checkpoint, and the best epoch's files where that is in another run's folder.
+
+        `writes`: whether this rank does. Where the best epoch's weights are gone, the best of those to come is taken.
+        """
+        self.load_state_dict(checkpoint["callbacks"]["History"])
+        folder = self.folder / "checkpoints"
+        if path.resolve() == (folder / "last.ckpt").resolve():
+            self._last = checkpoint["global_step"]
+        best = path.with_name("best.ckpt")
+        if self.best and (not best.exists() or load_checkpoint(best)["global_step"] != self.best.step):
+            log.warning("%s: does not hold the weights of step %d; the best to come is taken", best, self.best.step)
+            self.best = None
+        elif self.best and writes and best.parent.resolve() != folder.resolve():
+            folder.mkdir(exist_ok=True)
+            shutil.copy(best, folder)
+            for name in ("predictions.json", "nbest.json"):
+                shutil.copy(best.parent.parent / name, self.folder)
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["run"], checkpoint["pending"] = self.identity, self._pending
@@ -170,6 +233,14 @@ class History(Checkpoint):
             self.rows = [Row(**row) for row in state_dict["rows"]]
             self.best = state_dict["best"] and Row(**state_dict["best"])
             self.ended = state_dict["ended"]
+
+
+def second_name(path: Path, name: Path) -> None:
+    """Makes `name`, whatever it was, another name of the file `path`: no second 2 GB on the disk."""
+    link = name.with_suffix(".tmp")
+    link.unlink(missing_ok=True)
+    os.link(path, link)
+    link.replace(name)
 
 
 def loop_state(step: int, steps_per_epoch: int) -> dict[str, Any]:

@@ -31,12 +31,17 @@ def rank() -> int | None:
     return None
 
 
+def world_size() -> int:
+    """How many processes this one's run has."""
+    if rank() is None:
+        return 1
+    return int(os.environ.get("WORLD_SIZE") or os.environ["SLURM_NTASKS"])
+
+
 def devices_and_nodes() -> tuple[int, int]:
     """Ranks per node and nodes of the launcher outside (torchrun, srun) that started this process."""
-    env = os.environ
-    world_size = int(env.get("WORLD_SIZE") or env["SLURM_NTASKS"])
-    nodes = int(env.get("GROUP_WORLD_SIZE") or env.get("SLURM_NNODES") or 1)
-    return world_size // nodes, nodes
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE") or os.environ.get("SLURM_NNODES") or 1)
+    return world_size() // nodes, nodes
 
 
 def wanted_devices(trainer: Mapping[str, Any]) -> int:

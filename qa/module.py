@@ -1,5 +1,6 @@
 """`QuestionAnsweringModule`: the model, its loss, its optimizer, and what is logged."""
 
+import logging
 import math
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
@@ -7,46 +8,28 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 import numpy as np
 import torch
 from lightning import LightningModule
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from transformers import AutoConfig, BertForQuestionAnswering, get_scheduler
-from transformers.utils import logging as transformers_logging
+from transformers import get_scheduler
 
 from qa import UserError
 from qa.batches import Batch
 from qa.decode import NBestAnswer, Span, WindowSpans, add_spans, best_answers, window_spans
 from qa.examples import Example
 from qa.metrics import SquadMetric
-from qa.micro_batches import MicroBatches, MicroBatchSize, split
+from qa.micro_batches import MicroBatches, MicroBatchSize
+from qa.model import load_model, shard
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-def load_config(pretrained: str) -> Any:
-    """The configuration of a folder or a Hub id. Errors: UserError for a model that is not BERT."""
-    try:
-        config = AutoConfig.from_pretrained(pretrained)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"model.pretrained={pretrained}: no model ({str(error).splitlines()[0]})") from None
-    if config.model_type != "bert":
-        raise UserError(
-            f"model.pretrained={pretrained}: a {config.model_type} model, which is not supported; give a BERT"
-        )
-    return config
-
-
-def load_model(pretrained: str) -> BertForQuestionAnswering:
-    """The model in float32 and in train mode: transformers gives it in eval mode, and Lightning keeps that."""
-    # the load report names the new span head, which is no news
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    model: BertForQuestionAnswering = BertForQuestionAnswering.from_pretrained(pretrained, dtype=torch.float32)
-    model.train()
-    return model
+NonFinite = Literal["stop", "skip"]  # what a step does whose loss or gradient is not finite
 
 
 def span_loss(
@@ -98,6 +81,7 @@ class QuestionAnsweringModule(LightningModule):
         max_answer_length: int = 30,
         seed: int = 42,
         micro_batch_size: MicroBatchSize = "auto",
+        nonfinite: NonFinite = "stop",
     ) -> None:
         """`optimizer(parameter_groups)` and `scheduler(optimizer, total_steps)` make what their names say."""
         super().__init__()
@@ -106,7 +90,8 @@ class QuestionAnsweringModule(LightningModule):
         self.optimizer, self.scheduler, self.total_steps = optimizer, scheduler, total_steps
         self.n_best, self.max_answer_length = n_best, max_answer_length
         self.metric = SquadMetric(sync_on_compute=False)  # rank 0 alone scores
-        self.micro_batches = MicroBatches(micro_batch_size)
+        self.micro_batches, self.nonfinite = MicroBatches(micro_batch_size), nonfinite
+        self.nonfinite_steps = 0  # that were left out
         self.step_metrics: dict[str, float] = {}  # of the last training step, over all ranks
         self.loss_sum, self.loss_windows = 0.0, 0  # of the epoch so far, over all ranks
         self.figures: dict[str, float] = {}  # val_loss, exact_match and f1 of the last evaluation, over all ranks
@@ -114,6 +99,11 @@ class QuestionAnsweringModule(LightningModule):
         self.evaluated_windows = 0  # of the last evaluation, over all ranks; known to rank 0
         self._evaluated: list[Evaluated] = []
         self._examples: dict[str, Example] = {}
+
+    def configure_model(self) -> None:
+        """Called before each stage; `trainer=sharded` gives a mesh, over which the model is sharded once."""
+        if self.device_mesh is not None and not isinstance(next(self.parameters()), DTensor):
+            shard(self.model, self.device_mesh["data_parallel"])
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Start and end logits, float [batch, length] each."""
@@ -138,57 +128,61 @@ class QuestionAnsweringModule(LightningModule):
         torch.manual_seed(int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The weights of all ranks' windows add up to 1; the ranks' gradients are averaged, hence the factor.
+        """Leaves a batch's gradients, carried in as many parts as the memory asks for; what it returns adds the rest.
 
-        Of several micro-batches all but the last are led back here, into gradients that the last adds to.
+        Where DDP averages gradients during the last backward pass, that pass is left to the trainer, but only once it
+        is known to fit: a rank that runs out of memory there cannot tell the others, who wait for its gradients.
         """
-        self._summed = False
-        self.zero_grad()
-        *parts, last = split(batch, self.micro_batches.of(batch))
-        done = torch.zeros((), device=self.device)
-        for part in parts:
-            loss = self._weighted_loss(part)
-            self.trainer.strategy.backward(loss * self.trainer.world_size, None)
-            done += loss.detach()
-        loss = self._weighted_loss(last)
-        total = float(self.trainer.strategy.reduce(done + loss.detach(), reduce_op="sum"))
-        self._summed = True
-        if not math.isfinite(total):
-            self._stop_at(f"the loss is {total}", batch)
+        while True:
+            self.zero_grad()
+            self._losses: list[tuple[Tensor, Tensor]] = []
+            rest, out_of_memory = self._gradients(batch)
+            losses = torch.cat([losses for losses, _ in self._losses] or [torch.zeros(0, device=self.device)])
+            weights = torch.cat([weights for _, weights in self._losses] or [losses])
+            sums = torch.stack([(losses * weights).sum(), torch.tensor(float(out_of_memory), device=self.device)])
+            total, short = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
+            if not short:
+                break
+            del rest
+            self.micro_batches.halve(batch)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self._seed_step()
+        self.micro_batches.carried(batch)
         self.step_metrics["loss"] = total
-        return loss * self.trainer.world_size
+        return rest
+
+    def _gradients(self, batch: Batch) -> tuple[Tensor, bool]:
+        """A loss whose gradients are still missing, and whether the memory was too small."""
+        strategy = self.trainer.strategy
+        averages = isinstance(strategy, DDPStrategy)
+        rest = torch.zeros((), device=self.device, requires_grad=True)
+        if averages:  # DDP waits for a gradient of every parameter
+            rest = torch.stack([parameter.flatten()[0] * 0 for parameter in self.parameters()]).sum()
+        parts = self.micro_batches.split(batch)
+        last = parts.pop() if averages and self.micro_batches.fits(batch) else None
+        try:
+            for part in parts:
+                strategy.backward(self._weighted_loss(part), None)
+            if last is not None:
+                rest = self._weighted_loss(last)
+        except torch.OutOfMemoryError:
+            if isinstance(strategy, ModelParallelStrategy) and self.trainer.world_size > 1:
+                raise UserError(  # the other ranks wait for this one's shards
+                    f"out of memory with {self.micro_batches.size(batch)} windows of {batch['longest']} tokens at once;"
+                    " trainer=sharded needs data.micro_batch_size=N, a number that fits"
+                ) from None
+            return rest, True
+        return rest, False
 
     def _weighted_loss(self, batch: Batch) -> Tensor:
-        return (self.losses(self(batch), batch) * batch["weights"]).sum()
+        """All ranks' weights add up to 1, and the ranks' gradients are averaged, hence the factor."""
+        losses = self.losses(self(batch), batch)
+        self._losses.append((losses.detach(), batch["weights"]))
+        return (losses * batch["weights"]).sum() * self.trainer.world_size
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
-        """`training_step` does so itself, before its first micro-batch."""
-
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
-        """A step whose gradients did not fit the memory is done again in smaller parts, with the same dropout seed."""
-
-        def fitting() -> Any:
-            while True:
-                try:
-                    return optimizer_closure()
-                except torch.OutOfMemoryError:
-                    if self._summed and self.trainer.world_size > 1:
-                        raise  # the other ranks are waiting within the backward pass
-                self.micro_batches.halve(self._batch)
-                if self.device.type == "cuda":
-                    torch.cuda.empty_cache()
-                self._seed_step()
-
-        super().optimizer_step(epoch, batch_idx, optimizer, fitting)
-
-    def _stop_at(self, what: str, batch: Batch) -> None:
-        rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
-        rows = ", ".join(f"{row} ({name})" for row, name in zip(batch["rows"], batch["ids"], strict=True))
-        raise UserError(
-            f"step {self.trainer.global_step + 1}: {what} at learning rate {rate:.3g},"
-            f" training windows (questions) {rows}; lower optimizer.lr, or look at these windows;"
-            " the checkpoints before it are kept"
-        )
+        """`training_step` does so itself, before its first part."""
 
     def configure_gradient_clipping(
         self,
@@ -196,12 +190,36 @@ class QuestionAnsweringModule(LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        self.loss_sum += self.step_metrics["loss"] * self._batch["windows"]
-        self.loss_windows += self._batch["windows"]
-        gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        self.step_metrics["gradient_norm"] = float(torch.nn.utils.get_total_norm(gradients))
+        """Notes the step's figures; a step that is not finite ends the run or, asked to, changes nothing."""
+        loss = self.step_metrics["loss"]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        self.step_metrics["gradient_norm"] = float(norm)
         self.step_metrics["learning_rate"] = optimizer.param_groups[0]["lr"]
+        # a gradient scaler looks for what is not finite itself
+        if not (math.isfinite(loss) and (self.trainer.scaler or math.isfinite(norm))):
+            self._not_finite()
+            return
+        self.loss_sum += loss * self._batch["windows"]
+        self.loss_windows += self._batch["windows"]
         self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def _not_finite(self) -> None:
+        finite = torch.cat([losses for losses, _ in self._losses]).isfinite().tolist()
+        named = [f"{row} ({name})" for row, name in zip(self._batch["rows"], self._batch["ids"], strict=True)]
+        guilty = [name for name, good in zip(named, finite, strict=False) if not good]
+        figures = "the loss is {loss}, the gradient norm {gradient_norm:.3g}, at learning rate {learning_rate:.3g}"
+        what = f"step {self.trainer.global_step + 1}: {figures.format(**self.step_metrics)}"
+        where = f"training windows (questions) {', '.join(everywhere(guilty) or everywhere(named))}"
+        broken = not all(parameter.isfinite().all() for parameter in self.parameters())
+        if self.nonfinite == "stop" or broken:
+            skip = "" if broken else ", or leave such steps out with nonfinite=skip"
+            raise UserError(
+                f"{what}, {where}; lower optimizer.lr, look at these windows{skip}; the checkpoints before it are kept"
+            )
+        self.nonfinite_steps += 1
+        log.warning("%s, %s: left out", what, where)
+        self.zero_grad()  # without gradients the optimizer changes neither weights nor its own state
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(parameter_groups(self.parameters()))
@@ -270,9 +288,11 @@ class QuestionAnsweringModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["pretrained"] = self.pretrained
         checkpoint["train_loss"] = [self.loss_sum, self.loss_windows]
+        checkpoint["nonfinite_steps"] = self.nonfinite_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.loss_sum, self.loss_windows = checkpoint["train_loss"]
+        self.nonfinite_steps = checkpoint["nonfinite_steps"]
 
 
 class Evaluated(NamedTuple):
@@ -282,6 +302,16 @@ class Evaluated(NamedTuple):
     ids: list[str]  # [batch]: example ids
     losses: NDArray[np.float32] | None  # [batch]
     spans: WindowSpans  # row of the batch, first and last character, score: [spans] each
+
+
+def everywhere(part: list[T]) -> list[T]:
+    """The lists of all ranks as one list, on every rank."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return part
+    parts: list[list[T]] = [[]] * distributed.get_world_size()
+    distributed.all_gather_object(parts, part)
+    return [item for ranks in parts for item in ranks]
 
 
 def gathered(part: list[T]) -> list[T]:

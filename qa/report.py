@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,10 +12,12 @@ from jinja2 import Environment
 from pydantic import BaseModel
 from rich.table import Table
 from rich.text import Text
+from torch import Tensor
 from transformers import BertForQuestionAnswering, PreTrainedTokenizerFast
 
 from qa.decode import NBestAnswer
 from qa.examples import Example
+from qa.runs import remove
 from qa.settings import Settings
 
 
@@ -49,6 +50,7 @@ class Results(BaseModel):
     devices: int
     padded_share: float | None = None
     skipped: dict[str, dict[str, int]] = {}
+    nonfinite_steps: int = 0  # left out by nonfinite=skip
 
 
 COLUMNS = ("Epoch", "Step", "Training Loss", "Validation Loss", "EM", "F1")
@@ -165,6 +167,7 @@ tokenizer = AutoTokenizer.from_pretrained("model")
 def save_model(
     folder: Path,
     model: BertForQuestionAnswering,
+    weights: dict[str, Tensor],
     tokenizer: PreTrainedTokenizerFast,
     results: Results,
     settings: Settings,
@@ -172,10 +175,10 @@ def save_model(
 ) -> None:
     """Writes `model/`: weights, config, tokenizer and the card; under a temporary name until it is whole."""
     temporary, final = folder / "model.tmp", folder / "model"
-    model.save_pretrained(temporary)
+    model.save_pretrained(temporary, state_dict=weights)
     tokenizer.save_pretrained(temporary)
     ModelCard(model_card(results, settings, command)).save(temporary / "README.md")
-    shutil.rmtree(final, ignore_errors=True)  # what a run that was killed just here left
+    remove(final)  # what a run that was killed just here left
     temporary.rename(final)
 
 

@@ -22,7 +22,7 @@ CONTENTS = {
     "predictions.json": "{id: answer}, as the official evaluation script takes it",
     "nbest.json": "the best candidates of every question, with probability and place in the context",
     "model": "weights, config, tokenizer and card, for AutoModelForQuestionAnswering.from_pretrained",
-    "checkpoints": "best.ckpt and last.ckpt",
+    "checkpoints": "best.ckpt, last.ckpt and as many more as checkpoint.keep says",
     "metrics.csv": "each step's loss, learning rate, gradient norm, speed and memory",
     "train.log": "what was said, with the time",
 }
@@ -47,8 +47,8 @@ GROUPS_MAY_DIFFER = {"logger", "callbacks", "hydra", "checkpoint"}
 def different_keys(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """The dotted keys whose values differ between two configurations, but for those that may."""
     one, other = (dotted({k: v for k, v in node.items() if k not in GROUPS_MAY_DIFFER}) for node in (held, wanted))
-    keys = (one.keys() | other.keys()) - MAY_DIFFER
-    return sorted(key for key in keys if one.get(key) != other.get(key))
+    keys = {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
+    return sorted(key for key in keys - MAY_DIFFER if not key.startswith("trainer.strategy."))
 
 
 def dotted(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -61,11 +61,15 @@ def dotted(node: Any, prefix: str = "") -> dict[str, Any]:
 def clear(folder: Path) -> None:
     """Removes what an earlier run left in the folder, so that nothing of it looks like the new run's."""
     for name in (*CONTENTS, "model.tmp"):
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove(folder / name)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, a link or a folder, if there is one; what a link points to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def lock(folder: Path, patience: float = 5.0) -> int | None:
@@ -89,8 +93,8 @@ def lock(folder: Path, patience: float = 5.0) -> int | None:
 def find_checkpoint(resume: str, folder: Path, fitting: bool) -> Path | None:
     """The checkpoint to go on from, or to evaluate; None where there is none to take.
 
-    `resume`: auto (the last one in `folder` that is whole, when fitting), never, or a path. Errors: UserError for a
-    path without one, and where all that `folder` holds are damaged.
+    `resume`: auto (the newest in `folder` that is whole, when fitting), never, or a path. Errors: UserError for a path
+    without one, and where all that `folder` holds are damaged.
     """
     if resume not in ("auto", "never"):
         if not Path(resume).is_file():
@@ -98,7 +102,8 @@ def find_checkpoint(resume: str, folder: Path, fitting: bool) -> Path | None:
         return Path(resume)
     if not fitting or resume == "never":
         return None
-    found = [path for name in ("last", "previous") if (path := folder / "checkpoints" / f"{name}.ckpt").exists()]
+    last, best = (folder / "checkpoints" / f"{name}.ckpt" for name in ("last", "best"))
+    found = [path for path in (last, *reversed(earlier(folder)), best) if path.exists()]
     for path in found:
         try:
             load_checkpoint(path)
@@ -108,6 +113,12 @@ def find_checkpoint(resume: str, folder: Path, fitting: bool) -> Path | None:
     if found:
         raise UserError(f"{folder}: no whole checkpoint to go on from; resume=never starts anew")
     return None
+
+
+def earlier(folder: Path) -> list[Path]:
+    """The checkpoints that a run keeps beside `last` and `best`, by step."""
+    found = (folder / "checkpoints").glob("step-*.ckpt")
+    return sorted(found, key=lambda path: int(path.stem.removeprefix("step-")))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -5,7 +5,16 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 
 from qa import UserError
 
@@ -32,6 +41,8 @@ class CheckpointSettings(BaseModel):
     monitor: Literal["val_loss", "exact_match", "f1"]
     every_n_steps: PositiveInt | None
     every_n_minutes: PositiveFloat | None
+    keep: NonNegativeInt
+    on_error: Literal["stop", "continue"]
 
 
 class DecodeSettings(BaseModel):
@@ -49,6 +60,7 @@ class Settings(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     stage: Literal["fit", "validate", "test", "predict"]
     resume: str
+    nonfinite: Literal["stop", "skip"]
     checkpoint: CheckpointSettings
     decode: DecodeSettings
     data: dict[str, Any]
@@ -102,6 +114,9 @@ def check_groups(groups: Mapping[str, Mapping[str, Any] | None]) -> None:
                 continue
             if key not in parameters and not loose:
                 raise UserError(f"{prefix}.{key}: no such setting{suggestion(key, parameters)}")
+            if isinstance(value, Mapping) and "_target_" in value:
+                check_groups({f"{prefix}.{key}": value})
+                continue
             try:
                 _adapter(hints.get(key, Any)).validate_python(value)
             except ValidationError as error:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from qa import UserError
 from qa.callbacks import Metrics
-from qa.checkpoints import History
+from qa.checkpoints import History, second_name
 from qa.datamodule import Split, SquadDataModule
 from qa.loggers import MetricsFile
 from qa.module import QuestionAnsweringModule
@@ -66,12 +66,12 @@ def fit(job: Job) -> None:
         raise UserError("no epoch came to its end; raise trainer.max_epochs or trainer.max_time")
     if not trainer.is_global_zero:
         return
-    module.load_state_dict(load_checkpoint(job.folder / "checkpoints" / "best.ckpt")["state_dict"])
+    best = load_checkpoint(job.folder / "checkpoints" / "best.ckpt")["state_dict"]
+    weights = {name.removeprefix("model."): weight for name, weight in best.items() if name.startswith("model.")}
     results = gather(job, history.rows, history.best)
     assert data.tokenizer is not None
-    save_model(job.folder, module.model, data.tokenizer, results, job.settings, job.command)
+    save_model(job.folder, module.model, weights, data.tokenizer, results, job.settings, job.command)
     finish(job, results)
-    (job.folder / "checkpoints" / "previous.ckpt").unlink(missing_ok=True)
 
 
 def go_on(job: Job) -> None:
@@ -85,7 +85,7 @@ def go_on(job: Job) -> None:
     if job.checkpoint is None:
         return
     check_same_run(job.checkpoint, checkpoint["run"], job.history.identity)
-    job.history.load_state_dict(checkpoint["callbacks"]["History"])
+    job.history.goes_on_from(job.checkpoint, checkpoint, job.trainer.is_global_zero)
     console.print(f"resumed at step {step}")
     if checkpoint["pending"]:
         job.module.load_state_dict(checkpoint["state_dict"])
@@ -93,7 +93,7 @@ def go_on(job: Job) -> None:
         job.trainer.validate(job.module, datamodule=job.data, verbose=False)
         job.history.evaluated(job.trainer, job.module, step)
         if job.history.best is job.history.rows[-1] and job.trainer.is_global_zero:
-            job.history.mark_best(job.checkpoint)
+            second_name(job.checkpoint, job.folder / "checkpoints" / "best.ckpt")
 
 
 def evaluate(job: Job) -> None:
@@ -154,6 +154,7 @@ def gather(job: Job, rows: list[Row], best: Row | None) -> Results:
         devices=job.trainer.world_size,
         padded_share=job.data.padded_share() if "train" in job.splits else None,
         skipped={split: dict(job.data.skipped[split]) for split in job.splits},
+        nonfinite_steps=job.module.nonfinite_steps,
     )
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from qa import UserError
 from qa.batches import Batch, TrainingBatches
 from qa.examples import read_examples
-from qa.micro_batches import MicroBatches, MicroBatchSize, split
+from qa.micro_batches import MicroBatches, MicroBatchSize
 from qa.module import QuestionAnsweringModule, schedule
 from qa.windows import build_windows, load_tokenizer
 
@@ -91,7 +91,7 @@ def test_one_window_that_does_not_fit_is_said(exact: Path, small_files: tuple[Pa
 
 def test_parts_hold_every_window_once(exact: Path, small_files: tuple[Path, Path]) -> None:
     batch = batches(exact, small_files)[np.arange(10)]
-    parts = split(batch, 4)
+    parts = MicroBatches(4).split(batch)
     assert [len(part["input_ids"]) for part in parts] == [4, 4, 2]
     assert sum(float(part["weights"].sum()) for part in parts) == pytest.approx(1)
     begin = 0
@@ -102,8 +102,19 @@ def test_parts_hold_every_window_once(exact: Path, small_files: tuple[Path, Path
         begin = rows.stop
 
 
+def test_a_rank_one_part_short_repeats_a_window_with_weight_0(exact: Path, small_files: tuple[Path, Path]) -> None:
+    examples = read_examples(str(small_files[0])).examples
+    windows = build_windows(examples, load_tokenizer(str(exact)), 64, 16)
+    ranks = [TrainingBatches(windows, examples, (101, 102, 0), rank, 2)[np.arange(9)] for rank in range(2)]
+    parts = [MicroBatches(4).split(rank) for rank in ranks]
+    assert [[len(part["input_ids"]) for part in rank] for rank in parts] == [[4, 1], [4, 1]]
+    assert [float(part["weights"].sum()) for part in parts[1]] == pytest.approx([4 / 9, 0])
+
+
 def test_a_longer_batch_takes_no_more_than_a_shorter_one() -> None:
     sizes = MicroBatches()
-    short, long, shorter = (Batch(input_ids=torch.zeros(16, length)) for length in (100, 200, 50))
+    short, long, shorter = (Batch(share=16, longest=longest) for longest in (100, 200, 50))
+    sizes.carried(short)
+    assert (sizes.fits(shorter), sizes.fits(short), sizes.fits(long)) == (True, True, False)
     sizes.halve(short)
-    assert (sizes.of(short), sizes.of(long), sizes.of(shorter)) == (8, 8, 16)
+    assert (sizes.size(short), sizes.size(long), sizes.size(shorter)) == (8, 8, 16)

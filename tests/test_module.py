@@ -11,7 +11,8 @@ from transformers import BertForQuestionAnswering
 from qa import UserError
 from qa.batches import BatchDataset
 from qa.examples import read_examples
-from qa.module import QuestionAnsweringModule, load_config, load_model, parameter_groups, schedule, span_loss
+from qa.model import load_config, load_model
+from qa.module import QuestionAnsweringModule, parameter_groups, schedule, span_loss
 from qa.windows import build_windows, load_tokenizer
 
 
