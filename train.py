@@ -1,6 +1,7 @@
 """The one entry point: compose, check, start the processes that are wanted, build, and do what the stage does."""
 
 import ctypes
+import errno
 import hashlib
 import importlib.resources
 import logging
@@ -77,28 +78,35 @@ class RunFolder(Callback):
             return
         from qa.runs import clear, different_keys, lock
 
-        folder.mkdir(parents=True, exist_ok=True)
-        RunFolder.lock = lock(folder)
-        if RunFolder.lock is None:
-            stop(f"{folder}: another run is writing into it; wait for its end, or give another hydra.run.dir")
-        held = folder / ".hydra" / "config.yaml"
-        if config.resume == "never":
-            clear(folder)
-        if config.resume == "never" or not held.exists():
-            return
-        from qa.report import Results, results_table
-
-        configs: Any = [OmegaConf.to_container(node) for node in (OmegaConf.load(held), config)]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            RunFolder.lock = lock(folder)
+            held = folder / ".hydra" / "config.yaml"
+            if config.resume == "never":
+                clear(folder)
+            if config.resume == "never" or not held.exists():
+                return
+            configs: Any = [OmegaConf.to_container(node) for node in (OmegaConf.load(held), config)]
+        except OSError as error:
+            stop(f"{folder}: {error.strerror}; give another hydra.run.dir")
+        except UserError as error:
+            stop(str(error))
         if differ := different_keys(*configs):
             stop(
                 f"{folder}: holds a run with other settings ({', '.join(differ)}); give another hydra.run.dir,"
                 " or resume=never to start anew in it"
             )
         if (folder / "results.json").exists():
-            results = Results.model_validate_json((folder / "results.json").read_text(encoding="utf-8"))
-            console.print(f"{folder} is finished; resume=never starts it anew")
-            console.print(results_table(results.epochs, results.best))
+            show_finished(folder)
             sys.exit(0)
+
+
+def show_finished(folder: Path) -> None:
+    from qa.report import Results, results_table
+
+    results = Results.model_validate_json((folder / "results.json").read_text(encoding="utf-8"))
+    console.print(f"{folder} is finished; resume=never starts it anew")
+    console.print(results_table(results.epochs, results.best))
 
 
 SPLITS: dict[str, tuple["Split", ...]] = {
@@ -116,12 +124,12 @@ def main(cfg: DictConfig) -> None:
     global status
     try:
         status = max(status, run(cfg))
-    except (UserError, InstantiationException, OmegaConfBaseException) as error:
-        cause = error.__cause__ if isinstance(error, InstantiationException) else error
-        if not isinstance(cause, (UserError, OmegaConfBaseException)):
+    except Exception as error:
+        cause = (error.__cause__ if isinstance(error, InstantiationException) else None) or error
+        if (line := explained(cause)) is None:
             raise
-        log.info("ended: %s", one_line(cause))
-        last_words(f"ERROR: {one_line(cause)}")
+        last_words(f"ERROR: {line}")
+        log.info("ended: %s", line)
         status = 2
 
 
@@ -145,7 +153,7 @@ def run(cfg: DictConfig) -> int:
     if launch.rank() is None:
         count = launch.wanted_devices(settings.trainer)
         if count > 1:
-            return launch.run_ranks(command, count, RunFolder.lock)
+            return requeued(launch.run_ranks(command, count, RunFolder.lock))
     elif not launch.started_here():
         cfg.trainer.devices, cfg.trainer.num_nodes = launch.devices_and_nodes()
     if launch.rank():
@@ -163,15 +171,15 @@ def run(cfg: DictConfig) -> int:
     try:
         (stages.fit if settings.stage == "fit" else stages.evaluate)(job)
     except Interrupted as interruption:
-        return requeued(interruption.signum)
+        return requeued(128 + interruption.signum)
     return 0
 
 
-def requeued(signum: int) -> int:
-    """The exit status after a signal; SIGUSR1 under SLURM asks for another turn first."""
-    if signum == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ and not launch.rank():
+def requeued(status: int) -> int:
+    """Asks SLURM for another turn where SIGUSR1 ended the run; hands the exit status on."""
+    if status == 128 + signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ and not launch.rank():
         subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
-    return 128 + signum
+    return status
 
 
 def silence() -> None:
@@ -279,6 +287,22 @@ def check_model(cfg: DictConfig) -> Any:
     return tokenizer
 
 
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def explained(error: BaseException) -> str | None:
+    """One line for what a user can mend; None for what is a fault of this program."""
+    if isinstance(error, (UserError, OmegaConfBaseException)):
+        return one_line(error)
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        place = error.filename or HydraConfig.get().runtime.output_dir
+        return one_line(UserError(f"{place}: {error.strerror}; make room there, or give another folder"))
+    if type(error).__name__ == "OutOfMemoryError":
+        remedy = "lower data.micro_batch_size or data.eval_batch_size, or take trainer.precision=bf16-mixed"
+        return f"{one_line(error).partition('. ')[0]}; {remedy}"
+    return None
+
+
 def one_line(error: BaseException) -> str:
     """An error's message as one line, or the name of its class."""
     return " ".join(str(error).split()) or type(error).__name__
@@ -312,7 +336,7 @@ def last_words(line: str) -> None:
 
 def stop(line: str) -> NoReturn:
     """Ends the program with one line and exit status 2."""
-    last_words(f"ERROR: {line}")
+    last_words(f"ERROR: {' '.join(line.split())}")
     sys.exit(2)
 
 

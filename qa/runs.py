@@ -72,8 +72,8 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def lock(folder: Path, patience: float = 5.0) -> int | None:
-    """Takes the folder for this process and those that inherit the descriptor; None where another run has it.
+def lock(folder: Path, patience: float = 5.0) -> int:
+    """Takes the folder for this process and those that inherit the descriptor. Errors: UserError where another has it.
 
     The kernel gives it free when the last of them ends, however it ends; `patience`: seconds that this may take.
     """
@@ -86,7 +86,9 @@ def lock(folder: Path, patience: float = 5.0) -> int | None:
         except BlockingIOError:
             if time.monotonic() > end:
                 os.close(descriptor)
-                return None
+                raise UserError(
+                    f"{folder}: another run is writing into it; wait for its end, or give another hydra.run.dir"
+                ) from None
             time.sleep(0.1)
 
 

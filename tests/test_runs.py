@@ -83,10 +83,10 @@ def test_a_checkpoint_of_other_data_is_refused_with_all_that_differs() -> None:
 
 def test_a_folder_belongs_to_one_run_until_its_last_process_ends(tmp_path: Path) -> None:
     descriptor = lock(tmp_path)
-    assert descriptor is not None
     holder = subprocess.Popen(["sleep", "60"], pass_fds=[descriptor])
     os.close(descriptor)
-    assert lock(tmp_path, patience=0.2) is None
+    with pytest.raises(UserError, match="another run is writing into it"):
+        lock(tmp_path, patience=0.2)
     holder.kill()
     holder.wait()
-    assert lock(tmp_path) is not None
+    lock(tmp_path)
