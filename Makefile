@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test lint clean-cache
+.PHONY: help demo test prove lint clean-cache
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,9 @@ demo: $(READY) ## install, fine-tune on the embedded corpus, show the table and 
 
 test: $(READY) ## install, run every test; QA_REAL_DATA=FOLDER adds the real data
 	$(BIN)/python -m pytest
+
+prove: $(READY) ## the guarantees of the README in all their cases, about 20 minutes; prints a table
+	$(BIN)/python -m pytest --prove
 
 lint: $(READY) ## ruff, ruff format, mypy
 	$(BIN)/ruff check .

@@ -295,7 +295,7 @@ def explained(error: BaseException) -> str | None:
     if isinstance(error, (UserError, OmegaConfBaseException)):
         return one_line(error)
     if isinstance(error, OSError) and error.errno in NO_ROOM:
-        place = error.filename or HydraConfig.get().runtime.output_dir
+        place = error.filename or (HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else "the disk")
         return one_line(UserError(f"{place}: {error.strerror}; make room there, or give another folder"))
     if type(error).__name__ == "OutOfMemoryError":
         remedy = "lower data.micro_batch_size or data.eval_batch_size, or take trainer.precision=bf16-mixed"
@@ -353,7 +353,9 @@ if __name__ == "__main__":
         status = 130 if isinstance(error.__context__, KeyboardInterrupt) else int(code or 0)  # lightning's own exit
     except (HydraException, OmegaConfBaseException) as error:
         stop(explain_hydra(error))
-    except Exception:
+    except Exception as error:
+        if line := explained(error):
+            stop(line)
         last_words(traceback.format_exc())
         status = 1
     if status > 128 and not launch.started_here():

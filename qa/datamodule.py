@@ -26,7 +26,8 @@ from qa.batches import (
     ordered_batches,
     padded_share,
 )
-from qa.examples import Example, Examples, Files, OnBadRecord, check_records, read_examples
+from qa.examples import Example, Examples, OnBadRecord, check_records, read_examples
+from qa.files import Files
 from qa.hub import hub_records
 from qa.windows import Windows, cached_windows, fingerprint, unlabelled, without_room
 

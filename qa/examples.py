@@ -1,10 +1,5 @@
-"""Reading SQuAD v1.1 JSON, JSONL and Hub data sets into examples, and checking every record."""
+"""Records → examples: every record checked, the bad ones named or counted."""
 
-import glob
-import gzip
-import io
-import json
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from qa import UserError
+from qa.files import BadRecord, Files, Record, find_files, read_records
 from qa.progress import track
 
 OnBadRecord = Literal["error", "skip"]
-Files = str | list[str]
-
-SKIP_REMEDY = "mend it, or count and leave out such records with data.on_bad_record=skip"
 
 
 class Answer(BaseModel):
@@ -65,41 +58,11 @@ class Example(BaseModel):
         return tuple(answers) if isinstance(answers, list) else answers
 
 
-class Record(NamedTuple):
-    """What a file holds for one question, not checked yet, and where it stands."""
-
-    where: str
-    fields: Any
-
-
-class BadRecord(UserError):
-    """A record that cannot be used: its kind (for the counts), where it stands, what is wrong."""
-
-    def __init__(self, kind: str, where: str, problem: str) -> None:
-        super().__init__(f"{where}: {problem}; {SKIP_REMEDY}")
-        self.kind = kind
-
-
 class Examples(NamedTuple):
     """The examples of one split in file order, and how many records were left out, by kind."""
 
     examples: list[Example]
     skipped: Counter[str]
-
-
-def find_files(files: Files) -> list[Path]:
-    """Expands one path, a list or globs into existing files, in the order given (a glob's in sorted order).
-
-    Errors: UserError for a path that does not exist or a pattern that matches nothing.
-    """
-    found: list[Path] = []
-    for name in [files] if isinstance(files, str) else files:
-        matches = [name] if Path(name).is_file() else sorted(glob.glob(name, recursive=True))
-        matches = [match for match in matches if Path(match).is_file()]
-        if not matches:
-            raise UserError(f"{name}: no such file; give a path, a list [a.json,b.json] or a glob in data.*_file")
-        found += [Path(match) for match in matches if Path(match) not in found]
-    return found
 
 
 def read_examples(
@@ -200,76 +163,6 @@ def _explain(kind: str, field: str, message: str) -> tuple[str, str]:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:37] + "…")
-
-
-def read_records(path: Path) -> Iterator[Record]:
-    """The records of a `.json` (SQuAD v1.1) or `.jsonl` (one example a line) file, gzipped or not."""
-    name = path.name.removesuffix(".gz")
-    if name.endswith(".jsonl"):
-        return _jsonl_records(path)
-    if name.endswith(".json"):
-        return _squad_records(path)
-    raise UserError(f"{path}: unknown kind of file; name it .json (SQuAD v1.1) or .jsonl (one example a line)")
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read ({error}); get the file again or give another") from None
-
-
-def _squad_records(path: Path) -> Iterator[Record]:
-    try:
-        root = json.loads(_read_bytes(path).decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
-    except json.JSONDecodeError as error:
-        remedy = "name it .jsonl" if error.msg == "Extra data" else "it may be truncated: get the file again"
-        raise UserError(f"{path}: not JSON at line {error.lineno} ({error.msg}); {remedy}") from None
-    except RecursionError:
-        raise UserError(f"{path}: JSON nested too deeply to be SQuAD; give a SQuAD v1.1 file") from None
-    if not isinstance(root, dict) or not isinstance(root.get("data"), list):
-        raise UserError(f'{path}: no list "data" at its top; give a SQuAD v1.1 file, or name it .jsonl')
-    for a, article in enumerate(root["data"]):
-        where = f"{path}: article {a}"
-        for p, paragraph in _members(article, "paragraphs", where):
-            spot = f"{where}, paragraph {p}"
-            if isinstance(paragraph, BadRecord):
-                yield Record(spot, paragraph)
-                continue
-            context = {"context": paragraph["context"]} if "context" in paragraph else {}
-            for q, question in _members(paragraph, "qas", spot):
-                fields = {**question, **context} if isinstance(question, dict) else question
-                yield Record(f"{spot}, question {q}" if q >= 0 else spot, fields)
-
-
-def _members(parent: Any, key: str, where: str) -> Iterator[tuple[int, Any]]:
-    """The objects in `parent[key]` with their index; BadRecords where the structure is broken (-1: all of it)."""
-    if not isinstance(parent, dict) or key not in parent:
-        yield -1, BadRecord(f"missing {key}", where, f"the field {key!r} is missing")
-    elif not isinstance(parent[key], list):
-        yield -1, BadRecord("wrong type", where, f"the field {key!r} must be a list")
-    else:
-        for index, member in enumerate(parent[key]):
-            spot = f"{where}, {'paragraph' if key == 'paragraphs' else 'question'} {index}"
-            good = isinstance(member, dict)
-            yield index, member if good else BadRecord("wrong type", spot, "it must be an object")
-
-
-def _jsonl_records(path: Path) -> Iterator[Record]:
-    for number, line in enumerate(io.BytesIO(_read_bytes(path)), start=1):
-        where = f"{path}: line {number}"
-        if not line.strip():
-            continue
-        try:
-            fields = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        except UnicodeDecodeError:
-            fields = BadRecord("not UTF-8", where, "not UTF-8")
-        except (json.JSONDecodeError, RecursionError) as error:
-            fields = BadRecord("not JSON", where, f"not JSON ({error})")
-        yield Record(where, fields)
 
 
 def _unique_across_files(paths: list[Path], per_file: list[list[Example]]) -> list[Example]:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from qa import UserError
-from qa.examples import Record
+from qa.files import Record
 
 REMEDY = (
     "connect to it, or use your own files: data=local data.train_file=… data.validation_file=… model.pretrained=FOLDER;"

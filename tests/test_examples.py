@@ -10,7 +10,8 @@ import pytest
 from conftest import real_data, squad
 
 from qa import UserError
-from qa.examples import find_files, read_examples
+from qa.examples import read_examples
+from qa.files import find_files
 
 CONTEXT = "Ada Brill built the bridge in 1912."
 GOOD = squad((CONTEXT, [("a", "Who built it?", "Ada Brill"), ("b", "When?", "1912")]))

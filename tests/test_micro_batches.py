@@ -1,6 +1,9 @@
 """A batch carried in parts teaches what the whole would have taught."""
 
 import logging
+import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,13 +12,14 @@ import lightning
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from torch.utils.data import DataLoader
 
 from qa import UserError
 from qa.batches import Batch, TrainingBatches
 from qa.examples import read_examples
 from qa.micro_batches import MicroBatches, MicroBatchSize
-from qa.module import QuestionAnsweringModule, schedule
+from qa.module import NonFinite, QuestionAnsweringModule, schedule
 from qa.windows import build_windows, load_tokenizer
 
 
@@ -38,29 +42,48 @@ class Losses(lightning.Callback):
         self.found.append((module.step_metrics["loss"], module.step_metrics["gradient_norm"]))
 
 
-def batches(exact: Path, small_files: tuple[Path, Path]) -> TrainingBatches:
-    examples = read_examples(str(small_files[0])).examples
-    return TrainingBatches(build_windows(examples, load_tokenizer(str(exact)), 64, 16), examples, (101, 102, 0))
+def batches(exact: Path, file: Path, rank: int = 0, world_size: int = 1) -> TrainingBatches:
+    examples = read_examples(str(file)).examples
+    windows = build_windows(examples, load_tokenizer(str(exact)), 64, 16)
+    return TrainingBatches(windows, examples, (101, 102, 0), rank, world_size)
+
+
+def train(
+    kind: type[Small],
+    exact: Path,
+    file: str | Path,
+    room: int = 99,
+    devices: int = 1,
+    steps: int = 4,
+    size: MicroBatchSize = "auto",
+    nonfinite: NonFinite = "stop",
+) -> tuple[Small, list[tuple[float, float]]]:
+    """The module after steps of 10 windows, and the loss and gradient norm of each."""
+    adam = partial(torch.optim.Adam, lr=1e-3)
+    linear = partial(schedule, name="linear", warmup_ratio=0.0)
+    module = kind(str(exact), adam, linear, total_steps=4, micro_batch_size=size, nonfinite=nonfinite)
+    module.room = room
+    losses = Losses()
+    rows: Any = [np.arange(10) + 7 * step for step in range(steps)]
+    trainer = lightning.Trainer(
+        accelerator="cpu", devices=devices, max_epochs=1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, gradient_clip_val=1.0, callbacks=[losses],
+        use_distributed_sampler=False,
+    )  # fmt: skip
+    dataset = batches(exact, Path(file), trainer.global_rank, devices)
+    trainer.fit(module, DataLoader(dataset, sampler=rows, batch_size=None))
+    return module, losses.found
 
 
 def trained(
     exact: Path, small_files: tuple[Path, Path], room: int, size: MicroBatchSize = "auto"
 ) -> tuple[list[tuple[float, float]], QuestionAnsweringModule]:
     """Loss and gradient norm of 4 steps of 10 windows, and the module."""
-    adam = partial(torch.optim.Adam, lr=1e-3)
-    linear = partial(schedule, name="linear", warmup_ratio=0.0)
-    module = Small(str(exact), adam, linear, total_steps=4, micro_batch_size=size)
-    module.room = room
-    losses = Losses()
-    rows: Any = [np.arange(10) + 7 * step for step in range(4)]
-    trainer = lightning.Trainer(
-        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, gradient_clip_val=1.0, callbacks=[losses],
-    )  # fmt: skip
-    trainer.fit(module, DataLoader(batches(exact, small_files), sampler=rows, batch_size=None))
-    return losses.found, module
+    module, losses = train(Small, exact, small_files[0], room, size=size)
+    return losses, module
 
 
+@pytest.mark.guarantee("out of memory: the batch is halved and done again, nothing lost or doubled")
 def test_out_of_memory_halves_the_batch_until_it_fits_and_nothing_is_lost(
     exact: Path, small_files: tuple[Path, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -90,7 +113,7 @@ def test_one_window_that_does_not_fit_is_said(exact: Path, small_files: tuple[Pa
 
 
 def test_parts_hold_every_window_once(exact: Path, small_files: tuple[Path, Path]) -> None:
-    batch = batches(exact, small_files)[np.arange(10)]
+    batch = batches(exact, small_files[0])[np.arange(10)]
     parts = MicroBatches(4).split(batch)
     assert [len(part["input_ids"]) for part in parts] == [4, 4, 2]
     assert sum(float(part["weights"].sum()) for part in parts) == pytest.approx(1)
@@ -103,9 +126,7 @@ def test_parts_hold_every_window_once(exact: Path, small_files: tuple[Path, Path
 
 
 def test_a_rank_one_part_short_repeats_a_window_with_weight_0(exact: Path, small_files: tuple[Path, Path]) -> None:
-    examples = read_examples(str(small_files[0])).examples
-    windows = build_windows(examples, load_tokenizer(str(exact)), 64, 16)
-    ranks = [TrainingBatches(windows, examples, (101, 102, 0), rank, 2)[np.arange(9)] for rank in range(2)]
+    ranks = [batches(exact, small_files[0], rank, 2)[np.arange(9)] for rank in range(2)]
     parts = [MicroBatches(4).split(rank) for rank in ranks]
     assert [[len(part["input_ids"]) for part in rank] for rank in parts] == [[4, 1], [4, 1]]
     assert [float(part["weights"].sum()) for part in parts[1]] == pytest.approx([4 / 9, 0])
@@ -118,3 +139,70 @@ def test_a_longer_batch_takes_no_more_than_a_shorter_one() -> None:
     assert (sizes.fits(shorter), sizes.fits(short), sizes.fits(long)) == (True, True, False)
     sizes.halve(short)
     assert (sizes.size(short), sizes.size(long), sizes.size(shorter)) == (8, 8, 16)
+
+
+RANK = """
+import sys, os, torch
+sys.path.insert(0, "tests")
+from pathlib import Path
+from test_micro_batches import Backward, train
+module, losses = train(Backward, Path(sys.argv[1]), sys.argv[2], devices=2, room=3 if os.environ["RANK"] == "1" else 99)
+torch.save((losses, module.micro_batches._found, module.state_dict()), sys.argv[3] + os.environ["RANK"])
+"""
+
+
+class Backward(Small):
+    """Runs out of memory in the backward pass."""
+
+    def losses(self, logits: tuple[torch.Tensor, torch.Tensor], batch: Batch) -> torch.Tensor:
+        losses = super().losses(logits, batch)
+        if len(losses) > self.room:
+            losses.register_hook(self.out_of_memory)
+        return losses
+
+    def out_of_memory(self, gradient: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError
+
+
+@pytest.mark.guarantee("out of memory: the batch is halved and done again, nothing lost or doubled")
+def test_one_rank_out_of_memory_in_its_backward_pass_and_both_halve(
+    exact: Path, small_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """`room` windows of the 5 of a rank's share: the other rank would wait for gradients for ever."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29541"]
+    (tmp_path / "rank.py").write_text(RANK)
+    done = subprocess.run(
+        [*command, tmp_path / "rank.py", exact, small_files[0], f"{tmp_path}/"], cwd=ROOT, capture_output=True,
+        text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (losses, found, weights), (losses2, found2, weights2) = (torch.load(tmp_path / rank) for rank in "01")
+    assert losses == losses2
+    assert found == found2
+    assert set(found.values()) == {3}
+    assert all(torch.equal(weight, weights2[name]) for name, weight in weights.items())
+    whole, _ = trained(exact, small_files, room=99)
+    for step, step2 in zip(whole, losses, strict=True):
+        assert step2 == pytest.approx(step, abs=1e-4)
+
+
+class Nan(Small):
+    """One window has no finite loss."""
+
+    def losses(self, logits: tuple[torch.Tensor, torch.Tensor], batch: Batch) -> torch.Tensor:
+        losses = super().losses(logits, batch)
+        return torch.where(torch.from_numpy(batch["rows"] == 17), torch.nan, losses)
+
+
+def test_a_step_that_is_not_finite_can_be_left_out(
+    exact: Path, small_files: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Windows 14 to 23 are the third batch."""
+    with pytest.raises(UserError, match=r"step 2: the loss is nan, .* \(questions\) 17 \(\S+\); .* nonfinite=skip"):
+        train(Nan, exact, small_files[0], nonfinite="stop")
+    before, _ = train(Nan, exact, small_files[0], steps=1)
+    after, losses = train(Nan, exact, small_files[0], steps=2, nonfinite="skip")
+    weights = before.state_dict()
+    assert all(torch.equal(weight, weights[name]) for name, weight in after.state_dict().items())
+    assert (after.nonfinite_steps, after.loss_windows, len(losses)) == (1, 10, 2)
+    assert "17 (" in caplog.text

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT, Run
+from transformers import AutoModelForQuestionAnswering
 
 Files = tuple[Path, Path]
 
@@ -60,10 +61,17 @@ def assert_same(one: Path, other: Path) -> None:
         assert (one / name).read_bytes() == (other / name).read_bytes()
 
 
+@pytest.mark.guarantee("killed 5 times at random moments: torch.equal weights, the same results, each step logged once")
 @pytest.mark.parametrize(
     ("devices", "more"),
-    [(1, []), (2, []), (1, ["trainer.check_val_every_n_epoch=2", "checkpoint.every_n_steps=1"])],
-    ids=["1", "2", "seldom evaluated"],
+    [
+        pytest.param(1, [], id="1"),
+        pytest.param(2, [], id="2"),
+        pytest.param(1, ["trainer.check_val_every_n_epoch=2", "checkpoint.every_n_steps=1"], id="seldom evaluated"),
+        pytest.param(3, [], id="3", marks=pytest.mark.long),
+        pytest.param(4, [], id="4", marks=pytest.mark.long),
+        pytest.param(2, ["trainer=sharded"], id="sharded", marks=pytest.mark.long),
+    ],
 )
 def test_killed_at_random_moments_a_run_ends_as_if_never_killed(
     devices: int, more: list[str], train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
@@ -88,7 +96,16 @@ def test_killed_at_random_moments_a_run_ends_as_if_never_killed(
     assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
-@pytest.mark.parametrize(("devices", "signum", "status"), [(1, signal.SIGTERM, 143), (2, signal.SIGINT, 130)])
+@pytest.mark.guarantee("told to end, it saves the step it is in, and goes on from it")
+@pytest.mark.parametrize(
+    ("devices", "signum", "status"),
+    [
+        (1, signal.SIGTERM, 143),
+        (2, signal.SIGINT, 130),
+        pytest.param(2, signal.SIGTERM, 143, marks=pytest.mark.long),
+        pytest.param(1, signal.SIGUSR1, 138, marks=pytest.mark.long),
+    ],
+)
 def test_told_to_end_a_run_saves_a_checkpoint_within_a_step(
     devices: int, signum: int, status: int, train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
 ) -> None:
@@ -110,6 +127,7 @@ def test_told_to_end_a_run_saves_a_checkpoint_within_a_step(
     assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.guarantee("a loss that is not finite ends the run; the checkpoints before it stay")
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoints_before_it(
     devices: int, train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
@@ -117,13 +135,21 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoints_before
     command = arguments(small_files, tiny, tmp_path / "cache", f"trainer.devices={devices}", "optimizer.lr=1e20")
     done = train_py(*command, "checkpoint.every_n_steps=1", f"hydra.run.dir={tmp_path}/run")
     assert done.returncode == 2
-    for words in ("step ", "the loss is nan at learning rate", "training windows (questions) ", "lower optimizer.lr"):
+    for words in (
+        "step ",
+        "the loss is nan",
+        "gradient norm nan",
+        "learning rate 1e+20",
+        "training windows (questions) ",
+        "lower optimizer.lr",
+    ):
         assert words in done.stderr
     assert done.stderr.count("\n") == 1
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
     assert not (tmp_path / "run" / "results.json").exists()
 
 
+@pytest.mark.guarantee("a checkpoint of another run is refused with what differs")
 def test_checkpoints_of_another_data_set_are_refused(
     train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
 ) -> None:
@@ -137,3 +163,41 @@ def test_checkpoints_of_another_data_set_are_refused(
     assert done.returncode == 2
     assert "last.ckpt: of another run: train windows (" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.guarantee("sharded over 2 ranks (FSDP2): the losses of one, goes on after SIGTERM, plain safetensors")
+def test_a_sharded_run_has_the_losses_of_one_device(
+    train_py: Run, exact: Path, small_files: Files, tmp_path: Path
+) -> None:
+    command = [*arguments(small_files, exact, tmp_path / "cache"), "data.batch_size=13"]
+    assert train_py(*command, f"hydra.run.dir={tmp_path}/one").returncode == 0
+    command += ["trainer=sharded", "trainer.accelerator=cpu", "trainer.max_epochs=8", "trainer.devices=2"]
+    process = start(command, tmp_path / "two")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=90)
+    done = train_py(*command, f"hydra.run.dir={tmp_path}/two")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "resumed at step" in done.stdout
+    (one, metrics, *_), (two, metrics2, *_) = left(tmp_path / "one"), left(tmp_path / "two")
+    losses, losses2 = ([float(line[1]) for line in lines[1:] if line[1]] for lines in (metrics, metrics2))
+    assert losses2 == pytest.approx(losses, abs=1e-4)
+    assert two["best"] == pytest.approx(one["best"], abs=1e-4)
+    weights = AutoModelForQuestionAnswering.from_pretrained(tmp_path / "two" / "model").state_dict()
+    best = left(tmp_path / "two")[3]
+    assert all(torch.equal(weight, best[f"model.{name}"]) for name, weight in weights.items())
+
+
+def test_a_checkpoint_of_another_folder_brings_its_best_epoch_along(
+    train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
+) -> None:
+    command = arguments(small_files, tiny, tmp_path / "cache", "checkpoint.keep=3")
+    assert train_py(*command, "trainer.max_epochs=2", f"hydra.run.dir={tmp_path}/one").returncode == 0
+    held = sorted(path.name for path in (tmp_path / "one" / "checkpoints").iterdir())
+    assert held == ["best.ckpt", "last.ckpt", "step-3.ckpt", "step-5.ckpt", "step-6.ckpt"]
+    last, two = tmp_path / "one" / "checkpoints" / "last.ckpt", tmp_path / "two"
+    # at this rate no later epoch is better
+    done = train_py(*command, "trainer.max_epochs=3", "optimizer.lr=1.0", f"resume={last}", f"hydra.run.dir={two}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert left(two)[0]["best"]["step"] == 10
+    for path in ("predictions.json", "checkpoints/best.ckpt"):
+        assert (two / path).read_bytes() == (tmp_path / "one" / path).read_bytes()

@@ -1,0 +1,156 @@
+"""Full disks, hostile files and odd names: one clear line, and nothing lost."""
+
+import gzip
+import json
+import os
+import pickle
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Run
+
+from qa import UserError, files
+from qa.examples import read_examples
+
+Files = tuple[Path, Path]
+
+
+def arguments(files: Files, tiny: Path, cache: Path) -> list[str]:
+    return [
+        "data=local", f"data.train_file={files[0]}", f"data.validation_file={files[1]}", f"data.cache_dir={cache}",
+        "data.max_length=64", "data.stride=16", f"model.pretrained={tiny}", "trainer.accelerator=cpu",
+        "trainer.max_epochs=2",
+    ]  # fmt: skip
+
+
+def with_files_of_at_most(size: int, *command: str) -> "subprocess.CompletedProcess[str]":
+    """A run on a disk that takes no more than `size` bytes of a file; the kernel says so as it does for a full one."""
+    return subprocess.run(
+        [sys.executable, "train.py", *command], cwd=ROOT, capture_output=True, text=True, timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+    )  # fmt: skip
+
+
+@pytest.mark.guarantee("a disk too full for a checkpoint ends the run, or not, as asked; no half file")
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_a_checkpoint_that_the_disk_does_not_take(
+    devices: int, train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    command = [*arguments(small_files, tiny, tmp_path / "cache"), f"hydra.run.dir={folder}"]
+    command += [f"trainer.devices={devices}", "checkpoint.every_n_steps=2"]
+    ended = with_files_of_at_most(8 << 20, *command)
+    assert ended.returncode == 2
+    assert "step 2: no checkpoint could be saved (" in ended.stderr
+    assert "checkpoint.on_error=continue" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert list((folder / "checkpoints").iterdir()) == []
+    ended = with_files_of_at_most(8 << 20, *command, "checkpoint.on_error=continue")
+    assert ended.returncode == 2  # the best epoch must be on the disk
+    assert "WARNING: step 2: no checkpoint" in ended.stderr
+    assert "ERROR: step 5: no checkpoint" in ended.stderr
+    assert list((folder / "checkpoints").iterdir()) == []
+    assert train_py(*command).returncode == 0
+
+
+@pytest.mark.guarantee("a folder that cannot be written is named in one line")
+def test_a_folder_that_cannot_be_written(train_py: Run, tiny: Path, small_files: Files, tmp_path: Path) -> None:
+    command = arguments(small_files, tiny, tmp_path / "cache")
+    done = train_py(*command, "hydra.run.dir=/proc/1/run")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "/proc/1/run: " in done.stderr
+    done = train_py(*command, "data.cache_dir=/proc/1/cache", f"hydra.run.dir={tmp_path}/run")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "data.cache_dir=/proc/1/cache: cannot be written" in done.stderr
+
+
+def bomb(path: Path) -> None:
+    with gzip.open(path, "wb") as file:
+        for _ in range(64):
+            file.write(b" " * (1 << 20))
+
+
+HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "deep.json": (lambda path: path.write_text("[" * 1_000_000), "nested too deeply"),
+    "deep.jsonl": (lambda path: path.write_text("[" * 1_000_000), "line 1: not JSON"),
+    "digits.json": (lambda path: path.write_text('{"data": ' + "9" * 5000 + "}"), "thousands of digits"),
+    "digits.jsonl": (lambda path: path.write_text('{"id": ' + "9" * 5000 + "}"), "line 1: not JSON"),
+    "bomb.json.gz": (bomb, "more than 8 MiB of JSON; make it .jsonl"),
+    "bomb.jsonl.gz": (bomb, "line 1: longer than 8 MiB"),
+    "huge.json": (lambda path: path.write_text(" " * (9 << 20)), "more than 8 MiB of JSON"),
+    "pickle.json": (lambda path: path.write_bytes(pickle.dumps([1])), "not UTF-8"),
+}
+
+
+@pytest.mark.guarantee("hostile data files: one line, little memory")
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_data_files_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, complaint = HOSTILE[name]
+    write(tmp_path / name)
+    monkeypatch.setattr(files, "LARGEST_JSON", 8 << 20)
+    monkeypatch.setattr(files, "LONGEST_LINE", 8 << 20)
+    with pytest.raises(UserError, match=complaint) as error:
+        read_examples(str(tmp_path / name))
+    assert "\n" not in str(error.value)
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, ("touch evil",)
+
+
+@pytest.mark.guarantee("weights and checkpoints that would run code are refused")
+def test_pickles_run_no_code(train_py: Run, tiny: Path, small_files: Files, tmp_path: Path) -> None:
+    evil = tmp_path / "model"
+    shutil.copytree(tiny, evil)
+    (evil / "model.safetensors").unlink()
+    (evil / "pytorch_model.bin").write_bytes(pickle.dumps({"weight": Evil()}))
+    command = arguments(small_files, evil, tmp_path / "cache")
+    done = train_py(*command, f"hydra.run.dir={tmp_path}/run")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "its weights cannot be read" in done.stderr
+    (tmp_path / "evil.ckpt").write_bytes(pickle.dumps(Evil()))
+    done = train_py(*command, f"resume={tmp_path}/evil.ckpt", f"hydra.run.dir={tmp_path}/run2")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "evil.ckpt: not a checkpoint that can be read" in done.stderr
+    assert not (ROOT / "evil").exists()
+
+
+@pytest.mark.guarantee("names with spaces, quotes, newlines and other scripts; links out of the run folder")
+def test_odd_names_and_links_out_of_the_run_folder(
+    train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
+) -> None:
+    odd = tmp_path / "a name, with 'quotes' = and\nüñí 文"
+    odd.mkdir()
+    for file in small_files:
+        shutil.copy(file, odd)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for name in ("results.json", "predictions.json", "precious"):
+        (outside / name).write_text("mine")
+    run = odd / "run"
+    run.mkdir()
+    (run / "results.json").symlink_to(outside / "results.json")
+    (run / "predictions.json").symlink_to(outside / "predictions.json")
+    (run / "model").symlink_to(outside)
+
+    def quoted(path: Path) -> str:
+        return "'" + str(path).replace("'", "\\'") + "'"
+
+    command = [
+        *arguments(small_files, tiny, tmp_path / "cache"), f"data.train_file={quoted(odd / small_files[0].name)}",
+        f"data.validation_file={quoted(odd / small_files[1].name)}", f"hydra.run.dir={quoted(run)}", "trainer.devices=2",
+    ]  # fmt: skip
+    done = train_py(*command)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads((run / "results.json").read_text())["devices"] == 2
+    assert not (run / "model").is_symlink()
+    assert [(outside / name).read_text() for name in ("results.json", "predictions.json", "precious")] == ["mine"] * 3
+    (odd / small_files[0].name).write_text("[]")
+    done = train_py(*command, "resume=never")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
