@@ -191,7 +191,13 @@ def silence() -> None:
 
 def quiet() -> None:
     """Silences what a user cannot act on, and keeps freed memory with the process."""
-    unwanted = (".*does not have many workers.*", ".*fork.*", ".*LeafSpec.*", "predict returned None.*")
+    unwanted = (
+        ".*does not have many workers.*",
+        ".*fork.*",
+        ".*LeafSpec.*",
+        ".*pickle protocol.*",
+        "predict returned None.*",
+    )
     # figures are summed over ranks, and batches found again, by ourselves
     for message in (*unwanted, ".*sync_dist=True.*", ".*your dataloader is not resumable.*"):
         warnings.filterwarnings("ignore", message=message)

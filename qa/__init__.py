@@ -1,5 +1,12 @@
 """Fine-tuning BERT for extractive question answering, one room per stage of the data's way."""
 
 
+def why_unreadable(error: Exception) -> str:
+    """One line for what torch and safetensors say of a file of weights."""
+    if "Weights only load failed" in str(error):
+        return "it holds more than weights, and would run code"  # torch's own words advise to let it
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class UserError(Exception):
     """What the user can mend. The message is one line: what is wrong, where, and the remedy; exit status 2."""

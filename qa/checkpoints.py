@@ -194,8 +194,7 @@ class History(Checkpoint):
             second_name(last, last.with_name(f"step-{self._last}.ckpt"))
         temporary.replace(last)
         self._last = step
-        kept = earlier(self.folder)
-        for path in kept[: len(kept) - self.keep]:
+        for path in earlier(self.folder)[::-1][self.keep :]:
             path.unlink()
         directory = os.open(last.parent, os.O_RDONLY)
         os.fsync(directory)

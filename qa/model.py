@@ -8,7 +8,7 @@ from torch.distributed.fsdp import fully_shard
 from transformers import AutoConfig, BertForQuestionAnswering
 from transformers.utils import logging as transformers_logging
 
-from qa import UserError
+from qa import UserError, why_unreadable
 
 
 def load_config(pretrained: str) -> Any:
@@ -35,7 +35,7 @@ def load_model(pretrained: str) -> BertForQuestionAnswering:
     try:
         model: BertForQuestionAnswering = BertForQuestionAnswering.from_pretrained(pretrained, dtype=torch.float32)
     except Exception as error:  # safetensors, pickle and torch raise half a dozen kinds for a damaged file
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = why_unreadable(error)
         raise UserError(
             f"model.pretrained={pretrained}: its weights cannot be read ({reason}); get them again"
         ) from None

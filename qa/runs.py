@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from qa import UserError
+from qa import UserError, why_unreadable
 
 log = logging.getLogger(__name__)
 
@@ -133,8 +133,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except UserError:
         raise
     except Exception as error:  # torch raises half a dozen kinds for a damaged file
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: not a checkpoint that can be read ({reason}); give another") from None
+        raise UserError(f"{path}: not a checkpoint that can be read ({why_unreadable(error)}); give another") from None
     if "pretrained" not in checkpoint:
         raise UserError(f"{path}: a checkpoint of another program; give one of a run's checkpoints/")
     return checkpoint

@@ -115,6 +115,7 @@ def test_pickles_run_no_code(train_py: Run, tiny: Path, small_files: Files, tmp_
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "its weights cannot be read" in done.stderr
     (tmp_path / "evil.ckpt").write_bytes(pickle.dumps(Evil()))
+    command = arguments(small_files, tiny, tmp_path / "cache")
     done = train_py(*command, f"resume={tmp_path}/evil.ckpt", f"hydra.run.dir={tmp_path}/run2")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "evil.ckpt: not a checkpoint that can be read" in done.stderr
@@ -144,7 +145,8 @@ def test_odd_names_and_links_out_of_the_run_folder(
 
     command = [
         *arguments(small_files, tiny, tmp_path / "cache"), f"data.train_file={quoted(odd / small_files[0].name)}",
-        f"data.validation_file={quoted(odd / small_files[1].name)}", f"hydra.run.dir={quoted(run)}", "trainer.devices=2",
+        f"data.validation_file={quoted(odd / small_files[1].name)}", f"hydra.run.dir={quoted(run)}",
+        "trainer.devices=2",
     ]  # fmt: skip
     done = train_py(*command)
     assert (done.returncode, done.stderr) == (0, "")
