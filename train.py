@@ -84,7 +84,8 @@ class RunFolder(Callback):
             held = folder / ".hydra" / "config.yaml"
             if config.resume == "never":
                 clear(folder)
-            if config.resume == "never" or not held.exists():
+            begun = any((folder / name).exists() for name in ("checkpoints", "results.json"))
+            if config.resume == "never" or not begun or not held.exists():
                 return
             configs: Any = [OmegaConf.to_container(node) for node in (OmegaConf.load(held), config)]
         except OSError as error:
@@ -262,7 +263,12 @@ def identity(settings: Settings, data: "SquadDataModule", module: "QuestionAnswe
         "model shape": hashlib.blake2b(shapes.encode(), digest_size=8).hexdigest(),
         "data.batch_size": data.batch_size,
         "data.batching": data.batching,
+        **{name: plain(getattr(settings, name)) for name in ("optimizer", "scheduler")},
     }
+
+
+def plain(group: dict[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in group.items())
 
 
 def check_model(cfg: DictConfig) -> Any:

@@ -74,7 +74,7 @@ class History(Checkpoint):
         self.keep, self.on_error = keep, on_error
         self.rows: list[Row] = []
         self.best: Row | None = None
-        self.ended = False  # no further step is wanted
+        self.ended = False  # before all steps were done: no further one is wanted
         self._signum = 0  # the signal that this rank got
         self._agreed = 0  # the signal that some rank got, known to all
         self._saved = time.monotonic()
@@ -167,7 +167,8 @@ class History(Checkpoint):
 
     def _save(self, trainer: Trainer, pending: bool = False, best: bool = False) -> None:
         self._pending = pending
-        self.ended = trainer.should_stop and not pending
+        all_steps = cast(QuestionAnsweringModule, trainer.lightning_module).total_steps
+        self.ended = trainer.should_stop and not pending and trainer.global_step < all_steps
         folder = self.folder / "checkpoints"
         folder.mkdir(exist_ok=True)
         temporary = folder / "last.tmp"

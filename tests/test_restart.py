@@ -190,13 +190,16 @@ def test_a_sharded_run_has_the_losses_of_one_device(
 def test_a_checkpoint_of_another_folder_brings_its_best_epoch_along(
     train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
 ) -> None:
-    command = arguments(small_files, tiny, tmp_path / "cache", "checkpoint.keep=3")
+    command = arguments(small_files, tiny, tmp_path / "cache", "checkpoint.keep=3", "trainer.check_val_every_n_epoch=2")
     assert train_py(*command, "trainer.max_epochs=2", f"hydra.run.dir={tmp_path}/one").returncode == 0
     held = sorted(path.name for path in (tmp_path / "one" / "checkpoints").iterdir())
     assert held == ["best.ckpt", "last.ckpt", "step-5.ckpt", "step-6.ckpt", "step-9.ckpt"]
     last, two = tmp_path / "one" / "checkpoints" / "last.ckpt", tmp_path / "two"
-    # at this rate no later epoch is better
-    done = train_py(*command, "trainer.max_epochs=3", "optimizer.lr=1.0", f"resume={last}", f"hydra.run.dir={two}")
+    command += ["trainer.max_epochs=3", f"resume={last}", f"hydra.run.dir={two}"]
+    refused = train_py(*command, "optimizer.lr=1.0")
+    assert refused.returncode == 2
+    assert "of another run: optimizer (_target_=torch.optim.Adam" in refused.stderr
+    done = train_py(*command)
     assert (done.returncode, done.stderr) == (0, "")
     assert left(two)[0]["best"]["step"] == 10
     for path in ("predictions.json", "checkpoints/best.ckpt"):
