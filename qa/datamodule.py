@@ -3,6 +3,7 @@
 import logging
 import math
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,8 +27,8 @@ from qa.batches import (
     ordered_batches,
     padded_share,
 )
-from qa.examples import Example, Examples, OnBadRecord, check_records, read_examples
-from qa.files import Files
+from qa.examples import Example, Examples, OnBadRecord, check_records, read_examples, split_by_paragraph
+from qa.files import Columns, Files
 from qa.hub import hub_records
 from qa.windows import Windows, cached_windows, fingerprint, unlabelled, without_room
 
@@ -40,7 +41,8 @@ class SquadDataModule(LightningDataModule):
     """Windows and batches of the splits that a stage needs.
 
     `name` is a SQuAD-shaped Hub data set with the splits train and validation; without it the `*_file`s are read, each
-    one path, a list or a glob. `limit` takes the first questions of each split. Lengths and `stride` are in tokens.
+    one path, a list or a glob; `validation_share` takes that part of `train_file`'s paragraphs instead of a
+    `validation_file`. `limit` takes the first questions of each split. Lengths and `stride` are in tokens.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class SquadDataModule(LightningDataModule):
         train_file: Files | None = None,
         validation_file: Files | None = None,
         test_file: Files | None = None,
+        validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None,
+        columns: Columns | Mapping[str, str] = Columns(),
         limit: PositiveInt | None = None,
         on_bad_record: OnBadRecord = "error",
         cache_dir: str = "cache",
@@ -64,6 +68,7 @@ class SquadDataModule(LightningDataModule):
         super().__init__()
         self.name, self.limit, self.on_bad_record = name, limit, on_bad_record
         self.files = {"train": train_file, "validation": validation_file, "test": test_file, "predict": test_file}
+        self.validation_share, self.columns = validation_share, Columns.model_validate(dict(columns))
         self.cache_dir, self.max_length, self.stride = Path(cache_dir), max_length, stride
         self.batch_size, self.eval_batch_size, self.batching = batch_size, eval_batch_size, batching
         self.micro_batch_size = micro_batch_size
@@ -106,13 +111,28 @@ class SquadDataModule(LightningDataModule):
 
     def _read(self, split: Split) -> Examples:
         need_answers = split != "predict"
+        if self.validation_share and split in ("train", "validation"):
+            return self._part_of_training_file(split)
         if files := self.files[split]:
-            return read_examples(files, self.on_bad_record, self.limit, need_answers)
+            return read_examples(files, self.on_bad_record, self.limit, need_answers, self.columns)
         if self.name is None:
             key = "test" if split == "predict" else split
             raise UserError(f"data.{key}_file: not given; give one path, a list or a glob")
         part = "train" if split == "train" else "validation"
         return Examples(*check_records(hub_records(self.name, part), self.on_bad_record, self.limit, need_answers))
+
+    def _part_of_training_file(self, split: Split) -> Examples:
+        if self.files["validation"] or not self.files["train"]:
+            raise UserError("data.validation_share: takes a part of data.train_file; give no data.validation_file")
+        examples, skipped = read_examples(self.files["train"], self.on_bad_record, self.limit, columns=self.columns)
+        parts = split_by_paragraph(examples, self.validation_share or 0, self.seed)
+        return Examples(parts[split == "validation"], skipped)
+
+    def source(self, split: Split) -> str:
+        """Where a split comes from, for people."""
+        if self.validation_share and split == "validation":
+            return f"{self.validation_share:.0%} of the paragraphs of {self.files['train']}"
+        return str(self.files[split] or f"{self.name} from the hub")
 
     def example_count(self, split: Split) -> int:
         """Questions of a split that have a window."""

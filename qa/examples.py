@@ -1,15 +1,16 @@
 """Records → examples: every record checked, the bad ones named or counted."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 from qa import UserError
-from qa.files import BadRecord, Files, Record, find_files, read_records
+from qa.files import BadRecord, Columns, Files, Record, find_files, plain_name, read_records
 from qa.progress import track
 
 OnBadRecord = Literal["error", "skip"]
@@ -66,7 +67,11 @@ class Examples(NamedTuple):
 
 
 def read_examples(
-    files: Files, on_bad_record: OnBadRecord = "error", limit: int | None = None, need_answers: bool = True
+    files: Files,
+    on_bad_record: OnBadRecord = "error",
+    limit: int | None = None,
+    need_answers: bool = True,
+    columns: Columns = Columns(),
 ) -> Examples:
     """Reads and checks one split; ids that recur across its files become `<file stem>/<id>`.
 
@@ -78,7 +83,7 @@ def read_examples(
     skipped: Counter[str] = Counter()
     left = limit
     for path in paths:
-        examples, bad = check_records(read_records(path), on_bad_record, left, need_answers)
+        examples, bad = check_records(read_records(path, columns), on_bad_record, left, need_answers)
         per_file.append(examples)
         skipped += bad
         left = None if left is None else left - len(examples)
@@ -127,7 +132,7 @@ def _check(record: Record, need_answers: bool) -> Example:
     if isinstance(fields, dict) and fields.get("is_impossible"):
         raise BadRecord("unanswerable", where, "an unanswerable question (SQuAD v2), which is not supported yet")
     try:
-        example = Example.model_validate(fields)
+        example = Example.model_validate(_located(fields, where))
     except ValidationError as error:
         first = error.errors()[0]
         kind, problem = _explain(first["type"], ".".join(map(str, first["loc"])), first["msg"])
@@ -146,6 +151,47 @@ def _check(record: Record, need_answers: bool) -> Example:
                 f" (there: {_short(found)})",
             )
     return example
+
+
+def _located(fields: Any, where: str) -> Any:
+    """The fields with each answer that lacks its answer_start found in the context, where it occurs exactly once."""
+    context, answers = (fields.get("context"), fields.get("answers")) if isinstance(fields, dict) else (None, None)
+    if not isinstance(context, str) or not isinstance(answers, list):
+        return fields
+    found = []
+    for answer in answers:
+        text = answer.get("text") if isinstance(answer, dict) and answer.get("answer_start") is None else None
+        if isinstance(text, str) and text.strip():
+            begin = context.find(text)
+            if begin < 0 or context.find(text, begin + 1) >= 0:
+                times = "not" if begin < 0 else "more than once"
+                problem = f"the answer {_short(text)} is {times} in the context, and has no answer_start"
+                raise BadRecord("answer not located", where, problem)
+            answer = {**answer, "answer_start": begin}
+        found.append(answer)
+    return {**fields, "answers": found}
+
+
+def split_by_paragraph(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Training and validation examples, in file order: whole paragraphs, drawn until they hold `share` of all.
+
+    Errors: UserError where there is one paragraph only.
+    """
+    contexts: dict[str, list[Example]] = {}
+    for example in examples:
+        contexts.setdefault(example.context, []).append(example)
+    names, held_out, count = list(contexts), set(), 0
+    for row in np.random.default_rng(seed).permutation(len(contexts)):
+        if count >= share * len(examples) or len(held_out) == len(names) - 1:
+            break
+        context = names[row]
+        held_out.add(context)
+        count += len(contexts[context])
+    train = [example for example in examples if example.context not in held_out]
+    validation = [example for example in examples if example.context in held_out]
+    if not (train and validation):
+        raise UserError(f"data.validation_share={share}: all questions are on one paragraph; give a validation_file")
+    return train, validation
 
 
 def _explain(kind: str, field: str, message: str) -> tuple[str, str]:
@@ -169,7 +215,7 @@ def _unique_across_files(paths: list[Path], per_file: list[list[Example]]) -> li
     counts = Counter(example.id for examples in per_file for example in examples)
     result: dict[str, Example] = {}
     for path, examples in zip(paths, per_file, strict=False):
-        stem = path.name.removesuffix(".gz").rpartition(".")[0]
+        stem = plain_name(path).rpartition(".")[0]
         for example in examples:
             if counts[example.id] > 1:
                 example = example.model_copy(update={"id": f"{stem}/{example.id}"})

@@ -1,14 +1,21 @@
-"""Files → records: SQuAD v1.1 JSON and JSONL, gzipped or not, not checked yet."""
+"""Files → records, not checked yet: SQuAD v1.1 JSON, JSONL, CSV, TSV and Parquet, packed by gzip or zstd or not."""
 
+import csv
 import glob
 import gzip
+import io
 import json
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
+
+import pyarrow
+import pyarrow.parquet
+import zstandard
+from pydantic import BaseModel, ConfigDict
 
 from qa import UserError
 
@@ -17,6 +24,17 @@ Files = str | list[str]
 SKIP_REMEDY = "mend it, or count and leave out such records with data.on_bad_record=skip"
 LARGEST_JSON = 1 << 30  # bytes, unpacked: JSON is held whole, and so a small gzip file could fill the memory
 LONGEST_LINE = 64 << 20  # bytes of a JSONL file
+
+
+class Columns(BaseModel):
+    """The names of a table's columns. Without an `id` a row's number is its id; `answer_start` may be missing too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    id: str = "id"
+    question: str = "question"
+    context: str = "context"
+    answer: str = "answer"
+    answer_start: str = "answer_start"
 
 
 class Record(NamedTuple):
@@ -49,25 +67,40 @@ def find_files(files: Files) -> list[Path]:
     return found
 
 
-def read_records(path: Path) -> Iterator[Record]:
-    """The records of a `.json` (SQuAD v1.1) or `.jsonl` (one example a line) file, gzipped or not."""
-    name = path.name.removesuffix(".gz")
-    if name.endswith(".jsonl"):
-        return _jsonl_records(path)
-    if name.endswith(".json"):
+def read_records(path: Path, columns: Columns = Columns()) -> Iterator[Record]:
+    """The records of one file, by the end of its name. Errors: UserError for a file that cannot be read at all."""
+    kind = plain_name(path).rpartition(".")[2]
+    if kind == "json":
         return _squad_records(path)
-    raise UserError(f"{path}: unknown kind of file; name it .json (SQuAD v1.1) or .jsonl (one example a line)")
+    if kind == "jsonl":
+        return _jsonl_records(path)
+    if kind in {"csv", "tsv"}:
+        return _csv_records(path, "," if kind == "csv" else "\t", columns)
+    if kind == "parquet":
+        return _parquet_records(path, columns)
+    kinds = ".json (SQuAD v1.1), .jsonl (one example a line), .csv, .tsv or .parquet"
+    raise UserError(f"{path}: unknown kind of file; name it {kinds}")
+
+
+def plain_name(path: Path) -> str:
+    """A file's name as it would be unpacked."""
+    return path.name.removesuffix(".gz").removesuffix(".zst")
 
 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[IO[bytes]]:
-    """The file's bytes, gzipped or not. Errors: UserError, also while they are read."""
+    """The file's bytes, unpacked. Errors: UserError, also while they are read."""
     try:
         with path.open("rb") as packed:
-            zipped = packed.peek(2)[:2] == b"\x1f\x8b"
-            with gzip.open(packed) if zipped else nullcontext(packed) as file:
-                yield cast(IO[bytes], file)
-    except (OSError, EOFError, zlib.error) as error:
+            begin = packed.peek(4)[:4]
+            if begin[:2] == b"\x1f\x8b":
+                file: Any = gzip.GzipFile(fileobj=packed)
+            elif begin == b"\x28\xb5\x2f\xfd":
+                file = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True))
+            else:
+                file = packed
+            yield cast(IO[bytes], file)
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise UserError(f"{path}: cannot be read ({error}); get the file again or give another") from None
 
 
@@ -138,3 +171,57 @@ def _json_line(line: bytes, where: str, first: bool) -> Any:
         return BadRecord("not UTF-8", where, "not UTF-8")
     except (ValueError, RecursionError) as error:
         return BadRecord("not JSON", where, f"not JSON ({error})")
+
+
+def _csv_records(path: Path, delimiter: str, columns: Columns) -> Iterator[Record]:
+    csv.field_size_limit(LONGEST_LINE)
+    with _unpacked(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        rows = csv.DictReader(text, delimiter=delimiter, restkey="too many", strict=True)
+        try:
+            _check_columns(path, rows.fieldnames or [], columns)
+            for number, row in enumerate(rows, 1):
+                where = f"{path}: line {rows.line_num}"
+                if "too many" in row or None in row.values():
+                    problem = f"not {len(rows.fieldnames or [])} fields, as the first line has"
+                    yield Record(where, BadRecord("wrong number of fields", where, problem))
+                else:
+                    yield Record(where, _example(row, number, columns))
+        except UnicodeDecodeError:
+            raise UserError(f"{path}: after line {rows.line_num}: not UTF-8; save the file as UTF-8") from None
+        except csv.Error as error:
+            raise UserError(f"{path}: line {rows.line_num}: {error}; mend its quotes") from None
+
+
+def _parquet_records(path: Path, columns: Columns) -> Iterator[Record]:
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            _check_columns(path, file.schema_arrow.names, columns)
+            numbers = count(1)
+            for batch in file.iter_batches(batch_size=1024):
+                for row in batch.to_pylist():
+                    number = next(numbers)
+                    yield Record(f"{path}: row {number}", _example(row, number, columns))
+    except (OSError, pyarrow.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be read ({reason}); get the file again or give another") from None
+
+
+def _check_columns(path: Path, there: Sequence[str], columns: Columns) -> None:
+    for key in ("question", "context"):
+        if (name := getattr(columns, key)) not in there:
+            raise UserError(f"{path}: no column {name!r} (there: {', '.join(there)}); say data.columns.{key}=NAME")
+
+
+def _example(row: Mapping[str, Any], number: int, columns: Columns) -> dict[str, Any]:
+    """A row as an example's fields; a cell holds one answer or, in Parquet, a list of them."""
+    fields = {"question": row[columns.question], "context": row[columns.context]}
+    fields["id"] = str(row.get(columns.id, number))
+    if row.get("answers"):
+        return {**fields, "answers": row["answers"]}
+    cells = row.get(columns.answer), row.get(columns.answer_start)
+    texts, starts = (cell if isinstance(cell, list) else [] if cell in (None, "") else [cell] for cell in cells)
+    starts = [int(start) if isinstance(start, str) and start.strip().isdecimal() else start for start in starts]
+    starts += [None] * (len(texts) - len(starts))
+    fields["answers"] = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+    return fields

@@ -129,8 +129,9 @@ def first_screen(job: Job) -> None:
     parameters = sum(parameter.numel() for parameter in module.parameters())
     rows = {"model": f"{module.pretrained}, {parameters / 1e6:.1f} M parameters"}
     for split in job.splits:
-        source = data.files[split] or f"{data.name} from the hub"
-        rows[split] = f"{source}: {data.example_count(split):,} questions, {len(data.windows[split]):,} windows"
+        rows[split] = (
+            f"{data.source(split)}: {data.example_count(split):,} questions, {len(data.windows[split]):,} windows"
+        )
     if job.settings.stage == "fit":
         padding = f"{data.padded_share():.1%} of the tokens padding"
         batches = f"batches of {data.batch_size} windows, {data.batching}, {padding}"

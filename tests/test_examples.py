@@ -1,17 +1,23 @@
 """Every way in which a file can be wrong: one line that names file, record and remedy."""
 
+import csv
 import gzip
+import io
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
+import zstandard
 from conftest import real_data, squad
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qa import UserError
-from qa.examples import read_examples
-from qa.files import find_files
+from qa.examples import Example, read_examples, split_by_paragraph
+from qa.files import Columns, find_files
 
 CONTEXT = "Ada Brill built the bridge in 1912."
 GOOD = squad((CONTEXT, [("a", "Who built it?", "Ada Brill"), ("b", "When?", "1912")]))
@@ -47,9 +53,9 @@ BAD_RECORDS = {
     "question no object": (broken(qas=["b"]), "article 0, paragraph 0, question 0: it must be an object", "wrong type"),
     "empty answers": (broken(answers=[]), SPOT + "it has no answer", "no answer"),
     "no answer_start": (
-        broken(answers=[{"text": "1912"}]),
-        SPOT + r"the field 'answers.0.answer_start' is missing",
-        "missing answer_start",
+        broken(answers=[{"text": "i"}]),
+        SPOT + r"the answer 'i' is more than once in the context, and has no answer_start",
+        "answer not located",
     ),
     "misplaced": (
         broken(answers=[{"text": "1912", "answer_start": 3}]),
@@ -108,7 +114,7 @@ BAD_FILES = {
     "empty JSONL": (b"\n", "f.jsonl", "no question in it"),
     "nested too deeply": (b"[" * 100_000, "f.json", "nested too deeply"),
     "truncated gzip": (gzip.compress(json.dumps(GOOD).encode())[:-9], "f.json.gz", "cannot be read"),
-    "unknown kind": (b"a,b", "f.csv", "unknown kind of file"),
+    "unknown kind": (b"a,b", "f.txt", "unknown kind of file"),
     "truncated JSONL line": (b'{"id": "a", "ques', "f.jsonl", "line 1: not JSON"),
     "not UTF-8 JSONL": (b'{"id": "\xfc"}', "f.jsonl", "line 1: not UTF-8"),
 }
@@ -137,6 +143,59 @@ def test_json_jsonl_and_gzip_hold_the_same_examples(tmp_path: Path) -> None:
         assert read_examples(write(tmp_path, text.encode(), "f.jsonl")).examples == wanted
         assert read_examples(write(tmp_path, gzip.compress(text.encode()), "f.jsonl.gz")).examples == wanted
     assert read_examples(write(tmp_path, gzip.compress(json.dumps(GOOD).encode()), "f.json.gz")).examples == wanted
+
+
+def test_tables_hold_the_same_examples(tmp_path: Path) -> None:
+    """With columns of any name, without answer_start where the answer occurs once, packed or not."""
+    wanted = read_examples(write(tmp_path, GOOD)).examples
+    rows = [
+        {"Q": e.question, "text": e.context, "gold": e.answers[0].text, "at": e.answers[0].answer_start, "key": e.id}
+        for e in wanted
+    ]
+    columns = Columns(id="key", question="Q", context="text", answer="gold", answer_start="at")
+    for kind, delimiter in (("csv", ","), ("tsv", "\t")):
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0], delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows([rows[0], {**rows[1], "at": ""}])
+        content = text.getvalue().encode()
+        for name, packed in (("f", content), ("f.gz", gzip.compress(content)), ("f.zst", zstandard.compress(content))):
+            stem, _, end = name.partition(".")
+            path = write(tmp_path, packed, f"{stem}.{kind}.{end}".rstrip("."))
+            assert read_examples(path, columns=columns).examples == wanted
+    for table in (rows, [{**row, "gold": [row["gold"]], "at": [row["at"]]} for row in rows]):
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table), tmp_path / "f.parquet")
+        assert read_examples(str(tmp_path / "f.parquet"), columns=columns).examples == wanted
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("id,q,context\n1,a,b\n", r"no column 'question' \(there: id, q, context\); say data\.columns\.question=NAME"),
+        ("question,context,answer\na,b\n", "line 2: not 3 fields"),
+        ("question,context,answer\na,b b,b\n", "line 2 .*the answer 'b' is more than once in the context"),
+        ("question,context,answer\na,b b,c\n", "line 2 .*the answer 'c' is not in the context"),
+        ('question,context,answer\n"a,b,c\n', "mend its quotes"),
+        ("question,context,answer\n\xe9,b,b\n", "not UTF-8"),
+    ],
+)
+def test_tables_that_are_wrong_are_named(content: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        read_examples(write(tmp_path, content.encode("latin-1"), "f.csv"))
+
+
+@given(st.lists(st.integers(1, 5), min_size=2, max_size=30), st.floats(0.05, 0.5), st.integers(0, 99))
+def test_a_split_takes_whole_paragraphs(sizes: list[int], share: float, seed: int) -> None:
+    examples = [
+        Example(id=f"{paragraph}-{row}", question="q", context=f"c{paragraph}")
+        for paragraph, size in enumerate(sizes)
+        for row in range(size)
+    ]
+    train, validation = split_by_paragraph(examples, share, seed)
+    assert sorted(train + validation, key=examples.index) == examples
+    assert not {example.context for example in train} & {example.context for example in validation}
+    assert abs(len(validation) - share * len(examples)) <= 5
+    assert split_by_paragraph(examples, share, seed) == (train, validation)
 
 
 def test_ids_that_recur_across_files_get_the_files_stem(tmp_path: Path) -> None:
