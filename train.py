@@ -166,6 +166,8 @@ def run(cfg: DictConfig) -> int:
     quiet()
     job = build(cfg, settings, Path(folder))
 
+    import torch
+
     from qa import stages
     from qa.checkpoints import Interrupted
 
@@ -173,6 +175,8 @@ def run(cfg: DictConfig) -> int:
         (stages.fit if settings.stage == "fit" else stages.evaluate)(job)
     except Interrupted as interruption:
         return requeued(128 + interruption.signum)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
     return 0
 
 
@@ -372,4 +376,6 @@ if __name__ == "__main__":
         status = 1
     if status > 128 and not launch.started_here():
         print("interrupted; the same command with the same hydra.run.dir goes on where it ended", file=sys.stderr)
+    if launch.rank():
+        os._exit(status)  # all is said and written; torch's threads sometimes abort a process that takes them down
     sys.exit(status)

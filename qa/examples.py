@@ -180,7 +180,8 @@ def split_by_paragraph(examples: Sequence[Example], share: float, seed: int) -> 
     contexts: dict[str, list[Example]] = {}
     for example in examples:
         contexts.setdefault(example.context, []).append(example)
-    names, held_out, count = list(contexts), set(), 0
+    names, count = list(contexts), 0
+    held_out: set[str] = set()
     for row in np.random.default_rng(seed).permutation(len(contexts)):
         if count >= share * len(examples) or len(held_out) == len(names) - 1:
             break

@@ -115,6 +115,21 @@ class QuestionAnsweringModule(LightningModule):
         """`span_loss` of every window of a batch, float32 [batch]."""
         return span_loss(*logits, batch["start_positions"], batch["end_positions"], batch["attention_mask"])
 
+    def on_train_start(self) -> None:
+        """After its first backward pass DDP lays its buckets out anew, and with them the order of its additions.
+
+        It gets one here without gradients, so that the first step of a run that goes on is added up like all others.
+        """
+        strategy = self.trainer.strategy
+        if isinstance(strategy, DDPStrategy) and strategy.model is not None:
+            nothing: Any = strategy._forward_redirection(strategy.model, self, "no_gradients")
+            nothing.backward()
+            self.zero_grad()
+
+    def no_gradients(self) -> Tensor:
+        """A loss that does not change, scalar. DDP waits for a gradient of every parameter: here they are all zero."""
+        return torch.stack([parameter.flatten()[0] * 0 for parameter in self.parameters()]).sum()
+
     def on_train_epoch_start(self) -> None:
         self.loss_sum, self.loss_windows = 0.0, 0
 
@@ -156,9 +171,7 @@ class QuestionAnsweringModule(LightningModule):
         """A loss whose gradients are still missing, and whether the memory was too small."""
         strategy = self.trainer.strategy
         averages = isinstance(strategy, DDPStrategy)
-        rest = torch.zeros((), device=self.device, requires_grad=True)
-        if averages:  # DDP waits for a gradient of every parameter
-            rest = torch.stack([parameter.flatten()[0] * 0 for parameter in self.parameters()]).sum()
+        rest = self.no_gradients() if averages else torch.zeros((), device=self.device, requires_grad=True)
         parts = self.micro_batches.split(batch)
         last = parts.pop() if averages and self.micro_batches.fits(batch) else None
         try:
