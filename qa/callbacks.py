@@ -6,10 +6,13 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from pydantic import NonNegativeFloat, PositiveInt
 
 from qa.batches import Batch
+from qa.checkpoints import History
 from qa.module import QuestionAnsweringModule
 from qa.progress import live_line
+from qa.report import Row
 
 
 class Metrics(Callback):
@@ -60,6 +63,35 @@ class Metrics(Callback):
     on_train_epoch_start = on_validation_epoch_start = on_test_epoch_start = on_predict_epoch_start = on_train_start  # type: ignore[assignment]
     on_test_batch_end = on_predict_batch_end = on_validation_batch_end  # type: ignore[assignment]
     on_test_end = on_predict_end = on_validation_end  # type: ignore[assignment]
+
+
+class EarlyStopping(Callback):
+    """Ends a fit when `patience` evaluations in a row have not beaten the best before them by `min_delta`.
+
+    What is watched is `checkpoint.monitor`. It has no state but the table's rows, so that a run that goes on ends where
+    the whole one would have ended.
+    """
+
+    def __init__(self, patience: PositiveInt = 1, min_delta: NonNegativeFloat = 0.0) -> None:
+        self.patience, self.min_delta = patience, min_delta
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self._look(trainer, [])
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            assert isinstance(module, QuestionAnsweringModule)
+            self._look(trainer, [Row(**module.figures)])  # the history takes it in after all other callbacks
+
+    def _look(self, trainer: Trainer, new: list[Row]) -> None:
+        history = trainer.checkpoint_callback
+        assert isinstance(history, History)
+        rows = [row for row in (*history.rows, *new) if getattr(row, history.monitor) is not None]
+        sign = 1 if history.monitor == "val_loss" else -1
+        values = [sign * getattr(row, history.monitor) for row in rows]
+        before, last = values[: -self.patience], values[-self.patience :]
+        if before and all(value >= min(before) - self.min_delta for value in last):
+            trainer.should_stop = True
 
 
 def peak_memory(device: torch.device) -> float:

@@ -15,6 +15,8 @@ from conftest import ROOT, Run
 from transformers import AutoModelForQuestionAnswering
 
 Files = tuple[Path, Path]
+# nothing is better by 99: six evaluations
+EARLY = ["callbacks=early_stopping", "callbacks.early_stopping.patience=5", "callbacks.early_stopping.min_delta=99"]
 
 
 def arguments(files: Files, tiny: Path, cache: Path, *more: str) -> list[str]:
@@ -68,6 +70,8 @@ def assert_same(one: Path, other: Path) -> None:
         pytest.param(1, [], id="1"),
         pytest.param(2, [], id="2"),
         pytest.param(1, ["trainer.check_val_every_n_epoch=2", "checkpoint.every_n_steps=1"], id="seldom evaluated"),
+        pytest.param(1, EARLY, id="stopped early", marks=pytest.mark.long),
+        pytest.param(1, ["trainer.val_check_interval=0.5"], id="often evaluated", marks=pytest.mark.long),
         pytest.param(3, [], id="3", marks=pytest.mark.long),
         pytest.param(4, [], id="4", marks=pytest.mark.long),
         pytest.param(2, ["trainer=sharded"], id="sharded", marks=pytest.mark.long),

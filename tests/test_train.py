@@ -62,7 +62,7 @@ def results(folder: Path) -> dict[str, Any]:
 def test_the_run_folder_is_whole(fitted: tuple[Path, list[str], str], small_files: Files) -> None:
     folder, _, _ = fitted
     assert {path.name for path in folder.iterdir()} == FILES
-    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "step-5.ckpt"}
     found = results(folder)
     assert set(found["epochs"][0]) == {"epoch", "step", "train_loss", "val_loss", "exact_match", "f1"}
     assert found["examples"] == {"train": 40, "validation": 10}
