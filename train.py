@@ -206,7 +206,7 @@ def quiet() -> None:
     # figures are summed over ranks, and batches found again, by ourselves
     for message in (*unwanted, ".*sync_dist=True.*", ".*your dataloader is not resumable.*"):
         warnings.filterwarnings("ignore", message=message)
-    for name in ("lightning.pytorch", "lightning.fabric", "httpx", "datasets"):
+    for name in ("lightning.pytorch", "lightning.fabric", "httpx", "httpx2", "huggingface_hub", "datasets"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if sys.platform == "linux":
         # glibc returns every large buffer to the kernel, which costs a padded step a sixth of its time in page faults;

@@ -1,17 +1,19 @@
 """The Hugging Face Hub: asked once whether it answers, then used or left alone."""
 
+import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
 from qa import UserError
 from qa.files import Record
 
-REMEDY = (
-    "connect to it, or use your own files: data=local data.train_file=… data.validation_file=… model.pretrained=FOLDER;"
+OWN_FILES = (
+    "or use your own files: data=local data.train_file=… data.validation_file=… model.pretrained=FOLDER;"
     " `make demo` needs no hub"
 )
 
@@ -32,17 +34,65 @@ def go_offline_if_unreachable(patience: float = 5.0) -> bool:
     return True
 
 
+def fetch(name: str, kind: Literal["model", "dataset"]) -> None:
+    """Brings a model or a data set into the hub's cache, if it is not there, and checks what was downloaded.
+
+    Errors: UserError where it is not to be had, and for a download whose checksum is wrong, which is removed.
+    """
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    cache = Path(constants.HF_HUB_CACHE)
+    folder = cache / f"{kind}s--{name.replace('/', '--')}" / "blobs"
+    known = set(folder.glob("*"))
+    patterns = ["*.json", "*.txt", "*.model", "*.safetensors"] if kind == "model" else None
+    disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each retry is a warning
+    try:
+        found = snapshot_download(name, repo_type=kind, allow_patterns=patterns)
+        if kind == "model" and not list(Path(found).glob("*.safetensors")):
+            snapshot_download(name, allow_patterns="*.bin")
+    except Exception as error:  # the libraries' own, and those of the HTTP client below them
+        raise UserError(f"{kind} {name}: {_reason(error)}, {OWN_FILES}") from None
+    for blob in set(folder.glob("*")) - known:
+        if len(blob.name) == 64 and _sha256(blob) != blob.name:  # large files are named by their checksum
+            blob.unlink()
+            raise UserError(f"{kind} {name}: a download was damaged, and is removed; start again")
+
+
+def _reason(error: BaseException) -> str:
+    """Why the hub did not give something, from the error or those that led to it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        status = getattr(getattr(cause, "response", None), "status_code", None)
+        if status in (401, 403):
+            return f"not there, private or gated ({status}); if it is there, log in by `hf auth login` or HF_TOKEN=…"
+        if status == 404:
+            return "there is no such name on the hub (404); look for its spelling"
+        if status == 429:
+            return "the hub asks to wait (429); try again later, or log in by `hf auth login` or HF_TOKEN=…"
+        if status is not None:
+            return f"the hub failed ({status}); try again later"
+        cause = cause.__cause__ or cause.__context__
+    return f"not to be had from the hub, and not in its cache ({first_line(error)}); connect to it and try again"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def hub_records(name: str, split: str) -> Iterator[Record]:
     """The rows of one split of a SQuAD-shaped Hub data set. Errors: UserError where hub and cache do not have it."""
+    fetch(name, "dataset")
     import datasets
 
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity_error()  # what it takes from its cache is no warning
     try:
         rows: Any = datasets.load_dataset(name, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
-        raise UserError(
-            f"data {name} ({split}): not to be had from the hub, and not in its cache ({first_line(error)}); {REMEDY}"
-        ) from None
+        raise UserError(f"dataset {name} ({split}): {_reason(error)}, {OWN_FILES}") from None
     for index, row in enumerate(rows):
         yield Record(f"{name} ({split}): row {index}", row)
 
@@ -55,15 +105,7 @@ def check_pretrained(pretrained: str) -> None:
         return
     if pretrained.startswith((".", "/", "~")) or pretrained.count("/") > 1:
         raise UserError(f"model.pretrained={pretrained}: no such folder; give a model's folder or a hub id")
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        hf_hub_download(pretrained, "config.json")
-    except (OSError, ValueError, HfHubHTTPError) as error:
-        raise UserError(
-            f"model {pretrained}: not to be had from the hub, and not in its cache ({first_line(error)}); {REMEDY}"
-        ) from None
+    fetch(pretrained, "model")
 
 
 def first_line(error: BaseException) -> str:

@@ -1,9 +1,18 @@
-"""Without a hub: said soon, in one line; the libraries' own retries take half a minute."""
+"""With a hub on loopback, without one, and with one that fails: `python train.py` is what most people type first."""
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet
 import pytest
-from conftest import Run
+from conftest import ROOT, Run
+from hub_server import Hub, hub
 
 from qa import UserError
+from qa.examples import read_examples
 from qa.hub import check_pretrained, go_offline_if_unreachable
 
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "", "HF_HOME": "/nonexistent/hub"}
@@ -29,6 +38,86 @@ def test_own_model_but_data_of_the_hub(train_py: Run, tiny: object, tmp_path: ob
 def test_the_variable_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert not go_offline_if_unreachable()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, tiny: Path, small_files: tuple[Path, Path]) -> Path:
+    """The recipe's model and data as the hub has them, but tiny."""
+    root = tmp_path_factory.mktemp("hub")
+    shutil.copytree(tiny, root / "models" / "google-bert" / "bert-base-multilingual-cased")
+    squad = root / "datasets" / "rajpurkar" / "squad"
+    (squad / "plain_text").mkdir(parents=True)
+    for split, file in zip(("train", "validation"), small_files, strict=True):
+        examples = read_examples(str(file)).examples
+        rows = [
+            {
+                "id": example.id, "title": "t", "question": example.question, "context": example.context,
+                "answers": {
+                    "text": [answer.text for answer in example.answers],
+                    "answer_start": [answer.answer_start for answer in example.answers],
+                },
+            }
+            for example in examples
+        ]  # fmt: skip
+        path = squad / "plain_text" / f"{split}-00000-of-00001.parquet"
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    files = "".join(f"  - split: {split}\n    path: plain_text/{split}-*\n" for split in ("train", "validation"))
+    (squad / "README.md").write_text(f"---\nconfigs:\n- config_name: plain_text\n  data_files:\n{files}---\n")
+    return root
+
+
+def home(server: Hub, folder: Path) -> dict[str, str]:
+    return {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "", "HF_HOME": str(folder)}
+
+
+def test_the_command_without_an_argument_downloads_trains_and_starts_again_offline(
+    root: Path, train_py: Run, tmp_path: Path
+) -> None:
+    # the window and the folders apart: the tiny model would take long for 384 tokens, and nothing may land elsewhere
+    command = ["data.max_length=64", "data.stride=16", f"data.cache_dir={tmp_path}/cache"]
+    with hub(root) as server:
+        there = home(server, tmp_path / "home")
+        done = train_py(*command, f"hydra.run.dir={tmp_path}/one", **there)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert "rajpurkar/squad from the hub: 40 questions, 80 windows" in done.stdout
+    assert "5 steps an epoch; the published run has 5555" in done.stdout
+    done = train_py(*command, f"hydra.run.dir={tmp_path}/two", **there)
+    assert (done.returncode, done.stderr) == (0, "")
+    one, two = ((tmp_path / name / "predictions.json").read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+def prefetch(**env: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "qa.prefetch"], cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True,
+        timeout=120,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fault", "complaint"),
+    [
+        ("401", "not there, private or gated (401); if it is there, log in by `hf auth login`"),
+        ("404", "there is no such name on the hub (404)"),
+        ("429", "the hub asks to wait (429); try again later"),
+        ("cut", "peer closed connection"),
+        ("checksum", "a download was damaged, and is removed; start again"),
+    ],
+)
+def test_a_hub_that_fails_is_one_line_and_the_second_try_is_clean(
+    fault: str, complaint: str, root: Path, tmp_path: Path
+) -> None:
+    with hub(root) as server:
+        server.fault = fault
+        done = prefetch(**home(server, tmp_path), HF_TOKEN="hf_secret")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert done.stderr.startswith("ERROR: model google-bert/bert-base-multilingual-cased: ")
+        assert complaint in done.stderr
+        assert "hf_secret" not in done.stdout + done.stderr
+        server.fault = ""
+        done = prefetch(**home(server, tmp_path))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "rajpurkar/squad, validation: 10 questions are in the cache" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a/b/c"])
