@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
@@ -102,7 +103,9 @@ class QuestionAnsweringModule(LightningModule):
 
     def configure_model(self) -> None:
         """Called before each stage; `trainer=sharded` gives a mesh, over which the model is sharded once."""
-        if self.device_mesh is not None and not isinstance(next(self.parameters()), DTensor):
+        if isinstance(self.model, FSDPModule):
+            self.model.reshard()  # an evaluation leaves some of it whole
+        elif self.device_mesh is not None:
             shard(self.model, self.device_mesh["data_parallel"])
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:

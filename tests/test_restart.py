@@ -179,6 +179,9 @@ def test_a_sharded_run_has_the_losses_of_one_device(
     process = start(command, tmp_path / "two")
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=90)
+    last = tmp_path / "two" / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    torch.save({**checkpoint, "pending": True}, last)  # as if killed in an evaluation
     done = train_py(*command, f"hydra.run.dir={tmp_path}/two")
     assert (done.returncode, done.stderr) == (0, "")
     assert "resumed at step" in done.stdout
