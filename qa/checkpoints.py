@@ -162,7 +162,7 @@ class History(Checkpoint):
         if better(row, self.best or Row(), self.monitor):
             self.best = row
             if trainer.is_global_zero:
-                write_predictions(self.folder, module.answers)
+                write_predictions(self.folder, module.evaluation)
         console.print(results_table(self.rows, self.best))
 
     def _save(self, trainer: Trainer, pending: bool = False, best: bool = False) -> None:
@@ -217,7 +217,7 @@ class History(Checkpoint):
         elif self.best and writes and best.parent.resolve() != folder.resolve():
             folder.mkdir(exist_ok=True)
             shutil.copy(best, folder)
-            for name in ("predictions.json", "nbest.json"):
+            for name in ("predictions.json", "nbest.json", "questions.parquet"):
                 shutil.copy(best.parent.parent / name, self.folder)
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Records → examples: every record checked, the bad ones named or counted."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ class Example(BaseModel):
     question: str
     context: str
     answers: tuple[Answer, ...] = ()
+    language: str | None = None
 
     @field_validator("id", "question", "context")
     @classmethod
@@ -84,6 +86,8 @@ def read_examples(
     left = limit
     for path in paths:
         examples, bad = check_records(read_records(path, columns), on_bad_record, left, need_answers)
+        if language := language_of(path):
+            examples = [example.model_copy(update={"language": language}) for example in examples]
         per_file.append(examples)
         skipped += bad
         left = None if left is None else left - len(examples)
@@ -95,6 +99,12 @@ def read_examples(
         left_out = f" (left out: {counts})" if counts else ""
         raise UserError(f"{', '.join(map(str, paths))}: no question in it{left_out}; give a file that holds some")
     return Examples(examples, skipped)
+
+
+def language_of(path: Path) -> str | None:
+    """`de` of a file called `name.de.json`; None where its name does not say."""
+    found = re.search(r"\.([a-z]{2,3})\.[a-z]+$", plain_name(path))
+    return found[1] if found else None
 
 
 def check_records(

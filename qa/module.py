@@ -21,11 +21,12 @@ from transformers import get_scheduler
 
 from qa import UserError
 from qa.batches import Batch
-from qa.decode import NBestAnswer, Span, WindowSpans, add_spans, best_answers, window_spans
+from qa.decode import Span, WindowSpans, add_spans, best_answers, window_spans
 from qa.examples import Example
 from qa.metrics import SquadMetric
 from qa.micro_batches import MicroBatches, MicroBatchSize
 from qa.model import load_model, shard
+from qa.questions import Evaluation
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def schedule(
 
 
 class QuestionAnsweringModule(LightningModule):
-    """BERT with a span head. After an evaluation `answers` holds {example id: n-best answers}, on rank 0."""
+    """BERT with a span head. After an evaluation `evaluation` holds what it found, on rank 0."""
 
     def __init__(
         self,
@@ -96,7 +97,7 @@ class QuestionAnsweringModule(LightningModule):
         self.step_metrics: dict[str, float] = {}  # of the last training step, over all ranks
         self.loss_sum, self.loss_windows = 0.0, 0  # of the epoch so far, over all ranks
         self.figures: dict[str, float] = {}  # val_loss, exact_match and f1 of the last evaluation, over all ranks
-        self.answers: dict[str, list[NBestAnswer]] = {}
+        self.evaluation = Evaluation({}, {}, {})
         self.evaluated_windows = 0  # of the last evaluation, over all ranks; known to rank 0
         self._evaluated: list[Evaluated] = []
         self._examples: dict[str, Example] = {}
@@ -256,21 +257,24 @@ class QuestionAnsweringModule(LightningModule):
         self._examples.update(zip(ids, batch["examples"], strict=True))
 
     def _decode(self) -> NDArray[np.float32]:
-        """Puts the ranks' parts together, fills `answers` and returns the loss of every window; both on rank 0."""
+        """Puts the ranks' parts together, fills `evaluation` and returns the loss of every window; both on rank 0."""
         parts = gathered(self._evaluated)
         examples = {name: e for found in gathered([self._examples]) for name, e in found.items()}
         self._evaluated, self._examples = [], {}
         self.evaluated_windows = len({row for part in parts for row in part.rows.tolist()})
         candidates: dict[str, list[Span]] = {}
         losses: dict[int, float] = {}
+        of_question: dict[str, dict[int, float]] = {}
         for part in parts:
             add_spans(candidates, part.ids, part.spans)
             if part.losses is not None:
-                losses.update(zip(part.rows.tolist(), part.losses, strict=True))
-        self.answers = {
+                for row, name, loss in zip(part.rows.tolist(), part.ids, part.losses, strict=True):
+                    losses[row] = of_question.setdefault(name, {})[row] = loss
+        answers = {
             name: best_answers(candidates.pop(name), examples[name].context, self.n_best) for name in sorted(examples)
         }
-        self._references = {name: [answer.text for answer in e.answers] for name, e in examples.items()}
+        means = {name: float(np.mean([rows[row] for row in sorted(rows)])) for name, rows in of_question.items()}
+        self.evaluation = Evaluation(answers, examples, means)
         return np.array([losses[row] for row in sorted(losses)], np.float32)
 
     def on_validation_epoch_end(self) -> None:
@@ -278,8 +282,10 @@ class QuestionAnsweringModule(LightningModule):
         losses = self._decode()
         figures = torch.zeros(3, dtype=torch.float64)
         if self.trainer.is_global_zero:
-            predictions = {name: best[0].text if best else "" for name, best in self.answers.items()}
-            self.metric.update(predictions, self._references)
+            answers, examples, _ = self.evaluation
+            predictions = {name: best[0].text if best else "" for name, best in answers.items()}
+            references = {name: [answer.text for answer in e.answers] for name, e in examples.items()}
+            self.metric.update(predictions, references)
             values = self.metric.compute()
             self.metric.reset()
             means = [float(losses.mean(dtype=np.float64)), float(values["exact_match"]), float(values["f1"])]

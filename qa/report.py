@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,7 @@ from transformers import BertForQuestionAnswering, PreTrainedTokenizerFast
 
 from qa.decode import NBestAnswer
 from qa.examples import Example
+from qa.questions import Evaluation, write_questions
 from qa.runs import remove
 from qa.settings import Settings
 
@@ -97,12 +98,14 @@ def write_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def write_predictions(folder: Path, answers: Mapping[str, Sequence[NBestAnswer]]) -> None:
-    """Writes `predictions.json` ({id: text}, for the official script) and `nbest.json`, ids in sorted order."""
+def write_predictions(folder: Path, evaluation: Evaluation) -> None:
+    """Writes `predictions.json` ({id: text}, for the official script), `nbest.json` and `questions.parquet`, by id."""
+    answers = evaluation.answers
     predictions = {name: best[0].text if best else "" for name, best in sorted(answers.items())}
     nbest = {name: [answer.model_dump() for answer in best] for name, best in sorted(answers.items())}
     for name, content in (("predictions.json", predictions), ("nbest.json", nbest)):
         write_text(folder / name, json.dumps(content, ensure_ascii=False, indent=1))
+    write_questions(folder, evaluation)
 
 
 def read_answers(folder: Path) -> dict[str, list[NBestAnswer]]:

@@ -21,6 +21,7 @@ CONTENTS = {
     "results.md": "the table as Markdown",
     "predictions.json": "{id: answer}, as the official evaluation script takes it",
     "nbest.json": "the best candidates of every question, with probability and place in the context",
+    "questions.parquet": "a row for every question: answers, prediction, probability, EM, F1 and loss, for pandas",
     "model": "weights, config, tokenizer and card, for AutoModelForQuestionAnswering.from_pretrained",
     "checkpoints": "best.ckpt, last.ckpt and as many more as checkpoint.keep says",
     "metrics.csv": "each step's loss, learning rate, gradient norm, speed and memory",

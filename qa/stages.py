@@ -112,7 +112,7 @@ def evaluate(job: Job) -> None:
         if job.checkpoint:
             row.epoch, row.step = checkpoint["epoch"] + 1, checkpoint["global_step"]
     if trainer.is_global_zero:
-        write_predictions(job.folder, module.answers)
+        write_predictions(job.folder, module.evaluation)
         finish(job, gather(job, [row] if row else [], row))
 
 

@@ -74,7 +74,7 @@ def test_an_evaluation_is_the_same_to_the_byte_on_more_ranks_than_batches(
             OMP_NUM_THREADS="1",
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")
-    for name in ("predictions.json", "nbest.json", "results.md"):
+    for name in ("predictions.json", "nbest.json", "questions.parquet", "results.md"):
         assert (tmp_path / "3" / name).read_bytes() == (tmp_path / "1" / name).read_bytes()
     assert results(tmp_path / "3")["best"] == results(tmp_path / "1")["best"]
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from qa.decode import NBestAnswer
 from qa.examples import Answer, Example
+from qa.questions import Evaluation
 from qa.report import (
     PerSplit,
     Results,
@@ -68,10 +69,11 @@ def test_better(monitor: str, expected: bool) -> None:
 def test_predictions_are_written_whole_and_in_order(tmp_path: Path) -> None:
     answer = NBestAnswer(text="Ångström 北京", score=1.5, probability=1.0, start=0, end=11)
     answers = {"b": [answer], "a": []}
-    write_predictions(tmp_path, answers)
+    examples = {name: Example(id=name, question="Wer?", context="Ångström 北京") for name in answers}
+    write_predictions(tmp_path, Evaluation(answers, examples, {}))
     assert json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8")) == {"a": "", "b": "Ångström 北京"}
     assert read_answers(tmp_path) == answers
-    assert {path.name for path in tmp_path.iterdir()} == {"predictions.json", "nbest.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"predictions.json", "nbest.json", "questions.parquet"}
 
 
 def test_an_answer_is_shown_at_its_place_beside_what_was_expected() -> None:

@@ -59,7 +59,7 @@ def assert_same(one: Path, other: Path) -> None:
     assert metrics == metrics2
     for tensors, tensors2 in zip(weights, weights2, strict=True):
         assert all(torch.equal(tensor, tensors2[name]) for name, tensor in tensors.items())
-    for name in ("predictions.json", "nbest.json"):
+    for name in ("predictions.json", "nbest.json", "questions.parquet"):
         assert (one / name).read_bytes() == (other / name).read_bytes()
 
 

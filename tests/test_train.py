@@ -14,12 +14,15 @@ import torch
 from conftest import ROOT, Run
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
+from qa.questions import read_questions
+
 Files = tuple[Path, Path]
 FILES = {
     "results.json",
     "results.md",
     "predictions.json",
     "nbest.json",
+    "questions.parquet",
     "model",
     "checkpoints",
     ".hydra",
@@ -84,6 +87,11 @@ def test_the_run_folder_is_whole(fitted: tuple[Path, list[str], str], small_file
         assert all(answer["text"] == contexts[name][answer["start"] : answer["end"]] for answer in best)
         assert sum(answer["probability"] for answer in best) == pytest.approx(1)
         assert len(best) == 20
+    questions = read_questions(folder)
+    assert {question.id: question.prediction for question in questions} == predictions
+    for name in ("exact_match", "f1"):
+        mean = sum(getattr(question, name) for question in questions) / len(questions)
+        assert 100 * mean == pytest.approx(found["best"][name])
 
 
 def test_the_saved_model_is_the_best_checkpoints(fitted: tuple[Path, list[str], str]) -> None:
@@ -159,7 +167,7 @@ def test_an_evaluation_gives_the_fits_figures_to_the_bit(
     assert (done.returncode, done.stderr) == (0, "")
     best, found = results(folder)["best"], results(tmp_path / "run")["best"]
     assert all(found[name] == best[name] for name in ("val_loss", "exact_match", "f1"))
-    for name in ("predictions.json", "nbest.json"):
+    for name in ("predictions.json", "nbest.json", "questions.parquet"):
         assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes()
 
 

@@ -1,0 +1,101 @@
+"""`questions.parquet`: one row for every question of an evaluation, with all that a review of its answers needs."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow
+import pyarrow.parquet
+
+from qa import UserError
+from qa.decode import NBestAnswer
+from qa.examples import Example
+from qa.metrics import exact_match, f1
+
+NAME = "questions.parquet"
+TEXT = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
+SCHEMA = pyarrow.schema(
+    {
+        "id": pyarrow.string(),
+        "question": pyarrow.string(),
+        "context": TEXT,
+        "language": TEXT,  # null where the file's name does not say
+        "answers": pyarrow.list_(pyarrow.string()),
+        "answer_starts": pyarrow.list_(pyarrow.int32()),  # characters of the context
+        "prediction": pyarrow.string(),  # "" where there is none
+        "start": pyarrow.int32(),  # characters of the context, end-exclusive
+        "end": pyarrow.int32(),
+        "probability": pyarrow.float64(),
+        "exact_match": pyarrow.float64(),  # 0 or 1; null, like f1 and loss, where no answer is known
+        "f1": pyarrow.float64(),  # in [0, 1]
+        "loss": pyarrow.float64(),  # mean over the question's windows
+    }
+)
+
+
+class Evaluation(NamedTuple):
+    """What an evaluation found: n-best answers, example and loss (mean over its windows) by example id."""
+
+    answers: Mapping[str, Sequence[NBestAnswer]]
+    examples: Mapping[str, Example]
+    losses: Mapping[str, float]
+
+
+class Question(NamedTuple):
+    """A row of `questions.parquet`; the fields are those of SCHEMA."""
+
+    id: str
+    question: str
+    context: str
+    language: str | None
+    answers: list[str]
+    answer_starts: list[int]
+    prediction: str
+    start: int | None
+    end: int | None
+    probability: float | None
+    exact_match: float | None
+    f1: float | None
+    loss: float | None
+
+
+def write_questions(folder: Path, evaluation: Evaluation) -> None:
+    """Writes the file under a temporary name first, ids in sorted order."""
+    rows = [_question(name, evaluation)._asdict() for name in sorted(evaluation.answers)]
+    temporary = folder / f"{NAME}.tmp"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, SCHEMA), temporary, compression="zstd")
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(folder / NAME)
+
+
+def _question(name: str, evaluation: Evaluation) -> Question:
+    example, best = evaluation.examples[name], next(iter(evaluation.answers[name]), None)
+    texts = [answer.text for answer in example.answers]
+    prediction = best.text if best else ""
+    return Question(
+        name,
+        example.question,
+        example.context,
+        example.language,
+        texts,
+        [answer.answer_start for answer in example.answers],
+        prediction,
+        *((best.start, best.end, best.probability) if best else (None, None, None)),
+        max((exact_match(prediction, text) for text in texts), default=None),
+        max((f1(prediction, text) for text in texts), default=None),
+        evaluation.losses.get(name),
+    )
+
+
+def read_questions(folder: Path) -> list[Question]:
+    """A run's questions, by id. Errors: UserError for a folder without them, or a damaged file."""
+    path = folder / NAME
+    try:
+        table = pyarrow.parquet.read_table(path)
+        return [Question(**row) for row in table.to_pylist()]
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there; give the folder of a finished run, or repeat its stage=validate") from None
+    except (OSError, TypeError, pyarrow.ArrowException) as error:
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())}); repeat stage=validate") from None

@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+from conftest import real_data
+
+from qa import UserError
+from qa.decode import NBestAnswer
+from qa.examples import Answer, Example, read_examples
+from qa.questions import NAME, Evaluation, read_questions, write_questions
+
+
+def test_a_row_holds_the_best_answer_and_its_score_against_every_reference(tmp_path: Path) -> None:
+    references = (Answer(text="the grey bridge", answer_start=4), Answer(text="bridge", answer_start=13))
+    example = Example(id="x", question="What?", context="See the grey bridge.", answers=references, language="en")
+    best = [NBestAnswer(text="grey bridge", score=2.0, probability=0.75, start=8, end=19)]
+    nothing = Example(id="b", question="Who?", context="北京")
+    write_questions(tmp_path, Evaluation({"x": best, "b": []}, {"x": example, "b": nothing}, {"x": 0.5}))
+    none, row = read_questions(tmp_path)
+    assert row.answers == ["the grey bridge", "bridge"] and row.answer_starts == [4, 13]
+    assert (row.prediction, row.start, row.end, row.probability, row.language) == ("grey bridge", 8, 19, 0.75, "en")
+    assert (row.exact_match, row.f1, row.loss) == (1.0, 1.0, 0.5)
+    assert (none.context, none.prediction, none.exact_match, none.loss, none.language) == ("北京", "", None, None, None)
+
+
+@pytest.mark.parametrize("content", [None, b"PAR1 but no more"])
+def test_a_folder_without_whole_questions_is_one_line(content: bytes | None, tmp_path: Path) -> None:
+    if content:
+        (tmp_path / NAME).write_bytes(content)
+    with pytest.raises(UserError, match=r"questions\.parquet: .*stage=validate"):
+        read_questions(tmp_path)
+
+
+def test_the_language_is_that_of_the_files_name() -> None:
+    files = [str(real_data(f"xquad.{language}.json")) for language in ("de", "zh")]
+    examples = read_examples(files).examples
+    assert [example.language for example in examples] == ["de"] * 1190 + ["zh"] * 1190
+    assert read_examples(str(real_data("squadshifts.new_wiki.json")), limit=1).examples[0].language is None
