@@ -230,7 +230,7 @@ def build(cfg: DictConfig, settings: Settings, folder: Path) -> "Job":
     checkpoint = find_checkpoint(settings.resume, folder, fitting)
     if checkpoint and not fitting:
         cfg.model.pretrained = load_checkpoint(checkpoint)["pretrained"]
-    tokenizer = check_model(cfg)
+    tokenizer = check_parts(cfg)
     data: SquadDataModule = instantiate(cfg.data)
     splits = SPLITS[settings.stage]
     callbacks = [instantiate(node) for node in (cfg.callbacks or {}).values()]
@@ -275,31 +275,20 @@ def plain(group: dict[str, Any]) -> str:
     return " ".join(f"{key}={value}" for key, value in group.items())
 
 
-def check_model(cfg: DictConfig) -> Any:
+def check_parts(cfg: DictConfig) -> Any:
     """The tokenizer, once model and optimizer are known to go with the settings; before any data is read."""
     import torch
 
-    from qa.model import load_config
-    from qa.windows import load_tokenizer
+    from qa.model import check_model
+    from qa.tokenizer import load_tokenizer
 
     try:
         instantiate(cfg.optimizer)([torch.nn.Parameter(torch.zeros(1))])
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer: {error}") from None
-    pretrained = cfg.model.pretrained
-    check_pretrained(pretrained)
-    model = load_config(pretrained)
-    if cfg.data.max_length > model.max_position_embeddings:
-        raise UserError(
-            f"data.max_length={cfg.data.max_length}: the model has {model.max_position_embeddings} positions;"
-            f" give at most {model.max_position_embeddings}"
-        )
-    tokenizer = load_tokenizer(pretrained)
-    if len(tokenizer) > model.vocab_size:
-        raise UserError(
-            f"model.pretrained={pretrained}: its tokenizer has {len(tokenizer)} tokens, its model {model.vocab_size};"
-            " give a folder whose files belong together"
-        )
+    check_pretrained(cfg.model.pretrained)
+    tokenizer = load_tokenizer(cfg.model.pretrained)
+    check_model(cfg.model.pretrained, tokenizer, cfg.data.max_length)
     return tokenizer
 
 

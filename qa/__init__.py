@@ -5,6 +5,11 @@ def why_unreadable(error: Exception) -> str:
     """One line for what torch and safetensors say of a file of weights."""
     if "Weights only load failed" in str(error):
         return "it holds more than weights, and would run code"  # torch's own words advise to let it
+    return first_line(error)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its class."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

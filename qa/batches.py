@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from qa.examples import Example
+from qa.tokenizer import Template
 from qa.windows import Ints, Windows
 
 Batching = Literal["bucketed", "random"]
@@ -24,7 +25,7 @@ class Batch(TypedDict, total=False):
 
     input_ids: Tensor  # int64 [batch, length]
     attention_mask: Tensor  # int64 [batch, length]: 1 where there is a token
-    token_type_ids: Tensor  # int64 [batch, length]: 1 for the context and the last [SEP]
+    token_type_ids: Tensor  # int64 [batch, length]: as the tokenizer has them; BERT's: 1 for the context and after
     start_positions: Tensor  # int64 [batch]
     end_positions: Tensor  # int64 [batch]
     weights: Tensor  # float32 [batch]: 1 / windows of the whole batch; 0 for a stand-in on a rank that has no part
@@ -108,9 +109,8 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
 class BatchDataset(Dataset[Batch]):
     """Window numbers [batch] → their `Batch`, padded to the longest of them."""
 
-    def __init__(self, windows: Windows, examples: Sequence[Example], special: tuple[int, int, int]) -> None:
-        """`special`: the ids of [CLS], [SEP] and [PAD]."""
-        self.windows, self.examples, self.special = windows, examples, special
+    def __init__(self, windows: Windows, examples: Sequence[Example], template: Template) -> None:
+        self.windows, self.examples, self.template = windows, examples, template
 
     def __getitem__(self, rows: NDArray[np.int64]) -> Batch:
         """A batch for evaluation."""
@@ -119,34 +119,43 @@ class BatchDataset(Dataset[Batch]):
         return Batch(**batch, context_mask=torch.from_numpy(context_mask), offsets=offsets, examples=examples)
 
     def _padded(self, rows: NDArray[np.int64]) -> tuple[Batch, NDArray[np.bool_], NDArray[np.int32]]:
-        w, (cls, sep, pad) = self.windows, self.special
+        w, template = self.windows, self.template
+        before, between, after = w.special_tokens.tolist()
         questions, lengths = w.question_lengths(rows), w.length[rows]
-        shape = len(rows), int((questions + lengths).max()) + 3
-        input_ids = np.full(shape, pad, np.int64)
+        first = before + questions[:, None] + between  # position of the context's first token
+        last = first + lengths[:, None]  # position after its last one
+        end = last + after
+        shape = len(rows), int(end.max())
         position = np.arange(shape[1])
-        first = questions[:, None] + 2  # position of the context's first token
-        last = first + lengths[:, None]  # position of the last [SEP]
+        in_context = (position >= first) & (position < last)
+        input_ids = np.full(shape, template.padding, np.int64)
+        token_types = np.where(position < first, template.question_type, in_context * template.context_type)
         offsets = np.zeros((*shape, 2), np.int32)
         for row, window in enumerate(rows):
             question = w.text_bounds[w.question[w.example[window]]]
             context = w.text_bounds[w.context[w.example[window]]] + w.begin[window]
-            input_ids[row, 1 : questions[row] + 1] = w.token_ids[question : question + questions[row]]
+            input_ids[row, before : before + questions[row]] = w.token_ids[question : question + questions[row]]
             tokens = slice(context, context + lengths[row])
             input_ids[row, first[row, 0] : last[row, 0]] = w.token_ids[tokens]
             offsets[row, first[row, 0] : last[row, 0]] = w.offsets[tokens]
-        input_ids[:, 0] = cls
-        np.put_along_axis(input_ids, first - 1, sep, axis=1)
-        np.put_along_axis(input_ids, last, sep, axis=1)
+        for begin, special in (
+            (first * 0, template.before),
+            (first - between, template.between),
+            (last, template.after),
+        ):
+            places = begin + np.arange(len(special))
+            np.put_along_axis(input_ids, places, special[:, 0], axis=1)
+            np.put_along_axis(token_types, places, special[:, 1], axis=1)
         batch = Batch(
             rows=rows,
             ids=[self.examples[example].id for example in w.example[rows]],
             input_ids=torch.from_numpy(input_ids),
-            attention_mask=torch.from_numpy((position <= last).astype(np.int64)),
-            token_type_ids=torch.from_numpy(((position >= first) & (position <= last)).astype(np.int64)),
+            attention_mask=torch.from_numpy((position < end).astype(np.int64)),
+            token_type_ids=torch.from_numpy(token_types.astype(np.int64)),
             start_positions=torch.from_numpy(w.start_positions[rows].astype(np.int64)),
             end_positions=torch.from_numpy(w.end_positions[rows].astype(np.int64)),
         )
-        return batch, (position >= first) & (position < last), offsets
+        return batch, in_context, offsets
 
 
 class TrainingBatches(BatchDataset):
@@ -160,11 +169,11 @@ class TrainingBatches(BatchDataset):
         self,
         windows: Windows,
         examples: Sequence[Example],
-        special: tuple[int, int, int],
+        template: Template,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        super().__init__(windows, examples, special)
+        super().__init__(windows, examples, template)
         self.rank, self.world_size, self.lengths = rank, world_size, windows.lengths()
 
     def __getitem__(self, rows: NDArray[np.int64]) -> Batch:

@@ -30,6 +30,7 @@ from qa.batches import (
 from qa.examples import Example, Examples, OnBadRecord, check_records, read_examples, split_by_paragraph
 from qa.files import Columns, Files
 from qa.hub import hub_records
+from qa.tokenizer import Template, pair_template
 from qa.windows import Windows, cached_windows, fingerprint, unlabelled, without_room
 
 log = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ class SquadDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         rank, world_size = self._rank()
-        dataset = TrainingBatches(self.windows["train"], self.examples["train"], self._special(), rank, world_size)
+        dataset = TrainingBatches(self.windows["train"], self.examples["train"], self._template(), rank, world_size)
         epoch, done = divmod(self.steps_done, self.steps_per_epoch) if self.steps_done else (0, 0)
         lengths = self.windows["train"].lengths()
         return self._loader(dataset, EpochSampler(lengths, self.batch_size, self.batching, self.seed, epoch, done))
@@ -165,15 +166,15 @@ class SquadDataModule(LightningDataModule):
 
     def _evaluation(self, split: Split) -> DataLoader[Batch]:
         batches = ordered_batches(self.windows[split].lengths(), self.eval_batch_size)
-        dataset = BatchDataset(self.windows[split], self.examples[split], self._special())
+        dataset = BatchDataset(self.windows[split], self.examples[split], self._template())
         return self._loader(dataset, dealt(batches, *self._rank()))
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _special(self) -> tuple[int, int, int]:
+    def _template(self) -> Template:
         assert self.tokenizer is not None
-        return self.tokenizer.cls_token_id, self.tokenizer.sep_token_id, self.tokenizer.pad_token_id
+        return pair_template(self.tokenizer)
 
     def _loader(self, dataset: BatchDataset, batches: EpochSampler | list[NDArray[np.int64]]) -> DataLoader[Batch]:
         # a generator of its own: without one each new iterator draws from the stream that dropout uses

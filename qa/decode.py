@@ -76,13 +76,19 @@ def add_spans(candidates: dict[str, list[Span]], ids: Sequence[str], spans: Wind
 def best_answers(candidates: Sequence[Span], context: str, n_best: int) -> list[NBestAnswer]:
     """The best `n_best` of all windows' candidates of one example, best first, equal scores by start, then by end.
 
-    A span that several windows hold counts once, with its best score. The text is cut from the context; probability
-    is a softmax of the scores over the answers returned.
+    A span that several windows hold counts once, with its best score. The text is cut from the context, without white
+    space around it, which a byte-level tokenizer makes part of a token; probability is a softmax of the scores over
+    the answers returned.
     """
     distinct: dict[tuple[int, int], Span] = {}
-    for span in sorted(candidates, key=lambda span: (-span.score, span.start, span.end)):
-        distinct.setdefault((span.start, span.end), span)
-    best = list(distinct.values())[:n_best]
+    for score, begin, end in sorted(candidates, key=lambda span: (-span.score, span.start, span.end)):
+        text = context[begin:end]
+        start = begin + len(text) - len(text.lstrip())
+        if place := text.strip():
+            distinct.setdefault((start, start + len(place)), Span(score, start, start + len(place)))
+        if len(distinct) == n_best:
+            break
+    best = list(distinct.values())
     weights = np.exp([span.score - best[0].score for span in best])
     return [
         NBestAnswer(text=context[s.start : s.end], score=s.score, probability=float(p), start=s.start, end=s.end)

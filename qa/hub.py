@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import httpx
 
-from qa import UserError
+from qa import UserError, first_line
 from qa.files import Record
 
 OWN_FILES = (
@@ -106,8 +106,3 @@ def check_pretrained(pretrained: str) -> None:
     if pretrained.startswith((".", "/", "~")) or pretrained.count("/") > 1:
         raise UserError(f"model.pretrained={pretrained}: no such folder; give a model's folder or a hub id")
     fetch(pretrained, "model")
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or the name of its class."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,49 +1,124 @@
-"""The model: loaded, checked, and sharded over devices."""
+"""The model: checked against its tokenizer and the windows, loaded, and sharded over devices."""
 
-from typing import Any
+import inspect
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
-from transformers import AutoConfig, BertForQuestionAnswering
+from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from qa import UserError, why_unreadable
+from qa import UserError, first_line, why_unreadable
+
+Attention = Literal["auto", "sdpa", "eager", "flash"]
+IMPLEMENTATIONS = {"auto": None, "sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-def load_config(pretrained: str) -> Any:
-    """The configuration of a folder or a Hub id. Errors: UserError for a model that is not BERT."""
+class Loaded(NamedTuple):
+    """A model, the inputs it takes, and whether its span head came with it; a new one is random."""
+
+    model: PreTrainedModel
+    inputs: tuple[str, ...]
+    trained_head: bool
+
+
+def check_model(pretrained: str, tokenizer: PreTrainedTokenizerFast, max_length: int) -> None:
+    """Looks at a model's configuration alone. Errors: UserError where it does not go with windows or tokenizer."""
+    model = _skeleton(pretrained)
+    positions, tokens = _positions(model), cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
+    if positions is not None and max_length > positions:
+        raise UserError(f"data.max_length={max_length}: the model has {positions} positions; give at most {positions}")
+    if len(tokenizer) > tokens:
+        raise UserError(
+            f"model.pretrained={pretrained}: its tokenizer has {len(tokenizer)} tokens, its model {tokens};"
+            " give a folder whose files belong together"
+        )
+
+
+def _skeleton(pretrained: str) -> PreTrainedModel:
+    """The model without weights, in no time. Errors: UserError for one that has no span head."""
     try:
         config = AutoConfig.from_pretrained(pretrained)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"model.pretrained={pretrained}: no model ({str(error).splitlines()[0]})") from None
-    if config.model_type != "bert":
-        raise UserError(
-            f"model.pretrained={pretrained}: a {config.model_type} model, which is not supported; give a BERT"
-        )
-    return config
+        with torch.device("meta"):
+            model: PreTrainedModel = AutoModelForQuestionAnswering.from_config(config)
+    except Exception as error:  # what a configuration lacks shows in as many ways as there are models
+        reason = first_line(error)
+        raise UserError(f"model.pretrained={pretrained}: no model for question answering ({reason})") from None
+    return model
 
 
-def load_model(pretrained: str) -> BertForQuestionAnswering:
+def _positions(model: PreTrainedModel) -> int | None:
+    """How many positions a model knows; None where it has no end. RoBERTa's begin after that of the padding."""
+    limits = [
+        module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+        for name, module in model.named_modules()
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+    ]
+    most = getattr(model.config, "max_position_embeddings", None)
+    return min([*limits, *([most] if most and most > 0 else [])], default=None)
+
+
+def load_model(pretrained: str, attention: Attention = "auto", gradient_checkpointing: bool = False) -> Loaded:
     """The model in float32 and in train mode: transformers gives it in eval mode, and Lightning keeps that.
 
-    Errors: UserError for weights that cannot be read, or that would have to run code to be.
+    Errors: UserError for weights that cannot be read, or that would have to run code to be, for weights of another
+    model, and for a model that wants more than text or gives no logits.
     """
     # the load report names the new span head, which is no news
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    name = f"model.pretrained={pretrained}"
+    implementation = IMPLEMENTATIONS[attention]
     try:
-        model: BertForQuestionAnswering = BertForQuestionAnswering.from_pretrained(pretrained, dtype=torch.float32)
+        model, report = AutoModelForQuestionAnswering.from_pretrained(
+            pretrained, dtype=torch.float32, attn_implementation=implementation, output_loading_info=True
+        )
     except Exception as error:  # safetensors, pickle and torch raise half a dozen kinds for a damaged file
         reason = why_unreadable(error)
-        raise UserError(
-            f"model.pretrained={pretrained}: its weights cannot be read ({reason}); get them again"
-        ) from None
+        if implementation and ("attention" in reason or "flash" in reason.lower()):
+            raise UserError(f"model.attention={attention}: {reason}; take model.attention=auto") from None
+        raise UserError(f"{name}: its weights cannot be read ({reason}); get them again") from None
+    missing = sorted(report["missing_keys"])
+    if body := [key for key in missing if key.startswith(f"{model.base_model_prefix}.")]:
+        raise UserError(f"{name}: no weights for {len(body)} parts of the model, such as {body[0]}; get them again")
+    inputs = _inputs(model)
+    _try(name, model, inputs)
+    if gradient_checkpointing:
+        if not model.supports_gradient_checkpointing:
+            raise UserError(f"model.gradient_checkpointing=true: a {model.config.model_type} model cannot do it")
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     model.train()
-    return model
+    return Loaded(model, inputs, trained_head=not missing)
 
 
-def shard(model: BertForQuestionAnswering, mesh: DeviceMesh) -> None:
+def _inputs(model: PreTrainedModel) -> tuple[str, ...]:
+    """Which of INPUTS the model takes; token types only where it tells some apart."""
+    taken = inspect.signature(model.forward).parameters
+    types = getattr(model.config, "type_vocab_size", 0)
+    return tuple(name for name in INPUTS if name in taken and (name != "token_type_ids" or types > 1))
+
+
+def _try(name: str, model: PreTrainedModel, inputs: tuple[str, ...]) -> None:
+    """One short window, so that a model that cannot be used says so before the first step."""
+    ones = torch.ones(1, 8, dtype=torch.long)
+    window = {name: ones * (name != "token_type_ids") for name in inputs}
+    kind = model.config.model_type
+    try:
+        with torch.no_grad():
+            shape = model(**window).start_logits.shape
+    except Exception as error:
+        reason = first_line(error)
+        raise UserError(f"{name}: a {kind} model, which does not work from text alone ({reason})") from None
+    if shape != ones.shape:
+        raise UserError(f"{name}: a {kind} model, which gives no logit for each token")
+
+
+def shard(model: PreTrainedModel, mesh: DeviceMesh) -> None:
     """Leaves each rank of `mesh` its part of every layer and of the rest (FSDP2)."""
-    for part in (*model.bert.encoder.layer, model):
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    layers: Any = max(lists, key=lambda layers: sum(p.numel() for p in layers.parameters()))
+    for part in (*layers, model):
         fully_shard(part, mesh=mesh)

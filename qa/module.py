@@ -25,7 +25,7 @@ from qa.decode import Span, WindowSpans, add_spans, best_answers, window_spans
 from qa.examples import Example
 from qa.metrics import SquadMetric
 from qa.micro_batches import MicroBatches, MicroBatchSize
-from qa.model import load_model, shard
+from qa.model import Attention, load_model, shard
 from qa.questions import Evaluation
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def schedule(
 
 
 class QuestionAnsweringModule(LightningModule):
-    """BERT with a span head. After an evaluation `evaluation` holds what it found, on rank 0."""
+    """An encoder with a span head. After an evaluation `evaluation` holds what it found, on rank 0."""
 
     def __init__(
         self,
@@ -84,11 +84,13 @@ class QuestionAnsweringModule(LightningModule):
         seed: int = 42,
         micro_batch_size: MicroBatchSize = "auto",
         nonfinite: NonFinite = "stop",
+        attention: Attention = "auto",
+        gradient_checkpointing: bool = False,
     ) -> None:
         """`optimizer(parameter_groups)` and `scheduler(optimizer, total_steps)` make what their names say."""
         super().__init__()
         self.pretrained, self.seed = pretrained, seed
-        self.model = load_model(pretrained)
+        self.model, self.inputs, self.trained_head = load_model(pretrained, attention, gradient_checkpointing)
         self.optimizer, self.scheduler, self.total_steps = optimizer, scheduler, total_steps
         self.n_best, self.max_answer_length = n_best, max_answer_length
         self.metric = SquadMetric(sync_on_compute=False)  # rank 0 alone scores
@@ -111,8 +113,7 @@ class QuestionAnsweringModule(LightningModule):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Start and end logits, float [batch, length] each."""
-        names = ("input_ids", "attention_mask", "token_type_ids")
-        output = self.model(**{name: batch[name] for name in names})  # type: ignore[literal-required]
+        output = self.model(**{name: batch[name] for name in self.inputs})  # type: ignore[literal-required]
         return output.start_logits, output.end_logits
 
     def losses(self, logits: tuple[Tensor, Tensor], batch: Batch) -> Tensor:

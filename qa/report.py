@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
-from transformers import BertForQuestionAnswering, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from qa.decode import NBestAnswer
 from qa.examples import Example
@@ -169,7 +169,7 @@ tokenizer = AutoTokenizer.from_pretrained("model")
 
 def save_model(
     folder: Path,
-    model: BertForQuestionAnswering,
+    model: PreTrainedModel,
     weights: dict[str, Tensor],
     tokenizer: PreTrainedTokenizerFast,
     results: Results,

@@ -127,7 +127,8 @@ def first_screen(job: Job) -> None:
     """What is about to happen: model, data, windows, steps, device, precision, output folder."""
     data, trainer, module = job.data, job.trainer, job.module
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    rows = {"model": f"{module.pretrained}, {parameters / 1e6:.1f} M parameters"}
+    head = "its trained span head is kept" if module.trained_head else "a new span head"
+    rows = {"model": f"{module.pretrained}, {parameters / 1e6:.1f} M parameters, {head}"}
     for split in job.splits:
         rows[split] = (
             f"{data.source(split)}: {data.example_count(split):,} questions, {len(data.windows[split]):,} windows"

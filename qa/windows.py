@@ -16,24 +16,25 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from qa import UserError
 from qa.examples import Example
 from qa.progress import track
+from qa.tokenizer import backend, pair_template
 
 Ints = NDArray[np.int32]
 
-FORMAT = "windows 1"
-SPECIAL_TOKENS = 3  # [CLS] question [SEP] context [SEP]
+FORMAT = "windows 2"
 
 
 @dataclass(frozen=True)
 class Windows:
     """All windows of one split.
 
-    Text t (a question or a context) owns the tokens `text_bounds[t]:text_bounds[t + 1]`. A window is
-    [CLS], the question, [SEP], `length` tokens of the context from its token `begin` on, [SEP].
+    Text t (a question or a context) owns the tokens `text_bounds[t]:text_bounds[t + 1]`. A window is special tokens,
+    the question, special tokens, `length` tokens of the context from its token `begin` on, special tokens; BERT's are
+    [CLS], [SEP] and [SEP].
     """
 
     token_ids: Ints  # [tokens]
@@ -46,6 +47,7 @@ class Windows:
     length: Ints  # [windows]: context tokens in the window
     start_positions: Ints  # [windows]: label, a position in the window; 0, the [CLS], where the answer is not whole
     end_positions: Ints  # [windows]
+    special_tokens: Ints  # [3]: how many there are before the question, between, and after the context
 
     def __len__(self) -> int:
         return len(self.example)
@@ -57,30 +59,7 @@ class Windows:
 
     def lengths(self) -> Ints:
         """Tokens of each window, special ones included, [windows]."""
-        return self.question_lengths() + self.length + np.int32(SPECIAL_TOKENS)
-
-
-def load_tokenizer(pretrained: str) -> PreTrainedTokenizerFast:
-    """The tokenizer of a folder or a Hub id. Errors: UserError for one that is slow, tiny or not BERT's."""
-    try:
-        tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(pretrained)  # type: ignore[assignment]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"model.pretrained={pretrained}: no tokenizer ({str(error).splitlines()[0]})") from None
-    if not tokenizer.is_fast:
-        raise UserError(f"model.pretrained={pretrained}: its tokenizer gives no offsets; add a tokenizer.json")
-    if len(tokenizer) <= len(tokenizer.all_special_ids) + 1:
-        raise UserError(f"model.pretrained={pretrained}: its vocabulary holds {len(tokenizer)} tokens; add vocab.txt")
-    if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
-        raise UserError(f"model.pretrained={pretrained}: its tokenizer has no [CLS] and [SEP]; take a BERT model")
-    return tokenizer
-
-
-def _backend(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
-    """The tokenizer proper, without the truncation and padding that a tokenizer.json or a call may have left in it."""
-    backend: Tokenizer = tokenizer.backend_tokenizer
-    backend.no_truncation()
-    backend.no_padding()
-    return backend
+        return self.question_lengths() + self.length + np.int32(self.special_tokens.sum())
 
 
 def cached_windows(
@@ -123,7 +102,7 @@ def fingerprint(
     examples: Sequence[Example], pretrained_tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int
 ) -> str:
     """Key of the cache: a hash of everything that the windows depend on."""
-    tokenizer = _backend(pretrained_tokenizer)
+    tokenizer = backend(pretrained_tokenizer)
     texts, question, context = _distinct_texts(examples)
     digest = hashlib.blake2b(digest_size=16)
     labels = [[(answer.answer_start, len(answer.text)) for answer in example.answers[:1]] for example in examples]
@@ -149,9 +128,10 @@ def build_windows(
     of it. An example whose question leaves too little room for its context gets no window: see `without_room`.
     """
     texts, question, context = _distinct_texts(examples)
-    token_ids, offsets, bounds = _tokenize(texts, _backend(tokenizer))
+    token_ids, offsets, bounds = _tokenize(texts, backend(tokenizer))
     lengths = np.diff(bounds)
-    room = max_length - SPECIAL_TOKENS - lengths[question]
+    special_tokens = np.array([len(part) for part in pair_template(tokenizer)[:3]], np.int32)
+    room = max_length - special_tokens.sum() - lengths[question]
     size = lengths[context]
     step = room - stride
     fits = (room >= size) | (step > 0)
@@ -165,7 +145,7 @@ def build_windows(
 
     answer = _answer_tokens(examples, texts, offsets, bounds, context)[example]
     whole = (answer[:, 0] >= begin) & (answer[:, 1] < begin + length) & (answer[:, 0] <= answer[:, 1])
-    positions = answer - begin[:, None] + lengths[question[example]][:, None] + 2
+    positions = answer - begin[:, None] + lengths[question[example]][:, None] + special_tokens[:2].sum()
     labels = np.where(whole[:, None], positions, 0).astype(np.int32)
     return Windows(
         token_ids,
@@ -178,6 +158,7 @@ def build_windows(
         length.astype(np.int32),
         np.ascontiguousarray(labels[:, 0]),
         np.ascontiguousarray(labels[:, 1]),
+        special_tokens,
     )
 
 

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from qa.batches import BatchDataset, Batching, EpochSampler, epoch_batches, ordered_batches, padded_share
 from qa.examples import Example
+from qa.tokenizer import pair_template
 from qa.windows import build_windows
 
 LENGTHS = np.random.default_rng(0).gamma(6, 30, 5000).astype(np.int32) + 10
@@ -47,7 +48,7 @@ def test_bucketed_batches_pad_little_and_come_in_no_order_of_length() -> None:
 def test_padded_share_is_the_padding_of_the_tensors(minilm: PreTrainedTokenizerFast) -> None:
     examples = [Example(id=str(n), question="who ?", context="one " * n) for n in (3, 9, 30)]
     windows = build_windows(examples, minilm, 64, 8)
-    mask = BatchDataset(windows, examples, (1, 2, 0))[np.arange(3)]["attention_mask"]
+    mask = BatchDataset(windows, examples, pair_template(minilm))[np.arange(3)]["attention_mask"]
     assert padded_share(windows.lengths(), [np.arange(3)]) == pytest.approx(1 - mask.float().mean().item())
 
 
@@ -75,7 +76,7 @@ def test_a_window_does_not_depend_on_its_neighbours(minilm: PreTrainedTokenizerF
         for question in paragraph["qas"]
     ]
     windows = build_windows(examples, minilm, 48, 8)
-    dataset = BatchDataset(windows, examples, (101, 102, 0))
+    dataset = BatchDataset(windows, examples, pair_template(minilm))
     together = dataset[np.arange(len(windows))]
     for row in range(len(windows)):
         alone = dataset[np.array([row])]

@@ -20,7 +20,8 @@ from qa.batches import Batch, TrainingBatches
 from qa.examples import read_examples
 from qa.micro_batches import MicroBatches, MicroBatchSize
 from qa.module import NonFinite, QuestionAnsweringModule, schedule
-from qa.windows import build_windows, load_tokenizer
+from qa.tokenizer import load_tokenizer, pair_template
+from qa.windows import build_windows
 
 
 class Small(QuestionAnsweringModule):
@@ -44,8 +45,9 @@ class Losses(lightning.Callback):
 
 def batches(exact: Path, file: Path, rank: int = 0, world_size: int = 1) -> TrainingBatches:
     examples = read_examples(str(file)).examples
-    windows = build_windows(examples, load_tokenizer(str(exact)), 64, 16)
-    return TrainingBatches(windows, examples, (101, 102, 0), rank, world_size)
+    tokenizer = load_tokenizer(str(exact))
+    windows = build_windows(examples, tokenizer, 64, 16)
+    return TrainingBatches(windows, examples, pair_template(tokenizer), rank, world_size)
 
 
 def train(
