@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
@@ -57,6 +57,7 @@ class SquadDataModule(LightningDataModule):
         limit: PositiveInt | None = None,
         on_bad_record: OnBadRecord = "error",
         cache_dir: str = "cache",
+        cache_gib: PositiveFloat = 10.0,
         max_length: Annotated[int, Field(ge=8)] = 384,
         stride: NonNegativeInt = 128,
         batch_size: PositiveInt = 16,
@@ -70,7 +71,8 @@ class SquadDataModule(LightningDataModule):
         self.name, self.limit, self.on_bad_record = name, limit, on_bad_record
         self.files = {"train": train_file, "validation": validation_file, "test": test_file, "predict": test_file}
         self.validation_share, self.columns = validation_share, Columns.model_validate(dict(columns))
-        self.cache_dir, self.max_length, self.stride = Path(cache_dir), max_length, stride
+        self.cache_dir, self.cache_limit = Path(cache_dir), cache_gib * 2**30
+        self.max_length, self.stride = max_length, stride
         self.batch_size, self.eval_batch_size, self.batching = batch_size, eval_batch_size, batching
         self.micro_batch_size = micro_batch_size
         self.num_workers, self.seed = num_workers, seed
@@ -91,7 +93,7 @@ class SquadDataModule(LightningDataModule):
         examples, skipped = self._read(split)
         key = self.fingerprints[split] = fingerprint(examples, tokenizer, self.max_length, self.stride)
         path = self.cache_dir / f"{key}.safetensors"
-        windows = cached_windows(path, examples, tokenizer, self.max_length, self.stride)
+        windows = cached_windows(path, examples, tokenizer, self.max_length, self.stride, self.cache_limit)
         for row in without_room(windows):
             if self.on_bad_record == "error":
                 raise UserError(

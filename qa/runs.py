@@ -31,6 +31,7 @@ CONTENTS = {
 MAY_DIFFER = {
     "resume",
     "data.cache_dir",
+    "data.cache_gib",
     "data.micro_batch_size",
     "data.num_workers",
     "data.train_file",  # their content must be the same, which the checkpoint knows

@@ -1,8 +1,11 @@
 """Examples → windows and labels: flat arrays, each distinct text tokenised once, cached and memory-mapped."""
 
+import functools
 import hashlib
 import json
+import math
 import os
+import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -26,6 +29,10 @@ from qa.tokenizer import backend, pair_template
 Ints = NDArray[np.int32]
 
 FORMAT = "windows 2"
+TAG = """Signature: 8a477f597d28d172789f06886806bc55
+# Windows of tokenised questions, one file for every split, tokenizer, data.max_length and data.stride.
+# They are made again where they are missing: to remove them costs time only. The signature keeps them out of backups.
+"""
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,17 @@ class Windows:
 
 
 def cached_windows(
-    path: Path, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int
+    path: Path,
+    examples: Sequence[Example],
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+    stride: int,
+    limit: float = math.inf,
 ) -> Windows:
     """`build_windows`, or a memory map of what it gave before; `path` must be named by `fingerprint`.
 
-    Where several processes want the same windows one builds them and the others wait. Errors: UserError for a folder
-    that cannot be written.
+    Where several processes want the same windows one builds them and the others wait. Of all files in the folder those
+    that were used last stay, `limit` bytes of them. Errors: UserError for a folder that cannot be written.
     """
     if windows := _mapped(path):
         return windows
@@ -80,8 +92,12 @@ def cached_windows(
                 return windows
             windows = build_windows(examples, tokenizer, max_length, stride)
             arrays = {field.name: torch.from_numpy(getattr(windows, field.name)) for field in fields(Windows)}
-            save_file(arrays, temporary)
+            what = {"questions": len(examples), "max_length": max_length, "stride": stride}
+            metadata = {name: str(value) for name, value in what.items()}
+            save_file(arrays, temporary, {**metadata, "checksum": _checksum(windows)})
             temporary.replace(path)
+            (path.parent / "CACHEDIR.TAG").write_text(TAG, encoding="utf-8")
+            _prune(path, limit)
     except (OSError, SafetensorError) as error:
         with suppress(OSError):
             temporary.unlink()
@@ -89,13 +105,32 @@ def cached_windows(
     return _mapped(path) or windows
 
 
+def _prune(path: Path, limit: float) -> None:
+    """Removes the windows that were not used for longest until `limit` bytes are left; those of `path` stay."""
+    files = {file: file.stat() for file in path.parent.glob("*.safetensors") if file != path}
+    left = path.stat().st_size + sum(stat.st_size for stat in files.values())
+    for file, stat in sorted(files.items(), key=lambda item: item[1].st_mtime):
+        if left > limit:
+            file.unlink()
+            file.with_suffix(".lock").unlink(missing_ok=True)
+            left -= stat.st_size
+
+
 def _mapped(path: Path) -> Windows | None:
-    """A memory map of the file; None where there is none, or a damaged one."""
+    """A memory map of the file, which is marked as used; None where there is none, or a damaged one."""
     try:
+        with suppress(OSError):
+            os.utime(path)
         with safe_open(path, framework="pt") as file:
-            return Windows(**{field.name: file.get_tensor(field.name).numpy() for field in fields(Windows)})
+            windows = Windows(**{field.name: file.get_tensor(field.name).numpy() for field in fields(Windows)})
+            return windows if (file.metadata() or {}).get("checksum") == _checksum(windows) else None
     except (FileNotFoundError, SafetensorError, KeyError):
         return None
+
+
+def _checksum(windows: Windows) -> str:
+    arrays = (getattr(windows, field.name) for field in fields(Windows))
+    return format(functools.reduce(lambda crc, array: zlib.crc32(array, crc), arrays, 0), "08x")
 
 
 def fingerprint(
@@ -104,11 +139,12 @@ def fingerprint(
     """Key of the cache: a hash of everything that the windows depend on."""
     tokenizer = backend(pretrained_tokenizer)
     texts, question, context = _distinct_texts(examples)
-    digest = hashlib.blake2b(digest_size=16)
-    labels = [[(answer.answer_start, len(answer.text)) for answer in example.answers[:1]] for example in examples]
+    labels = [(e.answers[0].answer_start, len(e.answers[0].text)) if e.answers else (-1, -1) for e in examples]
     settings = [FORMAT, max_length, stride, hashlib.blake2b(tokenizer.to_str().encode()).hexdigest()]
-    digest.update(json.dumps([settings, texts, labels]).encode())
-    digest.update(question.tobytes() + context.tobytes())
+    digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=16)
+    for numbers in (question, context, np.array(labels, np.int32), np.fromiter(map(len, texts), np.int32)):
+        digest.update(numbers.tobytes())
+    digest.update("".join(texts).encode())
     return digest.hexdigest()
 
 

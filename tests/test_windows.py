@@ -1,6 +1,7 @@
 """Windows against a slow and obvious reference: the tokenizer's own overflow."""
 
 import json
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import pytest
 from conftest import MINILM, real_data
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from qa import UserError
@@ -216,14 +218,33 @@ def test_the_cache_knows_content_tokenizer_and_settings(tmp_path: Path, minilm: 
     assert len(list(tmp_path.glob("*.safetensors"))) == 6
 
 
-@pytest.mark.parametrize("damage", [b"", b"half a file", None])
-def test_a_damaged_cache_file_is_built_anew(
-    tmp_path: Path, minilm: PreTrainedTokenizerFast, damage: bytes | None
-) -> None:
-    good = len(cached(tmp_path, [example()], minilm, 48, 16))
+@pytest.mark.parametrize("damage", ["empty", "foreign", "truncated", "one byte"])
+def test_a_damaged_cache_file_is_built_anew(tmp_path: Path, minilm: PreTrainedTokenizerFast, damage: str) -> None:
+    built = build_windows([example()], minilm, 48, 16)
+    cached(tmp_path, [example()], minilm, 48, 16)
     path = next(tmp_path.glob("*.safetensors"))
-    path.write_bytes(path.read_bytes()[:-50] if damage is None else damage)
-    assert len(cached(tmp_path, [example()], minilm, 48, 16)) == good
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 1
+    if damage == "foreign":
+        save_file({"weight": built.token_ids}, path)
+    else:
+        path.write_bytes({"empty": b"", "truncated": content[:-50], "one byte": content}[damage])
+    again = cached(tmp_path, [example()], minilm, 48, 16)
+    for field in fields(Windows):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(built, field.name))
+
+
+def test_the_cache_keeps_what_was_used_last_within_its_limit(tmp_path: Path, minilm: PreTrainedTokenizerFast) -> None:
+    paths = [tmp_path / f"{name}.safetensors" for name in "abc"]
+    for age, path in enumerate(paths):
+        cached_windows(path, [example()], minilm, 48, 16)
+        os.utime(path, (age, age))
+    size = paths[0].stat().st_size
+    cached_windows(paths[0], [example()], minilm, 48, 16)  # used again
+    new = tmp_path / "d.safetensors"
+    cached_windows(new, [example()], minilm, 48, 16, limit=2.5 * size)
+    assert set(tmp_path.glob("*.safetensors")) == {paths[0], new}
+    assert (tmp_path / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, minilm: PreTrainedTokenizerFast) -> None:
