@@ -1,35 +1,34 @@
 """The one entry point: compose, check, start the processes that are wanted, build, and do what the stage does."""
 
 import ctypes
-import errno
 import hashlib
 import importlib.resources
 import logging
 import os
-import re
 import shlex
 import signal
 import subprocess
 import sys
 import traceback
 import warnings
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import hydra
-from hydra import compose
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException, OverrideParseException
-from hydra.experimental.callback import Callback
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from qa import UserError, launch
+from qa.errors import explain_hydra, explained, one_line
 from qa.hub import check_pretrained, go_offline_if_unreachable
 from qa.progress import console
-from qa.settings import Settings, check_groups, check_settings, suggestion
+from qa.run_folder import INTERRUPTED, RunFolder
+from qa.settings import Settings, check_groups, check_settings
 
 if TYPE_CHECKING:  # these import torch and transformers, which must come after the hub was asked
     from qa.datamodule import Split, SquadDataModule
@@ -62,54 +61,6 @@ OmegaConf.register_new_resolver("package", package_folder, replace=True)
 OmegaConf.register_new_resolver("demo", demo_file, replace=True)
 
 
-class RunFolder(Callback):
-    """Looks at the run folder before Hydra writes into it: a finished run is shown, another run's folder refused."""
-
-    lock: int | None = None
-
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Ends the program where there is nothing to do, or nothing that may be done."""
-        folder, rank = Path(config.hydra.run.dir), launch.rank()
-        if rank is not None and launch.started_here():
-            return
-        if rank is not None and not any("hydra.run.dir=" in argument for argument in sys.argv):
-            stop("several processes of one run: give them one hydra.run.dir=FOLDER that all can reach")
-        if rank:
-            return
-        from qa.runs import clear, different_keys, lock
-
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            RunFolder.lock = lock(folder)
-            held = folder / ".hydra" / "config.yaml"
-            if config.resume == "never":
-                clear(folder)
-            begun = any((folder / name).exists() for name in ("checkpoints", "results.json"))
-            if config.resume == "never" or not begun or not held.exists():
-                return
-            configs: Any = [OmegaConf.to_container(node) for node in (OmegaConf.load(held), config)]
-        except OSError as error:
-            stop(f"{folder}: {error.strerror}; give another hydra.run.dir")
-        except UserError as error:
-            stop(str(error))
-        if differ := different_keys(*configs):
-            stop(
-                f"{folder}: holds a run with other settings ({', '.join(differ)}); give another hydra.run.dir,"
-                " or resume=never to start anew in it"
-            )
-        if (folder / "results.json").exists():
-            show_finished(folder)
-            sys.exit(0)
-
-
-def show_finished(folder: Path) -> None:
-    from qa.report import Results, results_table
-
-    results = Results.model_validate_json((folder / "results.json").read_text(encoding="utf-8"))
-    console.print(f"{folder} is finished; resume=never starts it anew")
-    console.print(results_table(results.epochs, results.best))
-
-
 SPLITS: dict[str, tuple["Split", ...]] = {
     "fit": ("train", "validation"),
     "validate": ("validation",),
@@ -129,13 +80,19 @@ def main(cfg: DictConfig) -> None:
         cause = (error.__cause__ if isinstance(error, InstantiationException) else None) or error
         if (line := explained(cause)) is None:
             raise
-        last_words(f"ERROR: {line}")
+        launch.last_words(f"ERROR: {line}")
         log.info("ended: %s", line)
         status = 2
 
 
 def run(cfg: DictConfig) -> int:
     """One job: its settings checked first, then done, here or in processes of its own. Returns the exit status."""
+    if isinstance(steps := cfg.trainer.fast_dev_run, int) and steps:
+        # lightning's own leaves checkpoints and loggers out, and so tries less than a run does
+        few = dict.fromkeys(
+            ("max_steps", "limit_val_batches", "limit_test_batches", "limit_predict_batches"), int(steps)
+        )
+        cfg.trainer.update({**few, "fast_dev_run": False})
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     settings = check_settings(config)
     hydra_config = HydraConfig.get()
@@ -292,59 +249,6 @@ def check_parts(cfg: DictConfig) -> Any:
     return tokenizer
 
 
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
-
-
-def explained(error: BaseException) -> str | None:
-    """One line for what a user can mend; None for what is a fault of this program."""
-    if isinstance(error, (UserError, OmegaConfBaseException)):
-        return one_line(error)
-    if isinstance(error, OSError) and error.errno in NO_ROOM:
-        place = error.filename or (HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else "the disk")
-        return one_line(UserError(f"{place}: {error.strerror}; make room there, or give another folder"))
-    if type(error).__name__ == "OutOfMemoryError":
-        remedy = "lower data.micro_batch_size or data.eval_batch_size, or take trainer.precision=bf16-mixed"
-        return f"{one_line(error).partition('. ')[0]}; {remedy}"
-    return None
-
-
-def one_line(error: BaseException) -> str:
-    """An error's message as one line, or the name of its class."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def explain_hydra(error: BaseException) -> str:
-    """Hydra's complaint about an override as one line, with what comes close."""
-    text = str(error)
-    cause = one_line(error)
-    if match := re.search(r"Could not override '([^']+)'", text):
-        from qa.runs import dotted
-
-        with hydra.initialize(version_base="1.3", config_path="conf"):
-            keys = list(dotted(OmegaConf.to_container(compose(config_name="config"))))
-        return f"{match[1]}: no such setting{suggestion(match[1], keys)}"
-    if match := re.search(r"Could not find '([^']+)/([^']+)'\s+Available options in '[^']+':((?:\n\t.*)*)", text):
-        return f"{match[1]}={match[2]}: no such choice; choose one of {', '.join(match[3].split())}"
-    if isinstance(error, OverrideParseException):
-        key, _, value = str(error.override).partition("=")
-        return f"{error.override}: not understood; a value with special characters needs quotes: '{key}=\"{value}\"'"
-    return cause
-
-
-def last_words(line: str) -> None:
-    """Says why this process ends: to the user, or to the process that started this one, which decides whose to show."""
-    if launch.started_here():
-        Path(os.environ[launch.ERROR_FILE]).write_text(line, encoding="utf-8")
-    else:
-        print(line, file=sys.stderr)
-
-
-def stop(line: str) -> NoReturn:
-    """Ends the program with one line and exit status 2."""
-    last_words(f"ERROR: {' '.join(line.split())}")
-    sys.exit(2)
-
-
 if __name__ == "__main__":
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on as they are, instead of printing and exiting with 1
     if launch.started_here():
@@ -357,14 +261,16 @@ if __name__ == "__main__":
         code = error.code if isinstance(error, SystemExit) else 130
         status = 130 if isinstance(error.__context__, KeyboardInterrupt) else int(code or 0)  # lightning's own exit
     except (HydraException, OmegaConfBaseException) as error:
-        stop(explain_hydra(error))
+        launch.stop(explain_hydra(error))
     except Exception as error:
         if line := explained(error):
-            stop(line)
-        last_words(traceback.format_exc())
+            launch.stop(line)
+        launch.last_words(traceback.format_exc())
         status = 1
     if status > 128 and not launch.started_here():
         print("interrupted; the same command with the same hydra.run.dir goes on where it ended", file=sys.stderr)
+        if RunFolder.folder:
+            (RunFolder.folder / INTERRUPTED).write_text(f"{datetime.now():%F %T} {signal.Signals(status - 128).name}\n")
     if launch.rank():
         os._exit(status)  # all is said and written; torch's threads sometimes abort a process that takes them down
     sys.exit(status)

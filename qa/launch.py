@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 PATIENCE = 60.0  # seconds that processes have to save a checkpoint after a signal
 ERROR_FILE = "QA_ERROR"  # where a process that was started here leaves its last words
@@ -151,3 +151,17 @@ def _status(
     elif written:
         print(written[0].read_text(encoding="utf-8"), file=sys.stderr)
     return max(status, 1)
+
+
+def last_words(line: str) -> None:
+    """Says why this process ends: to the user, or to the process that started this one, which decides whose to show."""
+    if started_here():
+        Path(os.environ[ERROR_FILE]).write_text(line, encoding="utf-8")
+    else:
+        print(line, file=sys.stderr)
+
+
+def stop(line: str) -> NoReturn:
+    """Ends the program with one line and exit status 2."""
+    last_words(f"ERROR: {' '.join(line.split())}")
+    sys.exit(2)

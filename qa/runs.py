@@ -25,6 +25,7 @@ CONTENTS = {
     "model": "weights, config, tokenizer and card, for AutoModelForQuestionAnswering.from_pretrained",
     "checkpoints": "best.ckpt, last.ckpt and as many more as checkpoint.keep says",
     "metrics.csv": "each step's loss, learning rate, gradient norm, speed and memory",
+    "interrupted.txt": "when and by which signal the run ended; gone once it goes on",
     "train.log": "what was said, with the time",
 }
 # between a run and the same run gone on
@@ -110,8 +111,8 @@ def find_checkpoint(resume: str, folder: Path, fitting: bool) -> Path | None:
     found = [path for path in (last, *reversed(earlier(folder)), best) if path.exists()]
     for path in found:
         try:
-            load_checkpoint(path)
-            return path
+            if load_checkpoint(path)["optimizer_states"]:
+                return path
         except UserError as error:
             log.warning("%s", error)
     if found:

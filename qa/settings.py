@@ -22,12 +22,10 @@ REFUSED = {
     "accumulate_grad_batches": "data.batch_size is the batch of one optimiser step, whatever carries it",
     "use_distributed_sampler": "batches are formed before they are dealt out",
     "overfit_batches": "use data.limit",
-    "fast_dev_run": "use data.limit and trainer.max_steps",
     "logger": "it is a group of its own: logger=wandb|csv|none",
     "callbacks": "it is a group of its own: callbacks=…",
 }
 ALLOWED = {
-    "fast_dev_run": False,
     "accumulate_grad_batches": 1,
     "use_distributed_sampler": False,
     "overfit_batches": 0.0,
@@ -42,6 +40,7 @@ class CheckpointSettings(BaseModel):
     every_n_steps: PositiveInt | None
     every_n_minutes: PositiveFloat | None
     keep: NonNegativeInt
+    optimizer_state: Literal["all", "last"]
     on_error: Literal["stop", "continue"]
 
 

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from qa import UserError
 from qa.callbacks import Metrics
-from qa.checkpoints import History, second_name
+from qa.checkpoints import History
 from qa.datamodule import Split, SquadDataModule
+from qa.estimate import check_disk, disk_needed
 from qa.loggers import MetricsFile
 from qa.module import QuestionAnsweringModule
 from qa.progress import console
@@ -84,6 +85,8 @@ def go_on(job: Job) -> None:
             logger.go_on(step, evaluated=not checkpoint["pending"])
     if job.checkpoint is None:
         return
+    if not checkpoint["optimizer_states"]:
+        raise UserError(f"{job.checkpoint}: without the optimizer's state, which nothing goes on from; take last.ckpt")
     check_same_run(job.checkpoint, checkpoint["run"], job.history.identity)
     job.history.goes_on_from(job.checkpoint, checkpoint, job.trainer.is_global_zero)
     console.print(f"resumed at step {step}")
@@ -93,7 +96,7 @@ def go_on(job: Job) -> None:
         job.trainer.validate(job.module, datamodule=job.data, verbose=False)
         job.history.evaluated(job.trainer, job.module, step)
         if job.history.best is job.history.rows[-1] and job.trainer.is_global_zero:
-            second_name(job.checkpoint, job.folder / "checkpoints" / "best.ckpt")
+            job.history.second_name(job.checkpoint, job.folder / "checkpoints" / "best.ckpt")
 
 
 def evaluate(job: Job) -> None:
@@ -137,6 +140,9 @@ def first_screen(job: Job) -> None:
         padding = f"{data.padded_share():.1%} of the tokens padding"
         batches = f"batches of {data.batch_size} windows, {data.batching}, {padding}"
         rows["steps"] = f"{module.total_steps:,} in {trainer.max_epochs} epochs; {batches}"
+        checkpoints = job.settings.checkpoint
+        needed = disk_needed(parameters, checkpoints.keep, checkpoints.optimizer_state == "last")
+        rows["disk"] = check_disk(job.folder, needed)
     ranks = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
     rows["device"] = f"{ranks}{trainer.strategy.root_device.type}, precision {trainer.precision}"
     rows["output"] = str(job.folder)

@@ -125,8 +125,10 @@ def test_told_to_end_a_run_saves_a_checkpoint_within_a_step(
     checkpoint = torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == int(logged[-1].split(",")[0])
     assert not (tmp_path / "cut" / "results.json").exists()
+    assert (tmp_path / "cut" / "interrupted.txt").read_text().endswith(f" {signal.Signals(signum).name}\n")
     done = train_py(*command, f"hydra.run.dir={tmp_path}/cut")
     assert (done.returncode, done.stderr) == (0, "")
+    assert not (tmp_path / "cut" / "interrupted.txt").exists()
     assert f"resumed at step {checkpoint['global_step']}" in done.stdout
     assert_same(tmp_path / "whole", tmp_path / "cut")
 

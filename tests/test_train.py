@@ -300,3 +300,18 @@ def test_a_terminal_gets_a_live_line(tiny: Path, small_files: Files, tmp_path: P
     assert process.returncode == 0
     assert b"epoch 1/1" in shown
     assert b"windows/s" in shown
+
+
+@pytest.mark.parametrize(
+    ("short", "last"), [("trainer.fast_dev_run=2", {"step": 2, "epoch": 0.4}), ("trainer.max_time=00:00:00:03", {})]
+)
+def test_a_run_cut_short_is_whole(
+    short: str, last: dict[str, float], tiny: Path, small_files: Files, train_py: Run, tmp_path: Path
+) -> None:
+    arguments = [*settings(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=2000", short]
+    done = train_py(*arguments, f"hydra.run.dir={tmp_path}/run")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
+    found = results(tmp_path / "run")
+    assert last.items() <= found["epochs"][-1].items()
+    assert found["best"]["val_loss"] > 0

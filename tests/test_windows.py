@@ -228,7 +228,7 @@ def test_a_damaged_cache_file_is_built_anew(tmp_path: Path, minilm: PreTrainedTo
     if damage == "foreign":
         save_file({"weight": built.token_ids}, path)
     else:
-        path.write_bytes({"empty": b"", "truncated": content[:-50], "one byte": content}[damage])
+        path.write_bytes({"empty": b"", "truncated": bytes(content[:-50]), "one byte": bytes(content)}[damage])
     again = cached(tmp_path, [example()], minilm, 48, 16)
     for field in fields(Windows):
         np.testing.assert_array_equal(getattr(again, field.name), getattr(built, field.name))
