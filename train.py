@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qa import UserError, launch
 from qa.errors import explain_hydra, explained, one_line
-from qa.hub import check_pretrained, go_offline_if_unreachable
+from qa.hub import check_pretrained, check_push, go_offline_if_unreachable
 from qa.progress import console
 from qa.run_folder import INTERRUPTED, RunFolder
 from qa.settings import Settings, check_groups, check_settings
@@ -116,11 +116,19 @@ def run(cfg: DictConfig) -> int:
         cfg.trainer.devices, cfg.trainer.num_nodes = launch.devices_and_nodes()
     if launch.rank():
         silence()
-    local = settings.data.get("name") is None and Path(str(settings.model.get("pretrained"))).is_dir()
+    own_files = settings.data.get("name") is None and not settings.push_to_hub
+    local = own_files and Path(str(settings.model.get("pretrained"))).is_dir()
     if not local and not go_offline_if_unreachable():
         log.info("the hub is not reached: only its cache is used")
     check_groups({name: config[name] for name in ("data", "model", "optimizer", "scheduler", "trainer", "callbacks")})
+    if settings.push_to_hub and settings.stage == "fit" and not launch.rank():
+        check_push(settings.push_to_hub)
     quiet()
+    if settings.data["predictions_file"]:
+        from qa.stages import score
+
+        score(instantiate(cfg.data), Path(folder))
+        return 0
     job = build(cfg, settings, Path(folder))
 
     import torch

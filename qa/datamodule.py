@@ -43,7 +43,8 @@ class SquadDataModule(LightningDataModule):
 
     `name` is a SQuAD-shaped Hub data set with the splits train and validation; without it the `*_file`s are read, each
     one path, a list or a glob; `validation_share` takes that part of `train_file`'s paragraphs instead of a
-    `validation_file`. `limit` takes the first questions of each split. Lengths and `stride` are in tokens.
+    `validation_file`. `predictions_file` is for `stages.score`. `limit` takes the first questions of each split.
+    Lengths and `stride` are in tokens.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class SquadDataModule(LightningDataModule):
         validation_file: Files | None = None,
         test_file: Files | None = None,
         validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None,
+        predictions_file: str | None = None,
         columns: Columns | Mapping[str, str] = Columns(),
         limit: PositiveInt | None = None,
         on_bad_record: OnBadRecord = "error",
@@ -70,6 +72,7 @@ class SquadDataModule(LightningDataModule):
         super().__init__()
         self.name, self.limit, self.on_bad_record = name, limit, on_bad_record
         self.files = {"train": train_file, "validation": validation_file, "test": test_file, "predict": test_file}
+        self.predictions_file = predictions_file
         self.validation_share, self.columns = validation_share, Columns.model_validate(dict(columns))
         self.cache_dir, self.cache_limit = Path(cache_dir), cache_gib * 2**30
         self.max_length, self.stride = max_length, stride
@@ -90,7 +93,7 @@ class SquadDataModule(LightningDataModule):
         Errors: UserError for a file or a record that cannot be used, or a question that leaves no room for its context.
         """
         self.tokenizer = tokenizer
-        examples, skipped = self._read(split)
+        examples, skipped = self.read(split)
         key = self.fingerprints[split] = fingerprint(examples, tokenizer, self.max_length, self.stride)
         path = self.cache_dir / f"{key}.safetensors"
         windows = cached_windows(path, examples, tokenizer, self.max_length, self.stride, self.cache_limit)
@@ -112,7 +115,8 @@ class SquadDataModule(LightningDataModule):
             log.warning("%s: %d first answers are whole in no window and are trained as (0, 0)", split, lost)
         self.examples[split], self.windows[split], self.skipped[split] = examples, windows, skipped
 
-    def _read(self, split: Split) -> Examples:
+    def read(self, split: Split) -> Examples:
+        """The checked examples of a split, not cut into windows yet. Errors: as `prepare_split`."""
         need_answers = split != "predict"
         if self.validation_share and split in ("train", "validation"):
             return self._part_of_training_file(split)

@@ -23,7 +23,7 @@ QUESTIONS_PER_PARAGRAPH = 5
 FACTS_PER_PARAGRAPH = 2  # besides the opening
 SLOTS_PER_KIND = 6  # {town1} … {town6}
 PLAIN_SHARE = 0.5  # of the choices that take the first wording, before the others get their chance
-HELD_OUT_SHARE = 0.2  # of the choices in validation that have a wording of its own
+HELD_OUT_SHARE = 0.1  # of the choices in validation that have a wording of its own
 
 # What can fill a slot, by kind: every way to take one string of each part.
 KINDS: dict[str, tuple[str, ...]] = {

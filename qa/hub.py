@@ -106,3 +106,31 @@ def check_pretrained(pretrained: str) -> None:
     if pretrained.startswith((".", "/", "~")) or pretrained.count("/") > 1:
         raise UserError(f"model.pretrained={pretrained}: no such folder; give a model's folder or a hub id")
     fetch(pretrained, "model")
+
+
+def check_push(name: str) -> None:
+    """Looks whether the hub would take a model under this name, before anything is trained. Errors: UserError."""
+    from huggingface_hub import HfApi
+
+    if os.environ.get("HF_HUB_OFFLINE"):
+        raise UserError(f"push_to_hub={name}: the hub is not reached; connect to it, or leave push_to_hub out")
+    if name.count("/") != 1:
+        raise UserError(f"push_to_hub={name}: should be USER/NAME")
+    try:
+        HfApi().whoami()
+    except Exception as error:  # the library's own, and those of the HTTP client below it
+        raise UserError(f"push_to_hub={name}: {_reason(error)}") from None
+
+
+def push(folder: Path, name: str) -> str:
+    """Uploads a model's folder, private where the name is new; returns its address. Errors: UserError."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    try:
+        repository = HfApi().create_repo(name, private=True, exist_ok=True)
+        HfApi().upload_folder(repo_id=name, folder_path=folder)
+    except Exception as error:
+        raise UserError(f"push_to_hub={name}: {_reason(error)}; the same command tries again") from None
+    return str(repository)

@@ -1,7 +1,7 @@
 """`questions.parquet`: one row for every question of an evaluation, with all that a review of its answers needs."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,9 +60,9 @@ class Question(NamedTuple):
     loss: float | None
 
 
-def write_questions(folder: Path, evaluation: Evaluation) -> None:
+def write_questions(folder: Path, questions: Iterable[Question]) -> None:
     """Writes the file under a temporary name first, ids in sorted order."""
-    rows = [_question(name, evaluation)._asdict() for name in sorted(evaluation.answers)]
+    rows = [question._asdict() for question in sorted(questions)]
     temporary = folder / f"{NAME}.tmp"
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, SCHEMA), temporary, compression="zstd")
     with temporary.open("rb") as file:
@@ -70,12 +70,20 @@ def write_questions(folder: Path, evaluation: Evaluation) -> None:
     temporary.replace(folder / NAME)
 
 
-def _question(name: str, evaluation: Evaluation) -> Question:
-    example, best = evaluation.examples[name], next(iter(evaluation.answers[name]), None)
+def evaluated(evaluation: Evaluation) -> list[Question]:
+    """The questions of an evaluation with their best answers."""
+    return [
+        scored(evaluation.examples[name], next(iter(best), None), loss=evaluation.losses.get(name))
+        for name, best in evaluation.answers.items()
+    ]
+
+
+def scored(example: Example, best: NBestAnswer | None, text: str = "", loss: float | None = None) -> Question:
+    """A question with its best answer, or with a text whose place and probability nobody knows."""
     texts = [answer.text for answer in example.answers]
-    prediction = best.text if best else ""
+    prediction = best.text if best else text
     return Question(
-        name,
+        example.id,
         example.question,
         example.context,
         example.language,
@@ -87,7 +95,7 @@ def _question(name: str, evaluation: Evaluation) -> Question:
         best.probability if best else None,
         max((exact_match(prediction, text) for text in texts), default=None),
         max((f1(prediction, text) for text in texts), default=None),
-        evaluation.losses.get(name),
+        loss,
     )
 
 

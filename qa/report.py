@@ -7,17 +7,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from qa import UserError
 from qa.decode import NBestAnswer
 from qa.examples import Example
-from qa.questions import Evaluation, write_questions
+from qa.questions import Evaluation, evaluated, write_questions
 from qa.runs import remove
 from qa.settings import Settings
 
@@ -50,6 +51,9 @@ class Results(BaseModel):
     windows_per_second: PerSplit
     devices: int
     padded_share: float | None = None
+    hardware: str = ""
+    seconds: float | None = None  # of training and evaluations, in this process
+    fingerprints: dict[str, str] = {}  # of each split's content, tokenizer and window settings
     skipped: dict[str, dict[str, int]] = {}
     nonfinite_steps: int = 0  # left out by nonfinite=skip
 
@@ -105,7 +109,19 @@ def write_predictions(folder: Path, evaluation: Evaluation) -> None:
     nbest = {name: [answer.model_dump() for answer in best] for name, best in sorted(answers.items())}
     for name, content in (("predictions.json", predictions), ("nbest.json", nbest)):
         write_text(folder / name, json.dumps(content, ensure_ascii=False, indent=1))
-    write_questions(folder, evaluation)
+    write_questions(folder, evaluated(evaluation))
+
+
+def read_predictions(path: Path) -> dict[str, str]:
+    """{id: answer} in the format of the official evaluation script. Errors: UserError."""
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(path.read_bytes(), strict=True)
+    except OSError as error:
+        raise UserError(f"data.predictions_file={path}: {error.strerror}; give another") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f'{path}: {place}: {first["msg"]}; give JSON of the form {{"id": "answer"}}') from None
 
 
 def read_answers(folder: Path) -> dict[str, list[NBestAnswer]]:
@@ -143,6 +159,12 @@ evaluated on `{{ evaluation }}` ({{ results.examples.validation }} questions, {{
 Losses are means over windows; EM and F1 are the official SQuAD v1.1 metrics over questions, in percent.
 These weights are those of epoch {{ results.best.epoch }} (step {{ results.best.step }}), the best by {{ monitor }}.
 
+## Limits
+
+Answers are spans of the context: this model does not know whether a context holds an answer, and always gives one. It
+saw windows of at most {{ settings["data.max_length"] }} tokens, and was evaluated on the data above alone. They also
+chose the epoch, so that the figures are a little too good.
+
 ## Use
 
 ```python
@@ -158,6 +180,14 @@ tokenizer = AutoTokenizer.from_pretrained("model")
 {{ command }}
 ```
 
+{% if results.seconds -%}
+Training and its evaluations took {{ "%.1f"|format(results.seconds / 60) }} minutes on {{ results.devices }} x
+{{ results.hardware }}, where the run was interrupted without what came before; energy was not measured.
+
+{% endif -%}
+{% for split, key in results.fingerprints.items() -%}
+Fingerprint of the {{ split }} windows (content, tokenizer, lengths): `{{ key }}`.
+{% endfor %}
 | setting | value |
 | --- | --- |
 {% for name, value in settings.items() -%}
@@ -191,8 +221,18 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
     shown = {f"{group}.{key}": value for group, node in groups.items() for key, value in node.items()}
     shown = {"seed": settings.seed, **{key: v for key, v in shown.items() if v is not None and "._" not in key}}
     base = settings.model["pretrained"]
+    evaluation = settings.data["name"] or Path(str(settings.data["validation_file"])).name
+    assert results.best is not None
     data = ModelCardData(
-        library_name="transformers", pipeline_tag="question-answering", tags=["extractive-qa"], base_model=base
+        library_name="transformers",
+        pipeline_tag="question-answering",
+        tags=["extractive-qa"],
+        base_model=None if Path(base).is_dir() else base,
+        model_name=f"{Path(base).name}-question-answering",
+        eval_results=[
+            EvalResult("question-answering", evaluation, evaluation, metric, value, dataset_split="validation")
+            for metric, value in (("exact_match", results.best.exact_match), ("f1", results.best.f1))
+        ],
     )
     body = CARD.render(
         base=base,

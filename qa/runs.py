@@ -31,6 +31,7 @@ CONTENTS = {
 # between a run and the same run gone on
 MAY_DIFFER = {
     "resume",
+    "push_to_hub",
     "data.cache_dir",
     "data.cache_gib",
     "data.micro_batch_size",

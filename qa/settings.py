@@ -60,6 +60,7 @@ class Settings(BaseModel):
     stage: Literal["fit", "validate", "test", "predict"]
     resume: str
     nonfinite: Literal["stop", "skip"]
+    push_to_hub: str | None = None
     checkpoint: CheckpointSettings
     decode: DecodeSettings
     data: dict[str, Any]
@@ -91,6 +92,8 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
         raise UserError("trainer.max_epochs: without an end there is no schedule; set it or trainer.max_steps")
     if trainer.get("limit_val_batches") == 0:
         raise UserError("trainer.limit_val_batches=0: without an evaluation no epoch is the best; give at least 1")
+    if data.get("predictions_file") and settings.stage != "validate":
+        raise UserError("data.predictions_file: is scored by stage=validate, which needs no model then")
     stride, length = data.get("stride"), data.get("max_length")
     if isinstance(stride, int) and isinstance(length, int) and stride >= length - 3:
         raise UserError(

@@ -1,10 +1,14 @@
 """What each stage does with its parts, once they are built: fit, validate, test, predict."""
 
+import logging
+import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+import torch
 from lightning import Trainer
 from rich.text import Text
 
@@ -13,9 +17,11 @@ from qa.callbacks import Metrics
 from qa.checkpoints import History
 from qa.datamodule import Split, SquadDataModule
 from qa.estimate import check_disk, disk_needed
+from qa.hub import push
 from qa.loggers import MetricsFile
 from qa.module import QuestionAnsweringModule
 from qa.progress import console
+from qa.questions import scored, write_questions
 from qa.report import (
     PerSplit,
     Results,
@@ -23,6 +29,7 @@ from qa.report import (
     answered,
     markdown_table,
     read_answers,
+    read_predictions,
     results_table,
     save_model,
     write_predictions,
@@ -30,6 +37,8 @@ from qa.report import (
 )
 from qa.runs import CONTENTS, check_same_run, load_checkpoint
 from qa.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -161,9 +170,48 @@ def gather(job: Job, rows: list[Row], best: Row | None) -> Results:
         windows_per_second=PerSplit(**job.metrics.per_second()),
         devices=job.trainer.world_size,
         padded_share=job.data.padded_share() if "train" in job.splits else None,
+        hardware=hardware(job.trainer.strategy.root_device),
+        seconds=sum(job.metrics.seconds.values()),
+        fingerprints=job.data.fingerprints,
         skipped={split: dict(job.data.skipped[split]) for split in job.splits},
         nonfinite_steps=job.module.nonfinite_steps,
     )
+
+
+def hardware(device: torch.device) -> str:
+    """What a device is, for people."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
+
+
+def score(data: SquadDataModule, folder: Path) -> None:
+    """Scores the predictions of any program in the format of the official script; no model is needed.
+
+    A question without a prediction counts as wrong, as there, and is counted. Errors: UserError for predictions of
+    questions that there are not, or for a file that cannot be read.
+    """
+    path = Path(data.predictions_file or "")
+    predictions = read_predictions(path)
+    examples, skipped = data.read("validation")
+    if unknown := sorted(predictions.keys() - {example.id for example in examples}):
+        raise UserError(
+            f"{path}: {len(unknown)} ids that {data.source('validation')} does not have, such as {unknown[0]!r};"
+            " give the file that was predicted"
+        )
+    if missing := sum(example.id not in predictions for example in examples):
+        log.warning("%s: %d questions have no prediction, and count as wrong", path, missing)
+        skipped["no prediction"] = missing
+    questions = [scored(example, None, predictions.get(example.id, "")) for example in examples]
+    write_questions(folder, questions)
+    exact, overlap = (100 * fmean(getattr(q, name) for q in questions) for name in ("exact_match", "f1"))
+    row, empty = Row(exact_match=exact, f1=overlap), PerSplit()
+    counts = PerSplit(validation=len(questions))
+    results = Results(
+        epochs=[row], best=row, windows=empty, examples=counts, windows_per_second=empty, devices=0,
+        skipped={"validation": dict(skipped)},
+    )  # fmt: skip
+    write_text(folder / "results.md", markdown_table([row]) + "\n")
+    write_text(folder / "results.json", results.model_dump_json(indent=1))
+    console.print(results_table([row], row))
 
 
 def finish(job: Job, results: Results) -> None:
@@ -171,6 +219,9 @@ def finish(job: Job, results: Results) -> None:
     if job.settings.stage != "fit" and results.best:
         console.print(results_table(results.epochs, results.best))
     write_text(job.folder / "results.md", markdown_table(results.epochs) + "\n")
+    if job.settings.push_to_hub and job.settings.stage == "fit":
+        address = push(job.folder / "model", job.settings.push_to_hub)
+        console.print(f"the model is at {address}, which only you see until you make it public")
     write_text(job.folder / "results.json", results.model_dump_json(indent=1))
     for logger in job.trainer.loggers:
         logger.finalize("success")

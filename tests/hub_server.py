@@ -1,5 +1,6 @@
 """A hub on loopback: folders of files, answered for as huggingface.co does, with the failures that it has."""
 
+import base64
 import hashlib
 import json
 import re
@@ -38,6 +39,13 @@ class Answer(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         if self.server.fault.isdecimal() and path != "/":
             return self._json({"error": "no"}, int(self.server.fault))
+        if path == "/api/whoami-v2":
+            known = self.headers.get("Authorization") == "Bearer hf_secret"
+            return self._json({"name": "ada", "type": "user", "orgs": []}, 200 if known else 401)
+        if path == "/api/validate-yaml":
+            return self._json({"errors": [], "warnings": []})
+        if path == "/api/repos/create" or path.endswith(("/preupload/main", "/commit/main")):
+            return self._push(path)
         if match := RESOLVE.fullmatch(path):
             return self._file(self.server.root / ("datasets" if match[1] else "models") / match[2] / match[3])
         if match := API.fullmatch(path):
@@ -49,6 +57,23 @@ class Answer(BaseHTTPRequestHandler):
         self.do_HEAD()
 
     do_GET = do_HEAD
+
+    def _push(self, path: str) -> None:
+        """A model is uploaded: one commit of files small enough to stand in it."""
+        if path.endswith("/preupload/main"):
+            answer = {"uploadMode": "regular", "shouldIgnore": False, "oid": None}
+            return self._json({"files": [{"path": f["path"], **answer} for f in json.loads(self.body)["files"]]})
+        if path.endswith("/commit/main"):
+            folder = self.server.root / path.removeprefix("/api/").removesuffix("/commit/main")
+            for line in map(json.loads, self.body.splitlines()):
+                if line["key"] == "file":
+                    file = folder / line["value"]["path"]
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.write_bytes(base64.b64decode(line["value"]["content"]))
+            where = path.removeprefix("/api/models").removesuffix("/main")
+            return self._json({"commitUrl": f"{self.server.url}{where}/{COMMIT}", "commitOid": COMMIT})
+        wanted = json.loads(self.body)
+        return self._json({"url": f"{self.server.url}/{wanted['organization']}/{wanted['name']}"})
 
     def _api(self, kind: str, name: str, what: str | None, _: str | None, inside: str | None) -> None:
         folder = self.server.root / kind / name

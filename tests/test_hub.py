@@ -10,6 +10,7 @@ import pyarrow.parquet
 import pytest
 from conftest import ROOT, Run
 from hub_server import Hub, hub
+from test_train import settings
 
 from qa import UserError
 from qa.examples import read_examples
@@ -124,3 +125,21 @@ def test_a_hub_that_fails_is_one_line_and_the_second_try_is_clean(
 def test_a_folder_that_is_not_there_is_no_hub_id(name: str) -> None:
     with pytest.raises(UserError, match="no such folder"):
         check_pretrained(name)
+
+
+def test_the_finished_model_is_pushed_and_loads_from_there(
+    root: Path, tiny: Path, small_files: tuple[Path, Path], train_py: Run, tmp_path: Path
+) -> None:
+    command = [*settings(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=1", "push_to_hub=ada/bridges"]
+    with hub(root) as server:
+        there = home(server, tmp_path / "home")
+        done = train_py(*command, f"hydra.run.dir={tmp_path}/run", **there)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "push_to_hub=ada/bridges: " in done.stderr and "hf auth login" in done.stderr
+        assert "steps" not in done.stdout  # said before anything is trained
+        done = train_py(*command, f"hydra.run.dir={tmp_path}/run", **there, HF_TOKEN="hf_secret")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"the model is at {server.url}/ada/bridges" in " ".join(done.stdout.split())
+        assert "hf_secret" not in done.stdout + (tmp_path / "run" / "train.log").read_text()
+        for file in (tmp_path / "run" / "model").iterdir():
+            assert (root / "models" / "ada" / "bridges" / file.name).read_bytes() == file.read_bytes()

@@ -6,7 +6,7 @@ from conftest import real_data
 from qa import UserError
 from qa.decode import NBestAnswer
 from qa.examples import Answer, Example, read_examples
-from qa.questions import NAME, Evaluation, read_questions, write_questions
+from qa.questions import NAME, Evaluation, evaluated, read_questions, write_questions
 
 
 def test_a_row_holds_the_best_answer_and_its_score_against_every_reference(tmp_path: Path) -> None:
@@ -14,7 +14,7 @@ def test_a_row_holds_the_best_answer_and_its_score_against_every_reference(tmp_p
     example = Example(id="x", question="What?", context="See the grey bridge.", answers=references, language="en")
     best = [NBestAnswer(text="grey bridge", score=2.0, probability=0.75, start=8, end=19)]
     nothing = Example(id="b", question="Who?", context="北京")
-    write_questions(tmp_path, Evaluation({"x": best, "b": []}, {"x": example, "b": nothing}, {"x": 0.5}))
+    write_questions(tmp_path, evaluated(Evaluation({"x": best, "b": []}, {"x": example, "b": nothing}, {"x": 0.5})))
     none, row = read_questions(tmp_path)
     assert row.answers == ["the grey bridge", "bridge"] and row.answer_starts == [4, 13]
     assert (row.prediction, row.start, row.end, row.probability, row.language) == ("grey bridge", 8, 19, 0.75, "en")

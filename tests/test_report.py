@@ -35,6 +35,9 @@ RESULTS = Results(
     examples=PerSplit(train=87599, validation=10570),
     windows_per_second=PerSplit(),
     devices=1,
+    hardware="cpu (x86_64)",
+    seconds=5400.0,
+    fingerprints={"train": "0123abcd"},
 )
 
 
@@ -95,6 +98,20 @@ library_name: transformers
 pipeline_tag: question-answering
 tags:
 - extractive-qa
+model-index:
+- name: bert-base-multilingual-cased-question-answering
+  results:
+  - task:
+      type: question-answering
+    dataset:
+      name: rajpurkar/squad
+      type: rajpurkar/squad
+      split: validation
+    metrics:
+    - type: exact_match
+      value: 81.7
+    - type: f1
+      value: 89.013
 ---
 
 # google-bert/bert-base-multilingual-cased, fine-tuned for extractive question answering
@@ -109,6 +126,12 @@ evaluated on `rajpurkar/squad, split validation` (10570 questions, 10800 windows
 
 Losses are means over windows; EM and F1 are the official SQuAD v1.1 metrics over questions, in percent.
 These weights are those of epoch 2 (step 11110), the best by val_loss.
+
+## Limits
+
+Answers are spans of the context: this model does not know whether a context holds an answer, and always gives one. It
+saw windows of at most 384 tokens, and was evaluated on the data above alone. They also
+chose the epoch, so that the figures are a little too good.
 
 ## Use
 
@@ -125,10 +148,16 @@ tokenizer = AutoTokenizer.from_pretrained("model")
 python train.py trainer.max_epochs=2
 ```
 
+Training and its evaluations took 90.0 minutes on 1 x
+cpu (x86_64), where the run was interrupted without what came before; energy was not measured.
+
+Fingerprint of the train windows (content, tokenizer, lengths): `0123abcd`.
+
 | setting | value |
 | --- | --- |
 | seed | 42 |
 | data.name | rajpurkar/squad |
+| data.max_length | 384 |
 | optimizer.lr | 2e-05 |
 | scheduler.name | linear |
 | trainer.max_epochs | 2 |
@@ -147,10 +176,17 @@ def test_the_whole_card() -> None:
             "every_n_steps": None,
             "every_n_minutes": 15,
             "keep": 1,
+            "optimizer_state": "all",
             "on_error": "stop",
         },
         decode={"n_best": 20, "max_answer_length": 30},
-        data={"_target_": "x", "name": "rajpurkar/squad", "train_file": None, "validation_file": None},
+        data={
+            "_target_": "x",
+            "name": "rajpurkar/squad",
+            "train_file": None,
+            "validation_file": None,
+            "max_length": 384,
+        },
         model={"pretrained": "google-bert/bert-base-multilingual-cased"},
         optimizer={"lr": 2e-5},
         scheduler={"name": "linear"},

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -315,3 +316,38 @@ def test_a_run_cut_short_is_whole(
     found = results(tmp_path / "run")
     assert last.items() <= found["epochs"][-1].items()
     assert found["best"]["val_loss"] > 0
+
+
+def test_predictions_of_any_program_are_scored_without_a_model(
+    fitted: tuple[Path, list[str], str], small_files: Files, train_py: Run, tmp_path: Path
+) -> None:
+    folder, _, _ = fitted
+    command = [
+        "stage=validate",
+        "data=local",
+        f"data.validation_file={small_files[1]}",
+        f"hydra.run.dir={tmp_path}/run",
+    ]
+    done = train_py(*command, f"data.predictions_file={folder}/predictions.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    best, found = results(folder)["best"], results(tmp_path / "run")["best"]
+    assert all(found[name] == pytest.approx(best[name]) for name in ("exact_match", "f1"))
+    predictions = json.loads((folder / "predictions.json").read_text())
+    removed, text = predictions.popitem()
+    file = tmp_path / "some.json"
+    file.write_text(json.dumps(predictions))
+    done = train_py(*command, f"data.predictions_file={file}", "resume=never")
+    assert (done.returncode, done.stderr) == (
+        0, f"WARNING: {file}: 1 questions have no prediction, and count as wrong\n",
+    )  # fmt: skip
+    assert results(tmp_path / "run")["skipped"] == {"validation": {"no prediction": 1}}
+    for content, complaint in (
+        (json.dumps({"nobody": "x"}), "1 ids that .* does not have, such as 'nobody'"),
+        (json.dumps({removed: [text]}), f"{removed}: Input should be a valid string"),
+        ("{", "the file: Invalid JSON"),
+    ):
+        file.write_text(content)
+        done = train_py(*command, f"data.predictions_file={file}", "resume=never")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert re.search(complaint, done.stderr)
+        assert not (tmp_path / "run" / "results.json").exists()
