@@ -69,7 +69,8 @@ def better(row: Row, than: Row, monitor: Literal["val_loss", "exact_match", "f1"
     return bool(new < old if monitor == "val_loss" else new > old)
 
 
-def _cells(row: Row) -> list[str]:
+def cells(row: Row) -> list[str]:
+    """A row's figures under COLUMNS, as people read them."""
     formats = (".1f", "d", ".4f", ".4f", ".2f", ".2f")
     values = (row.epoch and float(row.epoch), row.step, row.train_loss, row.val_loss, row.exact_match, row.f1)
     return ["–" if value is None else format(value, form) for value, form in zip(values, formats, strict=True)]
@@ -82,14 +83,14 @@ def results_table(rows: Sequence[Row], best: Row | None) -> Table:
         column.justify = "right"
     for row in rows:
         mark = row == best and len(rows) > 1
-        table.add_row(*_cells(row), "← best" if mark else "", style="bold" if mark else "")
+        table.add_row(*cells(row), "← best" if mark else "", style="bold" if mark else "")
     return table
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
     """The same table as Markdown, without a line end."""
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *map(_cells, rows)]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *map(cells, rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,6 +4,8 @@ import logging
 import platform
 import sys
 from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,6 +22,7 @@ from qa.estimate import check_disk, disk_needed
 from qa.hub import push
 from qa.loggers import MetricsFile
 from qa.module import QuestionAnsweringModule
+from qa.page import write_page
 from qa.progress import console
 from qa.questions import scored, write_questions
 from qa.report import (
@@ -219,6 +222,14 @@ def finish(job: Job, results: Results) -> None:
     if job.settings.stage != "fit" and results.best:
         console.print(results_table(results.epochs, results.best))
     write_text(job.folder / "results.md", markdown_table(results.epochs) + "\n")
+    about: dict[str, str] = {
+        "model": job.module.pretrained,
+        **{str(split): job.data.source(split) for split in job.splits},
+        "command": job.command,
+        "finished": f"{datetime.now():%F %H:%M}, on {job.trainer.world_size} x {results.hardware}",
+        "versions": ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "transformers")),
+    }
+    write_page(job.folder, results, about, published=job.data.name == "rajpurkar/squad" and "train" in job.splits)
     if job.settings.push_to_hub and job.settings.stage == "fit":
         address = push(job.folder / "model", job.settings.push_to_hub)
         console.print(f"the model is at {address}, which only you see until you make it public")

@@ -1,0 +1,118 @@
+"""Charts of a run: what was logged by step and epoch, and how far its probabilities can be trusted."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qa.questions import Question
+from qa.report import Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GREY, FIRST, SECOND = "#7d7d7d", "#2b7bba", "#d9730d"  # readable on white and on black
+STYLE: Any = {
+    "svg.hashsalt": "qa",  # the same chart, the same bytes
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), GREY),
+}
+SMOOTHED = 0.9  # of the average so far, in the loss by step
+
+
+def read_losses(path: Path) -> tuple[list[int], list[float]]:
+    """Steps and losses of `metrics.csv`; empty where there is none."""
+    if not path.exists():
+        return [], []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file) if row["loss"]]
+    return [step for step, _ in rows], [loss for _, loss in rows]
+
+
+def curves(losses: tuple[Sequence[int], Sequence[float]], rows: Sequence[Row]) -> "Figure":
+    """Training loss by step, validation loss and EM and F1 by epoch."""
+    figure, (left, middle, right) = _figure(3, width=10)
+    steps, values = losses
+    left.plot(steps, values, color=FIRST, alpha=0.25, linewidth=0.6)
+    left.plot(steps, _smooth(values), color=FIRST, label="training loss")
+    left.set(xlabel="step", title="training loss, smoothed")
+    epochs = [row.epoch for row in rows]
+    for name, label, color in (("train_loss", "training", FIRST), ("val_loss", "validation", SECOND)):
+        middle.plot(epochs, [getattr(row, name) for row in rows], "o-", color=color, label=label)
+    for name, label, color in (("exact_match", "EM", FIRST), ("f1", "F1", SECOND)):
+        right.plot(epochs, [getattr(row, name) for row in rows], "o-", color=color, label=label)
+    middle.set(xlabel="epoch", title="loss")
+    right.set(xlabel="epoch", title="EM and F1, percent")
+    for axes in (middle, right):
+        axes.legend(frameon=False, labelcolor=GREY)
+        axes.locator_params(axis="x", integer=True, nbins=10)
+    return figure
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """Exponential mean, without the pull of its first value."""
+    smooth, mean, weight = [], 0.0, 0.0
+    for value in values:
+        mean = SMOOTHED * mean + (1 - SMOOTHED) * value
+        weight = SMOOTHED * weight + (1 - SMOOTHED)
+        smooth.append(mean / weight)
+    return smooth
+
+
+def reliability(questions: Sequence[Question], bins: int = 10) -> tuple["Figure", float]:
+    """Share of exact matches by the probability given to the answer, and the expected calibration error in [0, 1].
+
+    Bins of equal width; the error is the mean distance of probability and share, weighed by questions (Guo et al.
+    2017, "On calibration of modern neural networks").
+    """
+    scored = [q for q in questions if q.exact_match is not None and q.probability is not None]
+    probability = np.array([q.probability for q in scored], float)
+    correct = np.array([q.exact_match for q in scored], float)
+    row = np.minimum((probability * bins).astype(int), bins - 1)
+    counts = np.bincount(row, minlength=bins)
+    there = counts > 0
+    shares = np.bincount(row, correct, bins)[there] / counts[there]
+    means = np.bincount(row, probability, bins)[there] / counts[there]
+    error = float((np.abs(shares - means) * counts[there]).sum() / max(len(scored), 1))
+    figure, (left, right) = _figure(2, width=7)
+    left.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
+    left.plot(means, shares, "o-", color=FIRST)
+    left.set(xlabel="probability", ylabel="share of exact matches", title=f"calibration error {error:.3f}")
+    right.bar((np.arange(bins) + 0.5) / bins, counts, width=0.9 / bins, color=FIRST)
+    right.set(xlabel="probability", title="questions")
+    return figure, error
+
+
+def _figure(count: int, width: float) -> tuple["Figure", list[Any]]:
+    from matplotlib import rc_context  # takes a while, and only the end of a run needs it
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
+        figure = Figure(figsize=(width, 2.8), layout="constrained")
+        return figure, list(figure.subplots(1, count))
+
+
+def as_svg(figure: "Figure") -> str:
+    """An `<svg>` element, without a background."""
+    from matplotlib import rc_context
+
+    file = io.StringIO()
+    with rc_context(STYLE):
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    text = file.getvalue()
+    return text[text.index("<svg") :]
+
+
+def write_curves(folder: Path, rows: Sequence[Row]) -> str:
+    """Writes `curves.png` and `curves.svg` of a fit's rows and its `metrics.csv`; returns the latter."""
+    figure = curves(read_losses(folder / "metrics.csv"), rows)
+    figure.savefig(folder / "curves.png", dpi=150, facecolor="white")
+    svg = as_svg(figure)
+    (folder / "curves.svg").write_text(svg, encoding="utf-8")
+    return svg

@@ -1,0 +1,85 @@
+"""`report.html`: the review of a run in one file that needs no network, no account and no server."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader
+
+from qa.breakdown import KINDS, breakdown, question_type
+from qa.curves import as_svg, reliability, write_curves
+from qa.intervals import interval
+from qa.questions import Question, read_questions
+from qa.report import COLUMNS, Results, Row, cells, read_answers, write_text
+
+PUBLISHED = [  # of bert-base-multilingual-cased on SQuAD v1.1
+    Row(epoch=1, step=5555, train_loss=0.9982, val_loss=0.9436),
+    Row(epoch=2, step=11110, train_loss=0.7694, val_loss=0.9356),
+    Row(epoch=3, step=16665, train_loss=0.5627, val_loss=1.0122),
+]
+CANDIDATES = 5  # of each question, that the page shows
+
+
+def write_page(folder: Path, results: Results, about: dict[str, str], published: bool) -> None:
+    """Writes `report.html` and, for a fit, the curves; from what the run folder holds already.
+
+    `about`: what the head of the page says of the run; `published`: whether it is to be compared with the recipe's.
+    """
+    questions = read_questions(folder)
+    scored = [question for question in questions if question.exact_match is not None]
+    chart, error = reliability(scored)
+    placed = any(question.probability is not None for question in scored)
+    environment = Environment(loader=PackageLoader("qa"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    page = environment.get_template("report.html").render(
+        about=about,
+        columns=COLUMNS,
+        rows=[(cells(row), row == results.best and len(results.epochs) > 1) for row in results.epochs],
+        published=[cells(row)[:4] for row in PUBLISHED] if published else [],
+        figures=[(name, *_figure(scored, key)) for name, key in (("EM", "exact_match"), ("F1", "f1")) if scored],
+        count=len(questions),
+        skipped={kind: number for counts in results.skipped.values() for kind, number in counts.items()},
+        curves=write_curves(folder, results.epochs) if results.windows.train else "",
+        reliability=as_svg(chart) if placed else "",
+        calibration_error=error,
+        breakdowns={name: parts for name, kind in KINDS.items() if len(parts := breakdown(scored, kind)) > 1},
+        data=_data(questions, folder),
+    )
+    write_text(folder / "report.html", page)
+
+
+def _figure(questions: Sequence[Question], key: str) -> tuple[float, float, float]:
+    """Mean and interval in percent, questions on one context going together."""
+    values = np.array([getattr(question, key) for question in questions], float)
+    low, high = interval(values, [question.context for question in questions])
+    return 100 * float(values.mean()), 100 * low, 100 * high
+
+
+def _data(questions: Sequence[Question], folder: Path) -> dict[str, Any]:
+    """What the page's table is made of; each context once."""
+    contexts: dict[str, int] = {}
+    nbest = read_answers(folder) if (folder / "nbest.json").exists() else {}
+    rows = [
+        {
+            "id": q.id,
+            "question": q.question,
+            "context": contexts.setdefault(q.context, len(contexts)),
+            "gold": [[begin, begin + len(text)] for begin, text in zip(q.answer_starts, q.answers, strict=True)],
+            "answers": list(dict.fromkeys(q.answers)),
+            "prediction": q.prediction,
+            "span": None if q.start is None else [q.start, q.end],
+            "probability": _short(q.probability),
+            "em": q.exact_match,
+            "f1": _short(q.f1),
+            "loss": _short(q.loss),
+            "language": q.language or "",
+            "type": question_type(q),
+            "nbest": [[answer.text, _short(answer.probability)] for answer in nbest.get(q.id, [])[:CANDIDATES]],
+        }
+        for q in questions
+    ]
+    return {"contexts": list(contexts), "questions": rows}
+
+
+def _short(number: float | None) -> float | None:
+    return None if number is None else round(number, 3)

@@ -1,0 +1,134 @@
+"""The page of a run, in a real browser; what it says of intervals, probabilities and kinds of questions."""
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from playwright.sync_api import Page, sync_playwright
+
+from qa.breakdown import KINDS, Part, breakdown, question_type
+from qa.curves import as_svg, curves, reliability
+from qa.intervals import interval
+from qa.page import write_page
+from qa.questions import Question, write_questions
+from qa.report import PerSplit, Results, Row
+
+CHROMIUM = shutil.which("chromium")
+ROWS = [Row(epoch=1, step=5, train_loss=3.0, val_loss=2.5, exact_match=40.0, f1=50.0)]
+RESULTS = Results(
+    epochs=ROWS, best=ROWS[0], windows=PerSplit(train=80, validation=20), examples=PerSplit(train=40, validation=10),
+    windows_per_second=PerSplit(), devices=1, skipped={"train": {"empty answer": 2}},
+)  # fmt: skip
+
+
+def question(name: str, answer: str, prediction: str, **fields: Any) -> Question:
+    context = fields.pop("context", f"👩‍👩‍👧 {answer} is not {prediction}.")
+    begin, start = context.index(answer), context.index(prediction)
+    given: dict[str, Any] = {
+        "id": name, "question": f"What is {name}?", "context": context, "language": None, "answers": [answer],
+        "answer_starts": [begin], "prediction": prediction, "start": start, "end": start + len(prediction),
+        "probability": 0.5, "exact_match": float(answer == prediction), "f1": float(answer == prediction), "loss": 1.0,
+    }  # fmt: skip
+    return Question(**{**given, **fields})
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium: the page is not tested in a browser")
+    folder = tmp_path_factory.mktemp("page")
+    evil = "<script>document.title = 'taken'</script></script><img src=x onerror=\"document.title='taken'\">"
+    questions = [question(f"right-{n}", "grey stone", "grey stone") for n in range(30)]
+    questions += [question("wrong", "1912", "1913", f1=0.0), question("evil", "x", evil, f1=0.5, question=evil)]
+    write_questions(folder, questions)
+    write_page(folder, RESULTS, {"model": evil, "command": "python train.py"}, published=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = browser.new_page(viewport={"width": 390, "height": 900})
+        said: list[str] = []
+        opened.on("console", lambda message: said.append(message.text))
+        opened.on("pageerror", lambda error: said.append(str(error)))
+        opened.on("request", lambda request: said.append(request.url) if "report.html" not in request.url else None)
+        opened.goto(f"file://{folder}/report.html")
+        yield opened
+        assert said == ["data:,"] or said == []
+        browser.close()
+
+
+def test_a_script_in_the_data_stays_text(page: Page) -> None:
+    page.select_option("#kind", "partly")
+    assert page.locator("article .q").inner_text().startswith("<script>document.title = 'taken'</script>")
+    assert page.locator("h1").inner_text().startswith("<script>")
+    assert page.title().endswith("– report")
+    assert page.locator("img").count() == 0
+
+
+def test_answers_are_marked_filtered_and_found(page: Page) -> None:
+    page.select_option("#kind", "wrong")
+    assert page.locator("#count").inner_text() == "1 of 32 questions"
+    assert page.locator("article .gold").inner_text() == "1912"
+    assert page.locator("article .pred").inner_text() == "1913"
+    page.select_option("#kind", "")
+    assert page.locator("article").count() == 20
+    assert page.locator("article .q").first.inner_text() == "What is wrong?"
+    page.click("#more")
+    assert page.locator("article").count() == 32
+    page.fill("#text", "RIGHT-7")
+    assert page.locator("article .gold.pred").inner_text() == "grey stone"
+    assert page.locator("article").count() == 1
+    page.fill("#text", "")
+
+
+def test_the_page_fits_a_phone_and_holds_what_a_reviewer_wants(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    text = page.inner_text("body")
+    for words in ("2.5000", "1.0122", "95% interval", "Left out: 2 × empty answer", "calibration error"):
+        assert words in text
+    assert page.locator("svg").count() == 2
+
+
+@given(st.floats(0, 1), st.lists(st.sampled_from("abcd"), min_size=1, max_size=30))
+def test_the_interval_of_a_constant_is_the_constant(value: float, clusters: list[str]) -> None:
+    assert interval(np.full(len(clusters), value), clusters) == pytest.approx((value, value))
+
+
+def test_the_interval_holds_the_mean_as_often_as_it_says_and_knows_of_clusters() -> None:
+    generator = np.random.default_rng(0)
+    held, widths = 0, []
+    for _ in range(100):
+        hard = np.repeat(generator.random(60), 5)  # five questions on each paragraph are alike
+        right = (generator.random(300) < hard).astype(float)
+        low, high = interval(right, [str(row // 5) for row in range(300)])
+        alone = interval(right, [str(row) for row in range(300)])
+        held += low <= 0.5 <= high
+        widths.append((high - low) / (alone[1] - alone[0]))
+    assert 90 <= held <= 99
+    assert np.mean(widths) > 1.2
+
+
+def test_the_calibration_error_is_the_distance_from_what_was_promised() -> None:
+    half = [question(str(n), "a", "a", probability=0.75, exact_match=float(n % 2)) for n in range(8)]
+    assert reliability(half)[1] == pytest.approx(0.25)
+    sure = [question(str(n), "a", "a", probability=1.0) for n in range(8)]
+    assert reliability(half + sure)[1] == pytest.approx(0.125)
+    assert reliability([])[1] == 0
+
+
+def test_questions_by_kind() -> None:
+    words = {"How many arches?": "how many", "Whose bridge?": "who", "In which year?": "which", "Name it.": "other"}
+    asked = [question(str(n), "a", "a", question=text) for n, text in enumerate(words)]
+    assert [question_type(q) for q in asked] == list(words.values())
+    assert question_type(asked[0]._replace(language="de")) == "other"
+    asked.append(asked[0]._replace(exact_match=0.0, f1=0.5))
+    assert breakdown(asked, question_type)[0] == Part("how many", 2, 50.0, 75.0)
+    assert all(sum(part.questions for part in breakdown(asked, kind)) == 5 for kind in KINDS.values())
+
+
+def test_the_same_run_gives_the_same_chart() -> None:
+    one, two = (as_svg(curves(([1, 2, 3], [3.0, 2.0, 1.5]), ROWS)) for _ in range(2))
+    assert one == two
+    assert one.startswith("<svg") and "training loss, smoothed" in one
