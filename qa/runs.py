@@ -53,9 +53,14 @@ GROUPS_MAY_DIFFER = {"logger", "callbacks", "hydra", "checkpoint"}
 
 def different_keys(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """The dotted keys whose values differ between two configurations, but for those that may."""
-    one, other = (dotted({k: v for k, v in node.items() if k not in GROUPS_MAY_DIFFER}) for node in (held, wanted))
-    keys = {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
-    return sorted(key for key in keys - MAY_DIFFER if not key.startswith("trainer.strategy."))
+    one, other = identifying(held), identifying(wanted)
+    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+
+
+def identifying(config: Mapping[str, Any]) -> dict[str, Any]:
+    """{dotted key: value} of what a run and the same run gone on have in common."""
+    values = dotted({name: node for name, node in config.items() if name not in GROUPS_MAY_DIFFER})
+    return {k: v for k, v in values.items() if k not in MAY_DIFFER and not k.startswith("trainer.strategy.")}
 
 
 def dotted(node: Any, prefix: str = "") -> dict[str, Any]:
