@@ -30,7 +30,7 @@ def test_auto_takes_the_last_checkpoint_of_the_folder_when_fitting(tmp_path: Pat
     last = tmp_path / "checkpoints" / "last.ckpt"
     assert find_checkpoint("auto", tmp_path, fitting=True) is None
     last.parent.mkdir()
-    torch.save({"pretrained": "x"}, last)
+    torch.save({"optimizer_states": [0], "pretrained": "x"}, last)
     assert find_checkpoint("auto", tmp_path, fitting=True) == last
     assert find_checkpoint("auto", tmp_path, fitting=False) is None
     assert find_checkpoint("never", tmp_path, fitting=True) is None
@@ -44,7 +44,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     with pytest.raises(UserError, match="a checkpoint of another program"):
         load_checkpoint(tmp_path / "other.ckpt")
-    torch.save({"pretrained": Path("x")}, tmp_path / "code.ckpt")  # needs code to load
+    torch.save({"optimizer_states": [0], "pretrained": Path("x")}, tmp_path / "code.ckpt")  # needs code to load
     with pytest.raises(UserError, match="not a checkpoint that can be read"):
         load_checkpoint(tmp_path / "code.ckpt")
 
@@ -57,7 +57,7 @@ def test_a_damaged_last_checkpoint_is_named_and_the_one_before_it_taken(
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     for name in ("best", "step-9", "step-10", "last"):
-        torch.save({"pretrained": "x", "weights": torch.arange(1000)}, folder / f"{name}.ckpt")
+        torch.save({"optimizer_states": [0], "pretrained": "x", "weights": torch.arange(1000)}, folder / f"{name}.ckpt")
     content = (folder / "last.ckpt").read_bytes()
     middle = len(content) // 2
     damaged = {
