@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test prove lint clean-cache
+.PHONY: help demo test prove coverage lint clean-cache
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,12 @@ test: $(READY) ## install, run every test; QA_REAL_DATA=FOLDER adds the real dat
 
 prove: $(READY) ## the guarantees of the README in all their cases, about 20 minutes; prints a table
 	$(BIN)/python -m pytest --prove
+
+coverage: $(READY) ## the tests, and which lines and branches of qa/ they reach, other processes included
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 lint: $(READY) ## ruff, ruff format, mypy
 	$(BIN)/ruff check .

@@ -217,7 +217,7 @@ def _answer_tokens(
 ) -> NDArray[np.int64]:
     """First and last token of each first answer, counted from the context's first, [examples, 2]; (0, -1) for none."""
     # characters counted through all texts, so that one binary search over all tokens serves every example
-    base = np.concatenate([[0], np.cumsum([len(text) + 1 for text in texts])])
+    base = np.concatenate([[0], np.cumsum([len(text) for text in texts])])
     through = offsets + np.repeat(base[:-1], np.diff(bounds))[:, None]
     spans = [(e.answers[0].answer_start, len(e.answers[0].text)) if e.answers else (0, 0) for e in examples]
     begin, size = np.array(spans, np.int64).T

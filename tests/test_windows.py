@@ -97,6 +97,14 @@ def test_xquad_windows_equal_the_reference(language: str, count: int | None, mbe
     assert count is None or len(windows) == count
 
 
+def test_an_answer_at_the_edge_of_a_window_is_whole_or_not_there(minilm: PreTrainedTokenizerFast) -> None:
+    context = " ".join(f"word{number}" for number in range(20))
+    answer = Answer(text="word7 word8", answer_start=context.index("word7"))
+    examples = [Example(id="a", question="where ?", context=context, answers=(answer,))]
+    for max_length in range(12, 50):
+        assert_equal(examples, minilm, max_length, 4)
+
+
 def test_new_wiki_counts_are_the_published_ones(
     minilm: PreTrainedTokenizerFast, mbert: PreTrainedTokenizerFast
 ) -> None:
