@@ -72,17 +72,20 @@ status = 0  # of the worst job; a job that raises would end a multirun, and Hydr
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig) -> int:
+    """One job; its exit status goes to the callbacks of a sweep."""
     global status
     try:
-        status = max(status, run(cfg))
+        job_status = run(cfg)
     except Exception as error:
         cause = (error.__cause__ if isinstance(error, InstantiationException) else None) or error
         if (line := explained(cause)) is None:
             raise
         launch.last_words(f"ERROR: {line}")
         log.info("ended: %s", line)
-        status = 2
+        job_status = 2
+    status = max(status, job_status)
+    return job_status
 
 
 def run(cfg: DictConfig) -> int:

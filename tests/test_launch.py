@@ -162,6 +162,17 @@ def test_a_sweep_with_two_devices_runs_exactly_its_jobs(small: list[str], train_
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["0", "1"]
     assert results(tmp_path / "0")["devices"] == 2
     assert not (tmp_path / "1" / "results.json").exists()
+    first, second = json.loads((tmp_path / "sweep.json").read_text())
+    best = results(tmp_path / "0")["best"]
+    assert {**first, "minutes": 0} == {
+        "job": 0, "overrides": "optimizer.lr=0.001", "status": "finished", "minutes": 0, "error": None,
+        **{name: best[name] for name in ("epoch", "val_loss", "exact_match", "f1")},
+    }  # fmt: skip
+    assert (second["status"], second["error"]) == ("failed (2)", "optimizer: Invalid learning rate: -1")
+    assert (
+        f"| 0 | optimizer.lr=0.001 | finished | 1.0 | {best['val_loss']:.4f} |" in (tmp_path / "sweep.md").read_text()
+    )
+    assert "failed (2)" in done.stdout
 
 
 def test_ctrl_c_ends_the_sweep_and_not_one_job_alone(small: list[str], tmp_path: Path) -> None:
