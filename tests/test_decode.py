@@ -100,3 +100,8 @@ def test_a_context_without_a_token_gives_no_answer() -> None:
     add_spans(candidates, ["x"], window_spans(torch.zeros(1, 5), torch.zeros(1, 5), mask, 3, 4))
     assert candidates == {"x": []}
     assert best_answers([], "", 3) == []
+
+
+def test_probabilities_of_large_scores_are_numbers() -> None:
+    answers = best_answers([Span(1e4, 0, 3), Span(1e4 - 1, 4, 7)], "one two", 5)
+    assert [answer.probability for answer in answers] == pytest.approx([0.7310586, 0.2689414])
