@@ -127,7 +127,7 @@ def run(cfg: DictConfig) -> int:
     if settings.push_to_hub and settings.stage == "fit" and not launch.rank():
         check_push(settings.push_to_hub)
     quiet()
-    if settings.data["predictions_file"]:
+    if settings.data.get("predictions_file"):
         from qa.stages import score
 
         score(instantiate(cfg.data), Path(folder))
@@ -281,7 +281,9 @@ if __name__ == "__main__":
     if status > 128 and not launch.started_here():
         print("interrupted; the same command with the same hydra.run.dir goes on where it ended", file=sys.stderr)
         if RunFolder.folder:
-            (RunFolder.folder / INTERRUPTED).write_text(f"{datetime.now():%F %T} {signal.Signals(status - 128).name}\n")
+            names = {known.value: known.name for known in signal.Signals}
+            ended = f"{datetime.now():%F %T} {names.get(status - 128, status)}\n"
+            (RunFolder.folder / INTERRUPTED).write_text(ended, encoding="utf-8")
     if launch.rank():
         os._exit(status)  # all is said and written; torch's threads sometimes abort a process that takes them down
     sys.exit(status)
