@@ -43,7 +43,7 @@ def start(command: list[str], folder: Path) -> "subprocess.Popen[str]":
 def left(folder: Path) -> tuple[Any, list[tuple[str, ...]], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """What must not depend on interruptions: results, metrics, final weights, best weights."""
     results = json.loads((folder / "results.json").read_text())
-    del results["windows_per_second"]
+    del results["windows_per_second"], results["seconds"]
     lines = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
     metrics = [(*line[:4], *line[7:]) for line in lines]
     last, best = (
