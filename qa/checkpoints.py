@@ -213,8 +213,11 @@ class History(Checkpoint):
         if path.resolve() == (folder / "last.ckpt").resolve():
             self._last = checkpoint["global_step"]
         best = path.with_name("best.ckpt")
-        if self.best and (not best.exists() or load_checkpoint(best)["global_step"] != self.best.step):
-            log.warning("%s: does not hold the weights of step %d; the best to come is taken", best, self.best.step)
+        held = load_checkpoint(best)["global_step"] if best.exists() else None
+        if self.best and held != self.best.step:
+            # killed between the two names: an evaluation found better weights, and is about to find them again
+            if not (checkpoint["pending"] and held == checkpoint["global_step"]):
+                log.warning("%s: does not hold the weights of step %d; the best to come is taken", best, self.best.step)
             self.best = None
         elif self.best and writes and best.parent.resolve() != folder.resolve():
             folder.mkdir(exist_ok=True)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from qa.checkpoints import History, loop_state
@@ -26,3 +27,18 @@ def test_a_run_goes_on_between_two_steps() -> None:
     for state in (within, between):
         steps = state["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"]["completed"]
         assert steps == state["epoch_loop.batch_progress"]["total"]["completed"]
+
+
+@pytest.mark.parametrize(("held", "pending", "said"), [(30, True, ""), (30, False, "step 25"), (20, True, "step 25")])
+def test_best_weights_of_another_step_are_said_unless_their_evaluation_comes_again(
+    held: int, pending: bool, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    torch.save({"pretrained": "x", "global_step": held}, path.with_name("best.ckpt"))
+    best = {"step": 25, "val_loss": 1.0}
+    state = {"History": {"rows": [best], "best": best, "ended": False}}
+    history = History(tmp_path)
+    history.goes_on_from(path, {"global_step": 30, "pending": pending, "callbacks": state}, writes=True)
+    assert history.best is None
+    assert said in caplog.text and bool(said) == bool(caplog.text)
