@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece
 import torch
 import transformers as hf
 from conftest import Run
@@ -73,6 +74,20 @@ def test_windows_equal_the_tokenizers_own(family: Path, max_length: int, stride:
     # this tokenizer gives windows after the first other types, which the model does not take
     types = "deberta-v1" not in family.name
     assert len(assert_equal(examples(), load_tokenizer(str(family)), max_length, stride, types))
+
+
+def test_a_tokenizer_that_is_a_sentencepiece_model_alone(tmp_path: Path) -> None:
+    """As that of microsoft/deberta-v3-base."""
+    special = {"pad": "[PAD]", "unk": "[UNK]", "bos": "[CLS]", "eos": "[SEP]"}
+    pieces: dict[str, Any] = {f"{name}_id": number for number, name in enumerate(special)}
+    pieces |= {f"{name}_piece": piece for name, piece in special.items()}
+    with (tmp_path / "spm.model").open("wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(TEXTS), model_writer=file, vocab_size=130, minloglevel=2, **pieces
+        )
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "deberta-v2", "vocab_size": 200}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False, "vocab_type": "spm"}))
+    assert len(assert_equal(examples(), load_tokenizer(str(tmp_path)), 48, 8))
 
 
 def test_answers_are_cut_without_white_space(family: Path) -> None:
