@@ -27,7 +27,10 @@ LONGEST_LINE = 64 << 20  # bytes of a JSONL file
 
 
 class Columns(BaseModel):
-    """The names of a table's columns. Without an `id` a row's number is its id; `answer_start` may be missing too."""
+    """The names of a table's columns, or of the fields of JSONL; `answer_start` may be missing.
+
+    Without an `id` a table's row has its number.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     id: str = "id"
@@ -73,7 +76,7 @@ def read_records(path: Path, columns: Columns = Columns()) -> Iterator[Record]:
     if kind == "json":
         return _squad_records(path)
     if kind == "jsonl":
-        return _jsonl_records(path)
+        return _jsonl_records(path, columns)
     if kind in {"csv", "tsv"}:
         return _csv_records(path, "," if kind == "csv" else "\t", columns)
     if kind == "parquet":
@@ -151,7 +154,7 @@ def _members(parent: Any, key: str, where: str) -> Iterator[tuple[int, Any]]:
             yield index, member if good else BadRecord("wrong type", spot, "it must be an object")
 
 
-def _jsonl_records(path: Path) -> Iterator[Record]:
+def _jsonl_records(path: Path, columns: Columns) -> Iterator[Record]:
     with _unpacked(path) as file:
         for number in count(1):
             where = f"{path}: line {number}"
@@ -161,7 +164,8 @@ def _jsonl_records(path: Path) -> Iterator[Record]:
             if not line:
                 return
             if line.strip():
-                yield Record(where, _json_line(line, where, number == 1))
+                row = _json_line(line, where, number == 1)
+                yield Record(where, _named(row, columns) if isinstance(row, dict) else row)
 
 
 def _json_line(line: bytes, where: str, first: bool) -> Any:
@@ -171,6 +175,15 @@ def _json_line(line: bytes, where: str, first: bool) -> Any:
         return BadRecord("not UTF-8", where, "not UTF-8")
     except (ValueError, RecursionError) as error:
         return BadRecord("not JSON", where, f"not JSON ({error})")
+
+
+def _named(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
+    """A line's fields under our names; a single answer as a list of one."""
+    ours = {theirs: name for name, theirs in columns}
+    fields = {ours.get(name, name): value for name, value in row.items()}
+    if "answers" not in fields and fields.get("answer") is not None:
+        fields["answers"] = [{"text": fields["answer"], "answer_start": fields.get("answer_start")}]
+    return fields
 
 
 def _csv_records(path: Path, delimiter: str, columns: Columns) -> Iterator[Record]:

@@ -166,6 +166,8 @@ def test_tables_hold_the_same_examples(tmp_path: Path) -> None:
     for table in (rows, [{**row, "gold": [row["gold"]], "at": [row["at"]]} for row in rows]):
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table), tmp_path / "f.parquet")
         assert read_examples(str(tmp_path / "f.parquet"), columns=columns).examples == wanted
+    lines = "\n".join(json.dumps(row) for row in (rows[0], {**rows[1], "at": None}))
+    assert read_examples(write(tmp_path, lines.encode(), "f.jsonl"), columns=columns).examples == wanted
 
 
 @pytest.mark.parametrize(
