@@ -123,10 +123,10 @@ def run(cfg: DictConfig) -> int:
     local = own_files and Path(str(settings.model.get("pretrained"))).is_dir()
     if not local and not go_offline_if_unreachable():
         log.info("the hub is not reached: only its cache is used")
+    quiet()
     check_groups({name: config[name] for name in ("data", "model", "optimizer", "scheduler", "trainer", "callbacks")})
     if settings.push_to_hub and settings.stage == "fit" and not launch.rank():
         check_push(settings.push_to_hub)
-    quiet()
     if settings.data.get("predictions_file"):
         from qa.stages import score
 
@@ -174,7 +174,15 @@ def quiet() -> None:
     # figures are summed over ranks, and batches found again, by ourselves
     for message in (*unwanted, ".*sync_dist=True.*", ".*your dataloader is not resumable.*"):
         warnings.filterwarnings("ignore", message=message)
-    for name in ("lightning.pytorch", "lightning.fabric", "httpx", "httpx2", "huggingface_hub", "datasets"):
+    for name in (
+        "lightning.pytorch",
+        "lightning.fabric",
+        "httpx",
+        "httpx2",
+        "huggingface_hub",
+        "datasets",
+        "matplotlib",
+    ):
         logging.getLogger(name).setLevel(logging.ERROR)
     if sys.platform == "linux":
         # glibc returns every large buffer to the kernel, which costs a padded step a sixth of its time in page faults;

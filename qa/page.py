@@ -1,5 +1,6 @@
 """`report.html`: the review of a run in one file that needs no network, no account and no server."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def write_page(folder: Path, results: Results, about: dict[str, str], published:
     chart, error = reliability(scored)
     placed = any(question.probability is not None for question in scored)
     environment = Environment(loader=PackageLoader("qa"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False}
     page = environment.get_template("report.html").render(
         about=about,
         columns=COLUMNS,
@@ -82,4 +84,4 @@ def _data(questions: Sequence[Question], folder: Path) -> dict[str, Any]:
 
 
 def _short(number: float | None) -> float | None:
-    return None if number is None else round(number, 3)
+    return None if number is None or not math.isfinite(number) else round(number, 3)  # NaN is no JSON

@@ -1,5 +1,6 @@
 """The page of a run, in a real browser; what it says of intervals, probabilities and kinds of questions."""
 
+import math
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -43,7 +44,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     folder = tmp_path_factory.mktemp("page")
     evil = "<script>document.title = 'taken'</script></script><img src=x onerror=\"document.title='taken'\">"
     questions = [question(f"right-{n}", "grey stone", "grey stone") for n in range(30)]
-    questions += [question("wrong", "1912", "1913", f1=0.0), question("evil", "x", evil, f1=0.5, question=evil)]
+    questions += [
+        question("wrong", "1912", "1913", f1=0.0),
+        question("evil", "x", evil, f1=0.5, loss=math.nan, question=evil),
+    ]
     write_questions(folder, questions)
     write_page(folder, RESULTS, {"model": evil, "command": "python train.py"}, published=True)
     with sync_playwright() as playwright:
