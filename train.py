@@ -123,10 +123,10 @@ def run(cfg: DictConfig) -> int:
     local = own_files and Path(str(settings.model.get("pretrained"))).is_dir()
     if not local and not go_offline_if_unreachable():
         log.info("the hub is not reached: only its cache is used")
-    quiet()
     check_groups({name: config[name] for name in ("data", "model", "optimizer", "scheduler", "trainer", "callbacks")})
     if settings.push_to_hub and settings.stage == "fit" and not launch.rank():
         check_push(settings.push_to_hub)
+    quiet()
     if settings.data.get("predictions_file"):
         from qa.stages import score
 
