@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test prove coverage lint clean-cache
+.PHONY: help demo test prove coverage lint dashboard clean-cache
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ lint: $(READY) ## ruff, ruff format, mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+dashboard: $(READY) ## save the W&B view that is kept as code in qa/dashboard.py
+	$(BIN)/python -m qa.dashboard
 
 clean-cache: ## remove the cached windows
 	rm -rf cache

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from qa import UserError, launch
+from qa.account import default_logger
 from qa.errors import explain_hydra, explained, one_line
 from qa.hub import check_pretrained, check_push, go_offline_if_unreachable
 from qa.progress import console
@@ -31,6 +32,8 @@ from qa.run_folder import INTERRUPTED, RunFolder
 from qa.settings import Settings, check_groups, check_settings
 
 if TYPE_CHECKING:  # these import torch and transformers, which must come after the hub was asked
+    from lightning.pytorch.loggers import Logger
+
     from qa.datamodule import Split, SquadDataModule
     from qa.module import QuestionAnsweringModule
     from qa.stages import Job
@@ -56,6 +59,7 @@ def demo_file(cache_dir: str, split: str) -> str:
     return str(train if split == "train" else validation)
 
 
+OmegaConf.register_new_resolver("default_logger", default_logger, replace=True)
 OmegaConf.register_new_resolver("world_size", launch.world_size, replace=True)
 OmegaConf.register_new_resolver("package", package_folder, replace=True)
 OmegaConf.register_new_resolver("demo", demo_file, replace=True)
@@ -212,12 +216,12 @@ def build(cfg: DictConfig, settings: Settings, folder: Path) -> "Job":
     callbacks = [instantiate(node) for node in (cfg.callbacks or {}).values()]
     history, metrics = History(folder, **settings.checkpoint.model_dump()), Metrics()
     own = [metrics, *callbacks, history] if fitting else [metrics, *callbacks]
+    loggers = build_loggers(settings, folder)
     try:
-        logger = instantiate(cfg.logger) if cfg.get("logger") else False
         # a fit ends after its last evaluation, not at max_steps: the history sees to that
-        trainer = instantiate(cfg.trainer, max_steps=-1, callbacks=own, logger=logger, enable_checkpointing=fitting)
+        trainer = instantiate(cfg.trainer, max_steps=-1, callbacks=own, logger=loggers, enable_checkpointing=fitting)
     except InstantiationException as error:
-        raise UserError(f"trainer or logger: {one_line(error.__cause__ or error)}") from None
+        raise UserError(f"trainer: {one_line(error.__cause__ or error)}") from None
     for split in splits:
         data.prepare_split(split, tokenizer)
     module: QuestionAnsweringModule = instantiate(
@@ -230,8 +234,24 @@ def build(cfg: DictConfig, settings: Settings, folder: Path) -> "Job":
         **settings.decode.model_dump(),
     )
     history.identity = identity(settings, data, module)
+    for logger in loggers:
+        logger.log_hyperparams({**settings.model_dump(), "fingerprints": data.fingerprints})
     words = shlex.join(["python", "train.py", *HydraConfig.get().overrides.task])
     return Job(settings, folder, words, data, module, trainer, history, metrics, checkpoint, splits)
+
+
+def build_loggers(settings: Settings, folder: Path) -> "list[Logger]":
+    """`metrics.csv` goes with every logger, since the curves of the run folder are made of it; it is written last."""
+    from qa.loggers import MetricsFile
+
+    if not settings.logger:
+        return []
+    check_groups({"logger": settings.logger})
+    try:
+        logger = instantiate(settings.logger)
+    except InstantiationException as error:
+        raise UserError(one_line(error.__cause__ or error)) from None
+    return [logger] if isinstance(logger, MetricsFile) else [logger, MetricsFile(str(folder / "metrics.csv"))]
 
 
 def identity(settings: Settings, data: "SquadDataModule", module: "QuestionAnsweringModule") -> dict[str, Any]:

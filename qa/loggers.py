@@ -1,15 +1,35 @@
-"""`metrics.csv`: one line for every step and one for every evaluation, also of a run that was interrupted."""
+"""Where a run's figures go: `metrics.csv`, Weights & Biases, TensorBoard; also those of a run that was interrupted."""
 
 import csv
-from collections.abc import Mapping
+import os
+import shlex
+import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+
+from qa import UserError, first_line
+from qa.account import why_offline
+from qa.progress import console
+from qa.report import Results
+from qa.tables import end_of_run
+
+if TYPE_CHECKING:
+    import wandb
 
 STEP = ["loss", "learning_rate", "gradient_norm", "windows_per_second", "tokens_per_second", "memory_gib"]
 EVALUATION = ["epoch", "train_loss", "val_loss", "exact_match", "f1"]
+# on a dashboard, where a name's first part is its section
+NAMES = {
+    **{name: f"train/{name}" for name in STEP},
+    "epoch": "epoch",
+    "train_loss": "train/epoch_loss",
+    **{name: f"val/{name.removeprefix('val_')}" for name in ("val_loss", "exact_match", "f1")},
+}
+SUMMARY: dict[str, Literal["min", "max"]] = {"val/loss": "min", "val/exact_match": "max", "val/f1": "max"}
 
 
 class MetricsFile(Logger):
@@ -52,3 +72,134 @@ class MetricsFile(Logger):
         with temporary.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([header, *known])
         temporary.replace(self.path)
+
+
+def read_metrics(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    """Step and figures of each line of `metrics.csv`; nothing where there is none."""
+    if path.exists():
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                step = int(row.pop("step"))
+                yield step, {name: float(value) for name, value in row.items() if value}
+
+
+class TensorBoard(TensorBoardLogger):
+    """An event file in the run folder, under the names of the dashboard."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        super().log_metrics({NAMES[name]: value for name, value in metrics.items()}, step)
+
+
+class Wandb(Logger):
+    """A Weights & Biases run whose `_step` is the optimiser's.
+
+    A run that goes on is the same run: its id is kept in the run folder, and it begins by logging what `metrics.csv`
+    knows. Online that fills what the last process did not get to send; offline, where each process writes a folder of
+    its own, the newest one holds the whole run.
+    """
+
+    name = "wandb"
+    version = 0
+
+    def __init__(
+        self,
+        folder: str,
+        project: str,
+        name: str | None = None,
+        mode: Literal["online", "offline"] | None = None,
+        log_model: bool = False,
+    ) -> None:
+        """`mode`: None is WANDB_MODE or else online, where that can be. Errors: UserError for online that cannot be."""
+        super().__init__()
+        self.folder, self.project, self.run_name, self.log_model = Path(folder), project, name, log_model
+        wanted = mode or os.environ.get("WANDB_MODE")
+        self.why_offline = why_offline() if wanted in ("online", None) else None
+        self.mode: Any = wanted or ("offline" if self.why_offline else "online")
+        if self.mode == "online" and self.why_offline:
+            raise UserError(
+                f"logger.mode=online: {self.why_offline}, or take logger.mode=offline and sync the run later"
+            )
+        self.run: wandb.Run | None = None
+        self._told = False  # what metrics.csv knows
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Begins the run, or goes on with it; `params`: the configuration. Errors: UserError where W&B refuses."""
+        import wandb
+
+        (self.folder / "wandb").mkdir(exist_ok=True)
+        held = self.folder / "wandb" / "run-id"
+        try:
+            self.run = wandb.init(
+                project=self.project,
+                name=self.run_name,
+                dir=self.folder,
+                config={**params, "commit": commit()},
+                mode=self.mode,
+                id=held.read_text(encoding="utf-8") if held.exists() else None,
+                resume="allow",
+                settings=wandb.Settings(silent=True),
+            )
+        except (wandb.Error, TimeoutError) as error:
+            raise UserError(f"logger=wandb: {first_line(error)}; mend it, or take logger.mode=offline") from None
+        held.write_text(self.run.id, encoding="utf-8")
+        self.run.define_metric("epoch", hidden=True)
+        self.run.define_metric("train/epoch_loss", step_metric="epoch")
+        for name, summary in SUMMARY.items():
+            self.run.define_metric(name, step_metric="epoch", summary=summary)
+        reason = f" ({self.why_offline})" if self.why_offline else ""
+        console.print(f"W&B: {self.run.url or self.mode}{reason}")
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """An evaluation that was interrupted may belong to a step that is sent already: it goes to the next one."""
+        assert self.run is not None and step is not None
+        self._tell()
+        self._log(metrics, max(step, self.run.step) if "epoch" in metrics else step)
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            for step, metrics in read_metrics(self.folder / "metrics.csv"):
+                self._log(metrics, step)
+
+    def _log(self, metrics: Mapping[str, float], step: int) -> None:
+        assert self.run is not None
+        if step >= self.run.step:  # the others are known, and wandb would warn of each
+            self.run.log({NAMES[name]: value for name, value in metrics.items()}, step=step)
+
+    @rank_zero_only
+    def log_end(self, results: Results, seed: int) -> None:
+        """Logs what a finished run shows and, asked to, its best model; ends the run. `seed`: of samples."""
+        assert self.run is not None
+        self._tell()
+        if results.windows.train is None and results.best:  # the figures of a fit are logged by its history
+            row = results.best.model_dump(exclude={"step"}, exclude_none=True)
+            self._log(row, results.best.step or 0)
+        self.run.log(end_of_run(self.folder, results, seed), step=self.run.step)
+        if self.log_model and (self.folder / "model").exists():
+            self.run.log_model(self.folder / "model", name=f"model-{self.run.id}", aliases=["best"])
+        self._end(0)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """The trainer says so after each of its loops; only a failure ends the run."""
+        if status != "success":
+            self._end(1)
+
+    def _end(self, exit_code: int) -> None:
+        if self.run is not None:
+            self.run.finish(exit_code)
+            if self.mode == "offline":
+                console.print(f"to W&B by: wandb sync {shlex.quote(str(Path(self.run.dir).parent))}")
+            self.run = None
+
+
+def commit() -> str | None:
+    """The code's git commit, with a + where files differ from it; None outside a repository."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -27,6 +27,8 @@ CONTENTS = {
     "curves.svg": "the same",
     "model": "weights, config, tokenizer and card, for AutoModelForQuestionAnswering.from_pretrained",
     "checkpoints": "best.ckpt, last.ckpt and as many more as checkpoint.keep says",
+    "wandb": "for W&B, where `wandb sync` takes it from; the run's id",
+    "tensorboard": "for tensorboard --logdir",
     "metrics.csv": "each step's loss, learning rate, gradient norm, speed and memory",
     "interrupted.txt": "when and by which signal the run ended; gone once it goes on",
     "train.log": "what was said, with the time",

