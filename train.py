@@ -72,24 +72,22 @@ SPLITS: dict[str, tuple["Split", ...]] = {
     "predict": ("predict",),
 }
 
-status = 0  # of the worst job; a job that raises would end a multirun, and Hydra would print around it
+status = 0  # Hydra drops what `main` returns
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(cfg: DictConfig) -> int:
-    """One job; its exit status goes to the callbacks of a sweep."""
+def main(cfg: DictConfig) -> None:
+    """One run; what a user can mend is said in one line."""
     global status
     try:
-        job_status = run(cfg)
+        status = run(cfg)
     except Exception as error:
         cause = (error.__cause__ if isinstance(error, InstantiationException) else None) or error
         if (line := explained(cause)) is None:
             raise
         launch.last_words(f"ERROR: {line}")
         log.info("ended: %s", line)
-        job_status = 2
-    status = max(status, job_status)
-    return job_status
+        status = 2
 
 
 def run(cfg: DictConfig) -> int:
@@ -104,20 +102,18 @@ def run(cfg: DictConfig) -> int:
     settings = check_settings(config)
     hydra_config = HydraConfig.get()
     folder = hydra_config.runtime.output_dir
-    command = [
-        sys.executable,
-        __file__,
-        *hydra_config.overrides.task,
-        "hydra.run.dir='" + folder.replace("'", "\\'") + "'",
-    ]
     if hydra_config.mode == RunMode.MULTIRUN:
-        status = launch.run_processes(command, [{}])
-        if status > 128:
-            sys.exit(status)  # a signal ends the sweep, not this job alone
-        return status
+        raise UserError(
+            "hydra/launcher: jobs want processes of their own; take local, submitit_local or submitit_slurm"
+        )
     if launch.rank() is None:
         count = launch.wanted_devices(settings.trainer)
+        if count > (most := 4 * (os.cpu_count() or 1)):
+            raise UserError(
+                f"trainer.devices={count}: too many processes for this machine's cores; give at most {most}"
+            )
         if count > 1:
+            command = launch.command(hydra_config.overrides.task, folder)
             return requeued(launch.run_ranks(command, count, RunFolder.lock))
     elif not launch.started_here():
         cfg.trainer.devices, cfg.trainer.num_nodes = launch.devices_and_nodes()
@@ -214,6 +210,10 @@ def build(cfg: DictConfig, settings: Settings, folder: Path) -> "Job":
     data: SquadDataModule = instantiate(cfg.data)
     splits = SPLITS[settings.stage]
     callbacks = [instantiate(node) for node in (cfg.callbacks or {}).values()]
+    if fitting and (trial := os.environ.get(launch.TRIAL)):
+        from qa.search import Pruning
+
+        callbacks.append(Pruning(trial, instantiate(cfg.sweep.pruner)))
     history, metrics = History(folder, **settings.checkpoint.model_dump()), Metrics()
     own = [metrics, *callbacks, history] if fitting else [metrics, *callbacks]
     loggers = build_loggers(settings, folder)
@@ -241,7 +241,10 @@ def build(cfg: DictConfig, settings: Settings, folder: Path) -> "Job":
 
 
 def build_loggers(settings: Settings, folder: Path) -> "list[Logger]":
-    """`metrics.csv` goes with every logger, since the curves of the run folder are made of it; it is written last."""
+    """The chosen logger and, since the curves of the run folder are made of it, `metrics.csv`.
+
+    That comes last: a run that goes on tells another logger what is in it before it adds to it.
+    """
     from qa.loggers import MetricsFile
 
     if not settings.logger:
@@ -306,8 +309,9 @@ if __name__ == "__main__":
             launch.stop(line)
         launch.last_words(traceback.format_exc())
         status = 1
-    if status > 128 and not launch.started_here():
-        print("interrupted; the same command with the same hydra.run.dir goes on where it ended", file=sys.stderr)
+    if status > 128:
+        if not launch.started_here():
+            print("interrupted; the same command in the same folder goes on where it ended", file=sys.stderr)
         if RunFolder.folder:
             names = {known.value: known.name for known in signal.Signals}
             ended = f"{datetime.now():%F %T} {names.get(status - 128, status)}\n"

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ STYLE: Any = {
     "axes.spines.right": False,
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), GREY),
 }
+OUTCOMES = {"val_loss": "validation loss", "exact_match": "EM, percent", "f1": "F1, percent"}
 SMOOTHED = 0.9  # of the average so far, in the loss by step
 
 
@@ -53,6 +54,68 @@ def curves(losses: tuple[Sequence[int], Sequence[float]], rows: Sequence[Row]) -
         axes.legend(frameon=False, labelcolor=GREY)
         axes.locator_params(axis="x", integer=True, nbins=10)
     return figure
+
+
+def by_epoch(histories: Mapping[str, Sequence[Row]]) -> "Figure":
+    """Validation loss, EM and F1 by epoch, a line for each name; its SVG group is `line-NAME`."""
+    figure, axes = _figure(3, width=10)
+    for panel, (figure_name, title) in zip(axes, OUTCOMES.items(), strict=True):
+        for number, (name, rows) in enumerate(histories.items()):
+            known = [row for row in rows if getattr(row, figure_name) is not None]
+            values = [getattr(row, figure_name) for row in known]
+            line = panel.plot([row.epoch for row in known], values, "o-", color=_color(number, len(histories)))
+            line[0].set(gid=f"line-{name}", alpha=0.7, markersize=3)
+        panel.set(xlabel="epoch", title=title)
+        panel.locator_params(axis="x", integer=True, nbins=10)
+    return figure
+
+
+def parallel(jobs: Mapping[str, Mapping[str, Any]]) -> "Figure":
+    """A line for each job through its settings and figures: an axis each, numbers to scale, words in order.
+
+    The SVG group of a job's line is `line-NAME`, as in `by_epoch`.
+    """
+    names = list(next(iter(jobs.values())))
+    figure, axes = _figure(1, width=max(6, 1.6 * len(names)))
+    panel = axes[0]
+    heights = {}
+    for column, name in enumerate(names):
+        heights[name], ticks = _scaled([job[name] for job in jobs.values()])
+        panel.axvline(column, color=GREY, linewidth=0.8)
+        below = -1.0
+        for height, text in sorted((height, text) for text, height in ticks):
+            if height - below > 0.05:  # else they would cover each other
+                panel.text(column + 0.03, height, text, fontsize=7, va="center", color=GREY)
+                below = height
+    for number, name in enumerate(jobs):
+        line = panel.plot(range(len(names)), [heights[key][number] for key in names])
+        line[0].set(color=_color(number, len(jobs)), alpha=0.8, gid=f"line-{name}")
+    panel.set_xticks(range(len(names)), names)
+    panel.set_yticks([])
+    panel.set_xlim(-0.1, len(names) - 0.6)
+    for spine in ("left", "bottom"):
+        panel.spines[spine].set_visible(False)
+    return figure
+
+
+def _scaled(values: Sequence[Any]) -> tuple[list[float], list[tuple[str, float]]]:
+    """Heights in [0, 1], and the texts beside an axis: numbers over more than one power of ten by their logarithm."""
+    numbers = [value for value in values if isinstance(value, int | float)]
+    if len(numbers) == len(values):
+        low, high = min(numbers), max(numbers)
+        form = np.log if low > 0 and high > 10 * low else np.asarray
+        span = float(form(high) - form(low)) or 1.0
+        heights = [float(form(value) - form(low)) / span for value in numbers]
+        return heights, sorted({(f"{value:.4g}", height) for value, height in zip(numbers, heights, strict=True)})
+    words = sorted({str(value) for value in values})
+    place = {word: number / max(len(words) - 1, 1) for number, word in enumerate(words)}
+    return [place[str(value)] for value in values], list(place.items())
+
+
+def _color(number: int, count: int) -> Any:
+    from matplotlib import colormaps
+
+    return colormaps["viridis"](0.15 + 0.7 * number / max(count - 1, 1))
 
 
 def _smooth(values: Sequence[float]) -> list[float]:
@@ -95,7 +158,7 @@ def _figure(count: int, width: float) -> tuple["Figure", list[Any]]:
 
     with rc_context(STYLE):
         figure = Figure(figsize=(width, 2.8), layout="constrained")
-        return figure, list(figure.subplots(1, count))
+        return figure, list(np.atleast_1d(figure.subplots(1, count)))
 
 
 def as_svg(figure: "Figure") -> str:

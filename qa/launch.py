@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 PATIENCE = 60.0  # seconds that processes have to save a checkpoint after a signal
 ERROR_FILE = "QA_ERROR"  # where a process that was started here leaves its last words
+TRIAL = "QA_TRIAL"  # tells a job of a search which trial of which study it is
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # that ask a run to end
 
 
@@ -62,6 +63,13 @@ def watch_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def command(overrides: Sequence[str], folder: str) -> list[str]:
+    """The words that run one job of train.py with these overrides in `folder`."""
+    quoted = folder.replace("'", "\\'")
+    train = Path(__file__).parent.parent / "train.py"
+    return [sys.executable, str(train), *overrides, f"hydra.run.dir='{quoted}'", "hydra.mode=RUN"]
 
 
 def run_ranks(command: Sequence[str], count: int, lock: int | None) -> int:
@@ -146,11 +154,15 @@ def _status(
     status = processes[first].returncode
     written = sorted((error for error in errors if error.exists()), key=lambda error: error.stat().st_mtime_ns)
     if status < 0:
-        killer = signal.Signals(-status).name
-        print(f"ERROR: process {first} was killed by {killer}; was the memory too small?", file=sys.stderr)
+        last_words(f"ERROR: process {first} {killed(status)}")
     elif written:
-        print(written[0].read_text(encoding="utf-8"), file=sys.stderr)
+        last_words(written[0].read_text(encoding="utf-8"))
     return max(status, 1)
+
+
+def killed(status: int) -> str:
+    """What is to be said of a process whose status is that of a signal, a negative number."""
+    return f"was killed by {signal.Signals(-status).name}; was the memory too small?"
 
 
 def last_words(line: str) -> None:

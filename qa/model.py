@@ -38,6 +38,11 @@ def check_model(pretrained: str, tokenizer: PreTrainedTokenizerFast, max_length:
         )
 
 
+def parameter_count(pretrained: str) -> int:
+    """How many parameters the model has, from its configuration alone. Errors: as `check_model`."""
+    return sum(parameter.numel() for parameter in _skeleton(pretrained).parameters())
+
+
 def _skeleton(pretrained: str) -> PreTrainedModel:
     """The model without weights, in no time. Errors: UserError for one that has no span head."""
     try:

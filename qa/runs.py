@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
 from qa import UserError, why_unreadable
 
@@ -50,13 +51,22 @@ MAY_DIFFER = {
     "trainer.num_nodes",
     "trainer.strategy",
 }
-GROUPS_MAY_DIFFER = {"logger", "callbacks", "hydra", "checkpoint"}
+GROUPS_MAY_DIFFER = {"logger", "callbacks", "hydra", "checkpoint", "sweep"}
 
 
 def different_keys(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """The dotted keys whose values differ between two configurations, but for those that may."""
     one, other = identifying(held), identifying(wanted)
     return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+
+
+def finished(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Whether the folder holds a finished run of these settings."""
+    held = folder / ".hydra" / "config.yaml"
+    if not (folder / "results.json").exists() or not held.exists():
+        return False
+    known: Any = OmegaConf.to_container(OmegaConf.load(held))
+    return not different_keys(known, config)
 
 
 def identifying(config: Mapping[str, Any]) -> dict[str, Any]:

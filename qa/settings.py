@@ -3,7 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, Self, TypeVar, get_type_hints
 
 from pydantic import (
     BaseModel,
@@ -14,9 +14,14 @@ from pydantic import (
     PositiveInt,
     TypeAdapter,
     ValidationError,
+    field_validator,
+    model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from qa import UserError
+
+Model = TypeVar("Model", bound=BaseModel)
 
 REFUSED = {
     "accumulate_grad_batches": "data.batch_size is the batch of one optimiser step, whatever carries it",
@@ -44,12 +49,50 @@ class CheckpointSettings(BaseModel):
     on_error: Literal["stop", "continue"]
 
 
+class Interval(BaseModel):
+    """Values of a search from `low` to `high`, both inclusive; `log`: alike by their logarithm."""
+
+    model_config = ConfigDict(extra="forbid")
+    low: int | float
+    high: int | float
+    log: bool = False
+    step: int | float | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high or (self.log and (self.low <= 0 or self.step is not None)):
+            raise PydanticCustomError("interval", "low < high; with log: true 0 < low, and no step")
+        return self
+
+    @property
+    def whole(self) -> bool:
+        """Whether the values are whole numbers."""
+        return all(isinstance(bound, int) for bound in (self.low, self.high, self.step or 1))
+
+
 class DecodeSettings(BaseModel):
     """How answers are chosen."""
 
     model_config = ConfigDict(extra="forbid")
     n_best: PositiveInt
     max_answer_length: PositiveInt
+
+
+class SweepSettings(BaseModel):
+    """What becomes of the jobs of a multirun; `n_trials` and what follows are those of a search."""
+
+    model_config = ConfigDict(extra="forbid")
+    resume: bool = True
+    keep_best: PositiveInt | None = None
+    n_trials: PositiveInt | None = None
+    space: dict[str, list[Any] | Interval] = {}
+    sampler: dict[str, Any] = {}
+    pruner: dict[str, Any] = {}
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _dotted(cls, space: Any) -> Any:
+        return dict(_leaves(space)) if isinstance(space, Mapping) else space
 
 
 class Settings(BaseModel):
@@ -68,16 +111,14 @@ class Settings(BaseModel):
     optimizer: dict[str, Any]
     scheduler: dict[str, Any]
     trainer: dict[str, Any]
+    sweep: SweepSettings = SweepSettings()
     callbacks: dict[str, dict[str, Any]] | None = None
     logger: dict[str, Any] | None = None
 
 
 def check_settings(config: Mapping[str, Any]) -> Settings:
     """Checks what can be checked without importing a target. Errors: UserError, one line with the valid choices."""
-    try:
-        settings = Settings.model_validate(config)
-    except ValidationError as error:
-        raise UserError(_line("", error, list(Settings.model_fields))) from None
+    settings = validated(Settings, config)
     trainer, data = settings.trainer, settings.data
     for key, reason in REFUSED.items():
         if trainer.get(key, ALLOWED.get(key)) != ALLOWED.get(key):
@@ -103,6 +144,14 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
     return settings
 
 
+def validated(model: type[Model], values: Any, prefix: str = "") -> Model:
+    """The values as a model. Errors: UserError, one line for the first that cannot be."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_line("", error, list(model.model_fields), prefix)) from None
+
+
 def check_groups(groups: Mapping[str, Mapping[str, Any] | None]) -> None:
     """Checks each group's values against the signature of its `_target_`. Errors: UserError."""
     for prefix, node in _targets(groups):
@@ -123,6 +172,15 @@ def check_groups(groups: Mapping[str, Mapping[str, Any] | None]) -> None:
                 _adapter(hints.get(key, Any)).validate_python(value)
             except ValidationError as error:
                 raise UserError(_line(f"{prefix}.{key}", error, [])) from None
+
+
+def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, values) of a nested space, whose leaves are choices or have a lower bound."""
+    for name, child in node.items():
+        if isinstance(child, Mapping) and "low" not in child:
+            yield from _leaves(child, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", child
 
 
 def _adapter(hint: Any) -> TypeAdapter[Any]:
@@ -148,12 +206,12 @@ def _locate(prefix: str, path: str) -> Any:
         raise UserError(f"{prefix}._target_={path}: not found ({str(error).splitlines()[0]})") from None
 
 
-def _line(prefix: str, error: ValidationError, choices: Iterable[str]) -> str:
-    """One line for pydantic's complaints about one key: the key, the value, and what it may be."""
+def _line(key: str, error: ValidationError, choices: Iterable[str], prefix: str = "") -> str:
+    """One line for pydantic's complaints about one key, below `prefix`: the key, the value, and what it may be."""
     errors = error.errors()
     first = errors[0]
-    names = [] if prefix else [str(part) for part in first["loc"]]
-    key = prefix or ".".join(names)
+    names = [] if key else [str(part) for part in first["loc"]]
+    key = key or ".".join([*([prefix] if prefix else []), *names])
     if first["type"] == "extra_forbidden":
         return f"{key}: no such setting{suggestion(names[-1], choices)}"
     wishes = dict.fromkeys(e["msg"].replace("Input should be ", "") for e in errors if e["type"] != "is_instance_of")

@@ -134,7 +134,7 @@ def compare(found: Sequence[System]) -> dict[str, Any]:
         row["p_corrected"] = p
     return {
         "questions": len(found[0].questions),
-        "systems": [_summary(system) for system in found],
+        "systems": [summary(system) for system in found],
         "pairs": rows,
         "fixes": [_fixes(one, other) for one, other in pairs],
         "kinds": {
@@ -144,7 +144,8 @@ def compare(found: Sequence[System]) -> dict[str, Any]:
     }
 
 
-def _summary(system: System) -> dict[str, Any]:
+def summary(system: System) -> dict[str, Any]:
+    """Mean and spread over a system's seeds, EM and F1 with their intervals over questions."""
     contexts = [question.context for question in system.questions]
     row: dict[str, Any] = {"name": system.name, "seeds": [run.seed for run in system.runs]}
     row["left_out"] = {str(run.folder): len(run.questions) - len(system.questions) for run in system.runs}

@@ -1,0 +1,163 @@
+"""What Hydra calls in a multirun: launchers that run its jobs, and the sweeper of a search. Hydra wants them here."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from qa import UserError, launch
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+    from qa.jobs import Engine, Job
+    from qa.sweeps import Study
+
+
+class JobLauncher(Launcher):
+    """Runs each job as `python train.py …` in its own folder below `hydra.sweep.dir`."""
+
+    n_jobs: int
+
+    def engine(self, folder: Path) -> "Engine":
+        """What runs the jobs of the sweep in `folder`."""
+        raise NotImplementedError
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Errors: UserError for settings of the sweep that cannot be."""
+        from qa.settings import SweepSettings, validated
+        from qa.sweeps import Sweep
+
+        self.context, self.config = hydra_context, config
+        self.settings = validated(SweepSettings, OmegaConf.to_container(config.sweep, resolve=True), "sweep")
+        self.sweep = Sweep(Path(config.hydra.sweep.dir), config.checkpoint.monitor, self.settings.keep_best)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """All combinations of a grid. Raises SystemExit where one failed."""
+        self.run(self._unfinished(job_overrides), len(job_overrides))
+        return []
+
+    def _unfinished(self, job_overrides: Sequence[Sequence[str]]) -> Iterator["Job"]:
+        from qa.runs import finished
+
+        keys = {override.key_or_group for override in self.grid()} | set(self.config.hydra.sweeper.get("params") or {})
+        for arguments in job_overrides:
+            given = {override.key_or_group: override.value() for override in self.parsed(arguments)}
+            settings = plain({key: value for key, value in given.items() if key in keys})
+            job, config = self.job(self.sweep.number(settings), settings, arguments)
+            if not (self.settings.resume and finished(job.folder, config)):
+                yield job
+
+    def job(self, number: int, settings: Mapping[str, Any], arguments: Sequence[str]) -> tuple["Job", dict[str, Any]]:
+        """A job and its whole configuration; `settings`: those that set it apart."""
+        from qa.jobs import Job
+
+        config = self.context.config_loader.load_sweep_config(self.config, list(arguments))
+        with open_dict(config):
+            config.hydra.job.num, config.hydra.job.id = number, str(number)
+        folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir)
+        whole: Any = OmegaConf.to_container(config)
+        again = [] if self.settings.resume else ["resume=never"]
+        environment = {"WANDB_RUN_GROUP": os.environ.get("WANDB_RUN_GROUP", folder.parent.name)}
+        return Job(number, settings, folder, [*arguments, *again], environment), whole
+
+    def parsed(self, arguments: Sequence[str]) -> list["Override"]:
+        """Overrides as Hydra reads them."""
+        return OverridesParser.create(config_loader=self.context.config_loader).parse_overrides(list(arguments))
+
+    def grid(self) -> list["Override"]:
+        """What was given several values on the command line."""
+        return [override for override in self.parsed(self.config.hydra.overrides.task) if override.is_sweep_override()]
+
+    def run(self, jobs: Iterator["Job"], count: int, study: "Study | None" = None) -> None:
+        """Runs `count` jobs, shows what became of them, and raises SystemExit where one failed."""
+        from qa.progress import console
+        from qa.sweep_page import write_sweep_page
+        from qa.sweeps import say_disk
+
+        kept = min(count, self.n_jobs + (self.settings.keep_best or count))
+        pretrained, checkpoint = self.config.model.pretrained, self.config.checkpoint
+        say_disk(pretrained, checkpoint, self.sweep.folder, kept)
+        status = self.sweep.run(jobs, self.engine(self.sweep.folder), study)
+        write_sweep_page(self.sweep)
+        console.print(self.sweep.table())
+        console.print(f"{self.sweep.folder}: sweep.json, sweep.csv, sweep.md and sweep.html; the same command with the")
+        console.print("same hydra.sweep.dir leaves finished jobs, goes on with interrupted ones and starts the others")
+        if status:
+            sys.exit(status)
+
+
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that JSON knows: numbers, truth values and words; anything else as Hydra writes it."""
+    return {key: v if isinstance(v, int | float | str) or v is None else str(v) for key, v in settings.items()}
+
+
+class LocalLauncher(JobLauncher):
+    """On this machine, `n_jobs` at once."""
+
+    def __init__(self, n_jobs: int) -> None:
+        self.n_jobs = n_jobs
+
+    def engine(self, folder: Path) -> "Engine":
+        from qa.jobs import Processes, slots, visible_gpus
+
+        if self.n_jobs == 1:
+            return Processes([{}])
+        trainer = self.config.trainer
+        gpus = [] if trainer.accelerator == "cpu" else visible_gpus()
+        return Processes(slots(self.n_jobs, launch.wanted_devices(trainer), gpus))
+
+
+class SubmititLauncher(JobLauncher):
+    """On a cluster, by submitit; `cluster=local` tries on this machine what a cluster would do."""
+
+    def __init__(self, cluster: str, n_jobs: int, **parameters: Any) -> None:
+        """`parameters`: what `submitit.AutoExecutor.update_parameters` takes."""
+        self.cluster, self.n_jobs = cluster, n_jobs
+        self.parameters = {name: value for name, value in parameters.items() if value is not None}
+
+    def engine(self, folder: Path) -> "Engine":
+        from qa.jobs import Submitted
+
+        return Submitted(folder / ".submitit", self.cluster, self.n_jobs, self.parameters)
+
+
+class SearchSweeper(Sweeper):
+    """Asks Optuna for the next job instead of going through a grid."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.seed = config.seed
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Errors: UserError for a space that cannot be searched, or a grid given besides."""
+        from qa.search import Search
+
+        launcher = self.launcher
+        if not isinstance(launcher, JobLauncher):
+            raise UserError("sweep=optuna: needs hydra/launcher=local, submitit_local or submitit_slurm")
+        if grid := launcher.grid():
+            raise UserError(
+                f"{grid[0].input_line}: sweep=optuna takes its values from sweep.space; put it there, or leave out"
+                " sweep=optuna"
+            )
+        search = Search(launcher.sweep.folder, launcher.settings, launcher.sweep.monitor, self.seed)
+
+        def jobs() -> Iterator["Job"]:
+            for number, values in search.trials():
+                own = [f"{name}={value}" for name, value in values.items()]
+                job, _ = launcher.job(number, values, [*arguments, *own])
+                yield job._replace(environment={**job.environment, **search.environment(number)})
+
+        launcher.run(jobs(), launcher.settings.n_trials or 0, search)

@@ -1,0 +1,160 @@
+"""A search: Optuna proposes the next job's values from those that have ended, and cuts bad ones short."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from filelock import FileLock, Timeout
+from hydra.utils import instantiate
+from lightning import Callback, LightningModule, Trainer
+from optuna import Study
+from optuna.pruners import BasePruner
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import Trial, TrialState
+
+from qa import UserError
+from qa.checkpoints import History
+from qa.launch import TRIAL
+from qa.module import QuestionAnsweringModule
+from qa.settings import Interval, SweepSettings
+from qa.sweeps import Monitor, SweepRow
+
+Values = list[Any] | Interval
+
+
+def open_study(journal: Path, monitor: Monitor = "val_loss", pruner: Any = None) -> Study:
+    """The study that the file keeps, or a new one in it. Several processes may have it open."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    direction = StudyDirection.MINIMIZE if monitor == "val_loss" else StudyDirection.MAXIMIZE
+    return optuna.create_study(
+        storage=storage, study_name="search", direction=direction, pruner=pruner, load_if_exists=True
+    )
+
+
+class Search:
+    """The trials of a study in a sweep's folder; a trial's number is its job's.
+
+    What is proposed is a function of (seed, number of the trial, trials that have ended): a search that was killed goes
+    on as if it had not been. A lock shows whether a trial that is under way has a process that sees to it.
+    """
+
+    def __init__(self, folder: Path, settings: SweepSettings, monitor: Monitor, seed: int) -> None:
+        """Errors: UserError for a study of another space or monitor."""
+        self.folder, self.settings, self.monitor, self.seed = folder, settings, monitor, seed
+        folder.mkdir(parents=True, exist_ok=True)
+        self.journal = folder / "study.journal"
+        self.study = open_study(self.journal, monitor, instantiate(settings.pruner))
+        self._asking = FileLock(folder / ".asking")
+        self._held: dict[int, FileLock] = {}
+        about = {"monitor": monitor, "space": settings.model_dump(include={"space"})["space"]}
+        if self.study.user_attrs and self.study.user_attrs != about:
+            raise UserError(
+                f"{self.journal}: a study of another sweep.space or checkpoint.monitor; give another hydra.sweep.dir"
+            )
+        for name, value in about.items():
+            self.study.set_user_attr(name, value)
+
+    def trials(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Number and values of each trial that is to be run; first those that a dead process left under way."""
+        while True:
+            with self._asking:
+                trial = self._abandoned() or self._asked()
+            if trial is None:
+                return
+            yield trial.number, {name: suggested(trial, name, values) for name, values in self.settings.space.items()}
+
+    def _abandoned(self) -> Trial | None:
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.number not in self._held and self._hold(trial.number):
+                self._seed(trial.number)
+                return live(self.study, trial.number)
+        return None
+
+    def _asked(self) -> Trial | None:
+        number = len(self.study.get_trials(deepcopy=False))
+        if number >= (self.settings.n_trials or 0):
+            return None
+        self._seed(number)
+        trial = self.study.ask()
+        self._hold(trial.number)
+        return trial
+
+    def _seed(self, number: int) -> None:
+        own = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
+        self.study.sampler = instantiate(self.settings.sampler, seed=int(own))
+
+    def _hold(self, number: int) -> bool:
+        lock = FileLock(self.folder / f".trial-{number}")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        self._held[number] = lock
+        return True
+
+    def environment(self, number: int) -> Mapping[str, str]:
+        """What tells a job's process which trial it is."""
+        return {TRIAL: f"{number}:{self.journal.resolve()}"}
+
+    def pruned(self, number: int) -> bool:
+        """Whether a trial was cut short."""
+        return bool(live(self.study, number).user_attrs.get("pruned"))
+
+    def tell(self, row: SweepRow) -> None:
+        """Takes in a job's end; one that was interrupted stays under way, and goes on with the next start."""
+        value = getattr(row, self.monitor)
+        if row.status == "finished" and value is not None:
+            self.study.tell(row.job, value, state=TrialState.COMPLETE)
+        elif row.status == "pruned":
+            self.study.tell(row.job, state=TrialState.PRUNED)
+        elif row.status in ("finished", "failed"):
+            self.study.tell(row.job, state=TrialState.FAIL)
+        self._held.pop(row.job).release()
+
+
+def live(study: Study, number: int) -> Trial:
+    """The trial of a number, to be reported to."""
+    return Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
+
+
+def suggested(trial: Trial, name: str, values: Values) -> Any:
+    """A value for the setting `name`; whole numbers where the bounds are whole."""
+    if isinstance(values, list):
+        return trial.suggest_categorical(name, values)
+    low, high, step = values.low, values.high, values.step
+    if values.whole:
+        return trial.suggest_int(name, int(low), int(high), step=int(step or 1), log=values.log)
+    return trial.suggest_float(name, low, high, step=step, log=values.log)
+
+
+class Pruning(Callback):
+    """Reports each evaluation of a fit to its study, and ends the fit where the study's pruner gives it up.
+
+    What the run shows until then is kept as that of a finished one.
+    """
+
+    def __init__(self, trial: str, pruner: BasePruner) -> None:
+        """`trial`: what `Search.environment` says."""
+        number, _, journal = trial.partition(":")
+        self.number, self.journal, self.pruner = int(number), Path(journal), pruner
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        assert isinstance(module, QuestionAnsweringModule)
+        history = trainer.checkpoint_callback
+        assert isinstance(history, History)
+        evaluations = sum(row.val_loss is not None for row in history.rows) + 1  # the history takes it in after this
+        stop = False
+        if trainer.is_global_zero:
+            trial = live(open_study(self.journal, history.monitor, self.pruner), self.number)
+            trial.report(module.figures[history.monitor], evaluations)
+            stop = trainer.global_step < module.total_steps and trial.should_prune()
+            if stop:
+                trial.set_user_attr("pruned", True)
+        trainer.should_stop |= trainer.strategy.broadcast(stop)

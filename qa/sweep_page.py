@@ -1,0 +1,85 @@
+"""`sweep.html`: the review of a sweep in one file: its jobs, what their settings did, and how sure that is.
+
+python -m qa.sweep_page SWEEP
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qa import UserError
+from qa.curves import OUTCOMES, as_svg, by_epoch, parallel
+from qa.page import figure, templates
+from qa.report import write_text
+from qa.sweeps import FORMATS, Monitor, Sweep, SweepRow
+from qa.systems import Run, read_run, summary, systems
+
+
+def write_sweep_page(sweep: Sweep) -> Path:
+    """Writes the page from what the sweep's folder holds at the moment."""
+    rows, best = sweep.rows(), sweep.best()
+    ended = [row for row in rows if row.status in ("finished", "pruned")]
+    runs = {row.job: read_run(sweep.folder / row.folder) for row in ended}
+    settings = list(dict.fromkeys(name for row in rows for name in row.settings))
+    lines = {
+        str(row.job): {**row.settings, **{title: getattr(row, name) for name, title in OUTCOMES.items()}}
+        for row in best[::-1]  # the best is drawn last
+    }
+    ended.sort(key=lambda row: list(lines).index(str(row.job)) if str(row.job) in lines else -1)
+    page = (
+        templates()
+        .get_template("sweep.html")
+        .render(
+            folder=str(sweep.folder),
+            monitor=OUTCOMES[sweep.monitor],
+            settings=settings,
+            rows=[{**row.model_dump(), **_cells(row, runs.get(row.job))} for row in rows],
+            best=best[0].job if best else None,
+            parallel=as_svg(parallel(lines)) if len(lines) > 1 else "",
+            curves=as_svg(by_epoch({str(row.job): runs[row.job].results.epochs for row in ended})) if ended else "",
+            systems=_systems([runs[row.job] for row in best]),
+        )
+    )
+    path = sweep.folder / "sweep.html"
+    write_text(path, page)
+    return path
+
+
+def _cells(row: SweepRow, run: Run | None) -> dict[str, Any]:
+    """The job's page, and its figures as text, EM and F1 with their intervals over questions."""
+    cells = {name: "" if (v := getattr(row, name)) is None else format(v, form) for name, form in FORMATS.items()}
+    if run is None:
+        return {"shown": cells}
+    for name in ("exact_match", "f1"):
+        _, low, high = figure(list(run.questions.values()), name)
+        cells[f"{name}_interval"] = f"{low:.2f} to {high:.2f}"
+    return {"shown": cells, "page": f"{row.folder}/report.html"}
+
+
+def _systems(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Mean and spread over seeds, where some jobs differ in their seed alone."""
+    try:
+        found = systems(runs) if runs else []
+    except UserError:
+        return []  # jobs on other data have no questions in common
+    return [summary(system) for system in found] if len(found) < len(runs) else []
+
+
+def main() -> int:
+    """The exit status: 2 for a folder without a sweep."""
+    parser = argparse.ArgumentParser(prog="python -m qa.sweep_page", description="Writes the page of a sweep again.")
+    parser.add_argument("sweep", type=Path, help="the folder with its sweep.json")
+    parser.add_argument("--monitor", choices=list(OUTCOMES), default="val_loss", help="what makes a job the best")
+    arguments = parser.parse_args()
+    if not (arguments.sweep / "sweep.json").exists():
+        print(f"ERROR: {arguments.sweep}: holds no sweep; give the folder with its sweep.json", file=sys.stderr)
+        return 2
+    monitor: Monitor = arguments.monitor
+    print(write_sweep_page(Sweep(arguments.sweep, monitor)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

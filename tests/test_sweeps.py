@@ -1,0 +1,235 @@
+"""Sweeps and searches as a user runs them: which jobs run, what is left of them, and how it goes on."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Run
+
+from qa import UserError
+from qa.jobs import Job, Processes, slots
+from qa.settings import SweepSettings, validated
+from qa.sweeps import Sweep
+
+Files = tuple[Path, Path]
+
+
+@pytest.fixture
+def small(small_files: Files, exact: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    cache = tmp_path_factory.getbasetemp() / "sweeps-cache"
+    return [
+        "-m", "data=local", f"data.train_file={small_files[0]}", f"data.validation_file={small_files[1]}",
+        f"data.cache_dir={cache}", "data.max_length=64", "data.stride=16", f"model.pretrained={exact}",
+        "trainer.accelerator=cpu", "trainer.max_epochs=2", "optimizer.lr=1e-3",
+    ]  # fmt: skip
+
+
+def table(folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((folder / "sweep.json").read_text())
+    return rows
+
+
+def started(arguments: list[str], folder: Path, *until: str, **env: str) -> "subprocess.Popen[str]":
+    """A sweep that has got as far as to write the files `until` of its folder."""
+    command = [sys.executable, "train.py", *arguments, f"hydra.sweep.dir={folder}"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not all((folder / name).exists() for name in until) and process.poll() is None:
+        time.sleep(0.01)
+    return process
+
+
+@pytest.fixture(scope="module")
+def swept(
+    small_files: Files, exact: Path, train_py: Run, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[str], str]:
+    """Three jobs, two at once, of which one has an impossible rate: the folder, the arguments, what was said."""
+    folder = tmp_path_factory.mktemp("swept") / "rates"
+    arguments = [
+        "-m", "data=local", f"data.train_file={small_files[0]}", f"data.validation_file={small_files[1]}",
+        f"data.cache_dir={folder.parent}/cache", "data.max_length=64", "data.stride=16", f"model.pretrained={exact}",
+        "trainer.accelerator=cpu", "trainer.max_epochs=2", "optimizer.lr=1e-3,-1,3e-3", "sweep.keep_best=1",
+        "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={folder}",
+    ]  # fmt: skip
+    done = train_py(*arguments)
+    assert done.returncode == 2
+    return folder, arguments, done.stdout + done.stderr
+
+
+def test_jobs_run_at_once_and_one_that_fails_is_a_row_with_its_error(swept: tuple[Path, list[str], str]) -> None:
+    folder, _, said = swept
+    rows = table(folder)
+    assert [row["settings"] for row in rows] == [{"optimizer.lr": lr} for lr in (0.001, -1, 0.003)]
+    assert [row["status"] for row in rows] == ["finished", "failed", "finished"]
+    assert rows[1]["error"] == "optimizer: Invalid learning rate: -1"
+    assert "ERROR: job 1 (optimizer.lr=-1): optimizer: Invalid learning rate: -1" in said
+    for row in (rows[0], rows[2]):
+        best = json.loads((folder / row["folder"] / "results.json").read_text())["best"]
+        assert {name: row[name] for name in ("epoch", "val_loss", "exact_match", "f1")} == {
+            name: best[name] for name in ("epoch", "val_loss", "exact_match", "f1")
+        }
+    assert (
+        f"| 2 | optimizer.lr=0.003 | finished | 2.0 | {rows[2]['val_loss']:.4f} |" in (folder / "sweep.md").read_text()
+    )
+    assert (folder / "sweep.csv").read_text().startswith("job,overrides,status,epoch,val_loss,")
+    assert len(list((folder.parent / "cache").glob("*.safetensors"))) == 2  # windows of two splits, built once
+
+
+def test_what_a_sweep_takes_is_said_first_and_the_best_jobs_keep_their_checkpoints(
+    swept: tuple[Path, list[str], str],
+) -> None:
+    folder, _, said = swept
+    assert re.match(r"3 jobs: checkpoints and model take up to [\d.]+ MB, ", said)
+    finished = [row for row in table(folder) if row["status"] == "finished"]
+    best, other = sorted(finished, key=lambda row: row["val_loss"])
+    for name in ("checkpoints", "model"):
+        assert (folder / best["folder"] / name).is_dir()
+        assert not (folder / other["folder"] / name).exists()
+    assert (folder / other["folder"] / "report.html").exists()
+    last = (folder / "best.sh").read_text().splitlines()[-1]
+    assert last.startswith("exec python train.py data=local ")
+    assert f" optimizer.lr={best['settings']['optimizer.lr']} " in last
+
+
+def test_the_same_command_leaves_what_is_finished_and_starts_the_rest(
+    swept: tuple[Path, list[str], str], train_py: Run
+) -> None:
+    folder, arguments, _ = swept
+    before = table(folder)
+    again = [word.replace("1e-3,-1,3e-3", "1e-3,3e-3,-1,2e-3") for word in arguments]
+    done = train_py(*again, "sweep.resume=true")
+    assert done.returncode == 2
+    assert re.findall(r"^job (\d+): .* → ", done.stdout, re.MULTILINE) == ["1", "3"]
+    rows = table(folder)
+    assert [rows[0], rows[2]] == [before[0], before[2]]
+    assert (rows[3]["settings"], rows[3]["status"]) == ({"optimizer.lr": 0.002}, "finished")
+
+
+@pytest.mark.guarantee("a sweep killed in the middle goes on to the same table")
+def test_a_sweep_killed_in_the_middle_goes_on_to_the_same_table(
+    small: list[str], train_py: Run, tmp_path: Path
+) -> None:
+    arguments = [*small, "seed=1,2", "checkpoint.every_n_steps=1"]
+    process = started(arguments, tmp_path / "cut", "1/checkpoints/last.ckpt")
+    process.kill()
+    process.communicate()
+    assert [row["status"] for row in table(tmp_path / "cut")] == ["finished", "started"]
+    done = train_py(*arguments, f"hydra.sweep.dir={tmp_path}/cut")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "resumed at step" in done.stdout
+    assert train_py(*arguments, f"hydra.sweep.dir={tmp_path}/whole").returncode == 0
+    one, other = ([{**row, "minutes": 0} for row in table(tmp_path / name)] for name in ("cut", "whole"))
+    assert one == other
+
+
+def test_ctrl_c_ends_all_jobs_and_leaves_whole_folders(small: list[str], tmp_path: Path) -> None:
+    arguments = [*small, "trainer.max_epochs=900", "seed=1,2,3", "hydra.launcher.n_jobs=2"]
+    process = started(arguments, tmp_path, "0/metrics.csv", "1/metrics.csv")
+    process.send_signal(signal.SIGINT)
+    shown, said = process.communicate(timeout=90)
+    assert process.returncode == 130
+    assert said.startswith("interrupted; ")
+    assert [row["status"] for row in table(tmp_path)] == ["interrupted", "interrupted"]
+    for job in ("0", "1"):
+        assert (tmp_path / job / "checkpoints" / "last.ckpt").exists()
+        assert "SIGINT" in (tmp_path / job / "interrupted.txt").read_text()
+    assert shown.count("interrupted") == 4  # a line and a row each
+
+
+def test_submitit_runs_two_jobs_here_as_on_a_cluster(small: list[str], train_py: Run, tmp_path: Path) -> None:
+    done = train_py(
+        *small, "seed=1", "optimizer.lr=1e-3,-1", "hydra/launcher=submitit_local", f"hydra.sweep.dir={tmp_path}"
+    )
+    assert done.returncode == 2
+    first, second = table(tmp_path)
+    assert (first["status"], first["f1"] is not None) == ("finished", True)
+    assert (second["status"], second["error"]) == ("failed", "optimizer: Invalid learning rate: -1")
+    assert list((tmp_path / ".submitit").glob("*_log.out"))
+
+
+@pytest.mark.guarantee("a search killed in the middle proposes what it would have proposed")
+def test_a_search_killed_in_the_middle_goes_on_as_if_it_had_not_been(
+    small: list[str], train_py: Run, tmp_path: Path
+) -> None:
+    """Six trials; the second start takes up the trial that was under way, and the same values follow."""
+    arguments = [
+        *small, "sweep=optuna", "sweep.n_trials=6", "sweep.space.optimizer.lr={low:1e-4,high:1e-2,log:true}",
+        "~sweep.space.data", "sweep.pruner.n_startup_trials=1", "sweep.sampler.n_startup_trials=2",
+        "checkpoint.every_n_steps=2",
+    ]  # fmt: skip
+    arguments.remove("optimizer.lr=1e-3")
+    process = started(arguments, tmp_path / "cut", "2/checkpoints/last.ckpt")
+    process.kill()
+    process.communicate()
+    done = train_py(*arguments, f"hydra.sweep.dir={tmp_path}/cut")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.findall(r"^job (\d+): .* → ", done.stdout, re.MULTILINE) == ["2", "3", "4", "5"]
+    assert train_py(*arguments, f"hydra.sweep.dir={tmp_path}/whole").returncode == 0
+    one, other = ([{**row, "minutes": 0} for row in table(tmp_path / name)] for name in ("cut", "whole"))
+    assert one == other
+    pruned = [row for row in one if row["status"] == "pruned"]
+    assert pruned and all(row["epoch"] == 1 for row in pruned)
+    best = min((row for row in one if row["status"] == "finished"), key=lambda row: row["val_loss"])
+    assert f"optimizer.lr={best['settings']['optimizer.lr']}" in (tmp_path / "cut" / "best.sh").read_text()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["sweep.keep_best=0", "seed=1,2"], "sweep.keep_best=0: should be greater than 0"),
+        (["sweep=optuna", "sweep.space.optimizer.lr.low=1"], "low < high"),
+        (["sweep=optuna", "seed=1,2"], "seed=1,2: sweep=optuna takes its values from sweep.space"),
+        (["hydra/launcher=basic", "seed=1,2"], "take local, submitit_local or submitit_slurm"),
+        (["hydra/launcher=submitit_local", "+hydra.launcher.gpu=2", "seed=1,2"], "hydra/launcher=submitit_local: "),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_one_line(overrides: list[str], message: str, train_py: Run, tmp_path: Path) -> None:
+    done = train_py("-m", *overrides, f"hydra.sweep.dir={tmp_path}/sweep", "data=local")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+
+
+def test_each_of_several_jobs_has_gpus_of_its_own() -> None:
+    assert slots(2, 2, ["0", "1", "2", "3"]) == [{"CUDA_VISIBLE_DEVICES": "0,1"}, {"CUDA_VISIBLE_DEVICES": "2,3"}]
+    with pytest.raises(UserError, match="they need 4 GPUs, here are 3; give n_jobs=1"):
+        slots(2, 2, ["0", "1", "2"])
+
+
+def test_a_job_that_is_killed_says_by_what(tmp_path: Path) -> None:
+    class Killed(Processes):
+        def start(self, job: Job, slot: int) -> Any:
+            return subprocess.Popen(["sh", "-c", "kill -KILL $$"])
+
+    sweep = Sweep(tmp_path)
+    assert sweep.run(iter([Job(0, {"seed": 1}, tmp_path / "0", [])]), Killed([{}])) == 1
+    assert sweep.rows()[0].error == "was killed by SIGKILL; was the memory too small?"
+
+
+def test_two_processes_can_keep_one_table(tmp_path: Path) -> None:
+    """Each writes the rows of its own jobs; none is lost."""
+    program = (
+        "import sys; from pathlib import Path; from qa.jobs import Job; from qa.sweeps import Sweep\n"
+        "sweep, first = Sweep(Path(sys.argv[1])), int(sys.argv[2])\n"
+        "for n in range(first, 40, 2): sweep._began(Job(n, {'seed': n}, sweep.folder / str(n), []))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    both = [subprocess.Popen([*command, str(first)], cwd=ROOT) for first in (0, 1)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert [row.job for row in Sweep(tmp_path).rows()] == list(range(40))
+
+
+def test_a_space_is_nested_or_dotted_and_knows_whole_numbers() -> None:
+    space = {"optimizer": {"lr": {"low": 1e-5, "high": 1e-4, "log": True}}, "seed": [1, 2]}
+    settings = validated(SweepSettings, {"space": {**space, "data": {"stride": {"low": 16, "high": 64}}}})
+    assert list(settings.space) == ["optimizer.lr", "seed", "data.stride"]
+    whole = [values.whole for values in settings.space.values() if not isinstance(values, list)]
+    assert whole == [False, True]
