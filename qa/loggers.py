@@ -121,11 +121,18 @@ class Wandb(Logger):
                 f"logger.mode=online: {self.why_offline}, or take logger.mode=offline and sync the run later"
             )
         self.run: wandb.Run | None = None
-        self._told = False  # what metrics.csv knows
+        self._config: dict[str, Any] = {}
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Begins the run, or goes on with it; `params`: the configuration. Errors: UserError where W&B refuses."""
+        """`params`: the configuration, as plain values."""
+        self._config = {**params, "commit": commit()}
+
+    @rank_zero_only
+    def begin(self) -> None:
+        """Begins the run, or goes on with it, if that is not done. Errors: UserError where W&B refuses."""
+        if self.run is not None:
+            return
         import wandb
 
         (self.folder / "wandb").mkdir(exist_ok=True)
@@ -135,7 +142,7 @@ class Wandb(Logger):
                 project=self.project,
                 name=self.run_name,
                 dir=self.folder,
-                config={**params, "commit": commit()},
+                config=self._config,
                 mode=self.mode,
                 id=held.read_text(encoding="utf-8") if held.exists() else None,
                 resume="allow",
@@ -149,20 +156,16 @@ class Wandb(Logger):
         for name, summary in SUMMARY.items():
             self.run.define_metric(name, step_metric="epoch", summary=summary)
         reason = f" ({self.why_offline})" if self.why_offline else ""
-        console.print(f"W&B: {self.run.url or self.mode}{reason}")
+        console.print(f"W&B: {self.run.url if self.mode == 'online' else self.mode}{reason}")
+        for step, metrics in read_metrics(self.folder / "metrics.csv"):
+            self._log(metrics, step)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """An evaluation that was interrupted may belong to a step that is sent already: it goes to the next one."""
+        self.begin()
         assert self.run is not None and step is not None
-        self._tell()
         self._log(metrics, max(step, self.run.step) if "epoch" in metrics else step)
-
-    def _tell(self) -> None:
-        if not self._told:
-            self._told = True
-            for step, metrics in read_metrics(self.folder / "metrics.csv"):
-                self._log(metrics, step)
 
     def _log(self, metrics: Mapping[str, float], step: int) -> None:
         assert self.run is not None
@@ -172,8 +175,8 @@ class Wandb(Logger):
     @rank_zero_only
     def log_end(self, results: Results, seed: int) -> None:
         """Logs what a finished run shows and, asked to, its best model; ends the run. `seed`: of samples."""
+        self.begin()
         assert self.run is not None
-        self._tell()
         if results.windows.train is None and results.best:  # the figures of a fit are logged by its history
             row = results.best.model_dump(exclude={"step"}, exclude_none=True)
             self._log(row, results.best.step or 0)

@@ -72,6 +72,7 @@ def fit(job: Job) -> None:
     if data.name == "rajpurkar/squad" and data.limit is None and data.batch_size == 16:
         console.print(f"{steps} steps an epoch; the published run has 5555")
     go_on(job)
+    begin_dashboard(job)
     if not history.ended and data.steps_done < module.total_steps:
         trainer.fit(module, datamodule=data, ckpt_path=job.checkpoint, weights_only=True)
     if history.best is None:
@@ -110,6 +111,13 @@ def go_on(job: Job) -> None:
             job.history.second_name(job.checkpoint, job.folder / "checkpoints" / "best.ckpt")
 
 
+def begin_dashboard(job: Job) -> None:
+    """Once a run that goes on is known to be the same; before its first step, whose time is measured."""
+    for logger in job.trainer.loggers:
+        if isinstance(logger, Wandb):
+            logger.begin()
+
+
 def evaluate(job: Job) -> None:
     """Validates, tests or predicts with the given weights; writes results, predictions and n-best."""
     trainer, module, row = job.trainer, job.module, None
@@ -117,6 +125,7 @@ def evaluate(job: Job) -> None:
         checkpoint = load_checkpoint(job.checkpoint)
         module.load_state_dict(checkpoint["state_dict"])
     first_screen(job)
+    begin_dashboard(job)
     if job.settings.stage == "predict":
         trainer.predict(module, datamodule=job.data, return_predictions=False)
     else:
