@@ -1,12 +1,12 @@
 """Finished runs against each other: is a difference more than chance?
 
-python -m qa.compare RUN RUN … [--json FILE] [--html FILE]
+python -m qa.compare RUN|SWEEP … [--json FILE] [--html FILE]
 """
 
 import argparse
-import io
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,45 @@ from rich.console import Console
 from rich.table import Table
 
 from qa import UserError
+from qa.page import templates
 from qa.progress import console
+from qa.questions import Question
 from qa.report import write_text
-from qa.systems import FIGURES, compare, read_run, systems
+from qa.sweeps import Sweep
+from qa.systems import FIGURES, System, compare, read_run, systems
+
+SIDES = ("only_one", "only_other")
+SHOWN = 200  # questions that one system alone answers, on the page
+
+
+def finished_jobs(folder: Path) -> list[Path]:
+    """The folders of a sweep's finished jobs; a folder that holds no sweep is a run's. Errors: UserError for none."""
+    if not (folder / "sweep.json").exists():
+        return [folder]
+    jobs = [folder / row.folder for row in Sweep(folder).rows() if row.status == "finished"]
+    if not jobs:
+        raise UserError(f"{folder}: no job of this sweep is finished; the same command goes on with it")
+    return jobs
+
+
+def as_page(report: dict[str, Any], found: Sequence[System]) -> str:
+    """The same as HTML, with the questions that one of two systems alone answers exactly and what both say."""
+    runs = {system.name: system.runs[0].questions for system in found}
+    fixes = [
+        {**fix, **{side: [_said(name, runs[fix["one"]], runs[fix["other"]]) for name in fix[side]] for side in SIDES}}
+        for fix in report["fixes"]
+    ]
+    template = templates().get_template("compare.html")
+    return template.render(report=report, fixes=fixes, shown=SHOWN, spread=_spread, bounds=_bounds)
+
+
+def _said(name: str, one: dict[str, Question], other: dict[str, Question]) -> tuple[str, ...]:
+    expected = " | ".join(dict.fromkeys(one[name].answers))
+    return one[name].question, expected, one[name].prediction, other[name].prediction
 
 
 def show(report: dict[str, Any], out: Console) -> None:
-    """The tables, for a terminal or a page."""
+    """The tables, for a terminal."""
     table = Table("system", "seeds", "EM", "95%", "F1", "95%", "validation loss", title="Systems")
     for row in report["systems"]:
         cells = [part for figure in FIGURES for part in (_spread(row[figure]), _bounds(row[figure]))]
@@ -79,22 +111,24 @@ def _bounds(figure: dict[str, Any]) -> str:
 def main() -> int:
     """The exit status: 2 for runs that cannot be compared."""
     parser = argparse.ArgumentParser(prog="python -m qa.compare", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("run", nargs="+", type=Path, help="folders of finished runs")
+    parser.add_argument("run", nargs="+", type=Path, help="folders of finished runs, or of sweeps")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all figures, and who alone answers what")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="the tables as a page")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="the tables as a page, with the questions that one alone answers"
+    )
     arguments = parser.parse_args()
     try:
-        report = compare(systems([read_run(folder) for folder in dict.fromkeys(arguments.run)]))
+        folders = dict.fromkeys(folder for given in arguments.run for folder in finished_jobs(given))
+        found = systems([read_run(folder) for folder in folders])
     except UserError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 2
+    report = compare(found)
     show(report, console)
     if arguments.json:
         write_text(arguments.json, json.dumps(report, ensure_ascii=False, indent=1))
     if arguments.html:
-        page = Console(record=True, width=160, file=io.StringIO())
-        show(report, page)
-        write_text(arguments.html, page.export_html())
+        write_text(arguments.html, as_page(report, found))
     return 0
 
 
