@@ -1,6 +1,8 @@
-"""Makes the README's pictures from the demo's run (`make demo` first): its validation in a terminal, and its page.
+"""Makes the README's pictures from the demo's run and a sweep: a validation in a terminal, and the pages of both.
 
-.venv/bin/python docs/pictures.py runs/demo
+make demo
+.venv/bin/python train.py -m experiment=demo data.limit=400 optimizer.lr=1e-4,3e-4,1e-3 seed=1,2 hydra.sweep.dir=runs/rates
+.venv/bin/python docs/pictures.py runs/demo runs/rates
 """
 
 import io
@@ -16,7 +18,7 @@ from rich.text import Text
 HERE = Path(__file__).parent
 
 
-def main(run: Path) -> None:
+def main(run: Path, sweep: Path) -> None:
     """`run`: the folder of the finished demo."""
     words = ["train.py", "experiment=demo", "stage=validate", f"model.pretrained={run}/model"]
     folder = ["hydra.run.dir=runs/pictures", "resume=never"]
@@ -29,10 +31,11 @@ def main(run: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 900, "height": 1000})
-        page.goto(f"file://{run.resolve()}/report.html")
-        page.screenshot(path=HERE / "report.png")
+        for folder, name in ((run, "report"), (sweep, "sweep")):
+            page.goto(f"file://{folder.resolve()}/{name}.html")
+            page.screenshot(path=HERE / f"{name}.png")
         browser.close()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:3]))

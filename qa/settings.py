@@ -27,7 +27,7 @@ REFUSED = {
     "accumulate_grad_batches": "data.batch_size is the batch of one optimiser step, whatever carries it",
     "use_distributed_sampler": "batches are formed before they are dealt out",
     "overfit_batches": "use data.limit",
-    "logger": "it is a group of its own: logger=wandb|csv|none",
+    "logger": "it is a group of its own: logger=wandb|csv|tensorboard|none",
     "callbacks": "it is a group of its own: callbacks=…",
 }
 ALLOWED = {

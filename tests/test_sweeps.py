@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, Run
+from test_dashboard import records
 
 from qa import UserError
 from qa.jobs import Job, Processes, slots
+from qa.search import Search, live
 from qa.settings import SweepSettings, validated
-from qa.sweeps import Sweep
+from qa.sweeps import Sweep, SweepRow
 
 Files = tuple[Path, Path]
 
@@ -141,18 +143,26 @@ def test_ctrl_c_ends_all_jobs_and_leaves_whole_folders(small: list[str], tmp_pat
     for job in ("0", "1"):
         assert (tmp_path / job / "checkpoints" / "last.ckpt").exists()
         assert "SIGINT" in (tmp_path / job / "interrupted.txt").read_text()
-    assert shown.count("interrupted") == 4  # a line and a row each
+    assert sorted(re.findall(r"^job (\d): interrupted", shown, re.MULTILINE)) == ["0", "1"]
 
 
-def test_submitit_runs_two_jobs_here_as_on_a_cluster(small: list[str], train_py: Run, tmp_path: Path) -> None:
+def test_submitit_runs_two_jobs_here_as_on_a_cluster_and_wandb_has_them_in_one_group(
+    small: list[str], train_py: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "rates"
     done = train_py(
-        *small, "seed=1", "optimizer.lr=1e-3,-1", "hydra/launcher=submitit_local", f"hydra.sweep.dir={tmp_path}"
-    )
+        *small, "logger=wandb", "logger.mode=offline", "optimizer.lr=1e-3,-1", "hydra/launcher=submitit_local",
+        f"hydra.sweep.dir={folder}",
+    )  # fmt: skip
     assert done.returncode == 2
-    first, second = table(tmp_path)
+    first, second = table(folder)
     assert (first["status"], first["f1"] is not None) == ("finished", True)
     assert (second["status"], second["error"]) == ("failed", "optimizer: Invalid learning rate: -1")
-    assert list((tmp_path / ".submitit").glob("*_log.out"))
+    assert list((folder / ".submitit").glob("*_log.out"))
+    run = next(
+        record.run for record in records(next((folder / "0" / "wandb").glob("offline-run-*"))) if record.run.run_id
+    )
+    assert run.run_group == "rates"
 
 
 @pytest.mark.guarantee("a search killed in the middle proposes what it would have proposed")
@@ -160,25 +170,35 @@ def test_a_search_killed_in_the_middle_goes_on_as_if_it_had_not_been(
     small: list[str], train_py: Run, tmp_path: Path
 ) -> None:
     """Six trials; the second start takes up the trial that was under way, and the same values follow."""
+    space = {"low": 1e-4, "high": 1e-2, "log": True}
     arguments = [
         *small, "sweep=optuna", "sweep.n_trials=6", "sweep.space.optimizer.lr={low:1e-4,high:1e-2,log:true}",
         "~sweep.space.data", "sweep.pruner.n_startup_trials=1", "sweep.sampler.n_startup_trials=2",
         "checkpoint.every_n_steps=2",
     ]  # fmt: skip
     arguments.remove("optimizer.lr=1e-3")
-    process = started(arguments, tmp_path / "cut", "2/checkpoints/last.ckpt")
+    folder = tmp_path / "search"
+    process = started(arguments, folder, "2/checkpoints/last.ckpt")
     process.kill()
     process.communicate()
-    done = train_py(*arguments, f"hydra.sweep.dir={tmp_path}/cut")
+    done = train_py(*arguments, f"hydra.sweep.dir={folder}", timeout=400)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.findall(r"^job (\d+): .* → ", done.stdout, re.MULTILINE) == ["2", "3", "4", "5"]
-    assert train_py(*arguments, f"hydra.sweep.dir={tmp_path}/whole").returncode == 0
-    one, other = ([{**row, "minutes": 0} for row in table(tmp_path / name)] for name in ("cut", "whole"))
-    assert one == other
-    pruned = [row for row in one if row["status"] == "pruned"]
-    assert pruned and all(row["epoch"] == 1 for row in pruned)
-    best = min((row for row in one if row["status"] == "finished"), key=lambda row: row["val_loss"])
-    assert f"optimizer.lr={best['settings']['optimizer.lr']}" in (tmp_path / "cut" / "best.sh").read_text()
+    rows = [SweepRow(**row) for row in table(folder)]
+    pruned = [row for row in rows if row.status == "pruned"]
+    assert pruned and all(row.epoch == 1 for row in pruned)
+    best = min((row for row in rows if row.status == "finished"), key=lambda row: row.val_loss or 0)
+    assert f"optimizer.lr={best.settings['optimizer.lr']}" in (folder / "best.sh").read_text()
+
+    values = {"n_trials": 6, "space": {"optimizer.lr": space}, "pruner": {"_target_": "optuna.pruners.NopPruner"}}
+    sampler = {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 2, "constant_liar": True}
+    whole = Search(tmp_path / "whole", validated(SweepSettings, {**values, "sampler": sampler}), "val_loss", seed=42)
+    for number, proposed in whole.trials():
+        assert proposed == rows[number].settings
+        results = json.loads((folder / rows[number].folder / "results.json").read_text())
+        for count, row in enumerate(results["epochs"]):
+            live(whole.study, number).report(row["val_loss"], count + 1)
+        whole.tell(rows[number])
 
 
 @pytest.mark.parametrize(
