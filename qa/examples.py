@@ -115,6 +115,7 @@ def check_records(
     examples: list[Example] = []
     skipped: Counter[str] = Counter()
     first_seen: dict[str, str] = {}
+    contexts: dict[str, str] = {}  # each held once, whatever the questions on it
     for record in track(records, "reading questions", total=limit):
         try:
             example = _check(record, need_answers)
@@ -128,7 +129,8 @@ def check_records(
             skipped[bad.kind] += 1
             continue
         first_seen[example.id] = record.where.rpartition(": ")[2]
-        examples.append(example)
+        context = contexts.setdefault(example.context, example.context)
+        examples.append(example if context is example.context else example.model_copy(update={"context": context}))
         if len(examples) == limit:
             break
     return examples, skipped

@@ -142,6 +142,13 @@ def test_a_bad_file_is_one_line(case: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_context_is_held_once_whatever_its_questions(tmp_path: Path) -> None:
+    rows = [{"id": name, "question": "When?", "context": CONTEXT, "answers": [{"text": "1912"}]} for name in "ab"]
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    one, other = read_examples(write(tmp_path, content, "f.jsonl")).examples
+    assert one.context is other.context
+
+
 def test_json_jsonl_and_gzip_hold_the_same_examples(tmp_path: Path) -> None:
     lists: list[dict[str, Any]] = []
     hub: list[dict[str, Any]] = []
