@@ -1,6 +1,7 @@
 """Records → examples: every record checked, the bad ones named or counted."""
 
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -114,6 +115,7 @@ def check_records(
     examples: list[Example] = []
     skipped: Counter[str] = Counter()
     first_seen: dict[str, str] = {}
+    contexts: dict[str, str] = {}  # each held once, whatever the questions on it
     for record in track(records, "reading questions", total=limit):
         try:
             example = _check(record, need_answers)
@@ -127,7 +129,8 @@ def check_records(
             skipped[bad.kind] += 1
             continue
         first_seen[example.id] = record.where.rpartition(": ")[2]
-        examples.append(example)
+        context = contexts.setdefault(example.context, example.context)
+        examples.append(example if context is example.context else example.model_copy(update={"context": context}))
         if len(examples) == limit:
             break
     return examples, skipped
@@ -145,7 +148,7 @@ def _check(record: Record, need_answers: bool) -> Example:
         example = Example.model_validate(_located(fields, where))
     except ValidationError as error:
         first = error.errors()[0]
-        kind, problem = _explain(first["type"], ".".join(map(str, first["loc"])), first["msg"])
+        kind, problem = _explain(first["type"], ".".join(map(str, first["loc"])), first["msg"], first["input"])
         raise BadRecord(kind, where, problem) from None
     if need_answers and not example.answers:
         raise BadRecord("no answer", where, "it has no answer")
@@ -205,7 +208,16 @@ def split_by_paragraph(examples: Sequence[Example], share: float, seed: int) -> 
     return train, validation
 
 
-def _explain(kind: str, field: str, message: str) -> tuple[str, str]:
+SHOULD_BE = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "greater_than_equal": "0 or more",
+    "tuple_type": "a list of answers",
+    "model_type": 'an object {"text", "answer_start"}',
+}
+
+
+def _explain(kind: str, field: str, message: str, value: Any) -> tuple[str, str]:
     """Kind and words for pydantic's first complaint about a record."""
     if kind == "missing":
         return f"missing {field.rpartition('.')[2]}", f"the field {field!r} is missing"
@@ -215,6 +227,8 @@ def _explain(kind: str, field: str, message: str) -> tuple[str, str]:
         return "not UTF-8", f"the field {field!r} holds half of a surrogate pair, which is no UTF-8"
     if not field:
         return "wrong type", "a question must be an object with id, question, context and answers"
+    if kind in SHOULD_BE:
+        return "wrong type", f"the field {field!r} should be {SHOULD_BE[kind]}, not {reprlib.repr(value)}"
     return "wrong type", f"the field {field!r}: {message[0].lower()}{message[1:]}"
 
 

@@ -65,7 +65,8 @@ def find_files(files: Files) -> list[Path]:
         matches = [name] if Path(name).is_file() else sorted(glob.glob(name, recursive=True))
         matches = [match for match in matches if Path(match).is_file()]
         if not matches:
-            raise UserError(f"{name}: no such file; give a path, a list [a.json,b.json] or a glob in data.*_file")
+            what = "a folder" if Path(name).is_dir() else "no such file"
+            raise UserError(f"{name}: {what}; give a path, a list [a.json,b.json] or a glob in data.*_file")
         found += [Path(match) for match in matches if Path(match) not in found]
     return found
 
@@ -192,11 +193,18 @@ def _csv_records(path: Path, delimiter: str, columns: Columns) -> Iterator[Recor
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         rows = csv.DictReader(text, delimiter=delimiter, restkey="too many", strict=True)
         try:
-            _check_columns(path, rows.fieldnames or [], columns)
+            if not rows.fieldnames:
+                return
+            if len(rows.fieldnames) == 1:
+                names = {",": "commas", "\t": "tabs"}
+                raise UserError(
+                    f"{path}: one column only ({rows.fieldnames[0]}); separate fields by {names[delimiter]}"
+                )
+            _check_columns(path, rows.fieldnames, columns)
             for number, row in enumerate(rows, 1):
                 where = f"{path}: line {rows.line_num}"
                 if "too many" in row or None in row.values():
-                    problem = f"not {len(rows.fieldnames or [])} fields, as the first line has"
+                    problem = f"not {len(rows.fieldnames)} fields, as the first line has"
                     yield Record(where, BadRecord("wrong number of fields", where, problem))
                 else:
                     yield Record(where, _example(row, number, columns))
@@ -234,7 +242,7 @@ def _example(row: Mapping[str, Any], number: int, columns: Columns) -> dict[str,
         return {**fields, "answers": row["answers"]}
     cells = row.get(columns.answer), row.get(columns.answer_start)
     texts, starts = (cell if isinstance(cell, list) else [] if cell in (None, "") else [cell] for cell in cells)
-    starts = [int(start) if isinstance(start, str) and start.strip().isdecimal() else start for start in starts]
+    starts = [int(s) if isinstance(s, str) and s.strip().removeprefix("-").isdecimal() else s for s in starts]
     starts += [None] * (len(texts) - len(starts))
     fields["answers"] = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
     return fields

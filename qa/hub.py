@@ -112,10 +112,10 @@ def check_push(name: str) -> None:
     """Looks whether the hub would take a model under this name, before anything is trained. Errors: UserError."""
     from huggingface_hub import HfApi
 
-    if os.environ.get("HF_HUB_OFFLINE"):
-        raise UserError(f"push_to_hub={name}: the hub is not reached; connect to it, or leave push_to_hub out")
     if name.count("/") != 1:
         raise UserError(f"push_to_hub={name}: should be USER/NAME")
+    if os.environ.get("HF_HUB_OFFLINE"):
+        raise UserError(f"push_to_hub={name}: the hub is not reached; connect to it, or leave push_to_hub out")
     try:
         HfApi().whoami()
     except Exception as error:  # the library's own, and those of the HTTP client below it

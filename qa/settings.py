@@ -220,5 +220,6 @@ def _line(key: str, error: ValidationError, choices: Iterable[str], prefix: str 
 
 def suggestion(name: str, choices: Iterable[str]) -> str:
     """ "; did you mean …" for a name that comes close to a choice, else where to look."""
-    close = difflib.get_close_matches(name, list(choices), n=1)
+    choices = list(choices)
+    close = [c for c in choices if c.endswith(f".{name}")] or difflib.get_close_matches(name, choices, n=1)
     return f"; did you mean {close[0]}?" if close else "; see `python train.py --help`"

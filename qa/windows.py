@@ -215,7 +215,10 @@ def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, chunk: int = 2048) -> 
 def _answer_tokens(
     examples: Sequence[Example], texts: Sequence[str], offsets: Ints, bounds: Ints, context: Ints
 ) -> NDArray[np.int64]:
-    """First and last token of each first answer, counted from the context's first, [examples, 2]; (0, -1) for none."""
+    """First and last token of each first answer, counted from the context's first, [examples, 2].
+
+    The last comes before the first where there is no answer, or none of its characters is in a token.
+    """
     # characters counted through all texts, so that one binary search over all tokens serves every example
     base = np.concatenate([[0], np.cumsum([len(text) for text in texts])])
     through = offsets + np.repeat(base[:-1], np.diff(bounds))[:, None]
@@ -224,7 +227,7 @@ def _answer_tokens(
     begin = begin + base[context]
     first = np.searchsorted(through[:, 1], begin, side="right") - bounds[context]
     last = np.searchsorted(through[:, 0], begin + size, side="left") - 1 - bounds[context]
-    return np.stack([np.where(size > 0, first, 0), np.where(size > 0, last, -1)], axis=1)
+    return np.stack([first, last], axis=1)
 
 
 def without_room(windows: Windows) -> NDArray[np.int64]:

@@ -87,6 +87,12 @@ def test_the_text_is_cut_from_the_context() -> None:
     assert answer == NBestAnswer(text="Bürger\u200b Ångström", score=1.0, probability=1.0, start=5, end=21)
 
 
+def test_white_space_around_an_answer_makes_no_other_answer() -> None:
+    spans = [Span(3.0, 2, 3), Span(2.0, 2, 8), Span(1.0, 3, 7)]  # " ", " 1812 " and "1812"
+    [answer] = best_answers(spans, "in 1812 .", 5)
+    assert answer == NBestAnswer(text="1812", score=2.0, probability=1.0, start=3, end=7)
+
+
 def test_half_precision_logits_are_added_in_float32() -> None:
     start, end = torch.tensor([[0.0, 256.0, 1.0]]), torch.tensor([[0.0, 1.0, 1.5]])
     mask = torch.tensor([[False, True, True]])

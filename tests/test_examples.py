@@ -64,12 +64,12 @@ BAD_RECORDS = {
     ),
     "negative start": (
         broken(answers=[{"text": "1912", "answer_start": -1}]),
-        SPOT + r"the field 'answers.0.answer_start'",
+        SPOT + r"the field 'answers.0.answer_start' should be 0 or more, not -1",
         "wrong type",
     ),
     "start no number": (
         broken(answers=[{"text": "1912", "answer_start": "30"}]),
-        SPOT + r"the field 'answers.0.answer_start': input should be a valid integer",
+        SPOT + r"the field 'answers.0.answer_start' should be a whole number, not '30'",
         "wrong type",
     ),
     "empty answer": (broken(answers=[{"text": " ", "answer_start": 3}]), SPOT + "an answer is empty", "empty answer"),
@@ -84,7 +84,17 @@ BAD_RECORDS = {
     ),
     "number for text": (
         broken(question=7),
-        SPOT + "the field 'question': input should be a valid string",
+        SPOT + "the field 'question' should be text, not 7",
+        "wrong type",
+    ),
+    "text for answers": (
+        broken(answers="1912"),
+        SPOT + "the field 'answers' should be a list of answers, not '1912'",
+        "wrong type",
+    ),
+    "texts for answers": (
+        broken(answers=["1912"]),
+        SPOT + r"""the field 'answers.0' should be an object {"text", "answer_start"}, not '1912'""",
         "wrong type",
     ),
 }
@@ -112,6 +122,9 @@ BAD_FILES = {
     "no question at all": (b'{"data": []}', "f.json", "no question in it"),
     "empty file": (b"", "f.json", "not JSON"),
     "empty JSONL": (b"\n", "f.jsonl", "no question in it"),
+    "empty CSV": (b"", "f.csv", "no question in it"),
+    "semicolons": (b"question;context;answer\n", "f.csv", r"one column only \(question;.*separate fields by commas"),
+    "negative start": (b"question,context,answer,answer_start\nWho?,Ada.,Ada,-1\n", "f.csv", "0 or more, not -1"),
     "nested too deeply": (b"[" * 100_000, "f.json", "nested too deeply"),
     "truncated gzip": (gzip.compress(json.dumps(GOOD).encode())[:-9], "f.json.gz", "cannot be read"),
     "unknown kind": (b"a,b", "f.txt", "unknown kind of file"),
@@ -127,6 +140,13 @@ def test_a_bad_file_is_one_line(case: str, tmp_path: Path) -> None:
         read_examples(write(tmp_path, content, name))
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_context_is_held_once_whatever_its_questions(tmp_path: Path) -> None:
+    rows = [{"id": name, "question": "When?", "context": CONTEXT, "answers": [{"text": "1912"}]} for name in "ab"]
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    one, other = read_examples(write(tmp_path, content, "f.jsonl")).examples
+    assert one.context is other.context
 
 
 def test_json_jsonl_and_gzip_hold_the_same_examples(tmp_path: Path) -> None:

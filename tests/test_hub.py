@@ -14,7 +14,7 @@ from test_train import settings
 
 from qa import UserError
 from qa.examples import read_examples
-from qa.hub import check_pretrained, go_offline_if_unreachable
+from qa.hub import check_pretrained, check_push, go_offline_if_unreachable
 
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "", "HF_HOME": "/nonexistent/hub"}
 
@@ -125,6 +125,12 @@ def test_a_hub_that_fails_is_one_line_and_the_second_try_is_clean(
 def test_a_folder_that_is_not_there_is_no_hub_id(name: str) -> None:
     with pytest.raises(UserError, match="no such folder"):
         check_pretrained(name)
+
+
+def test_a_name_that_no_hub_takes_is_said_without_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match="push_to_hub=bridges: should be USER/NAME"):
+        check_push("bridges")
 
 
 def test_the_finished_model_is_pushed_and_loads_from_there(

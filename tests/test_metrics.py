@@ -93,8 +93,31 @@ def test_an_id_that_comes_again_counts_once() -> None:
     assert metric.compute()["exact_match"].item() == 0.0
 
 
+def test_two_processes_with_the_same_questions_have_the_figures_of_one() -> None:
+    metric = SquadMetric(sync_on_compute=False)
+    for name, answer in (("x", "cat"), ("y", "dog")):
+        metric.update({name: answer}, {name: ["cat"]})
+    metric.sync(dist_sync_fn=lambda state, **_: [state, state], distributed_available=lambda: True)
+    assert metric.compute()["exact_match"].item() == 50.0
+
+
+def test_without_a_question_the_figures_are_no_numbers() -> None:
+    metric = SquadMetric()
+    metric.update({}, {})
+    assert all(figure.isnan() for figure in metric.compute().values())
+
+
+def test_the_figures_are_of_double_precision() -> None:
+    prediction, reference = "cat", "cat dog cow hen pig"
+    assert scores(prediction, [reference])[1] == 100 * f1(prediction, reference)
+
+
 def test_normalize_keeps_words_that_only_begin_like_an_article() -> None:
     assert normalize("The theatre, an Analysis of a-b!") == "theatre analysis of ab"
+
+
+def test_an_article_between_dashes_leaves_a_gap() -> None:
+    assert normalize("cat—the—dog") == "cat— —dog"
 
 
 def test_the_figures_do_not_depend_on_the_order() -> None:

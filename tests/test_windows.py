@@ -2,6 +2,9 @@
 
 import json
 import os
+import resource
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from conftest import MINILM, real_data
+from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
@@ -171,10 +175,25 @@ def test_made_windows_equal_the_reference(
 def test_a_question_without_room_has_no_window_and_is_named(minilm: PreTrainedTokenizerFast) -> None:
     short = Example(id="a", question="who ?", context="one two three " * 30)
     long = Example(id="b", question="who " * 40, context="one two three " * 30)
-    fits = Example(id="c", question="who " * 40, context="one")
+    fits = Example(id="c", question="who " * 40, context="one two three one two")  # to the last token
     windows = build_windows([short, long, fits], minilm, 48, 20)
     assert without_room(windows).tolist() == [1]
     assert set(windows.example.tolist()) == {0, 2}
+
+
+def test_an_answer_in_no_window_is_trained_as_none_and_counted(minilm: PreTrainedTokenizerFast) -> None:
+    context = "one two three " * 30
+    long = Example(id="a", question="who ?", context=context, answers=(Answer(text=context[:300], answer_start=0),))
+    no_room = Example(id="b", question="who " * 40, context=context, answers=(Answer(text="two", answer_start=4),))
+    windows = build_windows([example(), long, no_room], minilm, 48, 20)
+    assert unlabelled(windows) == 1
+    assert not windows.end_positions[windows.example == 1].any()
+
+
+def test_a_question_without_answers_is_labelled_with_none(minilm: PreTrainedTokenizerFast) -> None:
+    examples = [Example(id=context, question="who ?", context=context) for context in ("one two", " one", "three")]
+    windows = build_windows(examples, minilm, 48, 16)
+    assert windows.start_positions.tolist() == windows.end_positions.tolist() == [0, 0, 0]
 
 
 def test_windows_of_one_context_share_stride_tokens_and_cover_it(minilm: PreTrainedTokenizerFast) -> None:
@@ -206,12 +225,14 @@ def cached(
 
 def test_the_cache_gives_back_what_was_built(tmp_path: Path, minilm: PreTrainedTokenizerFast) -> None:
     built = build_windows([example()], minilm, 48, 16)
+    files = set()
     for _ in range(2):
-        found = cached(tmp_path, [example()], minilm, 48, 16)
+        found = cached(tmp_path / "a" / "cache", [example()], minilm, 48, 16)
         for field in fields(Windows):
             np.testing.assert_array_equal(getattr(found, field.name), getattr(built, field.name))
-    assert len(list(tmp_path.glob("*.safetensors"))) == 1
-    assert not list(tmp_path.glob("*.tmp"))
+        files |= {path.stat().st_ino for path in tmp_path.rglob("*.safetensors")}
+    assert len(files) == 1  # written once, then mapped
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_the_cache_knows_content_tokenizer_and_settings(tmp_path: Path, minilm: PreTrainedTokenizerFast) -> None:
@@ -224,6 +245,49 @@ def test_the_cache_knows_content_tokenizer_and_settings(tmp_path: Path, minilm: 
     cached(tmp_path, [example()], minilm, 48, 15)
     cached(tmp_path, [example()], other, 48, 16)
     assert len(list(tmp_path.glob("*.safetensors"))) == 6
+
+
+def test_examples_that_differ_in_one_thing_have_different_fingerprints(minilm: PreTrainedTokenizerFast) -> None:
+    def asked(*pairs: tuple[str, str]) -> list[Example]:
+        return [Example(id="a", question=question, context=context) for question, context in pairs]
+
+    later = example().model_copy(update={"answers": (Answer(text="two", answer_start=18),)})
+    different = [
+        [example()],
+        [later],
+        [example("how ?")],
+        asked(("who ?", "one two")),
+        asked(("who ?o", "ne two")),
+        asked(("who ?", "one"), ("how ?", "one"), ("who ?", "one")),
+        asked(("who ?", "one"), ("how ?", "one"), ("how ?", "one")),
+        asked(("who ?", "one"), ("who ?", "two"), ("who ?", "one")),
+        asked(("who ?", "one"), ("who ?", "two"), ("who ?", "two")),
+    ]
+    assert len({fingerprint(examples, minilm, 48, 16) for examples in different}) == len(different)
+
+
+def test_who_waits_for_the_cache_takes_what_the_other_built(tmp_path: Path, minilm: PreTrainedTokenizerFast) -> None:
+    made, path = tmp_path / "made.safetensors", tmp_path / "a.safetensors"
+    cached_windows(made, [example()], minilm, 48, 16)
+    with ThreadPoolExecutor() as pool:
+        with FileLock(path.with_suffix(".lock")):
+            waits = pool.submit(cached_windows, path, [example()], minilm, 48, 16)
+            time.sleep(0.5)
+            assert not path.exists()
+            made.replace(path)
+            file = path.stat().st_ino
+        waits.result()
+    assert path.stat().st_ino == file
+
+
+def test_what_the_cache_holds_is_found_where_nothing_can_be_written(
+    tmp_path: Path, minilm: PreTrainedTokenizerFast
+) -> None:
+    path = tmp_path / "a.safetensors"
+    windows = cached_windows(path, [example()], minilm, 48, 16)
+    path.with_suffix(".lock").unlink()
+    path.with_suffix(".lock").mkdir()  # stands in the way of a lock, also for root
+    assert len(cached_windows(path, [example()], minilm, 48, 16)) == len(windows)
 
 
 @pytest.mark.parametrize("damage", ["empty", "foreign", "truncated", "one byte"])
@@ -250,8 +314,9 @@ def test_the_cache_keeps_what_was_used_last_within_its_limit(tmp_path: Path, min
     size = paths[0].stat().st_size
     cached_windows(paths[0], [example()], minilm, 48, 16)  # used again
     new = tmp_path / "d.safetensors"
-    cached_windows(new, [example()], minilm, 48, 16, limit=2.5 * size)
+    cached_windows(new, [example()], minilm, 48, 16, limit=2 * size)
     assert set(tmp_path.glob("*.safetensors")) == {paths[0], new}
+    assert set(tmp_path.glob("*.lock")) == {paths[0].with_suffix(".lock"), new.with_suffix(".lock")}
     assert (tmp_path / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
 
 
@@ -259,6 +324,19 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, minilm: PreT
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"data\.cache_dir=.*cannot be written"):
         cached(tmp_path / "file" / "cache", [example()], minilm, 48, 16)
+
+
+def test_a_cache_that_the_disk_does_not_take_is_one_line_and_leaves_nothing(
+    tmp_path: Path, minilm: PreTrainedTokenizerFast
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"data\.cache_dir=.*cannot be written"):
+            cached(tmp_path, [example()], minilm, 48, 16)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_a_tokenizer_without_a_vocabulary_is_refused(tmp_path: Path) -> None:
