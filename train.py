@@ -103,9 +103,7 @@ def run(cfg: DictConfig) -> int:
     hydra_config = HydraConfig.get()
     folder = hydra_config.runtime.output_dir
     if hydra_config.mode == RunMode.MULTIRUN:
-        raise UserError(
-            "hydra/launcher: jobs want processes of their own; take local, submitit_local or submitit_slurm"
-        )
+        launch.stop("hydra/launcher: jobs want processes of their own; take local, submitit_local or submitit_slurm")
     if launch.rank() is None:
         count = launch.wanted_devices(settings.trainer)
         if count > (most := 4 * (os.cpu_count() or 1)):

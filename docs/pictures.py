@@ -1,7 +1,8 @@
 """Makes the README's pictures from the demo's run and a sweep: a validation in a terminal, and the pages of both.
 
 make demo
-.venv/bin/python train.py -m experiment=demo data.limit=400 optimizer.lr=1e-4,3e-4,1e-3 seed=1,2 hydra.sweep.dir=runs/rates
+.venv/bin/python train.py -m experiment=demo data.limit=400 optimizer.lr=1e-4,3e-4,1e-3 seed=1,2 \\
+    hydra.sweep.dir=runs/rates
 .venv/bin/python docs/pictures.py runs/demo runs/rates
 """
 

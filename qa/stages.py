@@ -124,6 +124,12 @@ def evaluate(job: Job) -> None:
     if job.checkpoint:
         checkpoint = load_checkpoint(job.checkpoint)
         module.load_state_dict(checkpoint["state_dict"])
+    elif not module.trained_head:
+        log.warning(
+            "model.pretrained=%s: has no trained span head, so that its answers are as good as drawn; give RUN/model,"
+            " or resume=RUN/checkpoints/best.ckpt",
+            module.pretrained,
+        )
     first_screen(job)
     begin_dashboard(job)
     if job.settings.stage == "predict":
