@@ -17,14 +17,14 @@ demo: $(READY) ## install, fine-tune on the embedded corpus, show the table and 
 	$(BIN)/python train.py experiment=demo hydra.run.dir=runs/demo resume=never
 
 test: $(READY) ## install, run every test; QA_REAL_DATA=FOLDER adds the real data
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 prove: $(READY) ## the guarantees of the README in all their cases, about 20 minutes; prints a table
 	$(BIN)/python -m pytest --prove
 
 coverage: $(READY) ## the tests, and which lines and branches of qa/ they reach, other processes included
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -n 2 --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -37,6 +37,8 @@ class JobLauncher(Launcher):
         from qa.settings import SweepSettings, validated
         from qa.sweeps import Sweep
 
+        if not (isinstance(self.n_jobs, int) and self.n_jobs > 0):
+            raise UserError(f"hydra.launcher.n_jobs={self.n_jobs}: should be a whole number greater than 0")
         self.context, self.config = hydra_context, config
         self.settings = validated(SweepSettings, OmegaConf.to_container(config.sweep, resolve=True), "sweep")
         self.sweep = Sweep(Path(config.hydra.sweep.dir), config.checkpoint.monitor, self.settings.keep_best)
@@ -67,7 +69,8 @@ class JobLauncher(Launcher):
         folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir)
         whole: Any = OmegaConf.to_container(config)
         again = [] if self.settings.resume else ["resume=never"]
-        environment = {"WANDB_RUN_GROUP": os.environ.get("WANDB_RUN_GROUP", folder.parent.name)}
+        group = "/".join(self.sweep.folder.parts[-2:])
+        environment = {"WANDB_RUN_GROUP": os.environ.get("WANDB_RUN_GROUP", group)}
         return Job(number, settings, folder, [*arguments, *again], environment), whole
 
     def parsed(self, arguments: Sequence[str]) -> list["Override"]:
@@ -81,13 +84,14 @@ class JobLauncher(Launcher):
     def run(self, jobs: Iterator["Job"], count: int, study: "Study | None" = None) -> None:
         """Runs `count` jobs, shows what became of them, and raises SystemExit where one failed."""
         from qa.progress import console
-        from qa.sweep_page import write_sweep_page
         from qa.sweeps import say_disk
 
         kept = min(count, self.n_jobs + (self.settings.keep_best or count))
         pretrained, checkpoint = self.config.model.pretrained, self.config.checkpoint
         say_disk(pretrained, checkpoint, self.sweep.folder, kept)
         status = self.sweep.run(jobs, self.engine(self.sweep.folder), study)
+        from qa.sweep_page import write_sweep_page  # imports transformers, which must come after the hub was asked
+
         write_sweep_page(self.sweep)
         console.print(self.sweep.table())
         console.print(f"{self.sweep.folder}: sweep.json, sweep.csv, sweep.md and sweep.html; the same command with the")
@@ -112,8 +116,8 @@ class LocalLauncher(JobLauncher):
 
         if self.n_jobs == 1:
             return Processes([{}])
-        trainer = self.config.trainer
-        gpus = [] if trainer.accelerator == "cpu" else visible_gpus()
+        trainer: Any = OmegaConf.to_container(self.config.trainer)
+        gpus = [] if trainer["accelerator"] == "cpu" else visible_gpus()
         return Processes(slots(self.n_jobs, launch.wanted_devices(trainer), gpus))
 
 
@@ -156,7 +160,7 @@ class SearchSweeper(Sweeper):
 
         def jobs() -> Iterator["Job"]:
             for number, values in search.trials():
-                own = [f"{name}={value}" for name, value in values.items()]
+                own = [f"{name}={launch.quoted(value)}" for name, value in values.items()]
                 job, _ = launcher.job(number, values, [*arguments, *own])
                 yield job._replace(environment={**job.environment, **search.environment(number)})
 

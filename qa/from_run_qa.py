@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from qa import UserError
+from qa.launch import quoted
 
 # run_qa.py's and TrainingArguments' flags, and our keys that mean the same
 KEYS = {
@@ -125,7 +126,7 @@ def translate(given: dict[str, str]) -> tuple[list[str], list[str]]:
         if name in flags and not (name == "dataset_name" and (local or flags[name] in ("squad", "rajpurkar/squad"))):
             value = VALUES.get(name, {}).get(flags[name], flags[name])
             value = value.removesuffix(".0") if name == "num_train_epochs" else value
-            words.append(f"{key}={_quoted(value)}")
+            words.append(f"{key}={quoted(value)}")
     notes = [f"--{name}: {WITHOUT[name]}" for name in flags if name in WITHOUT]
     if "max_train_samples" in flags:
         notes.append("--max_train_samples: data.limit is for every split")
@@ -143,12 +144,6 @@ def _stage(flags: dict[str, str]) -> list[str]:
     if flags.get("do_predict") == "true":
         return ["stage=predict"]
     return ["stage=validate"] if flags.get("do_eval") == "true" else []
-
-
-def _quoted(value: str) -> str:
-    """As Hydra's grammar takes it: quoted where it holds more than a plain word."""
-    plain = all(letter.isalnum() or letter in "-_./:+" for letter in value)
-    return value if plain else '"' + value.replace('"', '\\"') + '"'
 
 
 def main(words: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from qa import UserError, first_line
-from qa.launch import ERROR_FILE, PATIENCE, SIGNALS, command, killed
+from qa.launch import ERROR_FILE, PATIENCE, SIGNALS, command, killed, outside
 
 TURNS = 1000  # of a job in a cluster's queue, each of which goes on where the last one ended
 ERROR, OUTPUT = "error.txt", "output.txt"  # in a job's folder: its last words, and what it said where several speak
@@ -58,7 +58,7 @@ class Processes:
         self.at_once, self.slots = len(slots), slots
 
     def start(self, job: Job, slot: int) -> Running:
-        environment = {**os.environ, **job.environment, **self.slots[slot], ERROR_FILE: str(job.folder / ERROR)}
+        environment = {**outside(), **job.environment, **self.slots[slot], ERROR_FILE: str(job.folder / ERROR)}
         output = (job.folder / OUTPUT).open("ab") if self.at_once > 1 else None
         try:
             return subprocess.Popen(
@@ -98,7 +98,7 @@ class Command:
 
     def __call__(self) -> int:
         """The exit status."""
-        environment = {**os.environ, **self.environment}
+        environment = {**outside(), **self.environment}
         with subprocess.Popen(self.words, cwd=self.folder, env=environment, stdin=subprocess.PIPE) as process:
             try:
                 return process.wait()

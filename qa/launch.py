@@ -1,5 +1,6 @@
 """One process for every device, and for every job of a sweep: started, watched, told to end, and never left behind."""
 
+import json
 import os
 import signal
 import socket
@@ -67,9 +68,21 @@ def watch_parent() -> None:
 
 def command(overrides: Sequence[str], folder: str) -> list[str]:
     """The words that run one job of train.py with these overrides in `folder`."""
-    quoted = folder.replace("'", "\\'")
     train = Path(__file__).parent.parent / "train.py"
-    return [sys.executable, str(train), *overrides, f"hydra.run.dir='{quoted}'", "hydra.mode=RUN"]
+    return [sys.executable, str(train), *overrides, f"hydra.run.dir={quoted(folder)}", "hydra.mode=RUN"]
+
+
+def quoted(value: Any) -> str:
+    """A value as Hydra's grammar takes it: words in quotes where they hold more than a plain one."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    plain = value and value.isascii() and all(letter.isalnum() or letter in "-_./:+" for letter in value)
+    return value if plain else '"' + value.replace('"', '\\"') + '"'
+
+
+def outside() -> dict[str, str]:
+    """The environment for processes started here, without what would make lightning think that SLURM started them."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
 
 
 def run_ranks(command: Sequence[str], count: int, lock: int | None) -> int:
@@ -88,14 +101,12 @@ def run_processes(command: Sequence[str], environments: Sequence[Mapping[str, st
     A process that fails ends all others, and its error is the one that is shown. Signals are handed on; `lock` is
     inherited, so that it is held until the last process is gone. Only the first process speaks.
     """
-    # a scheduler's own variables would make lightning believe that the scheduler started the ranks
-    outside = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
     with tempfile.TemporaryDirectory() as folder:
         errors = [Path(folder, str(number)) for number in range(len(environments))]
         processes = [
             subprocess.Popen(
                 command,
-                env={**outside, **environment, ERROR_FILE: str(error)},
+                env={**outside(), **environment, ERROR_FILE: str(error)},
                 stdin=subprocess.PIPE,
                 stdout=None if number == 0 else subprocess.DEVNULL,
                 stderr=None if number == 0 else subprocess.DEVNULL,

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import OmegaConf
 
 from qa import UserError, why_unreadable
@@ -149,6 +148,8 @@ def earlier(folder: Path) -> list[Path]:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint, memory-mapped. Errors: UserError for a file that is none of ours or is damaged."""
+    import torch  # takes a while, and the look at a folder does not need it
+
     try:
         with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums
             if damaged := archive.testzip():

@@ -52,21 +52,22 @@ class Search:
         self._asking = FileLock(folder / ".asking")
         self._held: dict[int, FileLock] = {}
         about = {"monitor": monitor, "space": settings.model_dump(include={"space"})["space"]}
-        if self.study.user_attrs and self.study.user_attrs != about:
+        if self.study.user_attrs.get("about", about) != about:
             raise UserError(
                 f"{self.journal}: a study of another sweep.space or checkpoint.monitor; give another hydra.sweep.dir"
             )
-        for name, value in about.items():
-            self.study.set_user_attr(name, value)
+        self.study.set_user_attr("about", about)
 
     def trials(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Number and values of each trial that is to be run; first those that a dead process left under way."""
         while True:
             with self._asking:
                 trial = self._abandoned() or self._asked()
-            if trial is None:
-                return
-            yield trial.number, {name: suggested(trial, name, values) for name, values in self.settings.space.items()}
+                if trial is None:
+                    return
+                space = self.settings.space.items()
+                proposed = {name: suggested(trial, name, values) for name, values in space}
+            yield trial.number, proposed
 
     def _abandoned(self) -> Trial | None:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):

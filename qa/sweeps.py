@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter
 from rich.table import Table
 
 from qa import UserError
+from qa.hub import go_offline_if_unreachable
 from qa.jobs import ERROR, Engine, Job, last_words, run_jobs
 from qa.launch import SIGNALS
 from qa.progress import console
@@ -92,6 +93,7 @@ class Sweep:
     def run(self, jobs: Iterator[Job], engine: Engine, study: "Study | None" = None) -> int:
         """Runs the jobs and writes each row as it changes. Returns the status of a signal or of the worst job."""
         begun: dict[int, float] = {}
+        codes = [0]
 
         def begin(job: Job) -> None:
             job.folder.mkdir(parents=True, exist_ok=True)
@@ -103,12 +105,13 @@ class Sweep:
         def end(job: Job, status: int) -> None:
             minutes = (time.monotonic() - begun[job.number]) / 60
             row = self._ended(job, status, minutes, pruned=study is not None and study.pruned(job.number))
+            codes.append(row.status_code)
             console.print(f"job {job.number}: {said(row)}")
             if study:
                 study.tell(row)
 
         signum = run_jobs(jobs, engine, begin, end)
-        return 128 + signum if signum else max((row.status_code for row in self.rows()), default=0)
+        return 128 + signum if signum else max(codes)
 
     def _ended(self, job: Job, status: int, minutes: float, pruned: bool) -> SweepRow:
         """Takes in how a job ended, and removes what is not to be kept."""
@@ -189,6 +192,8 @@ def cells(row: SweepRow) -> list[str]:
 
 def say_disk(pretrained: str, checkpoint: Mapping[str, Any], folder: Path, count: int) -> None:
     """Says what `count` run folders may take, and warns where that is more than is free; silent for a model unseen."""
+    if not Path(pretrained).is_dir():
+        go_offline_if_unreachable()
     from qa.estimate import check_disk, disk_needed
     from qa.model import parameter_count
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,17 @@ def small_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for path, part in zip(files, (paragraphs[:20], paragraphs[20:]), strict=True):
         path.write_text(json.dumps(squad(*part)), encoding="utf-8")
     return files
+
+
+def started(arguments: list[str], *until: Path, **env: str) -> "subprocess.Popen[str]":
+    """`python train.py ARGUMENTS` that has got as far as to write the files `until`."""
+    process = subprocess.Popen(
+        [sys.executable, "train.py", *arguments], cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not all(path.exists() for path in until) and process.poll() is None:
+        time.sleep(0.01)
+    return process
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, Run
+from conftest import ROOT, Run, started
 
 Files = tuple[Path, Path]
 
@@ -92,17 +92,6 @@ def test_a_run_goes_on_with_another_number_of_devices(small: list[str], train_py
     assert steps(tmp_path / "cut") == pytest.approx(steps(tmp_path / "whole"), abs=1e-4)
 
 
-def started(arguments: list[str], until: Path, **env: str) -> "subprocess.Popen[str]":
-    """A run that has got as far as to write the file `until`."""
-    process = subprocess.Popen(
-        [sys.executable, "train.py", *arguments], cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    while not until.exists() and process.poll() is None:
-        time.sleep(0.01)
-    return process
-
-
 @pytest.mark.guarantee("a rank that dies ends all and is named")
 def test_a_rank_that_dies_ends_all_and_is_named(small: list[str], tmp_path: Path) -> None:
     arguments = [*small, "trainer.max_epochs=900", "trainer.devices=2", f"hydra.run.dir={tmp_path}/run"]
@@ -172,17 +161,6 @@ def test_a_sweep_with_two_devices_runs_exactly_its_jobs(small: list[str], train_
     assert (first["settings"], first["status"]) == ({"optimizer.lr": 0.001}, "finished")
     assert first["val_loss"] == results(tmp_path / "0")["best"]["val_loss"]
     assert (second["status"], second["error"]) == ("failed", "optimizer: Invalid learning rate: -1")
-
-
-def test_ctrl_c_ends_the_sweep_and_not_one_job_alone(small: list[str], tmp_path: Path) -> None:
-    arguments = ["-m", *small, "trainer.max_epochs=900", "seed=1,2", f"hydra.sweep.dir={tmp_path}"]
-    process = started(arguments, tmp_path / "0" / "metrics.csv")
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert said.startswith("interrupted; ")
-    assert (tmp_path / "0" / "checkpoints" / "last.ckpt").exists()
-    assert not (tmp_path / "1").exists()
 
 
 @pytest.mark.guarantee("two nodes by torchrun, on loopback")

@@ -69,7 +69,12 @@ def assert_same(one: Path, other: Path) -> None:
     [
         pytest.param(1, [], id="1"),
         pytest.param(2, [], id="2"),
-        pytest.param(1, ["trainer.check_val_every_n_epoch=2", "checkpoint.every_n_steps=1"], id="seldom evaluated"),
+        pytest.param(
+            1,
+            ["trainer.check_val_every_n_epoch=2", "checkpoint.every_n_steps=1"],
+            id="seldom evaluated",
+            marks=pytest.mark.long,
+        ),
         pytest.param(1, EARLY, id="stopped early", marks=pytest.mark.long),
         pytest.param(1, ["trainer.val_check_interval=0.5"], id="often evaluated", marks=pytest.mark.long),
         pytest.param(3, [], id="3", marks=pytest.mark.long),
@@ -105,7 +110,7 @@ def test_killed_at_random_moments_a_run_ends_as_if_never_killed(
     ("devices", "signum", "status"),
     [
         (1, signal.SIGTERM, 143),
-        (2, signal.SIGINT, 130),
+        pytest.param(2, signal.SIGINT, 130, marks=pytest.mark.long),
         pytest.param(2, signal.SIGTERM, 143, marks=pytest.mark.long),
         pytest.param(1, signal.SIGUSR1, 138, marks=pytest.mark.long),
     ],

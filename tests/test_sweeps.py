@@ -1,17 +1,15 @@
 """Sweeps and searches as a user runs them: which jobs run, what is left of them, and how it goes on."""
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Run
+from conftest import ROOT, Run, started
 from test_dashboard import records
 
 from qa import UserError
@@ -36,17 +34,6 @@ def small(small_files: Files, exact: Path, tmp_path_factory: pytest.TempPathFact
 def table(folder: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = json.loads((folder / "sweep.json").read_text())
     return rows
-
-
-def started(arguments: list[str], folder: Path, *until: str, **env: str) -> "subprocess.Popen[str]":
-    """A sweep that has got as far as to write the files `until` of its folder."""
-    command = [sys.executable, "train.py", *arguments, f"hydra.sweep.dir={folder}"]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    while not all((folder / name).exists() for name in until) and process.poll() is None:
-        time.sleep(0.01)
-    return process
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +107,7 @@ def test_a_sweep_killed_in_the_middle_goes_on_with_the_job_that_was_cut(
     small: list[str], train_py: Run, tmp_path: Path
 ) -> None:
     arguments = [*small, "seed=1,2", "checkpoint.every_n_steps=1"]
-    process = started(arguments, tmp_path, "1/checkpoints/last.ckpt")
+    process = started([*arguments, f"hydra.sweep.dir={tmp_path}"], tmp_path / "1" / "checkpoints" / "last.ckpt")
     process.kill()
     process.communicate()
     first, second = table(tmp_path)
@@ -135,15 +122,16 @@ def test_a_sweep_killed_in_the_middle_goes_on_with_the_job_that_was_cut(
 
 def test_ctrl_c_ends_all_jobs_and_leaves_whole_folders(small: list[str], tmp_path: Path) -> None:
     arguments = [*small, "trainer.max_epochs=900", "seed=1,2,3", "hydra.launcher.n_jobs=2"]
-    process = started(arguments, tmp_path, "0/metrics.csv", "1/metrics.csv")
+    jobs = tmp_path / "0", tmp_path / "1"
+    process = started([*arguments, f"hydra.sweep.dir={tmp_path}"], *(job / "metrics.csv" for job in jobs))
     process.send_signal(signal.SIGINT)
     shown, said = process.communicate(timeout=90)
     assert process.returncode == 130
     assert said.startswith("interrupted; ")
     assert [row["status"] for row in table(tmp_path)] == ["interrupted", "interrupted"]
-    for job in ("0", "1"):
-        assert (tmp_path / job / "checkpoints" / "last.ckpt").exists()
-        assert "SIGINT" in (tmp_path / job / "interrupted.txt").read_text()
+    for job in jobs:
+        assert (job / "checkpoints" / "last.ckpt").exists()
+        assert "SIGINT" in (job / "interrupted.txt").read_text()
     assert sorted(re.findall(r"^job (\d): interrupted", shown, re.MULTILINE)) == ["0", "1"]
 
 
@@ -163,7 +151,7 @@ def test_submitit_runs_two_jobs_here_as_on_a_cluster_and_wandb_has_them_in_one_g
     run = next(
         record.run for record in records(next((folder / "0" / "wandb").glob("offline-run-*"))) if record.run.run_id
     )
-    assert run.run_group == "rates"
+    assert run.run_group == f"{tmp_path.name}/rates"
 
 
 @pytest.mark.guarantee("a search killed in the middle proposes what it would have proposed")
@@ -179,7 +167,7 @@ def test_a_search_killed_in_the_middle_goes_on_as_if_it_had_not_been(
     ]  # fmt: skip
     arguments.remove("optimizer.lr=1e-3")
     folder = tmp_path / "search"
-    process = started(arguments, folder, "2/checkpoints/last.ckpt")
+    process = started([*arguments, f"hydra.sweep.dir={folder}"], folder / "2" / "checkpoints" / "last.ckpt")
     process.kill()
     process.communicate()
     done = train_py(*arguments, f"hydra.sweep.dir={folder}", timeout=400)
@@ -208,6 +196,7 @@ def test_a_search_killed_in_the_middle_goes_on_as_if_it_had_not_been(
         (["sweep.keep_best=0", "seed=1,2"], "sweep.keep_best=0: should be greater than 0"),
         (["sweep=optuna", "sweep.space.optimizer.lr.low=1"], "low < high"),
         (["sweep=optuna", "seed=1,2"], "seed=1,2: sweep=optuna takes its values from sweep.space"),
+        (["hydra.launcher.n_jobs=0", "seed=1,2"], "hydra.launcher.n_jobs=0: should be a whole number"),
         (["hydra/launcher=basic", "seed=1,2"], "take local, submitit_local or submitit_slurm"),
         (["hydra/launcher=submitit_local", "+hydra.launcher.gpu=2", "seed=1,2"], "hydra/launcher=submitit_local: "),
     ],
@@ -240,12 +229,12 @@ def test_two_processes_can_keep_one_table(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from qa.jobs import Job; from qa.sweeps import Sweep\n"
         "sweep, first = Sweep(Path(sys.argv[1])), int(sys.argv[2])\n"
-        "for n in range(first, 40, 2): sweep._began(Job(n, {'seed': n}, sweep.folder / str(n), []))"
+        "for n in range(first, 20, 2): sweep._began(Job(n, {'seed': n}, sweep.folder / str(n), []))"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
     both = [subprocess.Popen([*command, str(first)], cwd=ROOT) for first in (0, 1)]
     assert [process.wait() for process in both] == [0, 0]
-    assert [row.job for row in Sweep(tmp_path).rows()] == list(range(40))
+    assert [row.job for row in Sweep(tmp_path).rows()] == list(range(20))
 
 
 def test_a_space_is_nested_or_dotted_and_knows_whole_numbers() -> None:

@@ -1,0 +1,106 @@
+"""The page of a sweep and the page of a comparison, in a real browser."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+from test_compare import run
+from test_page import CHROMIUM
+
+from qa.compare import as_page, finished_jobs
+from qa.jobs import Job
+from qa.sweep_page import write_sweep_page
+from qa.sweeps import Sweep, SweepRow
+from qa.systems import compare, read_run, systems
+
+EVIL = "<img src=x onerror=\"document.title='taken'\">"
+
+
+def job(sweep: Sweep, number: int, rate: float, seed: int, rights: list[float]) -> None:
+    """A finished job of a sweep."""
+    folder = run(sweep.folder / str(number), rights, seed=seed, lr=rate)
+    row = sweep._began(Job(number, {"optimizer.lr": rate, "seed": seed}, folder, []))
+    best = read_run(folder).results.best
+    assert best is not None
+    figures = {"val_loss": best.val_loss, "exact_match": best.exact_match, "epoch": 1.0, "minutes": 12.5}
+    sweep._put(row.model_copy(update={"status": "finished", **figures}))
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """Two rates with two seeds each; a job that failed."""
+    sweep = Sweep(tmp_path_factory.mktemp("sweep") / "rates")
+    for number, (rate, seed) in enumerate([(1e-5, 1), (1e-5, 2), (2e-5, 1), (2e-5, 2)]):
+        job(sweep, number, rate, seed, [1.0, 1.0, float(number > 1), 0.0])
+    row = sweep._began(Job(4, {"optimizer.lr": EVIL, "seed": 1}, sweep.folder / "4", []))
+    sweep._put(row.model_copy(update={"status": "failed", "error": f"no rate: {EVIL}"}))
+    return sweep
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium: the page is not tested in a browser")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = browser.new_page(viewport={"width": 390, "height": 900})
+        said: list[str] = []
+        opened.on("console", lambda message: said.append(message.text))
+        opened.on("pageerror", lambda error: said.append(str(error)))
+        opened.on("request", lambda request: said.append(request.url) if ".html" not in request.url else None)
+        yield opened
+        assert [words for words in said if words != "data:,"] == []
+        browser.close()
+
+
+def test_a_sweep_is_sorted_and_each_job_found_in_the_charts(sweep: Sweep, page: Page) -> None:
+    page.goto(f"file://{write_sweep_page(sweep)}")
+    rows = page.locator("#jobs tbody tr")
+    assert rows.count() == 5
+    assert page.locator("tr.best td").first.inner_text() == "0 ← best"
+    for button, first, last in (("EM", "0", "4"), ("EM", "3", "4"), ("error", "4", "3")):
+        page.get_by_role("button", name=button, exact=True).click()
+        shown = [row.get_attribute("data-job") for row in rows.all()]
+        assert shown[0] in ({"0", "1"} if first == "0" else {"2", "3"} if first == "3" else {"4"})
+        assert last == "3" or shown[-1] == last  # without a figure it comes last, either way
+    page.locator('tr[data-job="2"]').hover()
+    assert page.locator("svg.lit").count() == page.locator("svg").count() == 2
+    assert page.locator("svg .lit").count() == page.locator('[id="line-2"]').count() == 4  # all else is faint
+    assert "50.00 to 100.00" in page.locator('tr[data-job="2"]').inner_text()
+    page.locator('tr[data-job="3"] a').click()
+    assert page.url.endswith("rates/3/report.html")
+
+
+def test_a_sweep_says_what_seeds_do_and_keeps_to_its_width(sweep: Sweep, page: Page) -> None:
+    page.goto(f"file://{write_sweep_page(sweep)}")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.title().endswith("– sweep")
+    assert page.locator("img").count() == 0
+    text = page.inner_text("body")
+    for words in ("optimizer.lr=2e-05\t1, 2\t75.00 ± 0.00", f"no rate: {EVIL}", f"python -m qa.compare {sweep.folder}"):
+        assert words in text
+
+
+def test_a_comparison_shows_what_one_system_alone_answers(sweep: Sweep, page: Page, tmp_path: Path) -> None:
+    found = systems([read_run(folder) for folder in finished_jobs(sweep.folder)])
+    (tmp_path / "compare.html").write_text(as_page(compare(found), found))
+    page.goto(f"file://{tmp_path}/compare.html")
+    assert page.locator("h1").inner_text() == "optimizer.lr=1e-05 · optimizer.lr=2e-05"
+    page.locator("summary", has_text="only optimizer.lr=2e-05").click()
+    assert page.locator("details[open] tr").nth(1).inner_text().split("\t") == [
+        "What is q0002?",
+        "grey",
+        "grey",
+        "grey",
+    ]
+    assert "-25.00" in page.inner_text("body")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_figures_of_a_row_are_not_known_before_its_end(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    sweep._began(Job(0, {"seed": 1}, tmp_path / "0", []))
+    page = write_sweep_page(sweep).read_text()
+    assert sweep.rows() == [SweepRow(job=0, settings={"seed": 1}, folder="0")]
+    assert "started" in page and "<svg" not in page
