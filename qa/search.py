@@ -20,6 +20,7 @@ from qa import UserError
 from qa.checkpoints import History
 from qa.launch import TRIAL
 from qa.module import QuestionAnsweringModule
+from qa.report import Row
 from qa.settings import Interval, SweepSettings
 from qa.sweeps import Monitor, SweepRow
 
@@ -104,7 +105,7 @@ class Search:
 
     def pruned(self, number: int) -> bool:
         """Whether a trial was cut short."""
-        return bool(live(self.study, number).user_attrs.get("pruned"))
+        return "pruned" in live(self.study, number).user_attrs
 
     def tell(self, row: SweepRow) -> None:
         """Takes in a job's end; one that was interrupted stays under way, and goes on with the next start."""
@@ -144,18 +145,29 @@ class Pruning(Callback):
         number, _, journal = trial.partition(":")
         self.number, self.journal, self.pruner = int(number), Path(journal), pruner
 
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self._look(trainer, module, [])
+
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.state.fn != "fit" or trainer.sanity_checking:
-            return
-        assert isinstance(module, QuestionAnsweringModule)
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            assert isinstance(module, QuestionAnsweringModule)
+            self._look(trainer, module, [Row(**module.figures)])  # the history takes it in after all other callbacks
+
+    def _look(self, trainer: Trainer, module: LightningModule, new: list[Row]) -> None:
+        """Also of a run that goes on, whose last evaluation the study may not know."""
         history = trainer.checkpoint_callback
-        assert isinstance(history, History)
-        evaluations = sum(row.val_loss is not None for row in history.rows) + 1  # the history takes it in after this
+        assert isinstance(history, History) and isinstance(module, QuestionAnsweringModule)
+        found = (getattr(row, history.monitor) for row in (*history.rows, *new))
+        values = [value for value in found if value is not None]
         stop = False
-        if trainer.is_global_zero:
-            trial = live(open_study(self.journal, history.monitor, self.pruner), self.number)
-            trial.report(module.figures[history.monitor], evaluations)
-            stop = trainer.global_step < module.total_steps and trial.should_prune()
+        if values and trainer.is_global_zero:
+            study = open_study(self.journal, history.monitor, self.pruner)
+            trial = live(study, self.number)
+            known = study.get_trials(deepcopy=False)[self.number].intermediate_values
+            for count, value in enumerate(values, start=1):
+                if count not in known:
+                    trial.report(value, count)
+            stop = trainer.global_step < module.total_steps and ("pruned" in trial.user_attrs or trial.should_prune())
             if stop:
                 trial.set_user_attr("pruned", True)
         trainer.should_stop |= trainer.strategy.broadcast(stop)

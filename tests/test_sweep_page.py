@@ -68,8 +68,7 @@ def test_a_sweep_is_sorted_and_each_job_found_in_the_charts(sweep: Sweep, page: 
     assert page.locator("svg.lit").count() == page.locator("svg").count() == 2
     assert page.locator("svg .lit").count() == page.locator('[id="line-2"]').count() == 4  # all else is faint
     assert "50.00 to 100.00" in page.locator('tr[data-job="2"]').inner_text()
-    page.locator('tr[data-job="3"] a').click()
-    assert page.url.endswith("rates/3/report.html")
+    assert page.locator('tr[data-job="3"] a').get_attribute("href") == "3/report.html"
 
 
 def test_a_sweep_says_what_seeds_do_and_keeps_to_its_width(sweep: Sweep, page: Page) -> None:

@@ -190,6 +190,20 @@ def test_a_search_killed_in_the_middle_goes_on_as_if_it_had_not_been(
         whole.tell(rows[number])
 
 
+@pytest.mark.long
+@pytest.mark.guarantee("two processes share a search: each trial is run once")
+def test_two_processes_share_a_search(small: list[str], tmp_path: Path) -> None:
+    arguments = [*small, "sweep=optuna", "sweep.n_trials=5", "~sweep.space.data", f"hydra.sweep.dir={tmp_path}"]
+    arguments.remove("optimizer.lr=1e-3")
+    both = [started(arguments, tmp_path / "sweep.json") for _ in range(2)]
+    said = [process.communicate(timeout=300) for process in both]
+    assert [(process.returncode, errors) for process, (_, errors) in zip(both, said, strict=True)] == [(0, "")] * 2
+    begun = [re.findall(r"^job (\d): .* → ", words, re.MULTILINE) for words, _ in said]
+    assert all(begun)
+    assert sorted(begun[0] + begun[1]) == ["0", "1", "2", "3", "4"]
+    assert [row["status"] for row in table(tmp_path)] == ["finished"] * 5
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
