@@ -20,31 +20,42 @@ from qa.systems import Run, read_run, summary, systems
 def write_sweep_page(sweep: Sweep) -> Path:
     """Writes the page from what the sweep's folder holds at the moment."""
     rows, best = sweep.rows(), sweep.best()
-    ended = [row for row in rows if row.status in ("finished", "pruned")]
-    runs = {row.job: read_run(sweep.folder / row.folder) for row in ended}
+    runs = {row.job: run for row in rows if (run := _read(sweep.folder / row.folder, row))}
     settings = list(dict.fromkeys(name for row in rows for name in row.settings))
+    drawn = [row for row in reversed(best) if row.job in runs]  # the best one last
     lines = {
-        str(row.job): {**row.settings, **{title: getattr(row, name) for name, title in OUTCOMES.items()}}
-        for row in best[::-1]  # the best is drawn last
+        str(row.job): {
+            **{name: row.settings.get(name, "–") for name in settings},
+            **{title: getattr(row, name) for name, title in OUTCOMES.items()},
+        }
+        for row in drawn
     }
-    ended.sort(key=lambda row: list(lines).index(str(row.job)) if str(row.job) in lines else -1)
-    page = (
-        templates()
-        .get_template("sweep.html")
-        .render(
-            folder=str(sweep.folder),
-            monitor=OUTCOMES[sweep.monitor],
-            settings=settings,
-            rows=[{**row.model_dump(), **_cells(row, runs.get(row.job))} for row in rows],
-            best=best[0].job if best else None,
-            parallel=as_svg(parallel(lines)) if len(lines) > 1 else "",
-            curves=as_svg(by_epoch({str(row.job): runs[row.job].results.epochs for row in ended})) if ended else "",
-            systems=_systems([runs[row.job] for row in best]),
-        )
+    pruned = [row for row in rows if row.status == "pruned" and row.job in runs]
+    curves = {str(row.job): runs[row.job].results.epochs for row in (*pruned, *drawn)}
+    page = templates().get_template("sweep.html")
+    text = page.render(
+        folder=str(sweep.folder),
+        monitor=OUTCOMES[sweep.monitor],
+        settings=settings,
+        rows=[{**row.model_dump(), **_cells(row, runs.get(row.job))} for row in rows],
+        best=best[0].job if best else None,
+        parallel=as_svg(parallel(lines)) if len(lines) > 1 else "",
+        curves=as_svg(by_epoch(curves)) if curves else "",
+        systems=_systems([run for job, run in runs.items() if str(job) in lines]),
     )
     path = sweep.folder / "sweep.html"
-    write_text(path, page)
+    write_text(path, text)
     return path
+
+
+def _read(folder: Path, row: SweepRow) -> Run | None:
+    """A job's run, if it is at its end and has answers that can be scored."""
+    if row.status not in ("finished", "pruned"):
+        return None
+    try:
+        return read_run(folder)
+    except UserError:
+        return None
 
 
 def _cells(row: SweepRow, run: Run | None) -> dict[str, Any]:
