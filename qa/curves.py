@@ -99,11 +99,11 @@ def parallel(jobs: Mapping[str, Mapping[str, Any]]) -> "Figure":
 
 
 def _scaled(values: Sequence[Any]) -> tuple[list[float], list[tuple[str, float]]]:
-    """Heights in [0, 1], and the texts beside an axis: numbers over more than one power of ten by their logarithm."""
+    """Heights in [0, 1], and the texts beside an axis: numbers over a power of ten or more by their logarithm."""
     numbers = [value for value in values if isinstance(value, int | float)]
     if len(numbers) == len(values):
         low, high = min(numbers), max(numbers)
-        form = np.log if low > 0 and high > 10 * low else np.asarray
+        form = np.log if low > 0 and high >= 10 * low else np.asarray
         span = float(form(high) - form(low)) or 1.0
         heights = [float(form(value) - form(low)) / span for value in numbers]
         return heights, sorted({(f"{value:.4g}", height) for value, height in zip(numbers, heights, strict=True)})
