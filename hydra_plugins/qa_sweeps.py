@@ -37,11 +37,17 @@ class JobLauncher(Launcher):
         from qa.settings import SweepSettings, validated
         from qa.sweeps import Sweep
 
+        if launch.rank() is not None:
+            raise UserError(
+                "-m: start a sweep by python, not by torchrun or srun; hydra/launcher=submitit_slurm queues its jobs"
+            )
         if not (isinstance(self.n_jobs, int) and self.n_jobs > 0):
             raise UserError(f"hydra.launcher.n_jobs={self.n_jobs}: should be a whole number greater than 0")
         self.context, self.config = hydra_context, config
         self.settings = validated(SweepSettings, OmegaConf.to_container(config.sweep, resolve=True), "sweep")
         self.sweep = Sweep(Path(config.hydra.sweep.dir), config.checkpoint.monitor, self.settings.keep_best)
+        if not self.settings.resume:
+            self.sweep.forget()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """All combinations of a grid. Raises SystemExit where one failed."""
@@ -56,19 +62,20 @@ class JobLauncher(Launcher):
             given = {override.key_or_group: override.value() for override in self.parsed(arguments)}
             settings = plain({key: value for key, value in given.items() if key in keys})
             job, config = self.job(self.sweep.number(settings), settings, arguments)
-            if not (self.settings.resume and finished(job.folder, config)):
+            known = any(row.job == job.number and row.status == "finished" for row in self.sweep.rows())
+            if not (known and finished(job.folder, config)):
                 yield job
 
     def job(self, number: int, settings: Mapping[str, Any], arguments: Sequence[str]) -> tuple["Job", dict[str, Any]]:
         """A job and its whole configuration; `settings`: those that set it apart."""
-        from qa.jobs import Job
+        from qa.jobs import ANEW, Job
 
         config = self.context.config_loader.load_sweep_config(self.config, list(arguments))
         with open_dict(config):
             config.hydra.job.num, config.hydra.job.id = number, str(number)
         folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir)
         whole: Any = OmegaConf.to_container(config)
-        again = [] if self.settings.resume else ["resume=never"]
+        again = [] if self.settings.resume else [ANEW]
         group = "/".join(self.sweep.folder.parts[-2:])
         environment = {"WANDB_RUN_GROUP": os.environ.get("WANDB_RUN_GROUP", group)}
         return Job(number, settings, folder, [*arguments, *again], environment), whole
@@ -86,9 +93,9 @@ class JobLauncher(Launcher):
         from qa.progress import console
         from qa.sweeps import say_disk
 
-        kept = min(count, self.n_jobs + (self.settings.keep_best or count))
-        pretrained, checkpoint = self.config.model.pretrained, self.config.checkpoint
-        say_disk(pretrained, checkpoint, self.sweep.folder, kept)
+        if self.config.stage == "fit":
+            kept = min(count, self.n_jobs + (self.settings.keep_best or count))
+            say_disk(self.config.model.pretrained, self.config.checkpoint, self.sweep.folder, kept)
         status = self.sweep.run(jobs, self.engine(self.sweep.folder), study)
         from qa.sweep_page import write_sweep_page  # imports transformers, which must come after the hub was asked
 
@@ -130,8 +137,10 @@ class SubmititLauncher(JobLauncher):
         self.parameters = {name: value for name, value in parameters.items() if value is not None}
 
     def engine(self, folder: Path) -> "Engine":
-        from qa.jobs import Submitted
+        from qa.jobs import Submitted, visible_gpus
 
+        if self.cluster == "local" and self.config.trainer.accelerator != "cpu" and visible_gpus():
+            raise UserError("hydra/launcher=submitit_local: has no GPUs for its jobs; take hydra/launcher=local")
         return Submitted(folder / ".submitit", self.cluster, self.n_jobs, self.parameters)
 
 
@@ -156,6 +165,11 @@ class SearchSweeper(Sweeper):
                 f"{grid[0].input_line}: sweep=optuna takes its values from sweep.space; put it there, or leave out"
                 " sweep=optuna"
             )
+        if launcher.settings.n_trials is None:
+            raise UserError("sweep.n_trials: not given; take sweep=optuna, which has it and sweep.space")
+        for name, choices in launcher.settings.space.items():  # what cannot be is said before it is a trial
+            for value in choices if isinstance(choices, list) else [choices.low]:
+                launcher.job(0, {}, [*arguments, f"{name}={launch.quoted(value)}"])
         search = Search(launcher.sweep.folder, launcher.settings, launcher.sweep.monitor, self.seed)
 
         def jobs() -> Iterator["Job"]:
@@ -164,4 +178,4 @@ class SearchSweeper(Sweeper):
                 job, _ = launcher.job(number, values, [*arguments, *own])
                 yield job._replace(environment={**job.environment, **search.environment(number)})
 
-        launcher.run(jobs(), launcher.settings.n_trials or 0, search)
+        launcher.run(jobs(), launcher.settings.n_trials, search)

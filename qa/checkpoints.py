@@ -20,10 +20,9 @@ from qa.module import QuestionAnsweringModule
 from qa.progress import console
 from qa.report import Row, better, results_table, write_predictions
 from qa.runs import earlier, load_checkpoint
+from qa.settings import Monitor
 
 log = logging.getLogger(__name__)
-
-Monitor = Literal["val_loss", "exact_match", "f1"]
 
 
 class Interrupted(BaseException):

@@ -125,6 +125,9 @@ def main() -> int:
         return 2
     report = compare(found)
     show(report, console)
+    for path in (arguments.json, arguments.html):
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
     if arguments.json:
         write_text(arguments.json, json.dumps(report, ensure_ascii=False, indent=1))
     if arguments.html:

@@ -12,6 +12,7 @@ from qa import UserError, first_line
 from qa.launch import ERROR_FILE, PATIENCE, SIGNALS, command, killed, outside
 
 TURNS = 1000  # of a job in a cluster's queue, each of which goes on where the last one ended
+ANEW = "resume=never"  # the argument of a job that does not go on from what its folder holds
 ERROR, OUTPUT = "error.txt", "output.txt"  # in a job's folder: its last words, and what it said where several speak
 
 
@@ -77,7 +78,7 @@ class Submitted:
         """`parameters`: what submitit's `update_parameters` takes. Errors: UserError for what it does not."""
         import submitit
 
-        self.at_once = at_once
+        self.cluster, self.at_once = cluster, at_once
         try:
             turns: Any = {f"{cluster}_max_num_timeout": TURNS}
             self._executor = submitit.AutoExecutor(folder, cluster=cluster, **turns)
@@ -87,7 +88,10 @@ class Submitted:
 
     def start(self, job: Job, slot: int) -> Running:
         environment = {**job.environment, ERROR_FILE: str((job.folder / ERROR).resolve())}
-        return Submission(self._executor.submit(Command(job.command, environment, Path.cwd())), job)
+        try:
+            return Submission(self._executor.submit(Command(job.command, environment, Path.cwd())), job)
+        except RuntimeError as error:
+            raise UserError(f"hydra/launcher=submitit_{self.cluster}: {first_line(error)}") from None
 
 
 class Command:
@@ -100,10 +104,11 @@ class Command:
         """The exit status."""
         environment = {**outside(), **self.environment}
         with subprocess.Popen(self.words, cwd=self.folder, env=environment, stdin=subprocess.PIPE) as process:
+            signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # it saves a checkpoint
             try:
                 return process.wait()
             except BaseException:
-                process.terminate()  # it saves a checkpoint
+                process.terminate()
                 process.wait(PATIENCE)
                 raise
 
@@ -111,7 +116,8 @@ class Command:
         """Called by submitit where a job is preempted or runs out of its time."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(Command(self.words, self.environment, self.folder))
+        words = [word for word in self.words if word != ANEW]  # it goes on where it is
+        return DelayedSubmission(Command(words, self.environment, self.folder))
 
 
 class Submission:
@@ -134,7 +140,10 @@ class Submission:
 
     def send_signal(self, signum: int, /) -> None:
         self._told = signum
-        self._submitted.cancel()
+        if here := getattr(self._submitted, "_process", None):
+            here.terminate()  # submitit's own way leaves a job on this machine a second to end
+        else:
+            self._submitted.cancel()
 
     def kill(self) -> None:
         self._submitted.cancel()
@@ -164,6 +173,8 @@ def run_jobs(
                 began(job)
                 slot = free.pop(0)
                 running[slot] = job, engine.start(job, slot)
+                if told:
+                    running[slot][1].send_signal(told[0])
             if not running:
                 break
             for slot, (job, process) in list(running.items()):

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 T = TypeVar("T")
 
 # a log file has no width to wrap at
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 240)
 
 
 def live_line(*columns: str) -> Progress:

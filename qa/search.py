@@ -21,20 +21,26 @@ from qa.checkpoints import History
 from qa.launch import TRIAL
 from qa.module import QuestionAnsweringModule
 from qa.report import Row
-from qa.settings import Interval, SweepSettings
-from qa.sweeps import Monitor, SweepRow
+from qa.settings import Interval, Monitor, SweepSettings
+from qa.sweeps import SweepRow
 
 Values = list[Any] | Interval
 
 
 def open_study(journal: Path, monitor: Monitor = "val_loss", pruner: Any = None) -> Study:
-    """The study that the file keeps, or a new one in it. Several processes may have it open."""
+    """The study that the file keeps, or a new one in it. Several processes may have it open.
+
+    Errors: UserError for a damaged file.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(journal)))
     direction = StudyDirection.MINIMIZE if monitor == "val_loss" else StudyDirection.MAXIMIZE
-    return optuna.create_study(
-        storage=storage, study_name="search", direction=direction, pruner=pruner, load_if_exists=True
-    )
+    try:
+        return optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(journal))), study_name="search", direction=direction,
+            pruner=pruner, load_if_exists=True,
+        )  # fmt: skip
+    except ValueError:
+        raise UserError(f"{journal}: damaged; give another hydra.sweep.dir, or sweep.resume=false") from None
 
 
 class Search:
@@ -58,6 +64,8 @@ class Search:
                 f"{self.journal}: a study of another sweep.space or checkpoint.monitor; give another hydra.sweep.dir"
             )
         self.study.set_user_attr("about", about)
+        # of earlier starts: what made them fail may be mended, so that they do not count
+        self._failed = len(self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
 
     def trials(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Number and values of each trial that is to be run; first those that a dead process left under way."""
@@ -79,7 +87,7 @@ class Search:
 
     def _asked(self) -> Trial | None:
         number = len(self.study.get_trials(deepcopy=False))
-        if number >= (self.settings.n_trials or 0):
+        if number - self._failed >= (self.settings.n_trials or 0):
             return None
         self._seed(number)
         trial = self.study.ask()

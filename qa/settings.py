@@ -23,6 +23,8 @@ from qa import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
 
+Monitor = Literal["val_loss", "exact_match", "f1"]  # what makes an epoch, or a job, the best
+
 REFUSED = {
     "accumulate_grad_batches": "data.batch_size is the batch of one optimiser step, whatever carries it",
     "use_distributed_sampler": "batches are formed before they are dealt out",
@@ -41,7 +43,7 @@ class CheckpointSettings(BaseModel):
     """What makes an epoch the best, and when else checkpoints are saved."""
 
     model_config = ConfigDict(extra="forbid")
-    monitor: Literal["val_loss", "exact_match", "f1"]
+    monitor: Monitor
     every_n_steps: PositiveInt | None
     every_n_minutes: PositiveFloat | None
     keep: NonNegativeInt
@@ -56,7 +58,7 @@ class Interval(BaseModel):
     low: int | float
     high: int | float
     log: bool = False
-    step: int | float | None = None
+    step: Annotated[int | float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -85,7 +87,7 @@ class SweepSettings(BaseModel):
     resume: bool = True
     keep_best: PositiveInt | None = None
     n_trials: PositiveInt | None = None
-    space: dict[str, list[Any] | Interval] = {}
+    space: dict[str, Annotated[list[Any], Field(min_length=1)] | Interval] = {}
     sampler: dict[str, Any] = {}
     pruner: dict[str, Any] = {}
 

@@ -13,7 +13,8 @@ from qa import UserError
 from qa.curves import OUTCOMES, as_svg, by_epoch, parallel
 from qa.page import figure, templates
 from qa.report import write_text
-from qa.sweeps import FORMATS, Monitor, Sweep, SweepRow
+from qa.settings import Monitor
+from qa.sweeps import FORMATS, Sweep, SweepRow
 from qa.systems import Run, read_run, summary, systems
 
 
@@ -44,7 +45,8 @@ def write_sweep_page(sweep: Sweep) -> Path:
         systems=_systems([run for job, run in runs.items() if str(job) in lines]),
     )
     path = sweep.folder / "sweep.html"
-    write_text(path, text)
+    with sweep.lock:
+        write_text(path, text)
     return path
 
 
@@ -88,7 +90,11 @@ def main() -> int:
         print(f"ERROR: {arguments.sweep}: holds no sweep; give the folder with its sweep.json", file=sys.stderr)
         return 2
     monitor: Monitor = arguments.monitor
-    print(write_sweep_page(Sweep(arguments.sweep, monitor)))
+    try:
+        print(write_sweep_page(Sweep(arguments.sweep, monitor)))
+    except UserError as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from filelock import FileLock
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from rich.table import Table
 
 from qa import UserError
 from qa.hub import go_offline_if_unreachable
-from qa.jobs import ERROR, Engine, Job, last_words, run_jobs
+from qa.jobs import ANEW, ERROR, Engine, Job, last_words, run_jobs
 from qa.launch import SIGNALS
 from qa.progress import console
+from qa.settings import Monitor
 
 COLUMNS = ("job", "overrides", "status", "epoch", "val_loss", "exact_match", "f1", "minutes", "error")
 FORMATS = {"epoch": ".1f", "val_loss": ".4f", "exact_match": ".2f", "f1": ".2f", "minutes": ".1f"}
 FIGURES = ("epoch", "val_loss", "exact_match", "f1")
-Monitor = Literal["val_loss", "exact_match", "f1"]
 
 
 class SweepRow(BaseModel):
@@ -66,13 +66,24 @@ class Sweep:
     def __init__(self, folder: Path, monitor: Monitor = "val_loss", keep_best: int | None = None) -> None:
         """`keep_best`: jobs whose checkpoints and model stay, the best by `monitor`; None: all."""
         self.folder, self.monitor, self.keep_best = folder, monitor, keep_best
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise UserError(f"{folder}: not a folder; give another hydra.sweep.dir") from None
         self.lock = FileLock(folder / ".lock")
 
     def rows(self) -> list[SweepRow]:
-        """By job number."""
+        """By job number. Errors: UserError for a damaged file."""
         path = self.folder / "sweep.json"
-        return TypeAdapter(list[SweepRow]).validate_json(path.read_bytes()) if path.exists() else []
+        try:
+            return TypeAdapter(list[SweepRow]).validate_json(path.read_bytes()) if path.exists() else []
+        except ValidationError:
+            raise UserError(f"{path}: damaged; remove it, the jobs' folders are found again") from None
+
+    def forget(self) -> None:
+        """Removes what an earlier start left beside the jobs' folders."""
+        for name in ("sweep.json", "sweep.csv", "sweep.md", "sweep.html", "best.sh", "study.journal"):
+            (self.folder / name).unlink(missing_ok=True)
 
     def number(self, settings: Mapping[str, Any]) -> int:
         """That of the same job in an earlier start of the sweep, or the next free one."""
@@ -168,10 +179,12 @@ class Sweep:
 
         best = self.best()
         if best and best[0].job == row.job:
-            words = shlex.join(["python", "train.py", *job.arguments])
+            again = [word for word in job.arguments if word != ANEW]
+            words = shlex.join(["python", "train.py", *again, "hydra.mode=RUN"])
             what = f"job {row.job} of {self.folder}, {row.overrides}: the best by {self.monitor}"
             write_text(self.folder / "best.sh", f'#!/bin/sh\n# {what}\nexec {words} "$@"\n')
-        for other in best[self.keep_best :] if self.keep_best else []:
+        pruned = [other for other in self.rows() if other.status == "pruned"]
+        for other in [*best[self.keep_best :], *pruned] if self.keep_best else []:
             for name in ("checkpoints", "model"):
                 remove(self.folder / other.folder / name)
 
@@ -187,7 +200,7 @@ def said(row: SweepRow) -> str:
 def cells(row: SweepRow) -> list[str]:
     """A row as people read it."""
     values = [(getattr(row, name), FORMATS.get(name, "")) for name in COLUMNS]
-    return ["" if value is None else format(value, form) for value, form in values]
+    return ["" if value is None else format(value, form).replace("|", "\\|") for value, form in values]
 
 
 def say_disk(pretrained: str, checkpoint: Mapping[str, Any], folder: Path, count: int) -> None:

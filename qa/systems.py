@@ -25,6 +25,8 @@ from qa.runs import dotted, identifying
 
 FIGURES = {"exact_match": "EM", "f1": "F1"}
 DRAWS = 9999
+# may differ when a run goes on, but make another model
+TRAINED_BY = ("data.train_file", "trainer.max_epochs", "trainer.max_time", "checkpoint.monitor")
 ALL_PAIRS = 6  # systems; of more the first is compared with each other
 
 
@@ -57,10 +59,9 @@ def read_run(folder: Path) -> Run:
     questions = {question.id: question for question in read_questions(folder) if question.exact_match is not None}
     if not questions:
         raise UserError(f"{folder}: its questions have no reference answers; compare runs of fit, validate or test")
-    settings = {**identifying(config), "data.train_file": dotted(config)["data.train_file"]}
-    return Run(
-        folder, {k: v for k, v in settings.items() if k not in ("seed", "stage")}, config["seed"], results, questions
-    )
+    own = {k: v for k, v in dotted(config).items() if k in TRAINED_BY or k.startswith("callbacks.")}
+    settings = {k: v for k, v in {**identifying(config), **own}.items() if k not in ("seed", "stage")}
+    return Run(folder, settings, config["seed"], results, questions)
 
 
 def systems(runs: Sequence[Run]) -> list[System]:

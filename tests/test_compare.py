@@ -20,7 +20,15 @@ from qa.report import PerSplit, Results, Row
 from qa.systems import compare, holm, read_run, systems
 
 
-def run(folder: Path, rights: list[float], seed: int = 42, lr: float = 2e-5, paragraph: int = 2, **fields: Any) -> Path:
+def run(
+    folder: Path,
+    rights: list[float],
+    seed: int = 42,
+    lr: float = 2e-5,
+    paragraph: int = 2,
+    epochs: int = 3,
+    **fields: Any,
+) -> Path:
     """A finished run's folder whose question n, on context n // paragraph, is right or not."""
     folder.mkdir(parents=True)
     questions = [
@@ -33,6 +41,7 @@ def run(folder: Path, rights: list[float], seed: int = 42, lr: float = 2e-5, par
     results = Results(epochs=[row], best=row, windows=empty, examples=empty, windows_per_second=empty, devices=1)
     (folder / "results.json").write_text(results.model_dump_json())
     config = {"seed": seed, "stage": "fit", "optimizer": {"lr": lr}, "data": {"train_file": "a", "seed": "${seed}"}}
+    config["trainer"] = {"max_epochs": epochs, "devices": seed}
     (folder / ".hydra").mkdir()
     OmegaConf.save(config, folder / ".hydra" / "config.yaml")
     return folder
@@ -86,6 +95,14 @@ def test_corrected_p_values_keep_their_order_and_grow(p_values: list[float]) -> 
     order = np.argsort(p_values, kind="stable")
     assert np.all(np.diff(np.array(corrected)[order]) >= 0)
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_runs_of_other_lengths_are_other_systems_and_other_devices_are_not(tmp_path: Path) -> None:
+    folders = [run(tmp_path / f"{epochs}-{seed}", [1.0], seed, epochs=epochs) for epochs in (2, 4) for seed in (1, 2)]
+    found = report(*folders)["systems"]
+    assert [(row["name"], row["seeds"]) for row in found] == [
+        ("trainer.max_epochs=2", [1, 2]), ("trainer.max_epochs=4", [1, 2]),
+    ]  # fmt: skip
 
 
 def test_what_cannot_be_compared_is_one_line(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from qa.settings import SweepSettings, validated
 from qa.sweeps import Sweep, SweepRow
 
 Files = tuple[Path, Path]
+PRUNER = {"_target_": "optuna.pruners.NopPruner"}
 
 
 @pytest.fixture
@@ -91,14 +92,17 @@ def test_what_a_sweep_takes_is_said_first_and_the_best_jobs_keep_their_checkpoin
 def test_the_same_command_leaves_what_is_finished_and_starts_the_rest(
     swept: tuple[Path, list[str], str], train_py: Run
 ) -> None:
+    """Also a job that was cut off when all but its row was written, which gets its figures."""
     folder, arguments, _ = swept
     before = table(folder)
+    cut = [{**row, "status": "interrupted", "val_loss": None} if row["job"] == 2 else row for row in before]
+    (folder / "sweep.json").write_text(json.dumps(cut))
     again = [word.replace("1e-3,-1,3e-3", "1e-3,3e-3,-1,2e-3") for word in arguments]
     done = train_py(*again, "sweep.resume=true")
     assert done.returncode == 2
-    assert re.findall(r"^job (\d+): .* → ", done.stdout, re.MULTILINE) == ["1", "3"]
+    assert re.findall(r"^job (\d+): .* → ", done.stdout, re.MULTILINE) == ["2", "1", "3"]
     rows = table(folder)
-    assert [rows[0], rows[2]] == [before[0], before[2]]
+    assert [rows[0], {**rows[2], "minutes": 0}] == [before[0], {**before[2], "minutes": 0}]
     assert (rows[3]["settings"], rows[3]["status"]) == ({"optimizer.lr": 0.002}, "finished")
 
 
@@ -179,7 +183,7 @@ def test_a_search_killed_in_the_middle_goes_on_as_if_it_had_not_been(
     best = min((row for row in rows if row.status == "finished"), key=lambda row: row.val_loss or 0)
     assert f"optimizer.lr={best.settings['optimizer.lr']}" in (folder / "best.sh").read_text()
 
-    values = {"n_trials": 6, "space": {"optimizer.lr": space}, "pruner": {"_target_": "optuna.pruners.NopPruner"}}
+    values = {"n_trials": 6, "space": {"optimizer.lr": space}, "pruner": PRUNER}
     sampler = {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 2, "constant_liar": True}
     whole = Search(tmp_path / "whole", validated(SweepSettings, {**values, "sampler": sampler}), "val_loss", seed=42)
     for number, proposed in whole.trials():
@@ -209,6 +213,11 @@ def test_two_processes_share_a_search(small: list[str], tmp_path: Path) -> None:
     [
         (["sweep.keep_best=0", "seed=1,2"], "sweep.keep_best=0: should be greater than 0"),
         (["sweep=optuna", "sweep.space.optimizer.lr.low=1"], "low < high"),
+        (["sweep=optuna", "+sweep.space.scheduler=[linear,nope]"], "scheduler=nope: no such choice; choose one of"),
+        (
+            ["sweep=optuna", "+sweep.space.optimizer.lrr=[1]"],
+            "optimizer.lrr: no such setting; did you mean optimizer.lr",
+        ),
         (["sweep=optuna", "seed=1,2"], "seed=1,2: sweep=optuna takes its values from sweep.space"),
         (["hydra.launcher.n_jobs=0", "seed=1,2"], "hydra.launcher.n_jobs=0: should be a whole number"),
         (["hydra/launcher=basic", "seed=1,2"], "take local, submitit_local or submitit_slurm"),
@@ -220,6 +229,44 @@ def test_a_sweep_that_cannot_be_is_one_line(overrides: list[str], message: str, 
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
+
+
+def test_a_search_asks_again_for_trials_that_failed_before(tmp_path: Path) -> None:
+    sampler = {"_target_": "optuna.samplers.RandomSampler"}
+    values = {"n_trials": 2, "space": {"seed": [1, 2, 3]}, "sampler": sampler, "pruner": PRUNER}
+    settings = validated(SweepSettings, values)
+    for first in (0, 2):
+        search = Search(tmp_path, settings, "f1", seed=1)
+        numbers = []
+        for number, _ in search.trials():
+            search.tell(SweepRow(job=number, settings={}, folder="", status="failed"))
+            numbers.append(number)
+        assert numbers == [first, first + 1]
+    with pytest.raises(UserError, match=r"study.journal: a study of another sweep.space"):
+        Search(tmp_path, validated(SweepSettings, {**values, "space": {"seed": [1]}}), "f1", seed=1)
+    (tmp_path / "study.journal").write_text("no journal\n")
+    with pytest.raises(UserError, match=r"study.journal: damaged"):
+        Search(tmp_path, settings, "f1", seed=1)
+
+
+def test_what_a_pruned_job_weighs_goes_too(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, keep_best=1)
+    for number, pruned in enumerate((False, True)):
+        job = Job(number, {"seed": number}, tmp_path / str(number), [])
+        (job.folder / "checkpoints").mkdir(parents=True)
+        (job.folder / "results.json").write_text(json.dumps({"best": {"val_loss": 2.0 - number}}))
+        sweep._began(job)
+        sweep._ended(job, 0, 1.0, pruned)
+    assert [(tmp_path / str(number) / "checkpoints").exists() for number in (0, 1)] == [True, False]
+    assert "job 0 " in (tmp_path / "best.sh").read_text()
+
+
+def test_a_damaged_table_or_a_file_in_its_place_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "sweep.json").write_text("[{")
+    with pytest.raises(UserError, match=r"sweep.json: damaged"):
+        Sweep(tmp_path).rows()
+    with pytest.raises(UserError, match=r"not a folder"):
+        Sweep(tmp_path / "sweep.json")
 
 
 def test_each_of_several_jobs_has_gpus_of_its_own() -> None:
