@@ -74,6 +74,8 @@ def _reason(error: BaseException) -> str:
         if status is not None:
             return f"the hub failed ({status}); try again later"
         cause = cause.__cause__ or cause.__context__
+    if os.environ.get("HF_HUB_OFFLINE"):  # huggingface_hub's own words are a paragraph
+        return "the hub is not reached, and its cache does not have it; connect to it, or look for the name's spelling"
     return f"not to be had from the hub, and not in its cache ({first_line(error)}); connect to it and try again"
 
 

@@ -111,7 +111,7 @@ class Sweep:
             (job.folder / ERROR).unlink(missing_ok=True)
             row = self._began(job)
             begun[job.number] = time.monotonic()
-            console.print(f"job {job.number}: {row.overrides} → {job.folder}")
+            console.print(f"job {job.number}: {row.overrides or 'as it stands'} → {job.folder}")
 
         def end(job: Job, status: int) -> None:
             minutes = (time.monotonic() - begun[job.number]) / 60
