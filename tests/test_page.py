@@ -1,15 +1,15 @@
 """The page of a run, in a real browser; what it says of intervals, probabilities and kinds of questions."""
 
 import math
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import phone
 from hypothesis import given
 from hypothesis import strategies as st
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from qa.breakdown import KINDS, Part, breakdown, question_type
 from qa.curves import as_svg, curves, reliability
@@ -18,7 +18,6 @@ from qa.page import write_page
 from qa.questions import Question, write_questions
 from qa.report import PerSplit, Results, Row
 
-CHROMIUM = shutil.which("chromium")
 ROWS = [Row(epoch=1, step=5, train_loss=3.0, val_loss=2.5, exact_match=40.0, f1=50.0)]
 RESULTS = Results(
     epochs=ROWS, best=ROWS[0], windows=PerSplit(train=80, validation=20), examples=PerSplit(train=40, validation=10),
@@ -39,8 +38,6 @@ def question(name: str, answer: str, prediction: str, **fields: Any) -> Question
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium: the page is not tested in a browser")
     folder = tmp_path_factory.mktemp("page")
     evil = "<script>document.title = 'taken'</script></script><img src=x onerror=\"document.title='taken'\">"
     questions = [question(f"right-{n}", "grey stone", "grey stone") for n in range(30)]
@@ -50,17 +47,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     ]
     write_questions(folder, questions)
     write_page(folder, RESULTS, {"model": evil, "command": "python train.py"}, published=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        opened = browser.new_page(viewport={"width": 390, "height": 900})
-        said: list[str] = []
-        opened.on("console", lambda message: said.append(message.text))
-        opened.on("pageerror", lambda error: said.append(str(error)))
-        opened.on("request", lambda request: said.append(request.url) if "report.html" not in request.url else None)
+    with phone() as opened:
         opened.goto(f"file://{folder}/report.html")
         yield opened
-        assert said == ["data:,"] or said == []
-        browser.close()
 
 
 def test_a_script_in_the_data_stays_text(page: Page) -> None:

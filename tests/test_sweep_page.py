@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from conftest import phone
+from playwright.sync_api import Page
 from test_compare import run
-from test_page import CHROMIUM
 
 from qa.compare import as_page, finished_jobs
 from qa.jobs import Job
@@ -40,18 +40,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium: the page is not tested in a browser")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        opened = browser.new_page(viewport={"width": 390, "height": 900})
-        said: list[str] = []
-        opened.on("console", lambda message: said.append(message.text))
-        opened.on("pageerror", lambda error: said.append(str(error)))
-        opened.on("request", lambda request: said.append(request.url) if ".html" not in request.url else None)
+    with phone() as opened:
         yield opened
-        assert [words for words in said if words != "data:,"] == []
-        browser.close()
 
 
 def test_a_sweep_is_sorted_and_each_job_found_in_the_charts(sweep: Sweep, page: Page) -> None:
