@@ -27,12 +27,15 @@ def run(
     lr: float = 2e-5,
     paragraph: int = 2,
     epochs: int = 3,
+    said: str = "grey",
     **fields: Any,
 ) -> Path:
     """A finished run's folder whose question n, on context n // paragraph, is right or not."""
     folder.mkdir(parents=True)
     questions = [
-        question(f"q{n:04}", "grey", "grey", exact_match=right, f1=right, context=f"{n // paragraph} grey", **fields)
+        question(
+            f"q{n:04}", "grey", said, exact_match=right, f1=right, context=f"{n // paragraph} grey {said}", **fields
+        )
         for n, right in enumerate(rights)
     ]
     write_questions(folder, questions)

@@ -288,14 +288,17 @@ def test_a_job_that_is_killed_says_by_what(tmp_path: Path) -> None:
 def test_two_processes_can_keep_one_table(tmp_path: Path) -> None:
     """Each writes the rows of its own jobs; none is lost."""
     program = (
-        "import sys; from pathlib import Path; from qa.jobs import Job; from qa.sweeps import Sweep\n"
+        "import sys, time; from pathlib import Path; from qa.jobs import Job; from qa.sweeps import Sweep\n"
+        "import qa.report  # takes a while: both are to write at the same time\n"
         "sweep, first = Sweep(Path(sys.argv[1])), int(sys.argv[2])\n"
-        "for n in range(first, 20, 2): sweep._began(Job(n, {'seed': n}, sweep.folder / str(n), []))"
+        "(sweep.folder / f'ready-{first}').touch()\n"
+        "while len(list(sweep.folder.glob('ready-*'))) < 2: time.sleep(0.001)\n"
+        "for n in range(first, 40, 2): sweep._began(Job(n, {'seed': n}, sweep.folder / str(n), []))"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
     both = [subprocess.Popen([*command, str(first)], cwd=ROOT) for first in (0, 1)]
     assert [process.wait() for process in both] == [0, 0]
-    assert [row.job for row in Sweep(tmp_path).rows()] == list(range(20))
+    assert [row.job for row in Sweep(tmp_path).rows()] == list(range(40))
 
 
 def test_a_space_is_nested_or_dotted_and_knows_whole_numbers() -> None:
