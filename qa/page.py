@@ -31,25 +31,22 @@ def write_page(folder: Path, results: Results, about: dict[str, str], published:
     scored = [question for question in questions if question.exact_match is not None]
     chart, error = reliability(scored)
     placed = any(question.probability is not None for question in scored)
-    page = (
-        templates()
-        .get_template("report.html")
-        .render(
-            about=about,
-            columns=COLUMNS,
-            rows=[(cells(row), row == results.best and len(results.epochs) > 1) for row in results.epochs],
-            published=[cells(row)[:4] for row in PUBLISHED] if published else [],
-            figures=[(name, *figure(scored, key)) for name, key in (("EM", "exact_match"), ("F1", "f1")) if scored],
-            count=len(questions),
-            skipped={kind: number for counts in results.skipped.values() for kind, number in counts.items()},
-            curves=write_curves(folder, results.epochs) if results.windows.train else "",
-            reliability=as_svg(chart) if placed else "",
-            calibration_error=error,
-            breakdowns={name: parts for name, kind in KINDS.items() if len(parts := breakdown(scored, kind)) > 1},
-            data=_data(questions, folder),
-        )
+    page = templates().get_template("report.html")
+    text = page.render(
+        about=about,
+        columns=COLUMNS,
+        rows=[(cells(row), row == results.best and len(results.epochs) > 1) for row in results.epochs],
+        published=[cells(row)[:4] for row in PUBLISHED] if published else [],
+        figures=[(name, *figure(scored, key)) for name, key in (("EM", "exact_match"), ("F1", "f1")) if scored],
+        count=len(questions),
+        skipped={kind: number for counts in results.skipped.values() for kind, number in counts.items()},
+        curves=write_curves(folder, results.epochs) if results.windows.train else "",
+        reliability=as_svg(chart) if placed else "",
+        calibration_error=error,
+        breakdowns={name: parts for name, kind in KINDS.items() if len(parts := breakdown(scored, kind)) > 1},
+        data=_data(questions, folder),
     )
-    write_text(folder / "report.html", page)
+    write_text(folder / "report.html", text)
 
 
 def templates() -> Environment:
