@@ -38,6 +38,13 @@ class Example(BaseModel):
     context: str
     answers: tuple[Answer, ...] = ()
     language: str | None = None
+    title: str | None = None  # of the article, where it is known: what intervals take as one witness
+
+    @field_validator("title", mode="before")
+    @classmethod
+    def _known(cls, title: Any) -> str | None:
+        """A title that is no text is no reason to refuse a question."""
+        return title.encode(errors="replace").decode() if isinstance(title, str) and title.strip() else None
 
     @field_validator("id", "question", "context")
     @classmethod

@@ -29,7 +29,7 @@ LONGEST_LINE = 64 << 20  # bytes of a JSONL file
 class Columns(BaseModel):
     """The names of a table's columns, or of the fields of JSONL; `answer_start` may be missing.
 
-    Without an `id` a table's row has its number.
+    Without an `id` a table's row has its number. A column or field `title` names the question's article.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -136,9 +136,10 @@ def _squad_records(path: Path) -> Iterator[Record]:
             if isinstance(paragraph, BadRecord):
                 yield Record(spot, paragraph)
                 continue
-            context = {"context": paragraph["context"]} if "context" in paragraph else {}
+            given = {"context": paragraph["context"]} if "context" in paragraph else {}
+            given["title"] = article.get("title")
             for q, question in _members(paragraph, "qas", spot):
-                fields = {**question, **context} if isinstance(question, dict) else question
+                fields = {**question, **given} if isinstance(question, dict) else question
                 yield Record(f"{spot}, question {q}" if q >= 0 else spot, fields)
 
 
@@ -237,7 +238,7 @@ def _check_columns(path: Path, there: Sequence[str], columns: Columns) -> None:
 def _example(row: Mapping[str, Any], number: int, columns: Columns) -> dict[str, Any]:
     """A row as an example's fields; a cell holds one answer or, in Parquet, a list of them."""
     fields = {"question": row[columns.question], "context": row[columns.context]}
-    fields["id"] = str(row.get(columns.id, number))
+    fields |= {"id": str(row.get(columns.id, number)), "title": row.get("title")}
     if row.get("answers"):
         return {**fields, "answers": row["answers"]}
     cells = row.get(columns.answer), row.get(columns.answer_start)

@@ -30,6 +30,7 @@ SCHEMA = pyarrow.schema(
         "exact_match": pyarrow.float64(),  # 0 or 1; null, like f1 and loss, where no answer is known
         "f1": pyarrow.float64(),  # in [0, 1]
         "loss": pyarrow.float64(),  # mean over the question's windows
+        "title": TEXT,  # of the article; null where the data do not say
     }
 )
 
@@ -43,7 +44,7 @@ class Evaluation(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A row of `questions.parquet`; the fields are those of SCHEMA."""
+    """A row of `questions.parquet`; the fields are those of SCHEMA. Files without titles are read too."""
 
     id: str
     question: str
@@ -58,6 +59,7 @@ class Question(NamedTuple):
     exact_match: float | None
     f1: float | None
     loss: float | None
+    title: str | None = None
 
 
 def write_questions(folder: Path, questions: Iterable[Question]) -> None:
@@ -96,6 +98,7 @@ def scored(example: Example, best: NBestAnswer | None, text: str = "", loss: flo
         max((exact_match(prediction, text) for text in texts), default=None),
         max((f1(prediction, text) for text in texts), default=None),
         loss,
+        example.title,
     )
 
 

@@ -153,7 +153,7 @@ def test_json_jsonl_and_gzip_hold_the_same_examples(tmp_path: Path) -> None:
     lists: list[dict[str, Any]] = []
     hub: list[dict[str, Any]] = []
     for name, question, text in (("a", "Who built it?", "Ada Brill"), ("b", "When?", "1912")):
-        row, start = {"id": name, "question": question, "context": CONTEXT}, CONTEXT.index(text)
+        row, start = {"id": name, "question": question, "context": CONTEXT, "title": "t"}, CONTEXT.index(text)
         lists.append({**row, "answers": [{"text": text, "answer_start": start}]})
         hub.append({**row, "answers": {"text": [text], "answer_start": [start]}})
     wanted = read_examples(write(tmp_path, GOOD)).examples
@@ -169,9 +169,12 @@ def test_tables_hold_the_same_examples(tmp_path: Path) -> None:
     """With columns of any name, without answer_start where the answer occurs once, packed or not."""
     wanted = read_examples(write(tmp_path, GOOD)).examples
     rows = [
-        {"Q": e.question, "text": e.context, "gold": e.answers[0].text, "at": e.answers[0].answer_start, "key": e.id}
+        {
+            "Q": e.question, "text": e.context, "gold": e.answers[0].text, "at": e.answers[0].answer_start, "key": e.id,
+            "title": e.title,
+        }
         for e in wanted
-    ]
+    ]  # fmt: skip
     columns = Columns(id="key", question="Q", context="text", answer="gold", answer_start="at")
     for kind, delimiter in (("csv", ","), ("tsv", "\t")):
         text = io.StringIO()

@@ -1,12 +1,15 @@
+import json
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet
 import pytest
-from conftest import real_data
+from conftest import real_data, squad
 
 from qa import UserError
 from qa.decode import NBestAnswer
 from qa.examples import Answer, Example, read_examples
-from qa.questions import NAME, Evaluation, evaluated, read_questions, write_questions
+from qa.questions import NAME, SCHEMA, Evaluation, evaluated, read_questions, scored, write_questions
 
 
 def test_a_row_holds_the_best_answer_and_its_score_against_every_reference(tmp_path: Path) -> None:
@@ -20,6 +23,39 @@ def test_a_row_holds_the_best_answer_and_its_score_against_every_reference(tmp_p
     assert (row.prediction, row.start, row.end, row.probability, row.language) == ("grey bridge", 8, 19, 0.75, "en")
     assert (row.exact_match, row.f1, row.loss) == (1.0, 1.0, 0.5)
     assert (none.context, none.prediction, none.exact_match, none.loss, none.language) == ("北京", "", None, None, None)
+
+
+def test_the_title_of_the_article_is_kept_from_every_kind_of_file(tmp_path: Path) -> None:
+    row = {"id": "a", "question": "Who?", "context": "Ada did.", "answer": "Ada", "title": "Bridges"}
+    table = pyarrow.Table.from_pylist([row])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    (tmp_path / "a.csv").write_text(",".join(row) + "\n" + ",".join(row.values()) + "\n")
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    article = squad(("Ada did.", [("a", "Who?", "Ada")]))
+    article["data"][0]["title"] = "Bridges"
+    (tmp_path / "a.json").write_text(json.dumps(article))
+    for kind in ("parquet", "csv", "jsonl", "json"):
+        example = read_examples(str(tmp_path / f"a.{kind}")).examples[0]
+        assert example.title == "Bridges"
+        write_questions(tmp_path, [scored(example, None, "Ada")])
+        assert read_questions(tmp_path)[0].title == "Bridges"
+
+
+@pytest.mark.parametrize("title", [None, 7, " ", ["x"], "\ud800"])
+def test_a_title_that_is_no_text_refuses_no_question(title: Any, tmp_path: Path) -> None:
+    article = squad(("Ada did.", [("a", "Who?", "Ada")]))
+    article["data"][0]["title"] = title
+    (tmp_path / "a.json").write_text(json.dumps(article))
+    example = read_examples(str(tmp_path / "a.json")).examples[0]
+    assert example.title == ("?" if title == "\ud800" else None)
+    write_questions(tmp_path, [scored(example, None, "Ada")])
+
+
+def test_questions_that_were_written_before_titles_were_kept_are_read(tmp_path: Path) -> None:
+    old = SCHEMA.remove(SCHEMA.get_field_index("title"))
+    row = dict.fromkeys(old.names) | {"id": "a", "exact_match": 1.0}
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row], old), tmp_path / NAME)
+    assert (read_questions(tmp_path)[0].id, read_questions(tmp_path)[0].title) == ("a", None)
 
 
 @pytest.mark.parametrize("content", [None, b"PAR1 but no more"])
