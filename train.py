@@ -29,7 +29,7 @@ from qa.errors import explain_hydra, explained, one_line
 from qa.hub import check_pretrained, check_push, go_offline_if_unreachable
 from qa.progress import console
 from qa.run_folder import INTERRUPTED, RunFolder
-from qa.settings import Settings, check_groups, check_settings
+from qa.settings import EVALUATION_LIMITS, Settings, check_groups, check_settings
 
 if TYPE_CHECKING:  # these import torch and transformers, which must come after the hub was asked
     from lightning.pytorch.loggers import Logger
@@ -94,9 +94,7 @@ def run(cfg: DictConfig) -> int:
     """One job: its settings checked first, then done, here or in processes of its own. Returns the exit status."""
     if isinstance(steps := cfg.trainer.fast_dev_run, int) and steps:
         # lightning's own leaves checkpoints and loggers out, and so tries less than a run does
-        few = dict.fromkeys(
-            ("max_steps", "limit_val_batches", "limit_test_batches", "limit_predict_batches"), int(steps)
-        )
+        few = dict.fromkeys(("max_steps", *EVALUATION_LIMITS.values()), int(steps))
         cfg.trainer.update({**few, "fast_dev_run": False})
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     settings = check_settings(config)
@@ -194,10 +192,10 @@ def build(cfg: DictConfig, settings: Settings, folder: Path) -> "Job":
     """Reads the data and builds model and trainer for one stage."""
     import lightning
 
+    from qa import stages
     from qa.callbacks import Metrics
     from qa.checkpoints import History
     from qa.runs import find_checkpoint, load_checkpoint
-    from qa.stages import Job
 
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
     fitting = settings.stage == "fit"
@@ -217,11 +215,14 @@ def build(cfg: DictConfig, settings: Settings, folder: Path) -> "Job":
     loggers = build_loggers(settings, folder)
     try:
         # a fit ends after its last evaluation, not at max_steps: the history sees to that
-        trainer = instantiate(cfg.trainer, max_steps=-1, callbacks=own, logger=loggers, enable_checkpointing=fitting)
+        trainer = instantiate(
+            cfg.trainer, max_steps=-1, callbacks=own, logger=loggers, enable_checkpointing=fitting,
+            **dict.fromkeys(EVALUATION_LIMITS.values()),
+        )  # fmt: skip
     except InstantiationException as error:
         raise UserError(f"trainer: {one_line(error.__cause__ or error)}") from None
     for split in splits:
-        data.prepare_split(split, tokenizer)
+        data.prepare_split(split, tokenizer, settings.trainer.get(EVALUATION_LIMITS.get(split, "")))
     module: QuestionAnsweringModule = instantiate(
         cfg.model,
         optimizer=instantiate(cfg.optimizer),
@@ -232,10 +233,11 @@ def build(cfg: DictConfig, settings: Settings, folder: Path) -> "Job":
         **settings.decode.model_dump(),
     )
     history.identity = identity(settings, data, module)
+    history.evaluated_part = stages.evaluated_part(data, splits[-1])
     for logger in loggers:
         logger.log_hyperparams({**settings.model_dump(), "fingerprints": data.fingerprints})
     words = shlex.join(["python", "train.py", *HydraConfig.get().overrides.task])
-    return Job(settings, folder, words, data, module, trainer, history, metrics, checkpoint, splits)
+    return stages.Job(settings, folder, words, data, module, trainer, history, metrics, checkpoint, splits)
 
 
 def build_loggers(settings: Settings, folder: Path) -> "list[Logger]":

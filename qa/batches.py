@@ -62,9 +62,24 @@ def epoch_batches(lengths: Ints, batch_size: int, batching: Batching, seed: int,
     return batches + ([last] if len(last) else [])
 
 
-def ordered_batches(lengths: Ints, batch_size: int) -> list[NDArray[np.int64]]:
-    """The batches of an evaluation: windows by length, the longest first, so that too large a batch shows at once."""
-    order = np.argsort(-lengths, kind="stable")
+def drawn_windows(example: Ints, most: float, seed: int) -> NDArray[np.int64]:
+    """The windows of questions drawn at random, all windows of each, at most `most` together but of one question.
+
+    `example`: int32 [windows], each window's question. The order in which questions are drawn depends on `seed` and
+    their number alone, so that a larger part holds every smaller one. Returns window numbers, int64 [drawn], ascending.
+    """
+    questions, counts = np.unique(example, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(questions))
+    taken = max(1, int(np.searchsorted(counts[order].cumsum(), most, side="right")))
+    return np.flatnonzero(np.isin(example, questions[order[:taken]]))
+
+
+def ordered_batches(rows: NDArray[np.int64], lengths: Ints, batch_size: int) -> list[NDArray[np.int64]]:
+    """The batches of an evaluation: windows by length, the longest first, so that too large a batch shows at once.
+
+    `rows`: int64 [evaluated], the windows to evaluate; `lengths`: int32 [windows], of all windows.
+    """
+    order = rows[np.argsort(-lengths[rows], kind="stable")]
     return [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
 
 

@@ -18,11 +18,13 @@ from qa.batches import Batch
 from qa.launch import SIGNALS
 from qa.module import QuestionAnsweringModule
 from qa.progress import console
-from qa.report import Row, better, results_table, write_predictions
+from qa.report import EvaluatedPart, Row, better, results_table, write_predictions
 from qa.runs import earlier, load_checkpoint
 from qa.settings import Monitor
 
 log = logging.getLogger(__name__)
+
+SHOWN = 20  # rows of the table that an evaluation shows, the last ones and the best
 
 
 class Interrupted(BaseException):
@@ -73,6 +75,7 @@ class History(Checkpoint):
         self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
         self.keep, self.on_error = keep, on_error
         self.second_name = link if optimizer_state == "all" else without_optimizer
+        self.evaluated_part: EvaluatedPart | None = None
         self.rows: list[Row] = []
         self.best: Row | None = None
         self.ended = False  # before all steps were done: no further one is wanted
@@ -164,7 +167,8 @@ class History(Checkpoint):
             self.best = row
             if trainer.is_global_zero:
                 write_predictions(self.folder, module.evaluation)
-        console.print(results_table(self.rows, self.best))
+        shown = [row for row in self.rows[:-SHOWN] if row is self.best] + self.rows[-SHOWN:]
+        console.print(results_table(shown, self.best, self.evaluated_part))
 
     def _save(self, trainer: Trainer, pending: bool = False, best: bool = False) -> None:
         self._pending = pending

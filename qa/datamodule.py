@@ -23,6 +23,7 @@ from qa.batches import (
     EpochSampler,
     TrainingBatches,
     dealt,
+    drawn_windows,
     epoch_batches,
     ordered_batches,
     padded_share,
@@ -36,6 +37,8 @@ from qa.windows import Windows, cached_windows, fingerprint, unlabelled, without
 log = logging.getLogger(__name__)
 
 Split = Literal["train", "validation", "test", "predict"]
+
+PART_SEED = 42  # of the questions that trainer.limit_val_batches and its like take
 
 
 class SquadDataModule(LightningDataModule):
@@ -82,14 +85,17 @@ class SquadDataModule(LightningDataModule):
         self.tokenizer: PreTrainedTokenizerFast | None = None
         self.examples: dict[str, list[Example]] = {}
         self.windows: dict[str, Windows] = {}
+        self.evaluated: dict[str, NDArray[np.int64]] = {}  # windows that an evaluation of the split takes
         self.fingerprints: dict[str, str] = {}  # of content, tokenizer and window settings
         self.skipped: dict[str, Counter[str]] = {}
         self.steps_done = 0  # of a run that goes on
         self.steps_per_epoch = 0
 
-    def prepare_split(self, split: Split, tokenizer: PreTrainedTokenizerFast) -> None:
+    def prepare_split(self, split: Split, tokenizer: PreTrainedTokenizerFast, limit: int | float | None = None) -> None:
         """Reads, checks and cuts one split into windows.
 
+        `limit`: evaluate a random part of the questions only, whose windows fill at most so many batches (int) or are
+        at most this share of all (float). It is the same for every seed of a run, number of devices and epoch.
         Errors: UserError for a file or a record that cannot be used, or a question that leaves no room for its context.
         """
         self.tokenizer = tokenizer
@@ -114,6 +120,8 @@ class SquadDataModule(LightningDataModule):
         if split == "train" and (lost := unlabelled(windows)):
             log.warning("%s: %d first answers are whole in no window and are trained as (0, 0)", split, lost)
         self.examples[split], self.windows[split], self.skipped[split] = examples, windows, skipped
+        most = math.inf if limit is None else limit * (self.eval_batch_size if isinstance(limit, int) else len(windows))
+        self.evaluated[split] = drawn_windows(windows.example, most, PART_SEED)
 
     def read(self, split: Split) -> Examples:
         """The checked examples of a split, not cut into windows yet. Errors: as `prepare_split`."""
@@ -145,6 +153,10 @@ class SquadDataModule(LightningDataModule):
         """Questions of a split that have a window."""
         return len(np.unique(self.windows[split].example))
 
+    def evaluated_count(self, split: Split) -> int:
+        """Questions that an evaluation of the split takes."""
+        return len(np.unique(self.windows[split].example[self.evaluated[split]]))
+
     def batch_count(self) -> int:
         """Batches, which are steps, of a whole training epoch."""
         return math.ceil(len(self.windows["train"]) / self.batch_size)
@@ -171,7 +183,7 @@ class SquadDataModule(LightningDataModule):
         return self._evaluation("predict")
 
     def _evaluation(self, split: Split) -> DataLoader[Batch]:
-        batches = ordered_batches(self.windows[split].lengths(), self.eval_batch_size)
+        batches = ordered_batches(self.evaluated[split], self.windows[split].lengths(), self.eval_batch_size)
         dataset = BatchDataset(self.windows[split], self.examples[split], self._template())
         return self._loader(dataset, dealt(batches, *self._rank()))
 

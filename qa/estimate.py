@@ -81,7 +81,8 @@ class Estimate(Callback):
         seconds, tokens = (sum(column) for column in zip(*self._steps[1:], strict=True))  # the first one warms up
         epochs = (module.total_steps - trainer.global_step) / trainer.num_training_batches
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        train, validation = (int(data.windows[split].lengths().sum()) for split in ("train", "validation"))
+        train = int(data.windows["train"].lengths().sum())
+        validation = int(data.windows["validation"].lengths()[data.evaluated["validation"]].sum())
         left = train * epochs + validation * math.ceil(epochs) * FORWARD_SHARE
         whole = timedelta(seconds=round(left * seconds / tokens))
         memory = f"{peak_memory(module.device):.1f} GiB"

@@ -36,6 +36,7 @@ def write_page(folder: Path, results: Results, about: dict[str, str], published:
         about=about,
         columns=COLUMNS,
         rows=[(cells(row), row == results.best and len(results.epochs) > 1) for row in results.epochs],
+        note=results.evaluated.note() if results.evaluated else "",
         published=[cells(row)[:4] for row in PUBLISHED] if published else [],
         figures=[(name, *figure(scored, key)) for name, key in (("EM", "exact_match"), ("F1", "f1")) if scored],
         count=len(questions),

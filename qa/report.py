@@ -41,6 +41,18 @@ class PerSplit(BaseModel):
     validation: float | int | None = None
 
 
+class EvaluatedPart(BaseModel):
+    """How many of the questions the figures are of; `trainer.limit_val_batches` and its like take a part."""
+
+    questions: int
+    of: int
+
+    def note(self) -> str:
+        """What readers of the figures must know; empty where all questions were evaluated."""
+        part = f"Evaluated on {self.questions:,} of {self.of:,} questions, drawn at random."
+        return part if self.questions < self.of else ""
+
+
 class Results(BaseModel):
     """`results.json`: written last, so that a folder with it is a finished run."""
 
@@ -56,6 +68,7 @@ class Results(BaseModel):
     fingerprints: dict[str, str] = {}  # of each split's content, tokenizer and window settings
     skipped: dict[str, dict[str, int]] = {}
     nonfinite_steps: int = 0  # left out by nonfinite=skip
+    evaluated: EvaluatedPart | None = None
 
 
 COLUMNS = ("Epoch", "Step", "Training Loss", "Validation Loss", "EM", "F1")
@@ -76,9 +89,10 @@ def cells(row: Row) -> list[str]:
     return ["–" if value is None else format(value, form) for value, form in zip(values, formats, strict=True)]
 
 
-def results_table(rows: Sequence[Row], best: Row | None) -> Table:
-    """The table for a terminal; the best row is marked."""
-    table = Table(*COLUMNS, "", box=None, header_style="bold")
+def results_table(rows: Sequence[Row], best: Row | None, part: EvaluatedPart | None = None) -> Table:
+    """The table for a terminal; the best row is marked, and what is not of all questions is said below."""
+    caption = (part and part.note()) or None
+    table = Table(*COLUMNS, "", box=None, header_style="bold", caption=caption, caption_justify="left")
     for column in table.columns[:-1]:
         column.justify = "right"
     for row in rows:
@@ -87,10 +101,11 @@ def results_table(rows: Sequence[Row], best: Row | None) -> Table:
     return table
 
 
-def markdown_table(rows: Sequence[Row]) -> str:
+def markdown_table(rows: Sequence[Row], part: EvaluatedPart | None = None) -> str:
     """The same table as Markdown, without a line end."""
     lines = [COLUMNS, ["---"] * len(COLUMNS), *map(cells, rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"{table}\n\n{note}" if (note := part.note() if part else "") else table
 
 
 def write_text(path: Path, text: str) -> None:
@@ -240,7 +255,7 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
         data=settings.data["name"] or f"`{settings.data['train_file']}`",
         evaluation=settings.data["validation_file"] or f"{settings.data['name']}, split validation",
         results=results,
-        table=markdown_table(results.epochs),
+        table=markdown_table(results.epochs, results.evaluated),
         monitor=settings.checkpoint.monitor,
         command=command,
         settings=shown,

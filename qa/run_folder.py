@@ -61,4 +61,4 @@ def show_finished(folder: Path) -> None:
 
     results = Results.model_validate_json((folder / "results.json").read_text(encoding="utf-8"))
     console.print(f"{folder} is finished; resume=never starts it anew")
-    console.print(results_table(results.epochs, results.best))
+    console.print(results_table(results.epochs, results.best, results.evaluated))

@@ -32,6 +32,12 @@ REFUSED = {
     "logger": "it is a group of its own: logger=wandb|csv|tensorboard|none",
     "callbacks": "it is a group of its own: callbacks=…",
 }
+# a random part of the questions is evaluated: the datamodule draws it, and lightning sees no limit
+EVALUATION_LIMITS = {
+    "validation": "limit_val_batches",
+    "test": "limit_test_batches",
+    "predict": "limit_predict_batches",
+}
 ALLOWED = {
     "accumulate_grad_batches": 1,
     "use_distributed_sampler": False,
@@ -133,8 +139,13 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
         )
     if trainer.get("max_epochs") in (None, -1) and trainer.get("max_steps") in (None, -1):
         raise UserError("trainer.max_epochs: without an end there is no schedule; set it or trainer.max_steps")
-    if trainer.get("limit_val_batches") == 0:
-        raise UserError("trainer.limit_val_batches=0: without an evaluation no epoch is the best; give at least 1")
+    for key in EVALUATION_LIMITS.values():
+        limit = trainer.get(key)
+        if limit is not None and not (limit >= 1 if isinstance(limit, int) else 0 < limit <= 1):
+            raise UserError(
+                f"trainer.{key}={limit}: should be a number of batches, at least 1, or a share of the windows such as"
+                " 0.1; without an evaluation no epoch is the best"
+            )
     if data.get("predictions_file") and settings.stage != "validate":
         raise UserError("data.predictions_file: is scored by stage=validate, which needs no model then")
     stride, length = data.get("stride"), data.get("max_length")

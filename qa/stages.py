@@ -25,6 +25,7 @@ from qa.page import write_page
 from qa.progress import console
 from qa.questions import scored, write_questions
 from qa.report import (
+    EvaluatedPart,
     PerSplit,
     Results,
     Row,
@@ -162,6 +163,8 @@ def first_screen(job: Job) -> None:
         rows[split] = (
             f"{data.source(split)}: {data.example_count(split):,} questions, {len(data.windows[split]):,} windows"
         )
+        if split != "train" and (note := evaluated_part(data, split).note()):
+            rows[split] += f"; {note[0].lower()}{note[1:].rstrip('.')}"
     if job.settings.stage == "fit":
         padding = f"{data.padded_share():.1%} of the tokens padding"
         batches = f"batches of {data.batch_size} windows, {data.batching}, {padding}"
@@ -192,7 +195,13 @@ def gather(job: Job, rows: list[Row], best: Row | None) -> Results:
         fingerprints=job.data.fingerprints,
         skipped={split: dict(job.data.skipped[split]) for split in job.splits},
         nonfinite_steps=job.module.nonfinite_steps,
+        evaluated=evaluated_part(job.data, job.splits[-1]),
     )
+
+
+def evaluated_part(data: SquadDataModule, split: Split) -> EvaluatedPart:
+    """How many of a split's questions are evaluated."""
+    return EvaluatedPart(questions=data.evaluated_count(split), of=data.example_count(split))
 
 
 def hardware(device: torch.device) -> str:
@@ -224,7 +233,7 @@ def score(data: SquadDataModule, folder: Path) -> None:
     counts = PerSplit(validation=len(questions))
     results = Results(
         epochs=[row], best=row, windows=empty, examples=counts, windows_per_second=empty, devices=0,
-        skipped={"validation": dict(skipped)},
+        skipped={"validation": dict(skipped)}, evaluated=EvaluatedPart(questions=len(questions), of=len(questions)),
     )  # fmt: skip
     write_text(folder / "results.md", markdown_table([row]) + "\n")
     write_text(folder / "results.json", results.model_dump_json(indent=1))
@@ -234,8 +243,8 @@ def score(data: SquadDataModule, folder: Path) -> None:
 def finish(job: Job, results: Results) -> None:
     """Writes the table and, last of all, `results.json`; shows some answers and where to look next."""
     if job.settings.stage != "fit" and results.best:
-        console.print(results_table(results.epochs, results.best))
-    write_text(job.folder / "results.md", markdown_table(results.epochs) + "\n")
+        console.print(results_table(results.epochs, results.best, results.evaluated))
+    write_text(job.folder / "results.md", markdown_table(results.epochs, results.evaluated) + "\n")
     about: dict[str, str] = {
         "model": job.module.pretrained,
         **{str(split): job.data.source(split) for split in job.splits},

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from qa.batches import BatchDataset, Batching, EpochSampler, epoch_batches, ordered_batches, padded_share
+from qa.batches import (
+    BatchDataset,
+    Batching,
+    EpochSampler,
+    dealt,
+    drawn_windows,
+    epoch_batches,
+    ordered_batches,
+    padded_share,
+)
 from qa.examples import Example
 from qa.tokenizer import pair_template
 from qa.windows import build_windows
@@ -60,10 +69,34 @@ def test_the_sampler_follows_the_trainers_epoch() -> None:
 
 
 def test_evaluation_begins_with_the_longest_windows() -> None:
-    batches = ordered_batches(LENGTHS, 16)
+    batches = ordered_batches(np.arange(5000), LENGTHS, 16)
     longest = [int(LENGTHS[batch].max()) for batch in batches]
     assert longest == sorted(longest, reverse=True)
     assert sorted(np.concatenate(batches).tolist()) == list(range(5000))
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=60).filter(any), st.integers(1, 9), st.integers(1, 4))
+def test_a_part_holds_whole_questions_and_fills_about_so_many_batches(
+    windows: list[int], most: int, world_size: int
+) -> None:
+    example = np.repeat(np.arange(len(windows), dtype=np.int32), windows)
+    rows = drawn_windows(example, most * 4, seed=42)
+    questions = set(example[rows].tolist())
+    assert rows.tolist() == [row for row, question in enumerate(example) if question in questions]
+    assert 1 <= len(rows) <= max(most * 4, max(windows))
+    assert len(rows) > most * 4 - 5 or len(questions) == len(set(example.tolist()))
+    assert set(rows) <= set(drawn_windows(example, most * 4 + 1, seed=42))
+    batches = ordered_batches(rows, LENGTHS, 4)
+    shares = [dealt(batches, rank, world_size) for rank in range(world_size)]
+    assert {int(row) for share in shares for batch in share for row in batch} == set(rows.tolist())
+
+
+def test_a_part_is_drawn_whatever_the_lengths() -> None:
+    example = np.arange(5000, dtype=np.int32)
+    part = LENGTHS[drawn_windows(example, 500, seed=42)]
+    assert len(part) == 500
+    assert abs(part.mean() - LENGTHS.mean()) < 3 * LENGTHS.std() / 500**0.5
+    assert np.array_equal(drawn_windows(example, np.inf, seed=42), example)
 
 
 def test_a_window_does_not_depend_on_its_neighbours(minilm: PreTrainedTokenizerFast) -> None:

@@ -1,6 +1,8 @@
 """The history's state, the best row, and where a run goes on; killed runs are in test_restart.py."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,6 +18,19 @@ def test_history_goes_on_from_its_state(tmp_path: Path) -> None:
     torch.save(history.state_dict(), tmp_path / "state.pt")
     other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert (other.rows, other.best) == (history.rows, history.best)
+
+
+def test_an_evaluation_shows_the_last_rows_and_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history, trainer = History(tmp_path), SimpleNamespace(loggers=[], is_global_zero=False)
+    module: Any = SimpleNamespace(loss_sum=0.0, loss_windows=0, figures={})
+    for step in range(1, 101):
+        module.figures = {"val_loss": 0.5 if step == 7 else 1.0}
+        history.evaluated(cast(Any, trainer), module, step)
+    shown = capsys.readouterr().out.splitlines()
+    last = [line.split()[1] for line in shown[-21:]]
+    assert last == ["7", *map(str, range(81, 101))]
+    assert "← best" in shown[-21]
+    assert len(history.rows) == 100
 
 
 def test_a_run_goes_on_between_two_steps() -> None:

@@ -11,6 +11,7 @@ from qa.decode import NBestAnswer
 from qa.examples import Answer, Example
 from qa.questions import Evaluation
 from qa.report import (
+    EvaluatedPart,
     PerSplit,
     Results,
     Row,
@@ -40,6 +41,33 @@ RESULTS = Results(
     fingerprints={"train": "0123abcd"},
 )
 
+SETTINGS = Settings(
+    seed=42,
+    stage="fit",
+    resume="auto",
+    nonfinite="stop",
+    checkpoint={
+        "monitor": "val_loss",
+        "every_n_steps": None,
+        "every_n_minutes": 15,
+        "keep": 1,
+        "optimizer_state": "all",
+        "on_error": "stop",
+    },
+    decode={"n_best": 20, "max_answer_length": 30},
+    data={
+        "_target_": "x",
+        "name": "rajpurkar/squad",
+        "train_file": None,
+        "validation_file": None,
+        "max_length": 384,
+    },
+    model={"pretrained": "google-bert/bert-base-multilingual-cased"},
+    optimizer={"lr": 2e-5},
+    scheduler={"name": "linear"},
+    trainer={"max_epochs": 2},
+)
+
 
 def test_the_markdown_table_looks_like_the_published_one() -> None:
     assert markdown_table(ROWS) == (
@@ -49,6 +77,18 @@ def test_the_markdown_table_looks_like_the_published_one() -> None:
         "| 2.0 | 11110 | 0.7694 | 0.9356 | 81.70 | 89.01 |"
     )
     assert "| – | – | – | 0.5000 | – | – |" in markdown_table([Row(val_loss=0.5)])
+
+
+def test_the_tables_say_of_how_many_questions_they_are() -> None:
+    part, whole = EvaluatedPart(questions=1200, of=10570), EvaluatedPart(questions=10, of=10)
+    words = "Evaluated on 1,200 of 10,570 questions, drawn at random."
+    assert markdown_table(ROWS, part) == f"{markdown_table(ROWS)}\n\n{words}"
+    assert markdown_table(ROWS, whole) == markdown_table(ROWS)
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(results_table(ROWS, ROWS[1], part))
+    assert words in capture.get()
+    assert words in model_card(RESULTS.model_copy(update={"evaluated": part}), SETTINGS, "python train.py")
 
 
 def test_the_terminal_table_marks_the_best_row() -> None:
@@ -166,33 +206,7 @@ Fingerprint of the train windows (content, tokenizer, lengths): `0123abcd`.
 
 
 def test_the_whole_card() -> None:
-    settings = Settings(
-        seed=42,
-        stage="fit",
-        resume="auto",
-        nonfinite="stop",
-        checkpoint={
-            "monitor": "val_loss",
-            "every_n_steps": None,
-            "every_n_minutes": 15,
-            "keep": 1,
-            "optimizer_state": "all",
-            "on_error": "stop",
-        },
-        decode={"n_best": 20, "max_answer_length": 30},
-        data={
-            "_target_": "x",
-            "name": "rajpurkar/squad",
-            "train_file": None,
-            "validation_file": None,
-            "max_length": 384,
-        },
-        model={"pretrained": "google-bert/bert-base-multilingual-cased"},
-        optimizer={"lr": 2e-5},
-        scheduler={"name": "linear"},
-        trainer={"max_epochs": 2},
-    )
-    card = model_card(RESULTS, settings, "python train.py trainer.max_epochs=2")
+    card = model_card(RESULTS, SETTINGS, "python train.py trainer.max_epochs=2")
     text, _, versions = card.rpartition("\n\n")
     assert text + "\n\n" == CARD
     assert [part.split()[0] for part in versions.split(", ")] == ["torch", "lightning", "transformers", "tokenizers"]

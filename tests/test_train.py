@@ -353,3 +353,30 @@ def test_predictions_of_any_program_are_scored_without_a_model(
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert re.search(complaint, done.stderr)
         assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_a_part_of_an_evaluation_is_whole_questions_and_said_wherever_its_figures_are(
+    train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
+) -> None:
+    files = small_files[0], small_files[0]  # 40 questions of several windows each
+    command = [*settings(files, tiny, tmp_path / "cache"), "stage=validate", "data.eval_batch_size=8"]
+    assert train_py(*command, f"hydra.run.dir={tmp_path}/whole").returncode == 0
+    part = train_py(*command, f"hydra.run.dir={tmp_path}/part", "trainer.limit_val_batches=3", "trainer.devices=2")
+    assert part.returncode == 0, part.stderr
+    found, whole = results(tmp_path / "part"), results(tmp_path / "whole")
+    assert whole["evaluated"] == {"questions": 40, "of": 40}
+    evaluated = found["evaluated"]
+    assert evaluated["of"] == found["examples"]["validation"] == 40
+    assert 24 - 8 < evaluated["questions"] * found["windows"]["validation"] / 40 <= 24
+    words = f"Evaluated on {evaluated['questions']} of 40 questions, drawn at random."
+    assert words in part.stdout
+    for name in ("results.md", "report.html"):
+        assert words in (tmp_path / "part" / name).read_text()
+        assert "drawn at random" not in (tmp_path / "whole" / name).read_text()
+    one, other = (read_questions(tmp_path / name) for name in ("part", "whole"))
+    assert len(one) == evaluated["questions"]
+    of_all = {question.id: question for question in other}
+    for question in one:  # from all of its windows
+        assert question.prediction == of_all[question.id].prediction
+        assert question.loss == pytest.approx(of_all[question.id].loss, abs=1e-5)
+    assert train_py(*command, f"hydra.run.dir={tmp_path}/part", "trainer.limit_val_batches=3").returncode == 0
