@@ -2,7 +2,9 @@
 
 
 def why_unreadable(error: Exception) -> str:
-    """One line for what torch and safetensors say of a file of weights."""
+    """One line for what transformers, torch and safetensors say of a model's files."""
+    if "trust_remote_code" in str(error):
+        return "it comes with code of its own, which is not run"  # transformers' own words advise to let it
     if "Weights only load failed" in str(error):
         return "it holds more than weights, and would run code"  # torch's own words advise to let it
     return first_line(error)

@@ -12,6 +12,8 @@ import httpx
 from qa import UserError, first_line
 from qa.files import Record
 
+log = logging.getLogger(__name__)
+
 OWN_FILES = (
     "or use your own files: data=local data.train_file=… data.validation_file=… model.pretrained=FOLDER;"
     " `make demo` needs no hub"
@@ -111,8 +113,12 @@ def check_pretrained(pretrained: str) -> None:
 
 
 def check_push(name: str) -> None:
-    """Looks whether the hub would take a model under this name, before anything is trained. Errors: UserError."""
+    """Looks whether the hub would take a model under this name, before anything is trained; warns where all may see it.
+
+    Errors: UserError.
+    """
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
 
     if name.count("/") != 1:
         raise UserError(f"push_to_hub={name}: should be USER/NAME")
@@ -120,12 +126,19 @@ def check_push(name: str) -> None:
         raise UserError(f"push_to_hub={name}: the hub is not reached; connect to it, or leave push_to_hub out")
     try:
         HfApi().whoami()
+        if not HfApi().model_info(name).private:
+            log.warning("push_to_hub=%s: this repository is public: everybody will see the model", name)
+    except RepositoryNotFoundError:
+        return  # a new one will be private
     except Exception as error:  # the library's own, and those of the HTTP client below it
         raise UserError(f"push_to_hub={name}: {_reason(error)}") from None
 
 
-def push(folder: Path, name: str) -> str:
-    """Uploads a model's folder, private where the name is new; returns its address. Errors: UserError."""
+def push(folder: Path, name: str) -> tuple[str, bool]:
+    """Uploads a model's folder, private where the name is new; returns its address and whether it is private.
+
+    Errors: UserError.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
@@ -133,6 +146,7 @@ def push(folder: Path, name: str) -> str:
     try:
         repository = HfApi().create_repo(name, private=True, exist_ok=True)
         HfApi().upload_folder(repo_id=name, folder_path=folder)
+        private = bool(HfApi().model_info(name).private)
     except Exception as error:
         raise UserError(f"push_to_hub={name}: {_reason(error)}; the same command tries again") from None
-    return str(repository)
+    return str(repository), private

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from qa import UserError, first_line
-from qa.account import why_offline
+from qa.account import host, why_offline
 from qa.progress import console
 from qa.report import Results
 from qa.tables import end_of_run
@@ -109,10 +109,15 @@ class Wandb(Logger):
         name: str | None = None,
         mode: Literal["online", "offline"] | None = None,
         log_model: bool = False,
+        answers: bool = False,
     ) -> None:
-        """`mode`: None is WANDB_MODE or else online, where that can be. Errors: UserError for online that cannot be."""
+        """`mode`: None is WANDB_MODE or else online, where that can be; `answers`: whether it gets texts of the data.
+
+        Errors: UserError for online that cannot be.
+        """
         super().__init__()
         self.folder, self.project, self.run_name, self.log_model = Path(folder), project, name, log_model
+        self.answers = answers
         wanted = mode or os.environ.get("WANDB_MODE")
         self.why_offline = why_offline() if wanted in ("online", None) else None
         self.mode: Any = wanted or ("offline" if self.why_offline else "online")
@@ -127,6 +132,15 @@ class Wandb(Logger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """`params`: the configuration, as plain values."""
         self._config = {**params, "commit": commit()}
+
+    def sends(self) -> str:
+        """What leaves this machine, and where to, for people."""
+        where = f"{host()} is sent" if self.mode == "online" else "`wandb sync` will send"
+        model = ", the best model" if self.log_model else ""
+        texts = "no texts of the data: logger.answers=true adds some answers in their contexts"
+        if self.answers:
+            texts = "up to 600 questions and answers in their contexts, and what the terminal shows"
+        return f"{where} figures, settings with their paths, names of machine and user{model}; {texts}"
 
     @rank_zero_only
     def begin(self) -> None:
@@ -146,7 +160,8 @@ class Wandb(Logger):
                 mode=self.mode,
                 id=held.read_text(encoding="utf-8") if held.exists() else None,
                 resume="allow",
-                settings=wandb.Settings(silent=True),
+                # what the terminal shows ends with some answers
+                settings=wandb.Settings(silent=True, console="auto" if self.answers else "off"),
             )
         except (wandb.Error, TimeoutError) as error:
             raise UserError(f"logger=wandb: {first_line(error)}; mend it, or take logger.mode=offline") from None
@@ -180,7 +195,7 @@ class Wandb(Logger):
         if results.windows.train is None and results.best:  # the figures of a fit are logged by its history
             row = results.best.model_dump(exclude={"step"}, exclude_none=True)
             self._log(row, results.best.step or 0)
-        self.run.log(end_of_run(self.folder, results, seed), step=self.run.step)
+        self.run.log(end_of_run(self.folder, results, seed, self.answers), step=self.run.step)
         if self.log_model and (self.folder / "model").exists():
             self.run.log_model(self.folder / "model", name=f"model-{self.run.id}", aliases=["best"])
         self._end(0)

@@ -46,11 +46,11 @@ def parameter_count(pretrained: str) -> int:
 def _skeleton(pretrained: str) -> PreTrainedModel:
     """The model without weights, in no time. Errors: UserError for one that has no span head."""
     try:
-        config = AutoConfig.from_pretrained(pretrained)
+        config = AutoConfig.from_pretrained(pretrained, trust_remote_code=False)
         with torch.device("meta"):
-            model: PreTrainedModel = AutoModelForQuestionAnswering.from_config(config)
+            model: PreTrainedModel = AutoModelForQuestionAnswering.from_config(config, trust_remote_code=False)
     except Exception as error:  # what a configuration lacks shows in as many ways as there are models
-        reason = first_line(error)
+        reason = why_unreadable(error)
         raise UserError(f"model.pretrained={pretrained}: no model for question answering ({reason})") from None
     return model
 
@@ -79,7 +79,11 @@ def load_model(pretrained: str, attention: Attention = "auto", gradient_checkpoi
     implementation = IMPLEMENTATIONS[attention]
     try:
         model, report = AutoModelForQuestionAnswering.from_pretrained(
-            pretrained, dtype=torch.float32, attn_implementation=implementation, output_loading_info=True
+            pretrained,
+            dtype=torch.float32,
+            attn_implementation=implementation,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
     except Exception as error:  # safetensors, pickle and torch raise half a dozen kinds for a damaged file
         reason = why_unreadable(error)

@@ -175,6 +175,9 @@ def first_screen(job: Job) -> None:
     ranks = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
     rows["device"] = f"{ranks}{trainer.strategy.root_device.type}, precision {trainer.precision}"
     rows["output"] = str(job.folder)
+    for logger in trainer.loggers:
+        if isinstance(logger, Wandb):
+            rows["W&B"] = logger.sends()
     for name, what in rows.items():
         console.print(Text.assemble((f"{name:<12}", "bold"), what))
 
@@ -254,8 +257,9 @@ def finish(job: Job, results: Results) -> None:
     }
     write_page(job.folder, results, about, published=job.data.name == "rajpurkar/squad" and "train" in job.splits)
     if job.settings.push_to_hub and job.settings.stage == "fit":
-        address = push(job.folder / "model", job.settings.push_to_hub)
-        console.print(f"the model is at {address}, which only you see until you make it public")
+        address, private = push(job.folder / "model", job.settings.push_to_hub)
+        who = "only you see until you make it public" if private else "everybody sees: the repository is public"
+        console.print(f"the model is at {address}, which {who}")
     write_text(job.folder / "results.json", results.model_dump_json(indent=1))
     answers = read_answers(job.folder)
     examples = [example for example in job.data.examples[job.splits[-1]] if example.id in answers]

@@ -15,8 +15,11 @@ WRONG, RIGHT = 500, 100  # answers that are shown, of more a sample
 ANSWER = ("id", "question", "context", "gold", "prediction", "probability", "exact_match", "f1", "loss")
 
 
-def end_of_run(folder: Path, results: Results, seed: int) -> dict[str, Any]:
-    """W&B tables and a picture, by the key that they are logged under; from what the run folder holds already."""
+def end_of_run(folder: Path, results: Results, seed: int, answers: bool) -> dict[str, Any]:
+    """W&B tables and a picture, by the key that they are logged under; from what the run folder holds already.
+
+    `answers`: whether texts of the data are among them.
+    """
     import wandb
     from PIL import Image
 
@@ -24,12 +27,14 @@ def end_of_run(folder: Path, results: Results, seed: int) -> dict[str, Any]:
     rows = [list(row.model_dump().values()) for row in results.epochs]
     media: dict[str, Any] = {
         "results": wandb.Table(list(Row.model_fields), rows),
-        "predictions": wandb.Table(list(ANSWER), [answer(question) for question in shown(questions, seed)]),
         "breakdown": wandb.Table(
             ["kind", "part", "questions", "exact_match", "f1"],
             [[name, *part] for name, kind in KINDS.items() for part in breakdown(questions, kind)],
         ),
     }
+    if answers:
+        rows = [answer(question) for question in shown(questions, seed)]
+        media["predictions"] = wandb.Table(list(ANSWER), rows)
     if any(question.exact_match is not None and question.probability is not None for question in questions):
         picture = io.BytesIO()
         reliability(questions)[0].savefig(picture, format="png", dpi=150, facecolor="white")

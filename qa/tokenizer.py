@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from qa import UserError, first_line
+from qa import UserError, why_unreadable
 
 
 class Template(NamedTuple):
@@ -30,9 +30,11 @@ def load_tokenizer(pretrained: str) -> PreTrainedTokenizerFast:
     Errors: UserError for one that is slow, tiny, or does not put pairs together as windows need it.
     """
     try:
-        tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(pretrained)  # type: ignore[assignment]
+        tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(  # type: ignore[assignment]
+            pretrained, trust_remote_code=False
+        )
     except Exception as error:  # what a missing converter or a damaged file raises is not foreseeable
-        raise UserError(f"model.pretrained={pretrained}: no tokenizer ({first_line(error)})") from None
+        raise UserError(f"model.pretrained={pretrained}: no tokenizer ({why_unreadable(error)})") from None
     if not tokenizer.is_fast:
         raise UserError(f"model.pretrained={pretrained}: its tokenizer gives no offsets; add a tokenizer.json")
     if len(tokenizer) <= len(tokenizer.all_special_ids) + 1:

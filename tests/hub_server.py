@@ -25,6 +25,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self, root: Path) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
         self.root, self.fault, self.asked = root, "", 0
+        self.private: set[str] = set()  # names of repositories
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
@@ -73,6 +74,12 @@ class Answer(BaseHTTPRequestHandler):
             where = path.removeprefix("/api/models").removesuffix("/main")
             return self._json({"commitUrl": f"{self.server.url}{where}/{COMMIT}", "commitOid": COMMIT})
         wanted = json.loads(self.body)
+        folder = self.server.root / "models" / wanted["organization"] / wanted["name"]
+        if folder.is_dir():
+            return self._json({"url": f"{self.server.url}/{wanted['organization']}/{wanted['name']}"}, 409)
+        folder.mkdir(parents=True)
+        if wanted.get("visibility") == "private":
+            self.server.private.add(f"{wanted['organization']}/{wanted['name']}")
         return self._json({"url": f"{self.server.url}/{wanted['organization']}/{wanted['name']}"})
 
     def _api(self, kind: str, name: str, what: str | None, _: str | None, inside: str | None) -> None:
@@ -88,9 +95,8 @@ class Answer(BaseHTTPRequestHandler):
             wanted = parse_qs(self.body.decode()).get("paths", []) or json.loads(self.body)["paths"]
             return self._json([e for e in entries if e["path"] in wanted])
         siblings = [{"rfilename": e["path"]} for e in entries if e["type"] == "file"]
-        return self._json(
-            {"id": name, "sha": COMMIT, "private": False, "tags": [], "downloads": 0, "siblings": siblings}
-        )
+        about = {"id": name, "sha": COMMIT, "private": name in self.server.private, "tags": [], "downloads": 0}
+        return self._json({**about, "siblings": siblings})
 
     def _file(self, path: Path) -> None:
         if not path.is_file():

@@ -92,7 +92,7 @@ def tracked(
         "data=local", f"data.train_file={small_files[0]}", f"data.validation_file={small_files[1]}",
         f"data.cache_dir={folder.parent}/cache", "data.max_length=64", "data.stride=16", f"model.pretrained={tiny}",
         "optimizer.lr=1e-3", "trainer.accelerator=cpu", "trainer.max_epochs=3", "logger=wandb", "logger.mode=offline",
-        f"hydra.run.dir='{folder}'",
+        "logger.answers=true", f"hydra.run.dir='{folder}'",
     ]  # fmt: skip
     first = subprocess.Popen([sys.executable, "train.py", *command], cwd=ROOT, stdout=subprocess.DEVNULL)
     while first.poll() is None and not (folder / "metrics.csv").exists():

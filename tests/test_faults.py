@@ -1,6 +1,7 @@
 """Full disks, hostile files and odd names: one clear line, and nothing lost."""
 
 import gzip
+import io
 import json
 import os
 import pickle
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ from conftest import ROOT, Run
 
 from qa import UserError, files
 from qa.examples import read_examples
+from qa.model import check_model, load_model
+from qa.tokenizer import load_tokenizer
 
 Files = tuple[Path, Path]
 
@@ -120,6 +124,32 @@ def test_pickles_run_no_code(train_py: Run, tiny: Path, small_files: Files, tmp_
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "evil.ckpt: not a checkpoint that can be read" in done.stderr
     assert not (ROOT / "evil").exists()
+
+
+@pytest.mark.guarantee("weights and checkpoints that would run code are refused")
+@pytest.mark.parametrize("named_in", ["config.json", "config.json of a known kind", "tokenizer_config.json"])
+def test_code_that_comes_with_a_model_is_never_run(
+    named_in: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny, model)
+    code = f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\nclass Evil: pass\n"
+    (model / "evil.py").write_text(code)
+    path = model / named_in.split()[0]
+    config = json.loads(path.read_text())
+    if path.name == "config.json":
+        config["auto_map"] = {"AutoConfig": "evil.Evil", "AutoModelForQuestionAnswering": "evil.Evil"}
+        config["model_type"] = "bert" if "known" in named_in else "evil"
+    else:
+        config.update(auto_map={"AutoTokenizer": ["evil.Evil", "evil.Evil"]}, tokenizer_class="Evil")
+    path.write_text(json.dumps(config))
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))  # to be asked and say yes would be fatal
+    # what transformers has code for itself is loaded by that
+    refused = pytest.raises(UserError, match="code of its own, which is not run")
+    with refused if named_in == "config.json" else nullcontext():
+        check_model(str(model), load_tokenizer(str(model)), 64)
+        load_model(str(model))
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.guarantee("names with spaces, quotes, newlines and other scripts; links out of the run folder")

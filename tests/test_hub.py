@@ -149,3 +149,25 @@ def test_the_finished_model_is_pushed_and_loads_from_there(
         assert "hf_secret" not in done.stdout + (tmp_path / "run" / "train.log").read_text()
         for file in (tmp_path / "run" / "model").iterdir():
             assert (root / "models" / "ada" / "bridges" / file.name).read_bytes() == file.read_bytes()
+        assert "which only you see" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(("private", "said"), [(True, ""), (False, "ada/arches: this repository is public")])
+def test_who_will_see_a_pushed_model_is_what_its_repository_says(
+    private: bool, said: str, root: Path, tmp_path: Path
+) -> None:
+    (root / "models" / "ada" / "arches").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    code = f"""
+from qa.hub import check_push, push
+check_push("ada/arches")
+print(push({str(tmp_path / "model")!r}, "ada/arches")[1])
+"""
+    with hub(root) as server:
+        server.private |= {"ada/arches"} if private else set()
+        env = {**os.environ, **home(server, tmp_path / "home"), "HF_TOKEN": "hf_secret"}
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert str(private) in done.stdout
+    assert said in done.stderr and bool(said) == ("public" in done.stderr)

@@ -12,6 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import train  # noqa: F401  registers the resolvers
 from qa import UserError
 from qa.loggers import Wandb
+from qa.questions import Question, write_questions
+from qa.report import PerSplit, Results
 
 Files = tuple[Path, Path]
 KEY = "0" * 40
@@ -59,6 +61,24 @@ def test_online_without_a_key_is_one_line(train_py: Run, tiny: Path, small_files
     assert refused.stderr.count("\n") == 1
     assert refused.stderr.startswith("ERROR: logger.mode=online: there is no W&B key; set WANDB_API_KEY")
     assert not (tmp_path / "run" / "wandb").exists()
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_texts_of_the_data_go_to_wandb_only_when_asked(answers: bool, tmp_path: Path) -> None:
+    secret = "Where did Ada Brill hide the letters?"
+    row = Question("1", secret, secret, None, [], [], secret, 0, 5, 0.5, exact_match=1.0, f1=1.0, loss=0.1)
+    write_questions(tmp_path, [row])
+    results = Results(
+        epochs=[], best=None, windows=PerSplit(), examples=PerSplit(), windows_per_second=PerSplit(), devices=1
+    )
+    logger = Wandb(str(tmp_path), "p", mode="offline", answers=answers)
+    logger.begin()
+    print(secret)  # as a run's last lines show some answers
+    logger.log_end(results, 42)
+    sent = [path for path in (tmp_path / "wandb").rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    assert bool(sent) == answers
+    assert ("no texts of the data" in logger.sends()) == (not answers)
+    assert logger.sends().startswith("`wandb sync` will send figures, settings with their paths")
 
 
 def test_tensorboard_has_every_figure_and_the_curves_have_theirs(
