@@ -15,5 +15,18 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+# C0, DEL and C1, which move a terminal's cursor, set its title or fill its clipboard
+CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}
+CONTROLS |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
+
+
+def printable(text: str) -> str:
+    """The text with pictures in place of its control characters, as a terminal may get it whatever the data hold."""
+    return text.translate(CONTROLS)
+
+
 class UserError(Exception):
     """What the user can mend. The message is one line: what is wrong, where, and the remedy; exit status 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))

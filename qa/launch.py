@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from qa import printable
+
 PATIENCE = 60.0  # seconds that processes have to save a checkpoint after a signal
 ERROR_FILE = "QA_ERROR"  # where a process that was started here leaves its last words
 TRIAL = "QA_TRIAL"  # tells a job of a search which trial of which study it is
@@ -181,7 +183,7 @@ def last_words(line: str) -> None:
     if started_here():
         Path(os.environ[ERROR_FILE]).write_text(line, encoding="utf-8")
     else:
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
 
 
 def stop(line: str) -> NoReturn:

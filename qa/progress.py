@@ -1,17 +1,41 @@
-"""Live lines for the terminal: silent in a log file, and silent for what is over in two seconds."""
+"""The terminal: what it is given, in its own letters; live lines, silent in a log file and in the first two seconds."""
 
+import io
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
+
+from qa import printable
 
 T = TypeVar("T")
 
+if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors="replace")  # an arrow or a foreign letter must not end a run
+
+
+class Terminal(Console):
+    """A console that shows control characters of what it is given instead of obeying them."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
+class Plain(logging.Formatter):
+    """Log lines for a terminal, which may name records of the data."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 # a log file has no width to wrap at
-console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 240)
+console = Terminal(highlight=False, markup=False, width=None if sys.stdout.isatty() else 240)
 
 
 def live_line(*columns: str) -> Progress:

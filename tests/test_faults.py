@@ -186,3 +186,29 @@ def test_odd_names_and_links_out_of_the_run_folder(
     (odd / small_files[0].name).write_text("[]")
     done = train_py(*command, "resume=never")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.guarantee("a terminal with few letters, and data that speak to it")
+def test_a_terminal_of_few_letters_and_texts_that_would_command_it(
+    train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
+) -> None:
+    file = tmp_path / "validation.json"
+    commands = "\x1b]0;taken\x07 \x9b31m \x7f 北京 "
+    content = json.loads(small_files[1].read_text())
+    for paragraph in content["data"][0]["paragraphs"]:
+        for question in paragraph["qas"]:
+            question["question"] = commands + question["question"]
+    file.write_text(json.dumps(content))
+    command = arguments((small_files[0], file), tiny, tmp_path / "cache")
+    few = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = train_py(*command, f"hydra.run.dir={tmp_path}/run", **few)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.isascii() and "? best" in done.stdout
+    assert "\nQ  ?]0;taken" in done.stdout
+    assert not set(done.stdout) & {"\x1b", "\x07", "\x7f"}
+    question["id"] = "\x1b[2J" + question["id"]
+    question["answers"][0]["answer_start"] += 1
+    file.write_text(json.dumps(content))
+    done = train_py(*command, f"hydra.run.dir={tmp_path}/bad")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "\x1b" not in done.stderr
