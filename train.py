@@ -1,7 +1,6 @@
 """The one entry point: compose, check, start the processes that are wanted, build, and do what the stage does."""
 
 import ctypes
-import hashlib
 import importlib.resources
 import logging
 import os
@@ -27,8 +26,9 @@ from qa import UserError, launch
 from qa.account import default_logger
 from qa.errors import explain_hydra, explained, one_line
 from qa.hub import check_pretrained, check_push, go_offline_if_unreachable
+from qa.identity import identity
 from qa.progress import console
-from qa.run_folder import INTERRUPTED, RunFolder
+from qa.run_folder import INTERRUPTED, RunFolder, take
 from qa.settings import EVALUATION_LIMITS, Settings, check_groups, check_settings
 
 if TYPE_CHECKING:  # these import torch and transformers, which must come after the hub was asked
@@ -92,6 +92,7 @@ def main(cfg: DictConfig) -> None:
 
 def run(cfg: DictConfig) -> int:
     """One job: its settings checked first, then done, here or in processes of its own. Returns the exit status."""
+    composed = cfg.copy()
     if isinstance(steps := cfg.trainer.fast_dev_run, int) and steps:
         # lightning's own leaves checkpoints and loggers out, and so tries less than a run does
         few = dict.fromkeys(("max_steps", *EVALUATION_LIMITS.values()), int(steps))
@@ -126,9 +127,10 @@ def run(cfg: DictConfig) -> int:
     if settings.data.get("predictions_file"):
         from qa.stages import score
 
-        score(instantiate(cfg.data), Path(folder))
+        take(Path(folder), composed, anew=settings.resume == "never")
+        score(instantiate(cfg.data), Path(folder), identity(composed, Path(folder)))
         return 0
-    job = build(cfg, settings, Path(folder))
+    job = build(cfg, composed, settings, Path(folder))
 
     import torch
 
@@ -188,20 +190,22 @@ def quiet() -> None:
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: what is freed stays
 
 
-def build(cfg: DictConfig, settings: Settings, folder: Path) -> "Job":
-    """Reads the data and builds model and trainer for one stage."""
+def build(cfg: DictConfig, composed: DictConfig, settings: Settings, folder: Path) -> "Job":
+    """Reads the data and builds model and trainer for one stage. `composed`: what the run is known by."""
     import lightning
 
     from qa import stages
     from qa.callbacks import Metrics
     from qa.checkpoints import History
-    from qa.runs import find_checkpoint, load_checkpoint
+    from qa.runs import check_same_run, find_checkpoint, load_checkpoint
 
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
     fitting = settings.stage == "fit"
     checkpoint = find_checkpoint(settings.resume, folder, fitting)
     if checkpoint and not fitting:
         cfg.model.pretrained = load_checkpoint(checkpoint)["pretrained"]
+    elif checkpoint:  # before anything is read
+        check_same_run(checkpoint, load_checkpoint(checkpoint), identity(composed, folder))
     tokenizer = check_parts(cfg)
     data: SquadDataModule = instantiate(cfg.data)
     splits = SPLITS[settings.stage]
@@ -232,8 +236,12 @@ def build(cfg: DictConfig, settings: Settings, folder: Path) -> "Job":
         nonfinite=settings.nonfinite,
         **settings.decode.model_dump(),
     )
-    history.identity = identity(settings, data, module)
     history.evaluated_part = stages.evaluated_part(data, splits[-1])
+    history.identity = identity(composed, folder)  # once more: now the hub's commits are known
+    if checkpoint and not fitting:
+        history.identity["trained"] = load_checkpoint(checkpoint)["run"]
+    if not launch.rank():
+        take(folder, composed, anew=settings.resume == "never")
     for logger in loggers:
         logger.log_hyperparams({**settings.model_dump(), "fingerprints": data.fingerprints})
     words = shlex.join(["python", "train.py", *HydraConfig.get().overrides.task])
@@ -257,23 +265,6 @@ def build_loggers(settings: Settings, folder: Path) -> "list[Logger]":
     return [logger] if isinstance(logger, MetricsFile) else [logger, MetricsFile(str(folder / "metrics.csv"))]
 
 
-def identity(settings: Settings, data: "SquadDataModule", module: "QuestionAnsweringModule") -> dict[str, Any]:
-    """What a run that goes on must share with the one that stopped; plain values, kept in its checkpoints."""
-    shapes = "".join(f"{name} {tuple(p.shape)}\n" for name, p in module.named_parameters())
-    return {
-        "seed": settings.seed,
-        **{f"{split} windows": key for split, key in data.fingerprints.items()},
-        "model shape": hashlib.blake2b(shapes.encode(), digest_size=8).hexdigest(),
-        "data.batch_size": data.batch_size,
-        "data.batching": data.batching,
-        **{name: plain(getattr(settings, name)) for name in ("optimizer", "scheduler")},
-    }
-
-
-def plain(group: dict[str, Any]) -> str:
-    return " ".join(f"{key}={value}" for key, value in group.items())
-
-
 def check_parts(cfg: DictConfig) -> Any:
     """The tokenizer, once model and optimizer are known to go with the settings; before any data is read."""
     import torch
@@ -285,7 +276,7 @@ def check_parts(cfg: DictConfig) -> Any:
         instantiate(cfg.optimizer)([torch.nn.Parameter(torch.zeros(1))])
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer: {error}") from None
-    check_pretrained(cfg.model.pretrained)
+    cfg.model.pretrained = check_pretrained(cfg.model.pretrained)
     tokenizer = load_tokenizer(cfg.model.pretrained)
     check_model(cfg.model.pretrained, tokenizer, cfg.data.max_length)
     return tokenizer
@@ -295,8 +286,6 @@ if __name__ == "__main__":
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on as they are, instead of printing and exiting with 1
     if launch.started_here():
         launch.watch_parent()
-    if launch.rank() is not None and (launch.rank() or launch.started_here()):
-        sys.argv.append("hydra.output_subdir=null")  # another process writes it
     try:
         main()
     except (KeyboardInterrupt, SystemExit) as error:

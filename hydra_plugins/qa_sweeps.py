@@ -80,6 +80,25 @@ class JobLauncher(Launcher):
         environment = {"WANDB_RUN_GROUP": os.environ.get("WANDB_RUN_GROUP", group)}
         return Job(number, settings, folder, [*arguments, *again], environment), whole
 
+    def check_rows(self) -> None:
+        """Errors: UserError where a job of an earlier start had other settings than its row and this command give."""
+        from qa.runs import check_holds
+
+        fixed = [
+            override for override in self.parsed(self.config.hydra.overrides.task) if not override.is_sweep_override()
+        ]
+        for row in self.sweep.rows():
+            again = [o for o in fixed if o.key_or_group not in row.settings]
+            again += [o for o in self.parsed(row.arguments) if o.key_or_group in row.settings]
+            _, config = self.job(row.job, row.settings, [override.input_line or "" for override in again])
+            try:
+                check_holds(self.sweep.folder / row.folder, config)
+            except UserError as error:
+                raise UserError(
+                    f"{error}; nothing was changed: give another hydra.sweep.dir, or sweep.resume=false, which moves"
+                    " earlier jobs aside"
+                ) from None
+
     def parsed(self, arguments: Sequence[str]) -> list["Override"]:
         """Overrides as Hydra reads them."""
         return OverridesParser.create(config_loader=self.context.config_loader).parse_overrides(list(arguments))
@@ -93,6 +112,8 @@ class JobLauncher(Launcher):
         from qa.progress import console
         from qa.sweeps import say_disk
 
+        if self.settings.resume:
+            self.check_rows()
         if self.config.stage == "fit":
             kept = min(count, self.n_jobs + (self.settings.keep_best or count))
             say_disk(self.config.model.pretrained, self.config.checkpoint, self.sweep.folder, kept)

@@ -39,7 +39,7 @@ def explain_hydra(error: BaseException) -> str:
     text = str(error)
     cause = one_line(error)
     if match := re.search(r"Could not override '([^']+)'", text):
-        from qa.runs import dotted
+        from qa.identity import dotted
 
         with hydra.initialize(version_base="1.3", config_path="../conf"):
             keys = list(dotted(OmegaConf.to_container(compose(config_name="config"))))

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from qa.files import Record
 
 log = logging.getLogger(__name__)
 
+Kind = Literal["model", "dataset"]
 OWN_FILES = (
     "or use your own files: data=local data.train_file=… data.validation_file=… model.pretrained=FOLDER;"
     " `make demo` needs no hub"
@@ -36,14 +38,32 @@ def go_offline_if_unreachable(patience: float = 5.0) -> bool:
     return True
 
 
-def fetch(name: str, kind: Literal["model", "dataset"]) -> None:
-    """Brings a model or a data set into the hub's cache, if it is not there, and checks what was downloaded.
+def named(name: str) -> tuple[str, str | None]:
+    """NAME and REVISION (a branch, a tag or a commit) of `NAME@REVISION`; a name alone is that of the main branch."""
+    plain, _, revision = name.partition("@")
+    return plain, revision or None
 
-    Errors: UserError where it is not to be had, and for a download whose checksum is wrong, which is removed.
+
+def cached_commit(name: str, revision: str | None, kind: Kind) -> str:
+    """The commit that the hub's cache has for a revision, without a look at the hub; empty where it has none."""
+    from huggingface_hub import constants
+
+    if revision and re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
+    path = Path(constants.HF_HUB_CACHE, f"{kind}s--{name.replace('/', '--')}", "refs", revision or "main")
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def fetch(given: str, kind: Kind) -> str:
+    """Brings `NAME` or `NAME@REVISION` into the hub's cache, if it is not there, and checks what was downloaded.
+
+    Returns NAME@COMMIT. Errors: UserError where it is not available, and for a download whose checksum is wrong, which
+    is removed.
     """
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    name, revision = named(given)
     cache = Path(constants.HF_HUB_CACHE)
     folder = cache / f"{kind}s--{name.replace('/', '--')}" / "blobs"
     known = set(folder.glob("*"))
@@ -51,15 +71,16 @@ def fetch(name: str, kind: Literal["model", "dataset"]) -> None:
     disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each retry is a warning
     try:
-        found = snapshot_download(name, repo_type=kind, allow_patterns=patterns)
+        found = snapshot_download(name, repo_type=kind, revision=revision, allow_patterns=patterns)
         if kind == "model" and not list(Path(found).glob("*.safetensors")):
-            snapshot_download(name, allow_patterns="*.bin")
+            snapshot_download(name, revision=revision, allow_patterns="*.bin")
     except Exception as error:  # the libraries' own, and those of the HTTP client below them
-        raise UserError(f"{kind} {name}: {_reason(error)}, {OWN_FILES}") from None
+        raise UserError(f"{kind} {given}: {_reason(error)}, {OWN_FILES}") from None
     for blob in set(folder.glob("*")) - known:
         if len(blob.name) == 64 and _sha256(blob) != blob.name:  # large files are named by their checksum
             blob.unlink()
-            raise UserError(f"{kind} {name}: a download was damaged, and is removed; start again")
+            raise UserError(f"{kind} {given}: a download was damaged, and is removed; start again")
+    return f"{name}@{Path(found).name}"  # the cache's folders are named by their commits
 
 
 def _reason(error: BaseException) -> str:
@@ -86,30 +107,42 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def hub_records(name: str, split: str) -> Iterator[Record]:
-    """The rows of one split of a SQuAD-shaped Hub data set. Errors: UserError where hub and cache do not have it."""
-    fetch(name, "dataset")
+def hub_records(given: str, split: str) -> Iterator[Record]:
+    """The rows of one split of a SQuAD-shaped Hub data set, `NAME` or `NAME@REVISION`.
+
+    Errors: UserError where hub and cache do not have it.
+    """
+    name, revision = named(fetch(given, "dataset"))
     import datasets
 
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()  # what it takes from its cache is no warning
     try:
-        rows: Any = datasets.load_dataset(name, split=split)
+        rows: Any = datasets.load_dataset(name, split=split, revision=revision)
     except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
         raise UserError(f"dataset {name} ({split}): {_reason(error)}, {OWN_FILES}") from None
     for index, row in enumerate(rows):
         yield Record(f"{name} ({split}): row {index}", row)
 
 
-def check_pretrained(pretrained: str) -> None:
-    """Errors: UserError where `pretrained` is neither a model's folder nor to be had from the hub or its cache."""
+def check_pretrained(pretrained: str) -> str:
+    """What a model is loaded by: its folder, or NAME@COMMIT once it is in the hub's cache.
+
+    Errors: UserError where `pretrained` is neither a model's folder nor available from the hub or its cache.
+    """
     if Path(pretrained).is_dir():
         if not (Path(pretrained) / "config.json").is_file():
             raise UserError(f"model.pretrained={pretrained}: no config.json in that folder; give a model's folder")
-        return
+        return pretrained
     if pretrained.startswith((".", "/", "~")) or pretrained.count("/") > 1:
         raise UserError(f"model.pretrained={pretrained}: no such folder; give a model's folder or a hub id")
-    fetch(pretrained, "model")
+    return fetch(pretrained, "model")
+
+
+def load_arguments(pretrained: str) -> dict[str, Any]:
+    """The arguments by which transformers' `from_pretrained` takes a folder, `NAME` or `NAME@REVISION`; never its code."""
+    name, revision = (pretrained, None) if Path(pretrained).is_dir() else named(pretrained)
+    return {"pretrained_model_name_or_path": name, "revision": revision or "main", "trust_remote_code": False}
 
 
 def check_push(name: str) -> None:

@@ -3,7 +3,6 @@
 import csv
 import os
 import shlex
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from qa import UserError, first_line
 from qa.account import host, why_offline
+from qa.identity import commit
 from qa.progress import console
 from qa.report import Results
 from qa.tables import end_of_run
@@ -212,12 +212,3 @@ class Wandb(Logger):
             if self.mode == "offline":
                 console.print(f"to W&B by: wandb sync {shlex.quote(str(Path(self.run.dir).parent))}")
             self.run = None
-
-
-def commit() -> str | None:
-    """The code's git commit, with a + where files differ from it; None outside a repository."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

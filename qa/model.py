@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedMo
 from transformers.utils import logging as transformers_logging
 
 from qa import UserError, first_line, why_unreadable
+from qa.hub import load_arguments
 
 Attention = Literal["auto", "sdpa", "eager", "flash"]
 IMPLEMENTATIONS = {"auto": None, "sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
@@ -46,7 +47,7 @@ def parameter_count(pretrained: str) -> int:
 def _skeleton(pretrained: str) -> PreTrainedModel:
     """The model without weights, in no time. Errors: UserError for one that has no span head."""
     try:
-        config = AutoConfig.from_pretrained(pretrained, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(**load_arguments(pretrained))
         with torch.device("meta"):
             model: PreTrainedModel = AutoModelForQuestionAnswering.from_config(config, trust_remote_code=False)
     except Exception as error:  # what a configuration lacks shows in as many ways as there are models
@@ -79,12 +80,9 @@ def load_model(pretrained: str, attention: Attention = "auto", gradient_checkpoi
     implementation = IMPLEMENTATIONS[attention]
     try:
         model, report = AutoModelForQuestionAnswering.from_pretrained(
-            pretrained,
-            dtype=torch.float32,
-            attn_implementation=implementation,
+            **load_arguments(pretrained), dtype=torch.float32, attn_implementation=implementation,
             output_loading_info=True,
-            trust_remote_code=False,
-        )
+        )  # fmt: skip
     except Exception as error:  # safetensors, pickle and torch raise half a dozen kinds for a damaged file
         reason = why_unreadable(error)
         if implementation and ("attention" in reason or "flash" in reason.lower()):

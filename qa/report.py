@@ -1,6 +1,7 @@
 """What a run leaves behind: results table, `results.json`, predictions, the model folder and its card."""
 
 import json
+import math
 import os
 import re
 import shlex
@@ -71,6 +72,7 @@ class Results(BaseModel):
     skipped: dict[str, dict[str, int]] = {}
     nonfinite_steps: int = 0  # left out by nonfinite=skip
     evaluated: EvaluatedPart | None = None
+    identity: dict[str, Any] = {}  # what made it: settings, content of its inputs, code, versions
 
 
 HUB_NAMES = {"data.name", "model.pretrained", "push_to_hub"}  # settings whose value may be USER/NAME
@@ -82,8 +84,10 @@ COLUMNS = ("Epoch", "Step", "Training Loss", "Validation Loss", "EM", "F1")
 def better(row: Row, than: Row, monitor: Literal["val_loss", "exact_match", "f1"]) -> bool:
     """Whether `row` beats `than`: a lower val_loss, or a higher EM or F1. What was not measured beats nothing."""
     new, old = getattr(row, monitor), getattr(than, monitor)
-    if new is None or old is None:
-        return old is None and new is not None
+    if new is None or not math.isfinite(new):
+        return False
+    if old is None:
+        return True
     return bool(new < old if monitor == "val_loss" else new > old)
 
 

@@ -1,21 +1,26 @@
-"""The look at the run folder before Hydra writes into it."""
+"""The run folder before a run: shown where it is finished, refused where it is another's, then taken."""
 
+import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from qa import UserError, launch
+from qa.identity import differences, identity, other_code
 from qa.launch import stop
 from qa.progress import console
+from qa.runs import foreign_contents, held_identity, is_run, lock, move_aside
 
 INTERRUPTED = "interrupted.txt"
 
 
 class RunFolder(Callback):
-    """Looks at the run folder before Hydra writes into it: a finished run is shown, another run's folder refused."""
+    """Locks the run folder and decides: new run, resume, already finished, or not ours to write into."""
 
     lock: int | None = None
     folder: Path | None = None  # of this run, once it is this process's
@@ -29,36 +34,88 @@ class RunFolder(Callback):
             stop("several processes of one run: give them one hydra.run.dir=FOLDER that all can reach")
         if rank:
             return
-        from qa.runs import clear, different_keys, lock  # imports torch, which not every command needs
-
         try:
             folder.mkdir(parents=True, exist_ok=True)
             RunFolder.lock, RunFolder.folder = lock(folder), folder
-            (folder / INTERRUPTED).unlink(missing_ok=True)
-            held = folder / ".hydra" / "config.yaml"
-            if config.resume == "never":
-                clear(folder)
-            begun = any((folder / name).exists() for name in ("checkpoints", "results.json"))
-            if config.resume == "never" or not begun or not held.exists():
-                return
-            configs: Any = [OmegaConf.to_container(node) for node in (OmegaConf.load(held), config)]
+            if show_finished(folder, config):
+                sys.exit(0)
         except OSError as error:
             stop(f"{folder}: {error.strerror}; give another hydra.run.dir")
         except UserError as error:
             stop(str(error))
-        if differ := different_keys(*configs):
-            stop(
-                f"{folder}: holds a run with other settings ({', '.join(differ)}); give another hydra.run.dir,"
-                " or resume=never to start anew in it"
-            )
-        if (folder / "results.json").exists():
-            show_finished(folder)
-            sys.exit(0)
 
 
-def show_finished(folder: Path) -> None:
+def show_finished(folder: Path, config: DictConfig) -> bool:
+    """Whether the folder holds this very run, finished, which is then shown.
+
+    Errors: UserError for a folder that holds anything that this run must not replace.
+    """
     from qa.report import Results, results_table
 
+    if foreign := foreign_contents(folder):
+        raise UserError(
+            f"{folder}: holds {', '.join(foreign)}, and not from a run of this program; give another hydra.run.dir"
+        )
+    if config.resume == "never":
+        _check_may_move(folder, config)
+        return False
+    held = held_identity(folder)
+    if held is None:
+        return False
+    wanted = identity(config, folder)
+    if differ := differences(held, wanted):
+        raise UserError(_other_run(folder, differ, held, wanted))
     results = Results.model_validate_json((folder / "results.json").read_text(encoding="utf-8"))
-    console.print(f"{folder} is finished; resume=never starts it anew")
+    console.print(f"{folder} is finished; resume=never moves it aside and runs it anew")
+    if other := other_code(held, wanted):
+        console.print(f"it was made by {other}")
     console.print(results_table(results.epochs, results.best, results.evaluated))
+    return True
+
+
+def _other_run(folder: Path, differ: list[str], held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """What to do with a finished folder that holds another run: a longer one goes on elsewhere."""
+    words = f"{folder}: holds a finished run of other settings or data: {', '.join(differ)}; "
+    keys = [text.partition(" ")[0] for text in differ]
+    epochs, more = (made["settings"].get("trainer.max_epochs") or 0 for made in (held, wanted))
+    if keys == ["trainer.max_epochs"] and more > epochs:
+        return words + f"to train it further give resume={folder}/checkpoints/last.ckpt and another hydra.run.dir"
+    if keys == ["push_to_hub"] and (name := wanted["settings"]["push_to_hub"]):
+        return words + f"upload its model by: hf upload {name} {folder}/model"
+    return words + "give another hydra.run.dir"
+
+
+def _check_may_move(folder: Path, config: DictConfig) -> None:
+    """`resume=never` moves an earlier run aside, but no fit for an evaluation, and nothing that this run reads."""
+    held = (folder / "checkpoints").exists() or (folder / "model").exists()
+    if held and config.stage != "fit":
+        raise UserError(
+            f"{folder}: holds a fit, which stage={config.stage} does not replace; give another hydra.run.dir"
+        )
+    if not is_run(folder):
+        return
+    data: Any = OmegaConf.to_container(config.data, resolve=True)
+    files = [data.get(f"{name}_file") for name in ("train", "validation", "test", "predictions")]
+    read = [config.model.pretrained, *(path for file in files for path in (file if isinstance(file, list) else [file]))]
+    inside = [path for path in read if path and Path(path).resolve().is_relative_to(folder.resolve())]
+    if inside:
+        raise UserError(f"{inside[0]}: is in {folder}, which resume=never moves aside; give another hydra.run.dir")
+
+
+def take(folder: Path, config: DictConfig, anew: bool) -> None:
+    """Makes the folder this run's, once its data and model are known to be good: its first write.
+
+    `anew`: whether an earlier run in it is moved aside. Writes `.hydra/`, which Hydra itself would write too early.
+    """
+    if anew and (aside := move_aside(folder)):
+        console.print(f"what was in {folder} is now in {aside}")
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.close()  # its file was moved; the next line opens a new one
+    (folder / INTERRUPTED).unlink(missing_ok=True)
+    inside = folder / ".hydra"
+    inside.mkdir(exist_ok=True)
+    hydra = HydraConfig.get()
+    OmegaConf.save(config, inside / "config.yaml")
+    OmegaConf.save(OmegaConf.create({"hydra": hydra}), inside / "hydra.yaml")
+    OmegaConf.save(hydra.overrides.task, inside / "overrides.yaml")

@@ -1,18 +1,24 @@
 """The run folder: what it holds, whose it is, and its checkpoints."""
 
 import fcntl
+import functools
+import itertools
+import json
 import logging
 import os
+import platform
 import shutil
 import time
 import zipfile
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from qa import UserError, why_unreadable
+from qa.identity import differences, identity, other_code
 
 log = logging.getLogger(__name__)
 
@@ -33,58 +39,71 @@ CONTENTS = {
     "interrupted.txt": "when and by which signal the run ended; gone once it goes on",
     "train.log": "what was said, with the time",
 }
-# between a run and the same run gone on
-MAY_DIFFER = {
-    "resume",
-    "push_to_hub",
-    "data.cache_dir",
-    "data.cache_gib",
-    "data.micro_batch_size",
-    "data.num_workers",
-    "data.train_file",  # their content must be the same, which the checkpoint knows
-    "data.validation_file",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.max_epochs",
-    "trainer.max_time",
-    "trainer.num_nodes",
-    "trainer.strategy",
-}
-GROUPS_MAY_DIFFER = {"logger", "callbacks", "hydra", "checkpoint", "sweep"}
+OURS = {"stage", "data", "model", "decode", "nonfinite"}  # that the composed configuration of a run has
 
 
-def different_keys(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """The dotted keys whose values differ between two configurations, but for those that may."""
-    one, other = identifying(held), identifying(wanted)
-    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+def held_identity(folder: Path) -> dict[str, Any] | None:
+    """What made the finished run in a folder; None where there is none. Errors: UserError for another program's."""
+    path = folder / "results.json"
+    if not path.exists():
+        return None
+    try:
+        made: dict[str, Any] = json.loads(path.read_bytes())["identity"]
+        return {name: made[name] for name in ("settings", "inputs", "code", "versions")}
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{path}: does not record what made it, an earlier version's or another program's; give another"
+            " hydra.run.dir"
+        ) from None
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run of this program wrote into the folder, finished or not."""
+    config = folder / ".hydra" / "config.yaml"
+    try:
+        if config.exists() and OURS <= set(OmegaConf.load(config)):
+            return True
+        return held_identity(folder) is not None
+    except Exception:  # YAML and OmegaConf have many for another program's file
+        return False
 
 
 def finished(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Whether the folder holds a finished run of these settings."""
-    held = folder / ".hydra" / "config.yaml"
-    if not (folder / "results.json").exists() or not held.exists():
-        return False
-    known: Any = OmegaConf.to_container(OmegaConf.load(held))
-    return not different_keys(known, config)
+    """Whether the folder holds a finished run of this configuration."""
+    held = held_identity(folder)
+    return held is not None and not differences(held, identity(config, folder))
 
 
-def identifying(config: Mapping[str, Any]) -> dict[str, Any]:
-    """{dotted key: value} of what a run and the same run gone on have in common."""
-    values = dotted({name: node for name, node in config.items() if name not in GROUPS_MAY_DIFFER})
-    return {k: v for k, v in values.items() if k not in MAY_DIFFER and not k.startswith("trainer.strategy.")}
+def check_holds(folder: Path, config: Mapping[str, Any]) -> None:
+    """Errors: UserError where the folder holds a run, finished or not, of another configuration."""
+    held, resuming = held_identity(folder), False
+    if held is None and (last := folder / "checkpoints" / "last.ckpt").exists():
+        held, resuming = load_checkpoint(last)["run"], True
+    if held and (differ := differences(held, identity(config, folder), resuming)):
+        raise UserError(f"{folder}: holds a run of other settings or data: {', '.join(differ)}")
 
 
-def dotted(node: Any, prefix: str = "") -> dict[str, Any]:
-    """{dotted key: value} of the leaves of nested mappings."""
-    if not isinstance(node, Mapping):
-        return {prefix: node}
-    return {k: v for name, child in node.items() for k, v in dotted(child, f"{prefix}.{name}".lstrip(".")).items()}
+def foreign_contents(folder: Path) -> list[str]:
+    """What a run would overwrite in a folder that is not a run's."""
+    return [] if is_run(folder) else [name for name in CONTENTS if name != "train.log" and (folder / name).exists()]
 
 
-def clear(folder: Path) -> None:
-    """Removes what an earlier run left in the folder, so that nothing of it looks like the new run's."""
-    for name in (*CONTENTS, "model.tmp"):
-        remove(folder / name)
+def move_aside(folder: Path) -> Path | None:
+    """Moves what an earlier run left into `FOLDER.old-DATE` beside it; None where it left nothing but a log."""
+    held = [folder / name for name in (*CONTENTS, ".hydra", "model.tmp") if os.path.lexists(folder / name)]
+    if not {path.name for path in held} - {"train.log", ".hydra", "interrupted.txt"}:
+        return None
+    aside = unused(folder.with_name(f"{folder.name}.old-{datetime.now():%Y-%m-%dT%H-%M-%S}"))
+    aside.mkdir()
+    for path in held:
+        path.rename(aside / path.name)
+    return aside
+
+
+def unused(path: Path) -> Path:
+    """The path, or the first of `PATH-2`, `PATH-3` … that nothing has."""
+    names = itertools.chain([path], (path.with_name(f"{path.name}-{number}") for number in itertools.count(2)))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def remove(path: Path) -> None:
@@ -98,36 +117,43 @@ def remove(path: Path) -> None:
 def lock(folder: Path, patience: float = 5.0) -> int:
     """Takes the folder for this process and those that inherit the descriptor. Errors: UserError where another has it.
 
-    The kernel gives it free when the last of them ends, however it ends; `patience`: seconds that this may take.
+    The kernel releases it when the last of them ends, however it ends; `patience`: seconds that this may take. The lock
+    is on a file open for writing, which an NFS client turns into a lock that the server knows.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     end = time.monotonic() + patience
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
+            break
         except BlockingIOError:
             if time.monotonic() > end:
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
                 os.close(descriptor)
                 raise UserError(
-                    f"{folder}: another run is writing into it; wait for its end, or give another hydra.run.dir"
+                    f"{folder}: another run is writing into it ({holder}); wait for its end, or give another"
+                    " hydra.run.dir"
                 ) from None
             time.sleep(0.1)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()} since {datetime.now():%F %T}\n".encode(), 0)
+    return descriptor
 
 
 def find_checkpoint(resume: str, folder: Path, fitting: bool) -> Path | None:
-    """The checkpoint to go on from, or to evaluate; None where there is none to take.
+    """The checkpoint to resume from, or to evaluate; None where there is none to take.
 
-    `resume`: auto (the newest in `folder` that is whole, when fitting), never, or a path. Errors: UserError for a path
-    without one, and where all that `folder` holds are damaged.
+    `resume`: auto (the newest in `folder` that is whole, when fitting), never, or a path. A fit that was begun from a
+    path and was interrupted resumes from its own newest. Errors: UserError for a path without a checkpoint, and where
+    all that `folder` holds are damaged.
     """
-    if resume not in ("auto", "never"):
-        if not Path(resume).is_file():
-            raise UserError(f"resume={resume}: no such checkpoint; give a .ckpt file, auto or never")
-        return Path(resume)
-    if not fitting or resume == "never":
-        return None
-    last, best = (folder / "checkpoints" / f"{name}.ckpt" for name in ("last", "best"))
+    given = None if resume in ("auto", "never") else Path(resume)
+    if given and not given.is_file():
+        raise UserError(f"resume={resume}: no such checkpoint; give a .ckpt file, auto or never")
+    own = folder / "checkpoints"
+    if not fitting or resume == "never" or (given and given.parent.resolve() == own.resolve()):
+        return given
+    last, best = (own / f"{name}.ckpt" for name in ("last", "best"))
     found = [path for path in (last, *reversed(earlier(folder)), best) if path.exists()]
     for path in found:
         try:
@@ -136,8 +162,11 @@ def find_checkpoint(resume: str, folder: Path, fitting: bool) -> Path | None:
         except UserError as error:
             log.warning("%s", error)
     if found:
-        raise UserError(f"{folder}: no whole checkpoint to go on from; resume=never starts anew")
-    return None
+        raise UserError(
+            f"{folder}: none of its checkpoints is whole; give another hydra.run.dir, or resume=never, which moves what"
+            " is there aside"
+        )
+    return given
 
 
 def earlier(folder: Path) -> list[Path]:
@@ -151,9 +180,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     import torch  # takes a while, and the look at a folder does not need it
 
     try:
-        with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums
-            if damaged := archive.testzip():
-                raise UserError(f"{path}: damaged ({damaged}); give another")
+        status = path.stat()
+        if damaged := _damaged_part(path.resolve(), status.st_size, status.st_mtime_ns):
+            raise UserError(f"{path}: damaged ({damaged}); give another")
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except UserError:
         raise
@@ -164,8 +193,19 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def check_same_run(path: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Errors: UserError, with all that differs, where a checkpoint belongs to another data set, model or seed."""
-    differ = [f"{key} ({held.get(key)} there, {wanted[key]} here)" for key in wanted if held.get(key) != wanted[key]]
-    if differ:
-        raise UserError(f"{path}: of another run: {', '.join(differ)}; give another hydra.run.dir, or resume=never")
+@functools.cache
+def _damaged_part(path: Path, *_: int) -> str | None:
+    """What of the file does not have its checksum, which torch does not look at; read once a process."""
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip()
+
+
+def check_same_run(path: Path, checkpoint: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Warns of other code. Errors: UserError, with all that differs, where a checkpoint belongs to another run."""
+    held = checkpoint["run"]
+    if "settings" not in held:
+        raise UserError(f"{path}: does not record what made it, an earlier version's; give another hydra.run.dir")
+    if differ := differences(held, wanted, resuming=True):
+        raise UserError(f"{path}: of another run: {', '.join(differ)}; give another hydra.run.dir")
+    if other := other_code(held, wanted):
+        log.warning("%s: made by %s; the last bits of what follows may differ", path, other)

@@ -100,7 +100,7 @@ def go_on(job: Job) -> None:
         return
     if not checkpoint["optimizer_states"]:
         raise UserError(f"{job.checkpoint}: without the optimizer's state, which nothing goes on from; take last.ckpt")
-    check_same_run(job.checkpoint, checkpoint["run"], job.history.identity)
+    check_same_run(job.checkpoint, checkpoint, job.history.identity)
     job.history.goes_on_from(job.checkpoint, checkpoint, job.trainer.is_global_zero)
     console.print(f"resumed at step {step}")
     if checkpoint["pending"]:
@@ -199,6 +199,7 @@ def gather(job: Job, rows: list[Row], best: Row | None) -> Results:
         skipped={split: dict(job.data.skipped[split]) for split in job.splits},
         nonfinite_steps=job.module.nonfinite_steps,
         evaluated=evaluated_part(job.data, job.splits[-1]),
+        identity=job.history.identity,
     )
 
 
@@ -212,7 +213,7 @@ def hardware(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
 
 
-def score(data: SquadDataModule, folder: Path) -> None:
+def score(data: SquadDataModule, folder: Path, identity: dict[str, Any]) -> None:
     """Scores the predictions of any program in the format of the official script; no model is needed.
 
     A question without a prediction counts as wrong, as there, and is counted. Errors: UserError for predictions of
@@ -237,6 +238,7 @@ def score(data: SquadDataModule, folder: Path) -> None:
     results = Results(
         epochs=[row], best=row, windows=empty, examples=counts, windows_per_second=empty, devices=0,
         skipped={"validation": dict(skipped)}, evaluated=EvaluatedPart(questions=len(questions), of=len(questions)),
+        identity=identity,
     )  # fmt: skip
     write_text(folder / "results.md", markdown_table([row]) + "\n")
     write_text(folder / "results.json", results.model_dump_json(indent=1))

@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -19,6 +20,7 @@ from qa.hub import go_offline_if_unreachable
 from qa.jobs import ANEW, ERROR, Engine, Job, last_words, run_jobs
 from qa.launch import SIGNALS
 from qa.progress import console
+from qa.runs import remove, unused
 from qa.settings import Monitor
 
 COLUMNS = ("job", "overrides", "status", "epoch", "val_loss", "exact_match", "f1", "minutes", "error")
@@ -32,6 +34,7 @@ class SweepRow(BaseModel):
     job: int
     settings: dict[str, Any]  # that set it apart from the other jobs
     folder: str  # relative to the sweep's
+    arguments: list[str] = []  # of train.py, as Hydra reads them
     status: Literal["started", "finished", "pruned", "interrupted", "failed"] = "started"
     epoch: float | None = None
     val_loss: float | None = None
@@ -81,9 +84,10 @@ class Sweep:
             raise UserError(f"{path}: damaged; remove it, the jobs' folders are found again") from None
 
     def forget(self) -> None:
-        """Removes what an earlier start left beside the jobs' folders."""
+        """Moves what an earlier start left beside the jobs' folders to `NAME.old-DATE`; the jobs move their own."""
         for name in ("sweep.json", "sweep.csv", "sweep.md", "sweep.html", "best.sh", "study.journal"):
-            (self.folder / name).unlink(missing_ok=True)
+            if (path := self.folder / name).exists():
+                path.rename(unused(path.with_name(f"{name}.old-{datetime.now():%Y-%m-%dT%H-%M-%S}")))
 
     def number(self, settings: Mapping[str, Any]) -> int:
         """That of the same job in an earlier start of the sweep, or the next free one."""
@@ -96,7 +100,8 @@ class Sweep:
         with self.lock:
             before = self._row(job.number)
             folder = str(job.folder.relative_to(self.folder))
-            row = SweepRow(job=job.number, settings=dict(job.settings), folder=folder)
+            arguments = [argument for argument in job.arguments if argument != ANEW]
+            row = SweepRow(job=job.number, settings=dict(job.settings), folder=folder, arguments=arguments)
             row.minutes = before.minutes if before else 0.0
             self._put(row)
         return row
@@ -175,7 +180,6 @@ class Sweep:
     def _keep(self, job: Job, row: SweepRow) -> None:
         """Writes `best.sh` where the job is the best so far; of those that are not to be kept removes what weighs."""
         from qa.report import write_text
-        from qa.runs import remove
 
         best = self.best()
         if best and best[0].job == row.job:

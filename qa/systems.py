@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 from pydantic import ValidationError
 from scipy.stats import binomtest, permutation_test
 
@@ -21,12 +20,11 @@ from qa.breakdown import KINDS, breakdown
 from qa.intervals import interval
 from qa.questions import Question, read_questions
 from qa.report import Results
-from qa.runs import dotted, identifying
+from qa.runs import held_identity
 
 FIGURES = {"exact_match": "EM", "f1": "F1"}
 DRAWS = 9999
-# may differ when a run goes on, but make another model
-TRAINED_BY = ("data.train_file", "trainer.max_epochs", "trainer.max_time", "checkpoint.monitor")
+EVALUATED = ("decode.", "data.max_length", "data.stride", "data.limit")  # an evaluation's own choice of these counts
 ALL_PAIRS = 6  # systems; of more the first is compared with each other
 
 
@@ -34,8 +32,9 @@ class Run(NamedTuple):
     """What a run folder holds."""
 
     folder: Path
-    settings: dict[str, Any]
+    settings: dict[str, Any]  # and the content of its inputs: what it shares with the runs of its system
     seed: int
+    checkpoint: str  # the content of the one that was evaluated, if any
     results: Results
     questions: dict[str, Question]
 
@@ -53,15 +52,23 @@ def read_run(folder: Path) -> Run:
     """Errors: UserError for a folder without a finished run whose answers can be scored."""
     try:
         results = Results.model_validate_json((folder / "results.json").read_bytes())
-        config: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"))
     except (OSError, ValidationError):
         raise UserError(f"{folder}: holds no finished run; give the folder that holds its results.json") from None
     questions = {question.id: question for question in read_questions(folder) if question.exact_match is not None}
     if not questions:
         raise UserError(f"{folder}: its questions have no reference answers; compare runs of fit, validate or test")
-    own = {k: v for k, v in dotted(config).items() if k in TRAINED_BY or k.startswith("callbacks.")}
-    settings = {k: v for k, v in {**identifying(config), **own}.items() if k not in ("seed", "stage")}
-    return Run(folder, settings, config["seed"], results, questions)
+    made = held_identity(folder)
+    assert made is not None
+    checkpoint = "" if made["settings"]["stage"] == "fit" else "".join(made["inputs"].pop("resume", []))
+    settings, inputs = dict(made["settings"]), dict(made["inputs"])
+    if trained := results.identity.get("trained"):  # evaluated on its own: a run of the recipe that trained it
+        own = {f"evaluated {key}": value for key, value in settings.items() if key.startswith(EVALUATED)}
+        settings = {**trained["settings"], **own}
+        inputs = {**trained["inputs"], **inputs}
+    seed = settings.pop("seed")
+    del settings["stage"]
+    settings |= {f"content of {role}": " ".join(content) for role, content in inputs.items()}
+    return Run(folder, settings, seed, checkpoint, results, questions)
 
 
 def systems(runs: Sequence[Run]) -> list[System]:
@@ -73,11 +80,32 @@ def systems(runs: Sequence[Run]) -> list[System]:
         if run.questions[name].answers != runs[0].questions[name].answers:
             where = f"{runs[0].folder} and {run.folder}"
             raise UserError(f"{where}: other reference answers for the question {name!r}; evaluate on the same data")
-    groups: dict[str, list[Run]] = {}
+    groups = _groups(runs)
+    names = _names([group[0] for group in groups])
+    return [_system(name, group, shared) for name, group in zip(names, groups, strict=True)]
+
+
+def _groups(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs of each system. Several checkpoints of one training are systems of their own.
+
+    Errors: UserError for a run that is given twice, such as by a copy of its folder.
+    """
+    found: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(json.dumps(run.settings, sort_keys=True), []).append(run)
-    names = _names([group[0] for group in groups.values()])
-    return [_system(name, group, shared) for name, group in zip(names, groups.values(), strict=True)]
+        found.setdefault(json.dumps(run.settings, sort_keys=True), []).append(run)
+    groups = []
+    for group in found.values():
+        seeds: dict[int, Run] = {}
+        again = next(((seeds[run.seed], run) for run in group if seeds.setdefault(run.seed, run) is not run), None)
+        if again is None:
+            groups.append(group)
+        elif len({run.checkpoint for run in group}) == len(group):
+            settings = [{**run.settings, "content of the checkpoint": run.checkpoint} for run in group]
+            groups += [[run._replace(settings=own)] for run, own in zip(group, settings, strict=True)]
+        else:
+            one, other = (str(run.folder) for run in again)
+            raise UserError(f"{one} and {other}: the same settings, data and seed {again[0].seed}; give one of them")
+    return groups
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

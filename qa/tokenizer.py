@@ -8,6 +8,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from qa import UserError, why_unreadable
+from qa.hub import load_arguments
 
 
 class Template(NamedTuple):
@@ -30,9 +31,7 @@ def load_tokenizer(pretrained: str) -> PreTrainedTokenizerFast:
     Errors: UserError for one that is slow, tiny, or does not put pairs together as windows need it.
     """
     try:
-        tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(  # type: ignore[assignment]
-            pretrained, trust_remote_code=False
-        )
+        tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(**load_arguments(pretrained))  # type: ignore[assignment]
     except Exception as error:  # what a missing converter or a damaged file raises is not foreseeable
         raise UserError(f"model.pretrained={pretrained}: no tokenizer ({why_unreadable(error)})") from None
     if not tokenizer.is_fast:

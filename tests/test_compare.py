@@ -11,7 +11,6 @@ import pytest
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 from test_page import question
 
 from qa import UserError
@@ -28,6 +27,7 @@ def run(
     paragraph: int = 2,
     epochs: int = 3,
     said: str = "grey",
+    train: str = "ab12",
     **fields: Any,
 ) -> Path:
     """A finished run's folder whose question n, on context n // paragraph, is right or not."""
@@ -41,12 +41,12 @@ def run(
     write_questions(folder, questions)
     row = Row(epoch=1, val_loss=2.0 + seed / 10, exact_match=100 * float(np.mean(rights)))
     empty = PerSplit()
-    results = Results(epochs=[row], best=row, windows=empty, examples=empty, windows_per_second=empty, devices=1)
+    settings = {"seed": seed, "stage": "fit", "optimizer.lr": lr, "trainer.max_epochs": epochs}
+    made: dict[str, Any] = {"settings": settings, "inputs": {"train": [train]}, "code": None, "versions": {}}
+    results = Results(
+        epochs=[row], best=row, windows=empty, examples=empty, windows_per_second=empty, devices=1, identity=made
+    )
     (folder / "results.json").write_text(results.model_dump_json())
-    config = {"seed": seed, "stage": "fit", "optimizer": {"lr": lr}, "data": {"train_file": "a", "seed": "${seed}"}}
-    config["trainer"] = {"max_epochs": epochs, "devices": seed}
-    (folder / ".hydra").mkdir()
-    OmegaConf.save(config, folder / ".hydra" / "config.yaml")
     return folder
 
 

@@ -12,7 +12,7 @@ from test_configs import GROUPS, composed
 
 from qa import UserError
 from qa.from_run_qa import BATCH, KEYS, PRECISION, parse, translate
-from qa.runs import dotted
+from qa.identity import dotted
 from qa.settings import check_groups, check_settings
 
 PUBLISHED = """torchrun --nproc_per_node 2 run_qa.py --model_name_or_path google-bert/bert-base-cased
