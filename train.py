@@ -125,10 +125,11 @@ def run(cfg: DictConfig) -> int:
         check_push(settings.push_to_hub)
     quiet()
     if settings.data.get("predictions_file"):
-        from qa.stages import score
+        from qa.stages import score, write_scores
 
+        found = score(instantiate(cfg.data), identity(composed, Path(folder)))
         take(Path(folder), composed, anew=settings.resume == "never")
-        score(instantiate(cfg.data), Path(folder), identity(composed, Path(folder)))
+        write_scores(Path(folder), *found)
         return 0
     job = build(cfg, composed, settings, Path(folder))
 

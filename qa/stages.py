@@ -23,7 +23,7 @@ from qa.loggers import MetricsFile, Wandb
 from qa.module import QuestionAnsweringModule
 from qa.page import write_page
 from qa.progress import console
-from qa.questions import scored, write_questions
+from qa.questions import Question, scored, write_questions
 from qa.report import (
     EvaluatedPart,
     PerSplit,
@@ -77,6 +77,10 @@ def fit(job: Job) -> None:
     if not history.ended and data.steps_done < module.total_steps:
         trainer.fit(module, datamodule=data, ckpt_path=job.checkpoint, weights_only=True)
     if history.best is None:
+        if history.rows and history.rows[-1].val_loss is not None:
+            raise UserError(
+                f"no evaluation had a finite {history.monitor}; lower optimizer.lr, or use trainer.precision=32-true"
+            )
         raise UserError("no epoch came to its end; raise trainer.max_epochs or trainer.max_time")
     if not trainer.is_global_zero:
         return
@@ -213,7 +217,7 @@ def hardware(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
 
 
-def score(data: SquadDataModule, folder: Path, identity: dict[str, Any]) -> None:
+def score(data: SquadDataModule, identity: dict[str, Any]) -> tuple[list[Question], Results]:
     """Scores the predictions of any program in the format of the official script; no model is needed.
 
     A question without a prediction counts as wrong, as there, and is counted. Errors: UserError for predictions of
@@ -231,18 +235,22 @@ def score(data: SquadDataModule, folder: Path, identity: dict[str, Any]) -> None
         log.warning("%s: %d questions have no prediction, and count as wrong", path, missing)
         skipped["no prediction"] = missing
     questions = [scored(example, None, predictions.get(example.id, "")) for example in examples]
-    write_questions(folder, questions)
     exact, overlap = (100 * fmean(getattr(q, name) for q in questions) for name in ("exact_match", "f1"))
     row, empty = Row(exact_match=exact, f1=overlap), PerSplit()
     counts = PerSplit(validation=len(questions))
-    results = Results(
+    return questions, Results(
         epochs=[row], best=row, windows=empty, examples=counts, windows_per_second=empty, devices=0,
         skipped={"validation": dict(skipped)}, evaluated=EvaluatedPart(questions=len(questions), of=len(questions)),
         identity=identity,
     )  # fmt: skip
-    write_text(folder / "results.md", markdown_table([row]) + "\n")
+
+
+def write_scores(folder: Path, questions: list[Question], results: Results) -> None:
+    """Writes what `score` found, `results.json` last, and shows it."""
+    write_questions(folder, questions)
+    write_text(folder / "results.md", markdown_table(results.epochs) + "\n")
     write_text(folder / "results.json", results.model_dump_json(indent=1))
-    console.print(results_table([row], row))
+    console.print(results_table(results.epochs, results.best))
 
 
 def finish(job: Job, results: Results) -> None:

@@ -162,11 +162,12 @@ def test_odd_names_and_links_out_of_the_run_folder(
         shutil.copy(file, odd)
     outside = tmp_path / "outside"
     outside.mkdir()
-    for name in ("results.json", "predictions.json", "precious"):
+    for name in ("nbest.json", "predictions.json", "precious"):
         (outside / name).write_text("mine")
     run = odd / "run"
-    run.mkdir()
-    (run / "results.json").symlink_to(outside / "results.json")
+    (run / ".hydra").mkdir(parents=True)
+    (run / ".hydra" / "config.yaml").write_text("{stage: fit, data: {}, model: {}, decode: {}, nonfinite: stop}")
+    (run / "nbest.json").symlink_to(outside / "nbest.json")
     (run / "predictions.json").symlink_to(outside / "predictions.json")
     (run / "model").symlink_to(outside)
 
@@ -182,7 +183,7 @@ def test_odd_names_and_links_out_of_the_run_folder(
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads((run / "results.json").read_text())["devices"] == 2
     assert not (run / "model").is_symlink()
-    assert [(outside / name).read_text() for name in ("results.json", "predictions.json", "precious")] == ["mine"] * 3
+    assert [(outside / name).read_text() for name in ("nbest.json", "predictions.json", "precious")] == ["mine"] * 3
     (odd / small_files[0].name).write_text("[]")
     done = train_py(*command, "resume=never")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -1,4 +1,4 @@
-"""The run folder: which settings may differ, what is cleared, which checkpoint is taken."""
+"""The run folder: whose it is, what is moved aside, which checkpoint is taken."""
 
 import os
 import subprocess
@@ -8,22 +8,41 @@ import pytest
 import torch
 
 from qa import UserError
-from qa.runs import check_same_run, clear, different_keys, find_checkpoint, load_checkpoint, lock
+from qa.runs import (
+    check_same_run,
+    find_checkpoint,
+    foreign_contents,
+    held_identity,
+    load_checkpoint,
+    lock,
+    move_aside,
+)
 
 
-def test_only_settings_that_matter_count_as_different() -> None:
-    held = {"seed": 1, "data": {"limit": None, "stride": 128}, "logger": {"mode": "offline"}, "trainer": {"devices": 1}}
-    wanted = {"seed": 2, "data": {"limit": None, "stride": 64}, "logger": None, "trainer": {"devices": 4}}
-    assert different_keys(held, wanted) == ["data.stride", "seed"]
-    assert different_keys(held, {**held, "resume": "x.ckpt"}) == []
+def test_an_earlier_run_is_moved_aside_and_what_is_not_a_runs_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "model").mkdir(parents=True)
+    for name in ("results.json", "train.log", "notes.txt"):
+        (folder / name).write_text(name)
+    aside = move_aside(folder)
+    assert aside is not None and aside.name.startswith("run.old-2")
+    assert sorted(path.name for path in aside.iterdir()) == ["model", "results.json", "train.log"]
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    assert move_aside(folder) is None
+    (folder / "results.json").write_text("another")
+    again = move_aside(folder)
+    assert again not in (None, aside) and again.parent == tmp_path
 
 
-def test_clear_leaves_what_is_not_a_runs(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "results.json").write_text("{}")
-    (tmp_path / "notes.txt").write_text("mine")
-    clear(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+def test_a_folder_of_another_program_is_not_a_runs(tmp_path: Path) -> None:
+    for name in ("model/thesis", "wandb/x", ".hydra/config.yaml", "results.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("epochs: 3")
+    assert foreign_contents(tmp_path) == ["results.json", "model", "wandb"]
+    (tmp_path / ".hydra" / "config.yaml").write_text("{stage: fit, data: {}, model: {}, decode: {}, nonfinite: stop}")
+    assert foreign_contents(tmp_path) == []
+    with pytest.raises(UserError, match=r"results\.json: does not record what made it"):
+        held_identity(tmp_path)
 
 
 def test_auto_takes_the_last_checkpoint_of_the_folder_when_fitting(tmp_path: Path) -> None:
@@ -35,6 +54,18 @@ def test_auto_takes_the_last_checkpoint_of_the_folder_when_fitting(tmp_path: Pat
     assert find_checkpoint("auto", tmp_path, fitting=False) is None
     assert find_checkpoint("never", tmp_path, fitting=True) is None
     assert find_checkpoint(str(last), tmp_path / "other", fitting=False) == last
+
+
+def test_a_run_begun_from_anothers_checkpoint_resumes_from_its_own(tmp_path: Path) -> None:
+    one, two = tmp_path / "one" / "checkpoints", tmp_path / "two" / "checkpoints"
+    for folder in (one, two):
+        folder.mkdir(parents=True)
+        for name in ("last", "step-3"):
+            torch.save({"optimizer_states": [0], "pretrained": "x"}, folder / f"{name}.ckpt")
+    given = str(one / "last.ckpt")
+    assert find_checkpoint(given, two.parent, fitting=True) == two / "last.ckpt"
+    assert find_checkpoint(given, tmp_path / "three", fitting=True) == one / "last.ckpt"
+    assert find_checkpoint(str(two / "step-3.ckpt"), two.parent, fitting=True) == two / "step-3.ckpt"
 
 
 def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
@@ -70,24 +101,36 @@ def test_a_damaged_last_checkpoint_is_named_and_the_one_before_it_taken(
         assert find_checkpoint("auto", tmp_path, fitting=True) == folder / f"{name}.ckpt"
         assert "last.ckpt: " in caplog.text
         (folder / f"{name}.ckpt").write_bytes(damaged)
-    with pytest.raises(UserError, match="no whole checkpoint to go on from; resume=never starts anew"):
+    with pytest.raises(UserError, match=r"none of its checkpoints is whole; give another hydra\.run\.dir"):
         find_checkpoint("auto", tmp_path, fitting=True)
 
 
-def test_a_checkpoint_of_other_data_is_refused_with_all_that_differs() -> None:
-    held = {"seed": 1, "train windows": "aa", "data.batch_size": 16}
-    with pytest.raises(
-        UserError, match=r"of another run: seed \(1 there, 2 here\), train windows \(aa there, bb here\)"
-    ):
-        check_same_run(Path("x.ckpt"), held, {"seed": 2, "train windows": "bb", "data.batch_size": 16})
+def test_a_checkpoint_of_other_data_is_refused_with_all_that_differs(caplog: pytest.LogCaptureFixture) -> None:
+    made = {"settings": {"seed": 1}, "inputs": {"train": ["aa"]}, "code": "c", "versions": {"torch": "2.12.0"}}
+    wanted = {"settings": {"seed": 2}, "inputs": {"train": ["bb"]}, "code": "c", "versions": {"torch": "2.13.0"}}
+    words = r"of another run: seed \(1 there, 2 here\), the content of train \(aa there, bb here\)"
+    with pytest.raises(UserError, match=words):
+        check_same_run(Path("x.ckpt"), {"run": made}, wanted)
+    with pytest.raises(UserError, match="does not record what made it"):
+        check_same_run(Path("x.ckpt"), {"run": {"seed": 1}}, wanted)
+    check_same_run(Path("x.ckpt"), {"run": {**made, **{key: wanted[key] for key in ("settings", "inputs")}}}, wanted)
+    assert "made by torch 2.12.0 (2.13.0 here)" in caplog.text
 
 
 def test_a_folder_belongs_to_one_run_until_its_last_process_ends(tmp_path: Path) -> None:
     descriptor = lock(tmp_path)
     holder = subprocess.Popen(["sleep", "60"], pass_fds=[descriptor])
     os.close(descriptor)
-    with pytest.raises(UserError, match="another run is writing into it"):
+    with pytest.raises(UserError, match=rf"another run is writing into it \(process {os.getpid()} on .+ since 2"):
         lock(tmp_path, patience=0.2)
     holder.kill()
     holder.wait()
     lock(tmp_path)
+
+
+def test_the_lock_is_no_link_to_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / ".lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match="symbolic links"):
+        lock(tmp_path)
+    assert (tmp_path / "precious").read_text() == "mine"

@@ -30,6 +30,7 @@ FILES = {
     "model",
     "checkpoints",
     ".hydra",
+    ".lock",
     "metrics.csv",
     "train.log",
 }
@@ -152,7 +153,12 @@ def test_a_finished_run_shows_its_table_and_another_configuration_is_refused(
     assert "Validation Loss" in again.stdout
     other = train_py(*arguments, "seed=7")
     assert other.returncode == 2
-    assert "holds a run with other settings (seed)" in other.stderr
+    assert (
+        "holds a finished run of other settings or data: data.seed (42 there, 7 here), seed (42 there" in other.stderr
+    )
+    longer = train_py(*arguments, "trainer.max_epochs=5")
+    assert longer.returncode == 2
+    assert f"to train it further give resume={folder}/checkpoints/last.ckpt and another hydra.run" in longer.stderr
     assert (folder / "results.json").stat().st_mtime_ns == before
     assert "seed: 42" in (folder / ".hydra" / "config.yaml").read_text()
 
@@ -352,7 +358,7 @@ def test_predictions_of_any_program_are_scored_without_a_model(
         done = train_py(*command, f"data.predictions_file={file}", "resume=never")
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert re.search(complaint, done.stderr)
-        assert not (tmp_path / "run" / "results.json").exists()
+        assert results(tmp_path / "run")["skipped"]  # those of the last good file
 
 
 def test_a_part_of_an_evaluation_is_whole_questions_and_said_wherever_its_figures_are(

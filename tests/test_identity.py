@@ -1,0 +1,148 @@
+"""Which runs are the same: by their settings and by the content of what they read, not by names and places."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qa import UserError
+from qa.hub import cached_commit
+from qa.identity import differences, identity, other_code
+
+
+@pytest.fixture
+def config(tiny: Path, small_files: tuple[Path, Path], tmp_path: Path) -> dict[str, Any]:
+    """A fit of files of its own."""
+    for file in small_files:
+        shutil.copy(file, tmp_path)
+    shutil.copytree(tiny, tmp_path / "model")
+    return {
+        "seed": 1, "stage": "fit", "resume": "auto", "push_to_hub": None,
+        "data": {
+            "_target_": "qa.datamodule.SquadDataModule", "name": None, "seed": "${seed}", "cache_dir": "cache",
+            "train_file": str(tmp_path / "train.json"), "validation_file": str(tmp_path / "validation.json"),
+        },
+        "model": {"_target_": "qa.module.QuestionAnsweringModule", "pretrained": str(tmp_path / "model")},
+        "optimizer": {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 1e-3, "betas": [0.9, 0.999]},
+        "trainer": {"max_epochs": 3, "devices": 1, "default_root_dir": "${hydra:runtime.output_dir}"},
+        "callbacks": {"live_line": {"_target_": "qa.callbacks.LiveLine"}},
+        "checkpoint": {"monitor": "val_loss", "keep": 1}, "logger": {"path": "${hydra:runtime.output_dir}/metrics.csv"},
+    }  # fmt: skip
+
+
+def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """The configuration with one dotted key set."""
+    copy: dict[str, Any] = json.loads(json.dumps(config))
+    node = copy
+    *path, last = key.split(".")
+    for name in path:
+        node = node.setdefault(name, {})
+    node[last] = value
+    return copy
+
+
+NEUTRAL = [
+    ("data._target_", "qa.data.SquadDataModule"),
+    ("data.cache_dir", "/elsewhere"),
+    ("data.micro_batch_size", 4),
+    ("trainer.devices", 4),
+    ("trainer.accelerator", "cpu"),
+    ("checkpoint.keep", 3),
+    ("logger.mode", "offline"),
+    ("callbacks.estimate._target_", "qa.estimate.Estimate"),
+    ("sweep.keep_best", 1),
+]
+DECISIVE = [
+    ("seed", 2, "seed (1 there, 2 here)"),
+    ("stage", "validate", "stage (fit there, validate here)"),
+    ("optimizer._target_", "torch.optim.AdamW", "optimizer._target_ (torch.optim.Adam there, torch.optim.AdamW here)"),
+    ("checkpoint.monitor", "f1", "checkpoint.monitor (val_loss there, f1 here)"),
+    ("trainer.max_epochs", 5, "trainer.max_epochs (3 there, 5 here)"),
+    ("trainer.max_time", "00:01:00:00", "trainer.max_time (None there, 00:01:00:00 here)"),
+    ("callbacks.early_stopping.patience", 2, "callbacks.early_stopping.patience (None there, 2 here)"),
+    ("push_to_hub", "ada/bridges", "push_to_hub (None there, ada/bridges here)"),
+]
+
+
+def test_what_says_how_a_run_computes_does_not_set_it_apart(config: dict[str, Any], tmp_path: Path) -> None:
+    held = identity(config, tmp_path)
+    assert json.loads(json.dumps(held)) == held
+    assert held["settings"]["data.seed"] == 1
+    for key, value in NEUTRAL:
+        assert differences(held, identity(changed(config, key, value), tmp_path)) == [], key
+
+
+@pytest.mark.guarantee("a folder never answers for other settings or data: what differs is named")
+def test_what_says_what_a_run_computes_does(config: dict[str, Any], tmp_path: Path) -> None:
+    held = identity(config, tmp_path)
+    for key, value, words in DECISIVE:
+        assert words in differences(held, identity(changed(config, key, value), tmp_path))
+    longer = identity(changed(config, "trainer.max_epochs", 5), tmp_path)
+    assert differences(held, longer, resuming=True) == []
+
+
+@pytest.mark.guarantee("a folder never answers for other settings or data: what differs is named")
+def test_inputs_count_by_their_content_wherever_they_lie(config: dict[str, Any], tmp_path: Path) -> None:
+    held = identity(config, tmp_path)
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in ("train.json", "model"):
+        (tmp_path / name).rename(moved / name)
+    there = changed(
+        changed(config, "data.train_file", str(moved / "train.json")), "model.pretrained", str(moved / "model")
+    )
+    assert differences(held, identity(there, tmp_path)) == []
+    with pytest.raises(UserError, match=r"train\.json: no such file"):
+        identity(config, tmp_path)
+
+    validation = tmp_path / "validation.json"  # another id, and nothing else
+    validation.write_text(validation.read_text().replace("when-20", "then-20"))
+    (line,) = differences(held, identity(there, tmp_path))
+    assert line.startswith("the content of validation (")
+    weights = moved / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    assert [line.partition(" (")[0] for line in differences(held, identity(there, tmp_path))] == [
+        "the content of model",
+        "the content of validation",
+    ]
+
+
+def test_what_is_evaluated_counts_by_its_content(config: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "a.ckpt").write_text("a")
+    (tmp_path / "b.ckpt").write_text("b")
+    test = changed(config, "stage", "validate")
+    one, other = (identity(changed(test, "resume", str(tmp_path / f"{name}.ckpt")), tmp_path / "run") for name in "ab")
+    assert set(one["inputs"]) == {"validation", "resume"}
+    assert [line.partition(" (")[0] for line in differences(one, other)] == ["the content of resume"]
+    own = changed(config, "resume", str(tmp_path / "a.ckpt"))  # of the folder itself, where it will change
+    assert "resume" not in identity(own, tmp_path)["inputs"]
+
+
+def test_what_the_hub_has_counts_by_its_commit(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    hub = changed(config, "model.pretrained", "ada/bridges")
+    unknown = identity(hub, tmp_path)
+    assert unknown["inputs"]["model"] == ["ada/bridges@"]
+    refs = tmp_path / "hub" / "models--ada--bridges" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text("a" * 40)
+    first = identity(hub, tmp_path)
+    assert differences(unknown, first) == differences(first, unknown) == []
+    (refs / "main").write_text("b" * 40)
+    assert len(differences(first, identity(hub, tmp_path))) == 1
+    fixed = identity(changed(config, "model.pretrained", "ada/bridges@" + "a" * 40), tmp_path)
+    assert differences(first, fixed) == []
+    assert cached_commit("ada/bridges", "v2", "model") == ""
+
+
+def test_other_code_and_versions_are_named() -> None:
+    held = {"code": "a" * 40, "versions": {"torch": "2.12.0", "numpy": "2"}}
+    here = {"code": "b" * 40, "versions": {"torch": "2.13.0", "numpy": "2"}}
+    assert other_code(held, here) == "torch 2.12.0 (2.13.0 here), commit aaaaaaaaaaaa (bbbbbbbbbbbb here)"
+    assert other_code(held, held) == ""
