@@ -27,8 +27,15 @@ class Metrics(Callback):
         self._begin = 0.0
 
     def per_second(self) -> dict[str, float | None]:
-        """Windows per second of training steps and of evaluation, over the whole process."""
+        """Windows per second of training steps and of evaluation, over all starts of the run."""
         return {k: self.windows[k] / self.seconds[k] if self.seconds[k] else None for k in self.windows}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"windows": dict(self.windows), "seconds": dict(self.seconds)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if not any(self.seconds.values()):  # a run that resumes has it already, and perhaps an evaluation more
+            self.windows, self.seconds = dict(state_dict["windows"]), dict(state_dict["seconds"])
 
     def _lap(self, kind: str, windows: int) -> float:
         now = time.perf_counter()

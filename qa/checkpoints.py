@@ -1,10 +1,12 @@
 """What a run knows at each moment, on disk: rows, checkpoints, and how it ends when it is told to end."""
 
+import errno
 import logging
 import os
 import shutil
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -12,10 +14,11 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch.optim.lr_scheduler import LambdaLR
 
 from qa import UserError
 from qa.batches import Batch
-from qa.launch import SIGNALS
+from qa.launch import handle_signals, leave_terminal
 from qa.module import QuestionAnsweringModule
 from qa.progress import console
 from qa.report import EvaluatedPart, Row, better, results_table, write_predictions
@@ -23,6 +26,8 @@ from qa.runs import earlier, load_checkpoint
 from qa.settings import Monitor
 
 log = logging.getLogger(__name__)
+
+NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 SHOWN = 20  # rows of the table that an evaluation shows, the last ones and the best
 
@@ -79,6 +84,7 @@ class History(Checkpoint):
         self.rows: list[Row] = []
         self.best: Row | None = None
         self.ended = False  # before all steps were done: no further one is wanted
+        self.schedule_changes: list[dict[str, int]] = []  # where a resumed run was made longer or shorter
         self._signum = 0  # the signal that this rank got
         self._agreed = 0  # the signal that some rank got, known to all
         self._saved = time.monotonic()
@@ -91,12 +97,17 @@ class History(Checkpoint):
         trainer.strategy.checkpoint_io = self._files
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self._handlers = {signum: signal.signal(signum, self._noted) for signum in SIGNALS}
+        self._handlers = handle_signals(self._noted)
+        for config in trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, LambdaLR):
+                follow_schedule(config.scheduler)
 
     def _noted(self, signum: int, frame: Any) -> None:
         if self._signum and signum == signal.SIGINT:
             raise KeyboardInterrupt  # asked twice
         self._signum = signum
+        if signum == signal.SIGHUP:
+            leave_terminal()
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -203,7 +214,8 @@ class History(Checkpoint):
         for path in earlier(self.folder)[::-1][self.keep :]:
             path.unlink()
         directory = os.open(last.parent, os.O_RDONLY)
-        os.fsync(directory)
+        with suppress(OSError):  # some file systems in user space cannot do it
+            os.fsync(directory)
         os.close(directory)
 
     def goes_on_from(self, path: Path, checkpoint: dict[str, Any], writes: bool) -> None:
@@ -230,24 +242,44 @@ class History(Checkpoint):
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["run"], checkpoint["pending"] = self.identity, self._pending
+        checkpoint["total_steps"] = cast(QuestionAnsweringModule, module).total_steps
         checkpoint["loops"]["fit_loop"].update(loop_state(trainer.global_step, self.steps_per_epoch))
 
     def state_dict(self) -> dict[str, Any]:
         best = self.best and self.best.model_dump()
-        return {"rows": [row.model_dump() for row in self.rows], "best": best, "ended": self.ended}
+        changes = self.schedule_changes
+        return {"rows": [row.model_dump() for row in self.rows], "best": best, "ended": self.ended, "schedule": changes}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if not self.rows:  # a run that goes on has them already, and perhaps an evaluation more
             self.rows = [Row(**row) for row in state_dict["rows"]]
             self.best = state_dict["best"] and Row(**state_dict["best"])
             self.ended = state_dict["ended"]
+            self.schedule_changes = list(state_dict["schedule"])
+
+
+def follow_schedule(scheduler: LambdaLR) -> None:
+    """Sets the rates of the step to come: a checkpoint brings those of its own schedule, perhaps another."""
+    rates = zip(scheduler.lr_lambdas, scheduler.base_lrs, strict=True)
+    for group, (share, base) in zip(scheduler.optimizer.param_groups, rates, strict=True):
+        group["lr"] = base * share(scheduler.last_epoch)
 
 
 def link(path: Path, name: Path) -> None:
-    """Makes `name`, whatever it was, another name of the file `path`: no second 2 GB on the disk."""
+    """Makes `name`, whatever it was, another name of the file `path`: no second 2 GB on the disk.
+
+    A file system without hard links gets the second 2 GB.
+    """
     temporary = name.with_suffix(".tmp")
     temporary.unlink(missing_ok=True)
-    os.link(path, temporary)
+    try:
+        os.link(path, temporary)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        shutil.copyfile(path, temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
     temporary.replace(name)
 
 

@@ -45,9 +45,9 @@ class SquadDataModule(LightningDataModule):
     """Windows and batches of the splits that a stage needs.
 
     `name` is a SQuAD-shaped Hub data set with the splits train and validation; without it the `*_file`s are read, each
-    one path, a list or a glob; `validation_share` takes that part of `train_file`'s paragraphs instead of a
-    `validation_file`. `predictions_file` is for `stages.score`. `limit` takes the first questions of each split.
-    Lengths and `stride` are in tokens.
+    one path, a list or a glob; `validation_share` takes that part of `train_file`'s paragraphs, drawn by `split_seed`,
+    instead of a `validation_file`. `predictions_file` is for `stages.score`. `limit` takes the first questions of each
+    split. Lengths and `stride` are in tokens.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class SquadDataModule(LightningDataModule):
         validation_file: Files | None = None,
         test_file: Files | None = None,
         validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None,
+        split_seed: NonNegativeInt = 42,
         predictions_file: str | None = None,
         columns: Columns | Mapping[str, str] = Columns(),
         limit: PositiveInt | None = None,
@@ -76,7 +77,8 @@ class SquadDataModule(LightningDataModule):
         self.name, self.limit, self.on_bad_record = name, limit, on_bad_record
         self.files = {"train": train_file, "validation": validation_file, "test": test_file, "predict": test_file}
         self.predictions_file = predictions_file
-        self.validation_share, self.columns = validation_share, Columns.model_validate(dict(columns))
+        self.validation_share, self.split_seed = validation_share, split_seed
+        self.columns = Columns.model_validate(dict(columns))
         self.cache_dir, self.cache_limit = Path(cache_dir), cache_gib * 2**30
         self.max_length, self.stride = max_length, stride
         self.batch_size, self.eval_batch_size, self.batching = batch_size, eval_batch_size, batching
@@ -140,7 +142,7 @@ class SquadDataModule(LightningDataModule):
         if self.files["validation"] or not self.files["train"]:
             raise UserError("data.validation_share: takes a part of data.train_file; give no data.validation_file")
         examples, skipped = read_examples(self.files["train"], self.on_bad_record, self.limit, columns=self.columns)
-        parts = split_by_paragraph(examples, self.validation_share or 0, self.seed)
+        parts = split_by_paragraph(examples, self.validation_share or 0, self.split_seed)
         return Examples(parts[split == "validation"], skipped)
 
     def source(self, split: Split) -> str:

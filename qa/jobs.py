@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from qa import UserError, first_line
-from qa.launch import ERROR_FILE, PATIENCE, SIGNALS, command, killed, outside
+from qa.launch import ERROR_FILE, PATIENCE, command, handle_signals, killed, leave_terminal, outside
 
 TURNS = 1000  # of a job in a cluster's queue, each of which goes on where the last one ended
 ANEW = "resume=never"  # the argument of a job that does not go on from what its folder holds
@@ -160,11 +160,13 @@ def run_jobs(
     told: list[int] = []
 
     def hand_on(signum: int, _: Any) -> None:
+        if signum == signal.SIGHUP:
+            leave_terminal()
         told.append(signum)
         for _, process in running.values():
             process.send_signal(signum)
 
-    handlers = {signum: signal.signal(signum, hand_on) for signum in SIGNALS}
+    handlers = handle_signals(hand_on)
     try:
         end = float("inf")
         while time.monotonic() < end:
@@ -185,11 +187,21 @@ def run_jobs(
                 end = min(end, time.monotonic() + 1.5 * PATIENCE)  # each job has PATIENCE for its own processes
             time.sleep(0.05)
     finally:
-        for _, process in running.values():
-            process.kill()
+        _end([process for _, process in running.values()], 0.0 if told else PATIENCE)
         for signum, handler in handlers.items():
             signal.signal(signum, handler)
     return told[0] if told else 0
+
+
+def _end(processes: Sequence[Running], patience: float) -> None:
+    """Ends what still runs where this program fails: each has `patience` seconds to save a checkpoint."""
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    end = time.monotonic() + patience
+    while time.monotonic() < end and any(process.poll() is None for process in processes):
+        time.sleep(0.05)
+    for process in processes:
+        process.kill()
 
 
 def last_words(job: Job, status: int) -> str:

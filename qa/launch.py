@@ -4,12 +4,13 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +19,7 @@ from qa import printable
 PATIENCE = 60.0  # seconds that processes have to save a checkpoint after a signal
 ERROR_FILE = "QA_ERROR"  # where a process that was started here leaves its last words
 TRIAL = "QA_TRIAL"  # tells a job of a search which trial of which study it is
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # that ask a run to end
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)  # that ask a run to end
 
 
 def started_here() -> bool:
@@ -87,6 +88,21 @@ def outside() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
 
 
+def handle_signals(handler: Callable[[int, Any], None]) -> dict[int, Any]:
+    """Has SIGNALS handled, but for those that are ignored, as SIGHUP under nohup. Returns the handlers until now."""
+    wanted = [signum for signum in SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
+    return {signum: signal.signal(signum, handler) for signum in wanted}
+
+
+def leave_terminal() -> None:
+    """After SIGHUP: what is still printed goes nowhere, since writing to a terminal that is gone is an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+            os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
 def run_ranks(command: Sequence[str], count: int, lock: int | None) -> int:
     """Runs `command` once for every rank on this machine; see `run_processes`."""
     with socket.socket() as free:
@@ -120,12 +136,14 @@ def run_processes(command: Sequence[str], environments: Sequence[Mapping[str, st
         told: list[int] = []
 
         def hand_on(signum: int, _: Any) -> None:
+            if signum == signal.SIGHUP:
+                leave_terminal()
             told.append(signum)
             for process in processes:
                 if process.poll() is None:
                     process.send_signal(signum)
 
-        handlers = {signum: signal.signal(signum, hand_on) for signum in SIGNALS}
+        handlers = handle_signals(hand_on)
         try:
             first = _wait(processes, told)
         finally:

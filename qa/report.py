@@ -67,11 +67,12 @@ class Results(BaseModel):
     devices: int
     padded_share: float | None = None
     hardware: str = ""
-    seconds: float | None = None  # of training and evaluations, in this process
+    seconds: float | None = None  # of training and evaluations, over all starts
     fingerprints: dict[str, str] = {}  # of each split's content, tokenizer and window settings
     skipped: dict[str, dict[str, int]] = {}
     nonfinite_steps: int = 0  # left out by nonfinite=skip
     evaluated: EvaluatedPart | None = None
+    schedule_changes: list[dict[str, int]] = []  # at which step a resumed run was made longer or shorter
     identity: dict[str, Any] = {}  # what made it: settings, content of its inputs, code, versions
 
 
@@ -205,9 +206,14 @@ tokenizer = AutoTokenizer.from_pretrained("model")
 {{ command }}
 ```
 
+{% for change in results.schedule_changes -%}
+The schedule changed at step {{ change.step }}, from {{ change.total_steps_before }} steps in all to
+{{ change.total_steps }}: one run of the command above has other rates.
+
+{% endfor -%}
 {% if results.seconds -%}
 Training and its evaluations took {{ "%.1f"|format(results.seconds / 60) }} minutes on {{ results.devices }} x
-{{ results.hardware }}, where the run was interrupted without what came before; energy was not measured.
+{{ results.hardware }}; energy was not measured.
 
 {% endif -%}
 {% for split, key in results.fingerprints.items() -%}

@@ -1,8 +1,9 @@
 """A search: Optuna proposes the next job's values from those that have ended, and cuts bad ones short."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optuna
@@ -27,16 +28,42 @@ from qa.sweeps import SweepRow
 Values = list[Any] | Interval
 
 
+class JournalLock:
+    """A lock that the kernel releases with its process, as Optuna asks for one; its own outlive a kill."""
+
+    def __init__(self, journal: Path) -> None:
+        self._lock = FileLock(journal.with_name(f".{journal.name}.lock"))
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def _cut_torn_line(journal: Path, lock: JournalLock) -> None:
+    """Cuts off a last line that a power cut or a full disk left unfinished: the next would be glued to it."""
+    lock.acquire()
+    try:
+        if journal.exists() and not (content := journal.read_bytes()).endswith(b"\n"):
+            os.truncate(journal, content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
 def open_study(journal: Path, monitor: Monitor = "val_loss", pruner: Any = None) -> Study:
     """The study that the file keeps, or a new one in it. Several processes may have it open.
 
     Errors: UserError for a damaged file.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    lock = JournalLock(journal)
+    _cut_torn_line(journal, lock)
     direction = StudyDirection.MINIMIZE if monitor == "val_loss" else StudyDirection.MAXIMIZE
     try:
         return optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(journal))), study_name="search", direction=direction,
+            storage=JournalStorage(JournalFileBackend(str(journal), cast(Any, lock))), study_name="search", direction=direction,
             pruner=pruner, load_if_exists=True,
         )  # fmt: skip
     except ValueError:

@@ -137,6 +137,11 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
         raise UserError(
             f"trainer.num_nodes={trainer['num_nodes']}: start the nodes with torchrun or srun, which say how many"
         )
+    for key in ("max_epochs", "max_steps", "check_val_every_n_epoch", "val_check_interval"):
+        value = trainer.get(key)
+        endless = -1 if key.startswith("max_") else None
+        if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0 and value != endless:
+            raise UserError(f"trainer.{key}={value}: should be greater than 0")
     if trainer.get("max_epochs") in (None, -1) and trainer.get("max_steps") in (None, -1):
         raise UserError("trainer.max_epochs: without an end there is no schedule; set it or trainer.max_steps")
     for key in EVALUATION_LIMITS.values():

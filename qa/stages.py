@@ -106,7 +106,11 @@ def go_on(job: Job) -> None:
         raise UserError(f"{job.checkpoint}: without the optimizer's state, which nothing goes on from; take last.ckpt")
     check_same_run(job.checkpoint, checkpoint, job.history.identity)
     job.history.goes_on_from(job.checkpoint, checkpoint, job.trainer.is_global_zero)
+    job.metrics.load_state_dict(checkpoint["callbacks"]["Metrics"])
     console.print(f"resumed at step {step}")
+    if (before := checkpoint["total_steps"]) != (now := job.module.total_steps):
+        job.history.schedule_changes.append({"step": step, "total_steps_before": before, "total_steps": now})
+        console.print(f"schedule changed at step {step}: {now} steps in all, {before} before")
     if checkpoint["pending"]:
         job.module.load_state_dict(checkpoint["state_dict"])
         job.module.on_load_checkpoint(checkpoint)
@@ -204,6 +208,7 @@ def gather(job: Job, rows: list[Row], best: Row | None) -> Results:
         nonfinite_steps=job.module.nonfinite_steps,
         evaluated=evaluated_part(job.data, job.splits[-1]),
         identity=job.history.identity,
+        schedule_changes=job.history.schedule_changes,
     )
 
 

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import tokenizers
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
@@ -140,7 +141,8 @@ def fingerprint(
     tokenizer = backend(pretrained_tokenizer)
     texts, question, context = _distinct_texts(examples)
     labels = [(e.answers[0].answer_start, len(e.answers[0].text)) if e.answers else (-1, -1) for e in examples]
-    settings = [FORMAT, max_length, stride, hashlib.blake2b(tokenizer.to_str().encode()).hexdigest()]
+    rules = hashlib.blake2b(tokenizer.to_str().encode()).hexdigest()
+    settings = [FORMAT, max_length, stride, rules, tokenizers.__version__]  # versions have changed offsets before
     digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=16)
     for numbers in (question, context, np.array(labels, np.int32), np.fromiter(map(len, texts), np.int32)):
         digest.update(numbers.tobytes())
