@@ -60,10 +60,11 @@ def open_study(journal: Path, monitor: Monitor = "val_loss", pruner: Any = None)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     lock = JournalLock(journal)
     _cut_torn_line(journal, lock)
+    backend = JournalFileBackend(str(journal), cast(Any, lock))
     direction = StudyDirection.MINIMIZE if monitor == "val_loss" else StudyDirection.MAXIMIZE
     try:
         return optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(journal), cast(Any, lock))), study_name="search", direction=direction,
+            storage=JournalStorage(backend), study_name="search", direction=direction,
             pruner=pruner, load_if_exists=True,
         )  # fmt: skip
     except ValueError:
