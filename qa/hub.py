@@ -140,7 +140,7 @@ def check_pretrained(pretrained: str) -> str:
 
 
 def load_arguments(pretrained: str) -> dict[str, Any]:
-    """The arguments by which transformers' `from_pretrained` takes a folder, `NAME` or `NAME@REVISION`; never its code."""
+    """The arguments by which transformers' `from_pretrained` takes a folder, `NAME` or `NAME@REVISION`; no code."""
     name, revision = (pretrained, None) if Path(pretrained).is_dir() else named(pretrained)
     return {"pretrained_model_name_or_path": name, "revision": revision or "main", "trust_remote_code": False}
 

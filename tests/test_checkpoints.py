@@ -1,5 +1,6 @@
 """The history's state, the best row, and where a run goes on; killed runs are in test_restart.py."""
 
+import errno
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -7,8 +8,9 @@ from typing import Any, cast
 import pytest
 import torch
 
-from qa.checkpoints import History, loop_state
-from qa.report import Row
+from qa.checkpoints import History, follow_schedule, link, loop_state
+from qa.module import schedule
+from qa.report import Row, better
 
 
 def test_history_goes_on_from_its_state(tmp_path: Path) -> None:
@@ -52,8 +54,49 @@ def test_best_weights_of_another_step_are_said_unless_their_evaluation_comes_aga
     path = tmp_path / "checkpoints" / "last.ckpt"
     torch.save({"pretrained": "x", "global_step": held}, path.with_name("best.ckpt"))
     best = {"step": 25, "val_loss": 1.0}
-    state = {"History": {"rows": [best], "best": best, "ended": False}}
+    state = {"History": {"rows": [best], "best": best, "ended": False, "schedule": []}}
     history = History(tmp_path)
     history.goes_on_from(path, {"global_step": 30, "pending": pending, "callbacks": state}, writes=True)
     assert history.best is None
     assert said in caplog.text and bool(said) == bool(caplog.text)
+
+
+def test_without_hard_links_a_checkpoint_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    (tmp_path / "last.ckpt").write_text("weights")
+    link(tmp_path / "last.ckpt", tmp_path / "best.ckpt")
+    assert (tmp_path / "best.ckpt").samefile(tmp_path / "last.ckpt")
+    monkeypatch.setattr("os.link", refused)
+    link(tmp_path / "last.ckpt", tmp_path / "best.ckpt")
+    assert (tmp_path / "best.ckpt").read_text() == "weights"
+    assert not (tmp_path / "best.ckpt").samefile(tmp_path / "last.ckpt")
+
+
+def test_a_longer_schedule_has_its_own_rate_at_once() -> None:
+    """A checkpoint at the end of 10 steps brings the rate 0; with 20 steps it is half of the first one."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+
+    def parts(steps: int) -> tuple[torch.optim.Optimizer, Any]:
+        optimizer = torch.optim.Adam([weight], lr=2.0)
+        return optimizer, schedule(optimizer, steps, name="linear", warmup_ratio=0.0)
+
+    optimizer, scheduler = parts(10)
+    for _ in range(10):
+        optimizer.step()
+        scheduler.step()
+    for steps, rate in ((10, 0.0), (20, 1.0)):
+        optimizer2, scheduler2 = parts(steps)
+        optimizer2.load_state_dict(optimizer.state_dict())
+        scheduler2.load_state_dict(scheduler.state_dict())
+        follow_schedule(scheduler2)
+        assert optimizer2.param_groups[0]["lr"] == rate
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "f1"])
+def test_what_is_not_finite_is_never_the_best(monitor: Any) -> None:
+    nan, good = Row(**{monitor: float("nan")}), Row(**{monitor: 1.0})
+    assert not better(nan, Row(), monitor)
+    assert better(good, Row(), monitor)
+    assert not better(nan, good, monitor)
