@@ -13,7 +13,7 @@ from conftest import ROOT, Run, started
 from test_dashboard import records
 
 from qa import UserError
-from qa.jobs import Job, Processes, slots
+from qa.jobs import Job, Processes, run_jobs, slots
 from qa.search import Search, live
 from qa.settings import SweepSettings, validated
 from qa.sweeps import Sweep, SweepRow
@@ -102,7 +102,14 @@ def test_the_same_command_leaves_what_is_finished_and_starts_the_rest(
     assert done.returncode == 2
     assert re.findall(r"^job (\d+): .* → ", done.stdout, re.MULTILINE) == ["2", "1", "3"]
     rows = table(folder)
-    assert [rows[0], {**rows[2], "minutes": 0}] == [before[0], {**before[2], "minutes": 0}]
+    assert rows[0] == before[0]
+    assert {**rows[2], "minutes": 0, "arguments": []} == {**before[2], "minutes": 0, "arguments": []}
+    # another fixed setting would make other jobs of them: nothing is touched, what differs is named
+    held = (folder / "sweep.json").read_bytes()
+    done = train_py(*arguments, "checkpoint.monitor=f1")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{folder}/0: holds a run of other settings or data: checkpoint.monitor (val_loss there, f1" in done.stderr
+    assert (folder / "sweep.json").read_bytes() == held
     assert (rows[3]["settings"], rows[3]["status"]) == ({"optimizer.lr": 0.002}, "finished")
 
 
@@ -244,6 +251,15 @@ def test_a_search_asks_again_for_trials_that_failed_before(tmp_path: Path) -> No
         assert numbers == [first, first + 1]
     with pytest.raises(UserError, match=r"study.journal: a study of another sweep.space"):
         Search(tmp_path, validated(SweepSettings, {**values, "space": {"seed": [1]}}), "f1", seed=1)
+    journal = tmp_path / "study.journal"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code": 4, "worker_id"')  # torn by a power cut
+    (tmp_path / ".study.journal.lock").touch()  # and its lock left
+    search = Search(tmp_path, settings, "f1", seed=1)
+    assert [number for number, _ in search.trials()] == [4, 5]
+    for number in (4, 5):
+        search.tell(SweepRow(job=number, settings={}, folder="", status="failed"))
+    assert len(Search(tmp_path, settings, "f1", seed=1).study.get_trials()) == 6
     (tmp_path / "study.journal").write_text("no journal\n")
     with pytest.raises(UserError, match=r"study.journal: damaged"):
         Search(tmp_path, settings, "f1", seed=1)
@@ -283,6 +299,28 @@ def test_a_job_that_is_killed_says_by_what(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path)
     assert sweep.run(iter([Job(0, {"seed": 1}, tmp_path / "0", [])]), Killed([{}])) == 1
     assert sweep.rows()[0].error == "was killed by SIGKILL; was the memory too small?"
+
+
+def test_jobs_are_asked_to_save_where_the_sweep_itself_fails(tmp_path: Path) -> None:
+    """The first job ends at once, and its row cannot be written; the second leaves a file when it is told to end."""
+    script = "import signal, sys, time; from pathlib import Path\n"
+    script += "signal.signal(signal.SIGTERM, lambda *_: (Path(sys.argv[1]).touch(), sys.exit(143)))\n"
+    script += "Path(sys.argv[2]).touch(); time.sleep(60)"
+    saved, ready = tmp_path / "saved", tmp_path / "ready"
+
+    class Two(Processes):
+        def start(self, job: Job, slot: int) -> Any:
+            if job.number:
+                return subprocess.Popen([sys.executable, "-c", script, str(saved), str(ready)])
+            return subprocess.Popen(["sh", "-c", f"while ! [ -e {ready} ]; do sleep 0.1; done"])
+
+    def failed(*_: Any) -> None:
+        raise OSError("no space left")
+
+    jobs = iter([Job(number, {"seed": number}, tmp_path / str(number), []) for number in range(2)])
+    with pytest.raises(OSError, match="no space left"):
+        run_jobs(jobs, Two([{}, {}]), began=lambda _: None, ended=failed)
+    assert saved.exists()
 
 
 def test_two_processes_can_keep_one_table(tmp_path: Path) -> None:
