@@ -25,6 +25,14 @@ def printable(text: str) -> str:
     return text.translate(CONTROLS)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is one of the forms that a device's lack of memory takes: torch's, CUDA's, cuBLAS's, NCCL's."""
+    forms = ("out of memory", "_STATUS_ALLOC_FAILED", "can't allocate memory")
+    return type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, RuntimeError) and any(form in str(error) for form in forms)
+    )
+
+
 class UserError(Exception):
     """What the user can mend. The message is one line: what is wrong, where, and the remedy; exit status 2."""
 

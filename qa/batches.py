@@ -20,7 +20,7 @@ POOL = 32  # batches whose windows are sorted together: 3% padding on SQuAD-like
 
 
 class Batch(TypedDict, total=False):
-    """What the module sees of one step: this rank's part of the batch. `weights` to `longest` are there in training
+    """What the module sees of one step: this rank's part of the batch. `weight` to `longest` are there in training
     only, the last three in evaluation only."""
 
     input_ids: Tensor  # int64 [batch, length]
@@ -28,7 +28,8 @@ class Batch(TypedDict, total=False):
     token_type_ids: Tensor  # int64 [batch, length]: as the tokenizer has them; BERT's: 1 for the context and after
     start_positions: Tensor  # int64 [batch]
     end_positions: Tensor  # int64 [batch]
-    weights: Tensor  # float32 [batch]: 1 / windows of the whole batch; 0 for a stand-in on a rank that has no part
+    weight: float  # of each window: 1 / windows of the whole batch; 0 for a stand-in on a rank that has no part
+    lengths: Ints  # [batch]: tokens of each window, known without a look at a device
     windows: int  # of the whole batch, over all ranks
     tokens: int  # of the whole batch, over all ranks, without padding
     share: int  # windows of the rank that has most
@@ -199,7 +200,8 @@ class TrainingBatches(BatchDataset):
         lengths = self.lengths[rows]
         return Batch(
             **batch,
-            weights=torch.full((len(part),), weight),
+            weight=weight,
+            lengths=self.lengths[part],
             windows=len(rows),
             tokens=int(lengths.sum()),
             share=math.ceil(len(rows) / self.world_size),

@@ -1,6 +1,8 @@
 """What hooks into training without being training: metrics for the loggers, the live line."""
 
+import math
 import resource
+import sys
 import time
 from typing import Any
 
@@ -25,6 +27,7 @@ class Metrics(Callback):
         self.windows = {"train": 0, "validation": 0}
         self.seconds = {"train": 0.0, "validation": 0.0}
         self._begin = 0.0
+        self._memory, self._looked = 0.0, -math.inf  # GiB at the last look at it, and when that was
 
     def per_second(self) -> dict[str, float | None]:
         """Windows per second of training steps and of evaluation, over all starts of the run."""
@@ -54,7 +57,9 @@ class Metrics(Callback):
         seconds = self._lap("train", batch["windows"])
         speeds = {"windows_per_second": batch["windows"] / seconds, "tokens_per_second": batch["tokens"] / seconds}
         assert isinstance(module, QuestionAnsweringModule)
-        metrics = {**module.step_metrics, **speeds, "memory_gib": peak_memory(module.device)}
+        if self._begin - self._looked > 1:  # to ask CUDA takes a fifth of a millisecond
+            self._memory, self._looked = peak_memory(module.device), self._begin
+        metrics = {**module.step_metrics, **speeds, "memory_gib": self._memory}
         for logger in trainer.loggers:
             logger.log_metrics(metrics, trainer.global_step)
 
@@ -105,7 +110,8 @@ def peak_memory(device: torch.device) -> float:
     """Peak of the device's allocated memory in GiB; of the process's resident memory on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 class LiveLine(Callback):

@@ -97,6 +97,7 @@ class History(Checkpoint):
         trainer.strategy.checkpoint_io = self._files
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        cast(QuestionAnsweringModule, module).wishes = self._wishes
         self._handlers = handle_signals(self._noted)
         for config in trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, LambdaLR):
@@ -113,19 +114,22 @@ class History(Checkpoint):
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Saves where a checkpoint is due or a rank was told to end; all ranks decide alike."""
-        step = trainer.global_step
-        if step >= cast(QuestionAnsweringModule, module).total_steps:
+        module, step = cast(QuestionAnsweringModule, module), trainer.global_step
+        if step >= module.total_steps:
             trainer.should_stop = True  # max_steps alone ends a fit in mid-epoch without an evaluation
-        due = bool(self.every_n_steps and step % self.every_n_steps == 0)
-        due |= bool(self.every_n_minutes and time.monotonic() - self._saved > 60 * self.every_n_minutes)
-        wishes = torch.tensor([self._signum, due], device=module.device)
-        self._agreed, due = cast(Any, trainer.strategy.reduce(wishes, reduce_op="max")).tolist()
+        self._agreed, due = module.agreed
+        due |= bool(self.every_n_steps and step % self.every_n_steps == 0)
         pending = self._evaluation_follows(trainer)
         if step % self.steps_per_epoch == 0 and not pending:
             return  # the epoch's row comes first
         if self._agreed or due:
             self._save(trainer, pending)
         self._end_if_told()
+
+    def _wishes(self) -> tuple[int, int]:
+        """The signal that this rank got, and whether its clock says that a checkpoint is due; asked once a step."""
+        minutes = (time.monotonic() - self._saved) / 60
+        return self._signum, bool(self.every_n_minutes and minutes > self.every_n_minutes)
 
     def _end_if_told(self) -> None:
         if self._agreed:
@@ -188,6 +192,8 @@ class History(Checkpoint):
         folder = self.folder / "checkpoints"
         folder.mkdir(exist_ok=True)
         temporary = folder / "last.tmp"
+        for logger in trainer.loggers:
+            logger.save()  # what a checkpoint knows of is on the disk before it
         trainer.save_checkpoint(temporary)
         self._saved = time.monotonic()
         if error := trainer.strategy.broadcast(self._files.error):

@@ -10,7 +10,7 @@ from hydra.errors import OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qa import UserError
+from qa import UserError, is_out_of_memory
 from qa.settings import suggestion
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -23,9 +23,9 @@ def explained(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         place = error.filename or (HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else "the disk")
         return one_line(UserError(f"{place}: {error.strerror}; make room there, or give another folder"))
-    if type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         remedy = "lower data.micro_batch_size or data.eval_batch_size, or take trainer.precision=bf16-mixed"
-        return f"{one_line(error).partition('. ')[0]}; {remedy}"
+        return f"{one_line(error).partition('. ')[0]}; {remedy}"  # further sentences are for programmers
     return None
 
 

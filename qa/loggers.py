@@ -1,11 +1,13 @@
 """Where a run's figures go: `metrics.csv`, Weights & Biases, TensorBoard; also those of a run that was interrupted."""
 
 import csv
+import math
 import os
 import shlex
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -33,7 +35,11 @@ SUMMARY: dict[str, Literal["min", "max"]] = {"val/loss": "min", "val/exact_match
 
 
 class MetricsFile(Logger):
-    """Appends to a CSV file and flushes each line; what is not known stays empty."""
+    """Appends to a CSV file; what is not known stays empty.
+
+    The file is kept open and flushed once a second, after each evaluation, and before a checkpoint: a line that is lost
+    belongs to a step that is lost too.
+    """
 
     name = "metrics"
     version = 0
@@ -41,6 +47,8 @@ class MetricsFile(Logger):
     def __init__(self, path: str) -> None:
         super().__init__()
         self.path = Path(path)
+        self._file: IO[str] | None = None
+        self._flushed = -math.inf
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
@@ -48,12 +56,27 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        new = not self.path.exists()
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, ["step", *STEP, *EVALUATION])
+        if self._file is None:
+            new = not self.path.exists()
+            self._file = self.path.open("a", encoding="utf-8", newline="")
+            self._writer = csv.DictWriter(self._file, ["step", *STEP, *EVALUATION])
             if new:
-                writer.writeheader()
-            writer.writerow({"step": step, **metrics})
+                self._writer.writeheader()
+        self._writer.writerow({"step": step, **metrics})
+        if "epoch" in metrics or time.monotonic() - self._flushed > 1:
+            self.save()
+
+    @rank_zero_only
+    def save(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+            self._flushed = time.monotonic()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     @rank_zero_only
     def go_on(self, step: int, evaluated: bool) -> None:

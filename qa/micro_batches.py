@@ -34,13 +34,13 @@ class MicroBatches:
         return min([batch["share"], *known])
 
     def split(self, batch: Batch) -> list[Batch]:
-        """Parts of at most `size` windows, each cut to its longest; their `weights` are those of the whole batch.
+        """Parts of at most `size` windows, each cut to its longest; their `weight` is that of the whole batch.
 
         A rank whose share is one part short takes its first window once more, with weight 0.
         """
         size = self.size(batch)
         if size >= batch["share"]:
-            return [batch]  # the usual case; to look at its lengths would wait for the device
+            return [batch]
         return [_part(batch, number * size, size) for number in range(math.ceil(batch["share"] / size))]
 
     def fits(self, batch: Batch) -> bool:
@@ -68,11 +68,11 @@ class MicroBatches:
 def _part(batch: Batch, begin: int, size: int) -> Batch:
     stand_in = begin >= len(batch["input_ids"])
     rows = slice(0, 1) if stand_in else slice(begin, begin + size)
-    length = int(batch["attention_mask"][rows].sum(dim=1).max())
+    length = int(batch["lengths"][rows].max())
     part: dict[str, Any] = dict(batch)
     for name, value in part.items():
         if isinstance(value, torch.Tensor):
             part[name] = value[rows] if value.ndim == 1 else value[rows, :length]
     if stand_in:
-        part["weights"] = torch.zeros_like(part["weights"])
+        part["weight"] = 0.0
     return part  # type: ignore[return-value]

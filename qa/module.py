@@ -1,8 +1,10 @@
 """`QuestionAnsweringModule`: the model, its loss, its optimizer, and what is logged."""
 
+import inspect
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -19,8 +21,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_scheduler
 
-from qa import UserError
+from qa import UserError, is_out_of_memory
 from qa.batches import Batch
+from qa.collectives import largest, summed
 from qa.decode import Span, WindowSpans, add_spans, best_answers, window_spans
 from qa.examples import Example
 from qa.metrics import SquadMetric
@@ -97,6 +100,8 @@ class QuestionAnsweringModule(LightningModule):
         self.micro_batches, self.nonfinite = MicroBatches(micro_batch_size), nonfinite
         self.nonfinite_steps = 0  # that were left out
         self.step_metrics: dict[str, float] = {}  # of the last training step, over all ranks
+        self.wishes: Callable[[], Sequence[int]] = tuple  # flags that this rank wants all to know of
+        self.agreed: list[int] = []  # the largest of each rank's wishes, as of the last training step
         self.loss_sum, self.loss_windows = 0.0, 0  # of the epoch so far, over all ranks
         self.figures: dict[str, float] = {}  # val_loss, exact_match and f1 of the last evaluation, over all ranks
         self.evaluation = Evaluation({}, {}, {})
@@ -113,7 +118,12 @@ class QuestionAnsweringModule(LightningModule):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Start and end logits, float [batch, length] each."""
-        output = self.model(**{name: batch[name] for name in self.inputs})  # type: ignore[literal-required]
+        inputs: dict[str, Tensor] = {name: batch[name] for name in self.inputs}  # type: ignore[literal-required]
+        mask = batch["attention_mask"]
+        if mask.device.type != "cpu" and self.model.config._attn_implementation == "sdpa":
+            # transformers would look whether anything is padded at all, and wait for the device
+            inputs["attention_mask"] = mask[:, None, None, :].bool()
+        output = self.model(**inputs)
         return output.start_logits, output.end_logits
 
     def losses(self, logits: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
@@ -127,12 +137,15 @@ class QuestionAnsweringModule(LightningModule):
         """
         strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy) and strategy.model is not None:
-            nothing: Any = strategy._forward_redirection(strategy.model, self, "no_gradients")
+            nothing: Any = strategy._forward_redirection(strategy.model, self, "no_gradients", None)
             nothing.backward()
             self.zero_grad()
 
-    def no_gradients(self) -> Tensor:
-        """A loss that does not change, scalar. DDP waits for a gradient of every parameter: here they are all zero."""
+    def no_gradients(self, _: None = None) -> Tensor:
+        """A loss that does not change, scalar. DDP waits for a gradient of every parameter: here they are all zero.
+
+        The argument is for DDP, which on a GPU moves the inputs of a forward pass and fails where there are none.
+        """
         return torch.stack([parameter.flatten()[0] * 0 for parameter in self.parameters()]).sum()
 
     def on_train_epoch_start(self) -> None:
@@ -145,7 +158,7 @@ class QuestionAnsweringModule(LightningModule):
     def _seed_step(self) -> None:
         """Dropout is a function of (seed, step, rank): a resumed run draws what it would have drawn."""
         step = self.seed, self.trainer.global_step, self.global_rank
-        torch.manual_seed(int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1))
+        seed_device(int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1), self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Leaves a batch's gradients, carried in as many parts as the memory asks for; what it returns adds the rest.
@@ -155,49 +168,51 @@ class QuestionAnsweringModule(LightningModule):
         """
         while True:
             self.zero_grad()
-            self._losses: list[tuple[Tensor, Tensor]] = []
-            rest, out_of_memory = self._gradients(batch)
-            losses = torch.cat([losses for losses, _ in self._losses] or [torch.zeros(0, device=self.device)])
-            weights = torch.cat([weights for _, weights in self._losses] or [losses])
-            sums = torch.stack([(losses * weights).sum(), torch.tensor(float(out_of_memory), device=self.device)])
-            total, short = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
+            self._losses: list[Tensor] = []
+            last, out_of_memory = self._gradients(batch)
+            short, *self.agreed = largest([out_of_memory, *self.wishes()])
             if not short:
                 break
-            del rest
+            del last
             self.micro_batches.halve(batch)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             self._seed_step()
-        self.micro_batches.carried(batch)
-        self.step_metrics["loss"] = total
-        return rest
+        if self.trainer.optimizers[0].state:  # before its first step an optimizer takes less memory than ever after
+            self.micro_batches.carried(batch)
+        self._loss = summed(torch.cat(self._losses).sum())
+        if last is not None:
+            return last
+        averages = isinstance(self.trainer.strategy, DDPStrategy)
+        return self.no_gradients() if averages else torch.zeros((), device=self.device, requires_grad=True)
 
-    def _gradients(self, batch: Batch) -> tuple[Tensor, bool]:
-        """A loss whose gradients are still missing, and whether the memory was too small."""
+    def _gradients(self, batch: Batch) -> tuple[Tensor | None, bool]:
+        """The loss of the part whose gradients are still missing, if any, and whether the memory was too small."""
         strategy = self.trainer.strategy
-        averages = isinstance(strategy, DDPStrategy)
-        rest = self.no_gradients() if averages else torch.zeros((), device=self.device, requires_grad=True)
         parts = self.micro_batches.split(batch)
-        last = parts.pop() if averages and self.micro_batches.fits(batch) else None
+        last = parts.pop() if isinstance(strategy, DDPStrategy) and self.micro_batches.fits(batch) else None
         try:
             for part in parts:
-                strategy.backward(self._weighted_loss(part), None)
-            if last is not None:
-                rest = self._weighted_loss(last)
-        except torch.OutOfMemoryError:
-            if isinstance(strategy, ModelParallelStrategy) and self.trainer.world_size > 1:
-                raise UserError(  # the other ranks wait for this one's shards
-                    f"out of memory with {self.micro_batches.size(batch)} windows of {batch['longest']} tokens at once;"
-                    " trainer=sharded needs data.micro_batch_size=N, a number that fits"
-                ) from None
-            return rest, True
-        return rest, False
+                loss = self._weighted_loss(part)
+                # the trainer's own backward pass is outside of autocast, within which its sums have other bits
+                with torch.autocast(self.device.type, enabled=False):
+                    strategy.backward(loss, None)
+            return None if last is None else self._weighted_loss(last), False
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        if isinstance(strategy, ModelParallelStrategy) and self.trainer.world_size > 1:
+            raise UserError(  # the other ranks wait for this one's shards
+                f"out of memory with {self.micro_batches.size(batch)} windows of {batch['longest']} tokens at once;"
+                " trainer=sharded needs data.micro_batch_size=N, a number that fits"
+            )
+        return None, True
 
     def _weighted_loss(self, batch: Batch) -> Tensor:
         """All ranks' weights add up to 1, and the ranks' gradients are averaged, hence the factor."""
-        losses = self.losses(self(batch), batch)
-        self._losses.append((losses.detach(), batch["weights"]))
-        return (losses * batch["weights"]).sum() * self.trainer.world_size
+        losses = self.losses(self(batch), batch) * batch["weight"]
+        self._losses.append(losses.detach())
+        return losses.sum() * self.trainer.world_size
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         """`training_step` does so itself, before its first part."""
@@ -209,21 +224,32 @@ class QuestionAnsweringModule(LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Notes the step's figures; a step that is not finite ends the run or, asked to, changes nothing."""
-        loss = self.step_metrics["loss"]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
-        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-        self.step_metrics["gradient_norm"] = float(norm)
-        self.step_metrics["learning_rate"] = optimizer.param_groups[0]["lr"]
-        # a gradient scaler looks for what is not finite itself
-        if not (math.isfinite(loss) and (self.trainer.scaler or math.isfinite(norm))):
+        scaler, step = self.trainer.scaler, self.step_metrics
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(optimizer)  # a fused optimizer would do so itself, after the clipping
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        # the step's one look at a device, which waits there until all that was asked of it is done
+        step["loss"], step["gradient_norm"] = torch.stack([self._loss, whole]).tolist()
+        step["learning_rate"] = optimizer.param_groups[0]["lr"]
+        if not math.isfinite(step["loss"]):
             self._not_finite()
             return
-        self.loss_sum += loss * self._batch["windows"]
+        if not math.isfinite(step["gradient_norm"]):
+            if scaler is None or scaler.get_scale() <= 1:
+                self._not_finite()
+                return
+            self.nonfinite_steps += 1  # an overflow: the scaler leaves the step out and takes a smaller scale
+        self.loss_sum += step["loss"] * self._batch["windows"]
         self.loss_windows += self._batch["windows"]
-        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        if gradient_clip_val and gradient_clip_algorithm == "value":
+            torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
+        elif gradient_clip_val and step["gradient_norm"] > 0.99 * gradient_clip_val:  # below, the factor is 1
+            torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
 
     def _not_finite(self) -> None:
-        finite = torch.cat([losses for losses, _ in self._losses]).isfinite().tolist()
+        finite = torch.cat(self._losses).isfinite().tolist()
         named = [f"{row} ({name})" for row, name in zip(self._batch["rows"], self._batch["ids"], strict=True)]
         guilty = [name for name, good in zip(named, finite, strict=False) if not good]
         figures = "the loss is {loss}, the gradient norm {gradient_norm:.3g}, at learning rate {learning_rate:.3g}"
@@ -240,9 +266,19 @@ class QuestionAnsweringModule(LightningModule):
         self.zero_grad()  # without gradients the optimizer changes neither weights nor its own state
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(parameter_groups(self.parameters()))
+        fused = {"fused": True} if self._fuses() else {}
+        optimizer = self.optimizer(parameter_groups(self.parameters()), **fused)
         scheduler = self.scheduler(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _fuses(self) -> bool:
+        """Whether the optimizer can do a step in one kernel, and nobody chose otherwise."""
+        if self.trainer.strategy.root_device.type != "cuda":
+            return False
+        chosen = self.optimizer.keywords if isinstance(self.optimizer, partial) else {}
+        return "fused" in inspect.signature(self.optimizer).parameters and not {"fused", "foreach"} & {
+            name for name, value in chosen.items() if value is not None
+        }
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self(batch)
@@ -316,6 +352,15 @@ class QuestionAnsweringModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.loss_sum, self.loss_windows = checkpoint["train_loss"]
         self.nonfinite_steps = checkpoint["nonfinite_steps"]
+
+
+def seed_device(seed: int, device: torch.device) -> None:
+    """What `torch.manual_seed` does, for the generators in use alone: to tell every kind of device takes 1 ms."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index].manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
 
 
 class Evaluated(NamedTuple):

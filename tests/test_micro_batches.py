@@ -1,9 +1,7 @@
 """A batch carried in parts teaches what the whole would have taught."""
 
 import logging
-import os
-import subprocess
-import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,16 +10,18 @@ import lightning
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from torch.utils.data import DataLoader
 
-from qa import UserError
-from qa.batches import Batch, TrainingBatches
+from qa import UserError, is_out_of_memory
+from qa.batches import Batch, BatchDataset, TrainingBatches
+from qa.collectives import connect
 from qa.examples import read_examples
 from qa.micro_batches import MicroBatches, MicroBatchSize
 from qa.module import NonFinite, QuestionAnsweringModule, schedule
 from qa.tokenizer import load_tokenizer, pair_template
 from qa.windows import build_windows
+
+ADAM = partial(torch.optim.Adam, lr=1e-3)
 
 
 class Small(QuestionAnsweringModule):
@@ -59,21 +59,27 @@ def train(
     steps: int = 4,
     size: MicroBatchSize = "auto",
     nonfinite: NonFinite = "stop",
+    optimizer: Callable[..., torch.optim.Optimizer] = ADAM,
+    validated: bool = False,
+    callbacks: Sequence[lightning.Callback] = (),
+    **arguments: Any,
 ) -> tuple[Small, list[tuple[float, float]]]:
-    """The module after steps of 10 windows, and the loss and gradient norm of each."""
-    adam = partial(torch.optim.Adam, lr=1e-3)
+    """The module after steps of 10 windows, and the loss and gradient norm of each. `arguments`: the trainer's."""
     linear = partial(schedule, name="linear", warmup_ratio=0.0)
-    module = kind(str(exact), adam, linear, total_steps=4, micro_batch_size=size, nonfinite=nonfinite)
+    module = kind(str(exact), optimizer, linear, total_steps=4, micro_batch_size=size, nonfinite=nonfinite)
     module.room = room
     losses = Losses()
     rows: Any = [np.arange(10) + 7 * step for step in range(steps)]
     trainer = lightning.Trainer(
         accelerator="cpu", devices=devices, max_epochs=1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, gradient_clip_val=1.0, callbacks=[losses],
-        use_distributed_sampler=False,
+        enable_progress_bar=False, enable_model_summary=False, gradient_clip_val=1.0, callbacks=[losses, *callbacks],
+        use_distributed_sampler=False, num_sanity_val_steps=0, **arguments,
     )  # fmt: skip
+    connect(trainer)
     dataset = batches(exact, Path(file), trainer.global_rank, devices)
-    trainer.fit(module, DataLoader(dataset, sampler=rows, batch_size=None))
+    evaluated = BatchDataset(dataset.windows, dataset.examples, dataset.template)
+    loader = partial(DataLoader, batch_size=None)
+    trainer.fit(module, loader(dataset, sampler=rows), loader(evaluated, sampler=rows[:2]) if validated else None)
     return module, losses.found
 
 
@@ -100,6 +106,21 @@ def test_out_of_memory_halves_the_batch_until_it_fits_and_nothing_is_lost(
     assert 1 <= caplog.text.count("3 windows at a time") <= 4
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "NCCL error in: ProcessGroupNCCL.cpp:94, unhandled cuda error\nCuda failure 2 'out of memory'",
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. Error code 12",
+    ],
+)
+def test_a_lack_of_memory_is_known_in_all_its_forms(words: str) -> None:
+    assert is_out_of_memory(RuntimeError(words))
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
+    assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+
+
 def test_a_size_can_be_given(exact: Path, small_files: tuple[Path, Path]) -> None:
     whole, _ = trained(exact, small_files, room=99)
     parts, _ = trained(exact, small_files, room=4, size=4)
@@ -118,7 +139,7 @@ def test_parts_hold_every_window_once(exact: Path, small_files: tuple[Path, Path
     batch = batches(exact, small_files[0])[np.arange(10)]
     parts = MicroBatches(4).split(batch)
     assert [len(part["input_ids"]) for part in parts] == [4, 4, 2]
-    assert sum(float(part["weights"].sum()) for part in parts) == pytest.approx(1)
+    assert sum(len(part["input_ids"]) * part["weight"] for part in parts) == pytest.approx(1)
     begin = 0
     for part in parts:
         rows, length = slice(begin, begin + len(part["input_ids"])), part["input_ids"].shape[1]
@@ -131,7 +152,7 @@ def test_a_rank_one_part_short_repeats_a_window_with_weight_0(exact: Path, small
     ranks = [batches(exact, small_files[0], rank, 2)[np.arange(9)] for rank in range(2)]
     parts = [MicroBatches(4).split(rank) for rank in ranks]
     assert [[len(part["input_ids"]) for part in rank] for rank in parts] == [[4, 1], [4, 1]]
-    assert [float(part["weights"].sum()) for part in parts[1]] == pytest.approx([4 / 9, 0])
+    assert [len(part["input_ids"]) * part["weight"] for part in parts[1]] == pytest.approx([4 / 9, 0])
 
 
 def test_a_longer_batch_takes_no_more_than_a_shorter_one() -> None:
@@ -141,50 +162,6 @@ def test_a_longer_batch_takes_no_more_than_a_shorter_one() -> None:
     assert (sizes.fits(shorter), sizes.fits(short), sizes.fits(long)) == (True, True, False)
     sizes.halve(short)
     assert (sizes.size(short), sizes.size(long), sizes.size(shorter)) == (8, 8, 16)
-
-
-RANK = """
-import sys, os, torch
-from pathlib import Path
-from test_micro_batches import Backward, train
-module, losses = train(Backward, Path(sys.argv[1]), sys.argv[2], devices=2, room=3 if os.environ["RANK"] == "1" else 99)
-torch.save((losses, module.micro_batches._found, module.state_dict()), sys.argv[3] + os.environ["RANK"])
-"""
-
-
-class Backward(Small):
-    """Runs out of memory in the backward pass."""
-
-    def losses(self, logits: tuple[torch.Tensor, torch.Tensor], batch: Batch) -> torch.Tensor:
-        losses = super().losses(logits, batch)
-        if len(losses) > self.room:
-            losses.register_hook(self.out_of_memory)
-        return losses
-
-    def out_of_memory(self, gradient: torch.Tensor) -> None:
-        raise torch.OutOfMemoryError
-
-
-@pytest.mark.guarantee("out of memory: the batch is halved and done again, nothing lost or doubled")
-def test_one_rank_out_of_memory_in_its_backward_pass_and_both_halve(
-    exact: Path, small_files: tuple[Path, Path], tmp_path: Path
-) -> None:
-    """`room` windows of the 5 of a rank's share: the other rank would wait for gradients for ever."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29541"]
-    (tmp_path / "rank.py").write_text(RANK)
-    done = subprocess.run(
-        [*command, tmp_path / "rank.py", exact, small_files[0], f"{tmp_path}/"], cwd=ROOT, capture_output=True,
-        text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT}/tests"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    (losses, found, weights), (losses2, found2, weights2) = (torch.load(tmp_path / rank) for rank in "01")
-    assert losses == losses2
-    assert found == found2
-    assert set(found.values()) == {3}
-    assert all(torch.equal(weight, weights2[name]) for name, weight in weights.items())
-    whole, _ = trained(exact, small_files, room=99)
-    for step, step2 in zip(whole, losses, strict=True):
-        assert step2 == pytest.approx(step, abs=1e-4)
 
 
 class Nan(Small):
