@@ -169,6 +169,7 @@ def quiet() -> None:
         ".*LeafSpec.*",
         ".*pickle protocol.*",
         "predict returned None.*",
+        ".*lr_scheduler.step.* before .*optimizer.step.*",  # a first step that 16-mixed leaves out
     )
     # figures are summed over ranks, and batches found again, by ourselves
     for message in (*unwanted, ".*sync_dist=True.*", ".*your dataloader is not resumable.*"):
@@ -194,10 +195,12 @@ def quiet() -> None:
 def build(cfg: DictConfig, composed: DictConfig, settings: Settings, folder: Path) -> "Job":
     """Reads the data and builds model and trainer for one stage. `composed`: what the run is known by."""
     import lightning
+    import torch
 
     from qa import stages
     from qa.callbacks import Metrics
     from qa.checkpoints import History
+    from qa.collectives import connect
     from qa.runs import check_same_run, find_checkpoint, load_checkpoint
 
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
@@ -226,6 +229,9 @@ def build(cfg: DictConfig, composed: DictConfig, settings: Settings, folder: Pat
         )  # fmt: skip
     except InstantiationException as error:
         raise UserError(f"trainer: {one_line(error.__cause__ or error)}") from None
+    connect(trainer)
+    if trainer.strategy.root_device.type == "cuda":
+        torch.set_float32_matmul_precision(settings.matmul_precision)
     for split in splits:
         data.prepare_split(split, tokenizer, settings.trainer.get(EVALUATION_LIMITS.get(split, "")))
     module: QuestionAnsweringModule = instantiate(

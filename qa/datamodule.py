@@ -2,6 +2,7 @@
 
 import logging
 import math
+import signal
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ from qa.batches import (
 from qa.examples import Example, Examples, OnBadRecord, check_records, read_examples, split_by_paragraph
 from qa.files import Columns, Files
 from qa.hub import hub_records
+from qa.launch import SIGNALS
 from qa.tokenizer import Template, pair_template
 from qa.windows import Windows, cached_windows, fingerprint, unlabelled, without_room
 
@@ -47,7 +49,7 @@ class SquadDataModule(LightningDataModule):
     `name` is a SQuAD-shaped Hub data set with the splits train and validation; without it the `*_file`s are read, each
     one path, a list or a glob; `validation_share` takes that part of `train_file`'s paragraphs, drawn by `split_seed`,
     instead of a `validation_file`. `predictions_file` is for `stages.score`. `limit` takes the first questions of each
-    split. Lengths and `stride` are in tokens.
+    split. Lengths and `stride` are in tokens. `num_workers` processes build batches ahead; None: 2 for a GPU, else none.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class SquadDataModule(LightningDataModule):
         micro_batch_size: PositiveInt | Literal["auto"] = "auto",
         eval_batch_size: PositiveInt = 16,
         batching: Batching = "bucketed",
-        num_workers: NonNegativeInt = 0,
+        num_workers: NonNegativeInt | None = None,
         seed: NonNegativeInt = 42,
     ) -> None:
         super().__init__()
@@ -199,4 +201,15 @@ class SquadDataModule(LightningDataModule):
     def _loader(self, dataset: BatchDataset, batches: EpochSampler | list[NDArray[np.int64]]) -> DataLoader[Batch]:
         # a generator of its own: without one each new iterator draws from the stream that dropout uses
         own = torch.Generator().manual_seed(self.seed)
-        return DataLoader(dataset, sampler=batches, batch_size=None, num_workers=self.num_workers, generator=own)
+        gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        workers = self.num_workers if self.num_workers is not None else 2 * gpu
+        return DataLoader(
+            dataset, sampler=batches, batch_size=None, num_workers=workers, generator=own, pin_memory=gpu,
+            persistent_workers=workers > 0, worker_init_fn=leave_signals,
+        )  # fmt: skip
+
+
+def leave_signals(_: int) -> None:
+    """Leaves it to the process that a worker builds batches for to end both: it may have a step to finish first."""
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)

@@ -4,7 +4,7 @@ import inspect
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedModel, PreTrainedTokenizerFast
@@ -16,6 +16,15 @@ from qa.hub import load_arguments
 Attention = Literal["auto", "sdpa", "eager", "flash"]
 IMPLEMENTATIONS = {"auto": None, "sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+class SpanHead(nn.Linear):
+    """A span head that computes in its weights' precision, also under bf16-mixed: bfloat16 ties logits from 8 on."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Hidden states, float [batch, length, hidden] → start and end logits, float [batch, length, 2]."""
+        with torch.autocast(states.device.type, enabled=False):
+            return super().forward(states.to(self.weight.dtype))
 
 
 class Loaded(NamedTuple):
@@ -97,6 +106,8 @@ def load_model(pretrained: str, attention: Attention = "auto", gradient_checkpoi
         if not model.supports_gradient_checkpointing:
             raise UserError(f"model.gradient_checkpointing=true: a {model.config.model_type} model cannot do it")
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    if type(head := getattr(model, "qa_outputs", None)) is nn.Linear:
+        head.__class__ = SpanHead
     model.train()
     return Loaded(model, inputs, trained_head=not missing)
 

@@ -112,6 +112,7 @@ class Settings(BaseModel):
     resume: str
     nonfinite: Literal["stop", "skip"]
     push_to_hub: str | None = None
+    matmul_precision: Literal["highest", "high", "medium"] = "high"
     checkpoint: CheckpointSettings
     decode: DecodeSettings
     data: dict[str, Any]

@@ -181,13 +181,21 @@ def first_screen(job: Job) -> None:
         needed = disk_needed(parameters, checkpoints.keep, checkpoints.optimizer_state == "last")
         rows["disk"] = check_disk(job.folder, needed)
     ranks = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
-    rows["device"] = f"{ranks}{trainer.strategy.root_device.type}, precision {trainer.precision}"
+    rows["device"] = f"{ranks}{arithmetic(trainer.strategy.root_device, trainer.precision, job.settings)}"
     rows["output"] = str(job.folder)
     for logger in trainer.loggers:
         if isinstance(logger, Wandb):
             rows["W&B"] = logger.sends()
     for name, what in rows.items():
         console.print(Text.assemble((f"{name:<12}", "bold"), what))
+
+
+def arithmetic(device: torch.device, precision: str, settings: Settings) -> str:
+    """A device and the arithmetic it does, for people; on a GPU what would be faster."""
+    text = f"{device.type}, precision {precision}"
+    if device.type == "cuda" and precision == "32-true":
+        text += f", matmul_precision {settings.matmul_precision}; trainer.precision=bf16-mixed is faster"
+    return text
 
 
 def gather(job: Job, rows: list[Row], best: Row | None) -> Results:

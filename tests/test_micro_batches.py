@@ -70,11 +70,12 @@ def train(
     module.room = room
     losses = Losses()
     rows: Any = [np.arange(10) + 7 * step for step in range(steps)]
-    trainer = lightning.Trainer(
-        accelerator="cpu", devices=devices, max_epochs=1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, gradient_clip_val=1.0, callbacks=[losses, *callbacks],
-        use_distributed_sampler=False, num_sanity_val_steps=0, **arguments,
-    )  # fmt: skip
+    settings: Any = {
+        "accelerator": "cpu", "devices": devices, "max_epochs": 1, "logger": False, "enable_checkpointing": False,
+        "enable_progress_bar": False, "enable_model_summary": False, "gradient_clip_val": 1.0,
+        "callbacks": [losses, *callbacks], "use_distributed_sampler": False, "num_sanity_val_steps": 0,
+    }  # fmt: skip
+    trainer = lightning.Trainer(**{**settings, **arguments})
     connect(trainer)
     dataset = batches(exact, Path(file), trainer.global_rank, devices)
     evaluated = BatchDataset(dataset.windows, dataset.examples, dataset.template)

@@ -51,7 +51,7 @@ class AsOnGpus(DDPStrategy):
 
     def configure_ddp(self) -> None:
         super().configure_ddp()
-        self.model.device_ids = [0]  # type: ignore[union-attr, assignment]
+        self.model.device_ids = [0]  # type: ignore[union-attr]
 
 
 class Forget(lightning.Callback):

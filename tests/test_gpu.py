@@ -1,0 +1,212 @@
+"""What can be known of a run on GPUs where there is none: which way it takes, what it reads, what it mixes."""
+
+import traceback
+from collections import Counter
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from test_micro_batches import ADAM, Small, batches, train
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from qa import UserError
+from qa.batches import BatchDataset
+from qa.callbacks import Metrics
+from qa.checkpoints import History
+from qa.collectives import BACKENDS, connect
+from qa.micro_batches import MicroBatches
+from qa.module import QuestionAnsweringModule, schedule, seed_device
+
+FUSED = partial(torch.optim.Adam, lr=1e-3, fused=True)
+
+
+class Reads(TorchDispatchMode):
+    """Counts what the host reads of a tensor's values, by the file of ours or of a library that asks for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+        if function is torch.ops.aten._local_scalar_dense.default:
+            self.note()
+        return function(*arguments, **(named or {}))
+
+    def note(self) -> None:
+        files = (Path(frame.filename) for frame in reversed(traceback.extract_stack()))
+        self.found[
+            next(file.name for file in files if {"qa", "transformers", "lightning", "optim"} & {*file.parts})
+        ] += 1
+
+
+class Counted(lightning.Callback):
+    """Keeps the reads of the third step, from its beginning to that of the next."""
+
+    def __init__(self, reads: Reads) -> None:
+        self.reads, self.step = reads, Counter[str]()
+
+    def on_train_batch_start(self, trainer: Any, module: Any, *_: Any) -> None:
+        if trainer.global_step == 3:
+            self.step = self.reads.found.copy()
+        self.reads.found.clear()
+
+
+def test_a_step_reads_its_device_once(
+    exact: Path, small_files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU transformers looks at the mask too, and an optimizer that is not fused at its count of steps."""
+    reads, tolist = Reads(), torch.Tensor.tolist
+
+    def read(tensor: torch.Tensor) -> Any:
+        reads.note()
+        return tolist(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "tolist", read)
+    counted = Counted(reads)
+    own = [counted, Metrics(), History(tmp_path, steps_per_epoch=4)]
+    with reads:
+        train(Small, exact, small_files[0], optimizer=FUSED, callbacks=own, enable_checkpointing=True)
+    assert counted.step.pop("masking_utils.py") == 1
+    assert counted.step == {"module.py": 1}
+
+
+def test_a_step_and_an_evaluation_mix_no_tensors_of_the_host_with_those_of_a_device(
+    exact: Path, small_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On `meta` both that and any look at a value is an error."""
+    monkeypatch.setattr("torch.autocast", lambda *_, **__: nullcontext())  # `meta` has none
+    module = QuestionAnsweringModule(str(exact), ADAM, partial(schedule, name="linear", warmup_ratio=0.0)).to("meta")
+    dataset, rows = batches(exact, small_files[0]), np.arange(10)
+    for batch in (dataset[rows], BatchDataset(dataset.windows, dataset.examples, dataset.template)[rows]):
+        there: Any = {k: v.to("meta") if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
+        parts = MicroBatches(4).split(there) if "share" in there else [there]
+        for part in parts:
+            losses = module.losses(module(part), part)
+            (losses * part.get("weight", 1.0)).sum().backward()
+    module.no_gradients().backward()
+    norm = torch.nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
+    torch.nn.utils.clip_grads_with_norm_(module.parameters(), 1.0, norm)
+
+
+def test_the_mask_that_devices_get_is_the_one_transformers_would_make(
+    exact: Path, small_files: tuple[Path, Path]
+) -> None:
+    module = QuestionAnsweringModule(str(exact), ADAM, partial(schedule, name="linear", warmup_ratio=0.0)).eval()
+    batch = batches(exact, small_files[0])[np.arange(10)]
+    assert not batch["attention_mask"].all()
+    four: Any = {**batch, "attention_mask": batch["attention_mask"][:, None, None, :].bool()}
+    for logits, logits2 in zip(module(batch), module(four), strict=True):
+        assert torch.equal(logits, logits2)
+
+
+def test_a_seed_gives_the_numbers_of_torchs_own() -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(9)
+    seed_device(7, torch.device("cpu"))
+    assert torch.equal(torch.rand(9), expected)
+
+
+@pytest.fixture
+def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("device_count", 4), ("is_available", True), ("set_device", None)):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    monkeypatch.setattr("lightning.fabric.accelerators.cuda.num_cuda_devices", lambda: 4)
+    monkeypatch.setattr("lightning.fabric.accelerators.cuda._check_cuda_matmul_precision", lambda _: None)
+
+
+@pytest.mark.usefixtures("four_gpus")
+@pytest.mark.parametrize(("devices", "index"), [(2, 1), ([0, 2], 2), ("0,2", 2), (-1, 1), ("auto", 1)])
+def test_a_rank_has_the_gpu_that_its_number_means(devices: Any, index: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    trainer = lightning.Trainer(accelerator="gpu", devices=devices, logger=False, enable_checkpointing=False)
+    connect(trainer)
+    strategy: Any = trainer.strategy
+    assert strategy.root_device == torch.device("cuda", index)
+    assert isinstance(strategy, DDPStrategy)
+    assert (strategy.process_group_backend, strategy._ddp_kwargs["broadcast_buffers"]) == (BACKENDS, False)
+
+
+@pytest.mark.usefixtures("four_gpus")
+def test_one_gpu_is_no_group() -> None:
+    trainer = lightning.Trainer(accelerator="auto", devices=1, logger=False, enable_checkpointing=False)
+    connect(trainer)
+    assert isinstance(trainer.strategy, SingleDeviceStrategy)
+    assert trainer.strategy.root_device == torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "fused"), [({}, True), ({"fused": None}, True), ({"fused": False}, None), ({"foreach": True}, None)]
+)
+def test_a_gpus_optimizer_is_fused_unless_another_is_chosen(
+    chosen: dict[str, Any], fused: bool | None, exact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linear = partial(schedule, name="linear", warmup_ratio=0.0)
+    module = QuestionAnsweringModule(str(exact), partial(torch.optim.Adam, lr=1e-3, **chosen), linear)
+    module.trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    assert module.configure_optimizers()["optimizer"].defaults["fused"] in (None, False)
+    monkeypatch.setattr(module.trainer.strategy, "_root_device", torch.device("cuda", 0))
+    assert (module.configure_optimizers()["optimizer"].defaults["fused"] or None) == fused
+
+
+def mixed(scale: float) -> MixedPrecision:
+    return MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=scale))
+
+
+def test_a_fused_optimizer_clips_and_steps_as_another_in_mixed_precision(
+    exact: Path, small_files: tuple[Path, Path]
+) -> None:
+    """Gradients are looked at, and clipped, as they are without the scale of 16-mixed."""
+    for plugin in (lambda: MixedPrecision("bf16-mixed", "cpu"), lambda: mixed(2.0**10)):
+        plain, steps = train(Small, exact, small_files[0], plugins=[plugin()])
+        fused, steps2 = train(Small, exact, small_files[0], plugins=[plugin()], optimizer=FUSED)
+        for step, step2 in zip(steps, steps2, strict=True):
+            assert step2 == pytest.approx(step, rel=1e-3)
+            assert step[1] < 20
+        assert (plain.nonfinite_steps, fused.nonfinite_steps) == (0, 0)
+
+
+@pytest.mark.parametrize("optimizer", [ADAM, FUSED])
+def test_a_step_that_a_gradient_scaler_leaves_out_is_counted(
+    optimizer: Any, exact: Path, small_files: tuple[Path, Path]
+) -> None:
+    start = QuestionAnsweringModule(str(exact), ADAM, partial(schedule, name="linear", warmup_ratio=0.0)).state_dict()
+    module, steps = train(Small, exact, small_files[0], steps=1, plugins=[mixed(2.0**40)], optimizer=optimizer)
+    assert (module.nonfinite_steps, module.loss_windows) == (1, 10)
+    assert not np.isfinite(steps[0][1])
+    assert all(torch.equal(weight, start[name]) for name, weight in module.state_dict().items())
+
+
+class Broken(Small):
+    """Its gradients are never finite, whatever the scale."""
+
+    def losses(self, logits: tuple[torch.Tensor, torch.Tensor], batch: Any) -> torch.Tensor:
+        losses = super().losses(logits, batch)
+        losses.register_hook(lambda gradient: gradient * torch.nan)
+        return losses
+
+
+def test_gradients_that_no_scale_makes_finite_end_the_run(exact: Path, small_files: tuple[Path, Path]) -> None:
+    with pytest.raises(UserError, match=r"step 3: the loss is 4\.\d+, the gradient norm nan"):
+        train(Broken, exact, small_files[0], plugins=[mixed(4.0)])
+
+
+def test_logits_are_as_fine_as_the_weights_under_bf16_mixed(exact: Path, small_files: tuple[Path, Path]) -> None:
+    module = QuestionAnsweringModule(str(exact), ADAM, partial(schedule, name="linear", warmup_ratio=0.0)).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        start, _ = module(batches(exact, small_files[0])[np.arange(10)])
+    assert start.dtype == torch.float32
+    assert not torch.equal(start, start.bfloat16().float())
+
+
+def test_weights_of_windows_are_exact_in_bf16_true(exact: Path, small_files: tuple[Path, Path]) -> None:
+    """1/13 in bfloat16 is 0.3% too much."""
+    _, (step, *_) = train(Small, exact, small_files[0], precision="bf16-true", size=3)
+    _, (step2, *_) = train(Small, exact, small_files[0], size=3)
+    assert step[0] == pytest.approx(step2[0], rel=1e-3)
