@@ -20,8 +20,6 @@ def connect(trainer: Trainer) -> None:
         strategy._process_group_backend = strategy._process_group_backend or BACKENDS
         # lightning 2.6.6 builds DDP in a side stream, which autograd then warns of; nobody can act on it
         torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
-    if isinstance(strategy, DDPStrategy):
-        strategy._ddp_kwargs.setdefault("broadcast_buffers", False)  # an encoder's are constants
     # what it asks all ranks in every step, through the GPU, the history's own signal handlers answer
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 

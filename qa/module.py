@@ -137,7 +137,9 @@ class QuestionAnsweringModule(LightningModule):
         """
         strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy) and strategy.model is not None:
-            nothing: Any = strategy._forward_redirection(strategy.model, self, "no_gradients", None)
+            model: Any = strategy.model
+            model.broadcast_buffers = False  # an encoder's are constants
+            nothing: Any = strategy._forward_redirection(model, self, "no_gradients", None)
             nothing.backward()
             self.zero_grad()
 
