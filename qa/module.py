@@ -67,9 +67,12 @@ def schedule(
     name: Literal["linear", "cosine", "constant"],
     warmup_ratio: Annotated[float, Field(ge=0, le=1)],
 ) -> LRScheduler:
-    """Learning rate by step: straight or along a cosine to 0, or constant, after a linear warm-up of a share of all."""
+    """Learning rate by step: straight or along a cosine to 0, or constant, after a linear warm-up of a share of all.
+
+    The warm-up's steps are rounded up, as `run_qa.py` rounds them.
+    """
     kind = "constant_with_warmup" if name == "constant" else name
-    scheduler: LRScheduler = get_scheduler(kind, optimizer, round(warmup_ratio * total_steps), total_steps)
+    scheduler: LRScheduler = get_scheduler(kind, optimizer, math.ceil(warmup_ratio * total_steps), total_steps)
     return scheduler
 
 
