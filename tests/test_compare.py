@@ -1,6 +1,7 @@
 """Runs against each other: what is more than chance is said, and what is chance is not."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -108,10 +109,43 @@ def test_runs_of_other_lengths_are_other_systems_and_other_devices_are_not(tmp_p
     ]  # fmt: skip
 
 
+def test_runs_on_other_data_are_other_systems(tmp_path: Path) -> None:
+    folders = [run(tmp_path / f"{train}-{seed}", [1.0], seed, train=train) for train in ("ab", "cd") for seed in (1, 2)]
+    found = report(*folders)["systems"]
+    assert [(row["name"], row["seeds"]) for row in found] == [
+        ("content of train=ab", [1, 2]), ("content of train=cd", [1, 2]),
+    ]  # fmt: skip
+
+
+def evaluation(fit: Path, folder: Path, checkpoint: str) -> Path:
+    """As if a checkpoint of the fit had been evaluated in another folder."""
+    shutil.copytree(fit, folder)
+    results = json.loads((folder / "results.json").read_text())
+    made = {"settings": {"seed": 42, "stage": "test"}, "inputs": {"test": ["ee"], "resume": [checkpoint]}}
+    results["identity"] = {**made, "code": None, "versions": {}, "trained": results["identity"]}
+    (folder / "results.json").write_text(json.dumps(results))
+    return folder
+
+
+def test_evaluations_belong_to_the_recipe_that_trained_them(tmp_path: Path) -> None:
+    fits = [run(tmp_path / f"{lr}-{seed}", [1.0], seed, lr=lr) for lr in (1e-5, 2e-5) for seed in (1, 2)]
+    folders = [evaluation(fit, tmp_path / f"test-{fit.name}", str(number)) for number, fit in enumerate(fits)]
+    found = report(*folders)["systems"]
+    assert [(row["name"], row["seeds"]) for row in found] == [
+        ("optimizer.lr=1e-05", [1, 2]), ("optimizer.lr=2e-05", [1, 2]),
+    ]  # fmt: skip
+    two = [evaluation(fits[0], tmp_path / f"step-{step}", f"c{step}") for step in (10, 20)]
+    found = report(*two)["systems"]
+    assert [(row["name"], row["seeds"]) for row in found] == [
+        ("content of the checkpoint=c10", [1]), ("content of the checkpoint=c20", [1]),
+    ]  # fmt: skip
+
+
 def test_what_cannot_be_compared_is_one_line(tmp_path: Path) -> None:
     good = run(tmp_path / "good", [1.0])
     other = run(tmp_path / "other", [1.0], answers=["gray"])
     blind = run(tmp_path / "blind", [1.0])
+    copy = shutil.copytree(good, tmp_path / "copy")
     write_questions(blind, [question("q0000", "a", "a", exact_match=None, f1=None)])
     far = run(tmp_path / "far", [1.0])
     write_questions(far, [question("elsewhere", "a", "a")])
@@ -120,6 +154,7 @@ def test_what_cannot_be_compared_is_one_line(tmp_path: Path) -> None:
         ([good, other], "other reference answers for the question 'q0000'"),
         ([blind], "no reference answers"),
         ([good, far], "share no question"),
+        ([good, copy], "good and .*copy: the same settings, data and seed 42; give one of them"),
     ):
         with pytest.raises(UserError, match=complaint):
             report(*folders)

@@ -73,3 +73,13 @@ def test_a_split_without_a_file_is_named(minilm: PreTrainedTokenizerFast) -> Non
     for split, key in (("train", "train_file"), ("test", "test_file"), ("predict", "test_file")):
         with pytest.raises(UserError, match=rf"data\.{key}: not given"):
             SquadDataModule().prepare_split(split, minilm)  # type: ignore[arg-type]
+
+
+def test_every_seed_is_evaluated_on_the_same_part_of_the_training_file(small_files: tuple[Path, Path]) -> None:
+    def questions(**seeds: Any) -> list[str]:
+        module = SquadDataModule(train_file=str(small_files[0]), validation_share=0.2, **seeds)
+        train, validation = (module.read(split).examples for split in ("train", "validation"))
+        assert len(train) + len(validation) == 40
+        return [example.id for example in validation]
+
+    assert questions(seed=1) == questions(seed=2) != questions(split_seed=7)

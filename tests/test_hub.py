@@ -1,5 +1,6 @@
 """With a hub on loopback, without one, and with one that fails: `python train.py` is what most people type first."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 from conftest import ROOT, Run
-from hub_server import Hub, hub
+from hub_server import COMMIT, Hub, hub
 from test_train import settings
 
 from qa import UserError
@@ -86,6 +87,15 @@ def test_the_command_without_an_argument_downloads_trains_and_starts_again_offli
     assert (done.returncode, done.stderr) == (0, "")
     one, two = ((tmp_path / name / "predictions.json").read_bytes() for name in ("one", "two"))
     assert one == two
+    made = json.loads((tmp_path / "two" / "results.json").read_text())["identity"]["inputs"]
+    squad = [f"rajpurkar/squad@{COMMIT}"]
+    mbert = "google-bert/bert-base-multilingual-cased"
+    assert made == {"train": squad, "validation": squad, "model": [f"{mbert}@{COMMIT}"]}
+    shown = train_py(*command, f"model.pretrained={mbert}@{COMMIT}", f"hydra.run.dir={tmp_path}/two", **there)
+    assert (shown.returncode, "is finished" in shown.stdout) == (0, True)
+    other = train_py(*command, f"model.pretrained={mbert}@{'f' * 40}", f"hydra.run.dir={tmp_path}/two", **there)
+    assert other.returncode == 2
+    assert f"the content of model ({mbert}@{COMMIT} there, {mbert}@{'f' * 40} here)" in other.stderr
 
 
 def prefetch(**env: str) -> "subprocess.CompletedProcess[str]":

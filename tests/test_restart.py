@@ -1,6 +1,8 @@
 """Killed at any moment, a run goes on to the very result that it would have had."""
 
 import json
+import os
+import pty
 import random
 import signal
 import subprocess
@@ -139,6 +141,26 @@ def test_told_to_end_a_run_saves_a_checkpoint_within_a_step(
     assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.guarantee("told to end, it saves the step it is in, and goes on from it")
+def test_a_terminal_that_is_closed_costs_no_step(tiny: Path, small_files: Files, tmp_path: Path) -> None:
+    command = arguments(
+        small_files, tiny, tmp_path / "cache", "trainer.max_epochs=500", "checkpoint.every_n_steps=9999"
+    )
+    metrics = tmp_path / "run" / "metrics.csv"
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(ROOT)
+        os.execl(sys.executable, sys.executable, "train.py", *command, f"hydra.run.dir={tmp_path}/run")
+    while not (metrics.exists() and metrics.read_bytes().count(b"\n") > 3):
+        assert os.read(terminal, 65536)  # the live line must not wait for a reader
+    os.close(terminal)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 129
+    assert (tmp_path / "run" / "interrupted.txt").read_text().endswith(" SIGHUP\n")
+    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == int(metrics.read_text().splitlines()[-1].split(",")[0])
+
+
 @pytest.mark.guarantee("a loss that is not finite ends the run; the checkpoints before it stay")
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoints_before_it(
@@ -217,5 +239,17 @@ def test_a_checkpoint_of_another_folder_brings_its_best_epoch_along(
     done = train_py(*command)
     assert (done.returncode, done.stderr) == (0, "")
     assert left(two)[0]["best"]["step"] == 10
+    assert "schedule changed at step 10: 15 steps in all, 10 before" in done.stdout
+    change = {"step": 10, "total_steps_before": 10, "total_steps": 15}
+    assert left(two)[0]["schedule_changes"] == [change]
+    assert "The schedule changed at step 10" in (two / "model" / "README.md").read_text()
+    rates = {
+        line.split(",")[0]: float(line.split(",")[2]) for line in (two / "metrics.csv").read_text().splitlines()[1:6]
+    }
+    assert rates == pytest.approx({str(step): 1e-3 * (1 - (step - 1) / 15) for step in range(11, 16)}, rel=1e-5)
+    before, seconds = (
+        json.loads((folder / "results.json").read_text())["seconds"] for folder in (tmp_path / "one", two)
+    )
+    assert seconds > before
     for path in ("predictions.json", "checkpoints/best.ckpt"):
         assert (two / path).read_bytes() == (tmp_path / "one" / path).read_bytes()

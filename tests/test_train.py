@@ -256,6 +256,8 @@ def test_adamw_with_warm_up_in_half_precision(train_py: Run, tiny: Path, small_f
         (["data.train_file=none.json"], "none.json: no such file"),
         (["data.train_file=null"], "data.train_file: not given"),
         (["trainer.accelerator=gpux"], "trainer"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs=0: should be greater than 0"),
+        (["trainer.val_check_interval=0"], "trainer.val_check_interval=0: should be greater than 0"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )  # fmt: skip
