@@ -120,8 +120,10 @@ class JobLauncher(Launcher):
         status = self.sweep.run(jobs, self.engine(self.sweep.folder), study)
         from qa.sweep_page import write_sweep_page  # imports transformers, which must come after the hub was asked
 
-        write_sweep_page(self.sweep)
-        console.print(self.sweep.table())
+        stand_on = write_sweep_page(self.sweep)
+        self.sweep.show(console)
+        for line in stand_on:
+            console.print(line)
         console.print(f"{self.sweep.folder}: sweep.json, sweep.csv, sweep.md and sweep.html; the same command with the")
         console.print("same hydra.sweep.dir leaves finished jobs, goes on with interrupted ones and starts the others")
         if status:

@@ -1,6 +1,6 @@
-"""Finished runs against each other: is a difference more than chance?
+"""Finished runs against each other: is one recipe better than another, or is it chance?
 
-python -m qa.compare RUN|SWEEP … [--json FILE] [--html FILE]
+python -m qa.compare RUN|SWEEP … [--baseline RUN] [--json FILE] [--html FILE]
 """
 
 import argparse
@@ -14,15 +14,22 @@ from rich.console import Console
 from rich.table import Table
 
 from qa import UserError
+from qa.comparison import REAL, compare, verdict
+from qa.intervals import bounds
 from qa.page import templates
 from qa.progress import console
 from qa.questions import Question
 from qa.report import write_text
+from qa.significance import DRAWS
 from qa.sweeps import Sweep
-from qa.systems import FIGURES, System, compare, read_run, systems
+from qa.systems import FIGURES, System, read_run, systems
 
 SIDES = ("only_one", "only_other")
 SHOWN = 200  # questions that one system alone answers, on the page
+WEIGHTS = (
+    "With other questions, of these runs alone: says nothing of other seeds. p by flipping all answers of an article or"
+    f" paragraph ({DRAWS:,} draws; at least {{p_least:.4f}} before correction)."
+)
 
 
 def finished_jobs(folder: Path) -> list[Path]:
@@ -43,7 +50,8 @@ def as_page(report: dict[str, Any], found: Sequence[System]) -> str:
         for fix in report["fixes"]
     ]
     template = templates().get_template("compare.html")
-    return template.render(report=report, fixes=fixes, shown=SHOWN, spread=_spread, bounds=_bounds)
+    words = {"spread": spread_of, "bounds": _bounds, "verdict": verdict, "p": _p, "weights": WEIGHTS, "real": REAL}
+    return template.render(report=report, fixes=fixes, shown=SHOWN, **words)
 
 
 def _said(name: str, one: dict[str, Question], other: dict[str, Question]) -> tuple[str, ...]:
@@ -53,16 +61,13 @@ def _said(name: str, one: dict[str, Question], other: dict[str, Question]) -> tu
 
 def show(report: dict[str, Any], out: Console) -> None:
     """The tables, for a terminal."""
-    table = Table("system", "seeds", "EM", "95%", "F1", "95%", "validation loss", title="Systems")
+    table = Table("system", "seeds", "EM", "95%", "F1", "95%", "loss of a question", title="Systems")
     for row in report["systems"]:
-        cells = [part for figure in FIGURES for part in (_spread(row[figure]), _bounds(row[figure]))]
-        table.add_row(row["name"], ", ".join(map(str, row["seeds"])), *cells, _spread(row["val_loss"], ".4f"))
+        cells = [part for figure in FIGURES for part in (spread_of(row[figure]), _bounds(row[figure]))]
+        table.add_row(row["name"], ", ".join(map(str, row["seeds"])), *cells, spread_of(row["question_loss"], ".4f"))
     out.print(table)
-    out.print(
-        f"{report['questions']:,} questions that all runs share. ± is the spread over seeds; 95% over other questions."
-    )
-    for folder, count in ((f, c) for row in report["systems"] for f, c in row["left_out"].items() if c):
-        out.print(f"{folder}: {count:,} further questions left out")
+    for line in report["notes"]:
+        out.print(line)
     if report["pairs"]:
         _show_pairs(report, out)
     for name, groups in report["kinds"].items():
@@ -70,21 +75,29 @@ def show(report: dict[str, Any], out: Console) -> None:
 
 
 def _show_pairs(report: dict[str, Any], out: Console) -> None:
-    table = Table("one", "other", "figure", "difference", "95%", "p", "p corrected", title="Differences")
-    for row in report["pairs"]:
-        values = f"{row['difference']:+.2f}", _bounds(row), f"{row['p']:.4f}", f"{row['p_corrected']:.4f}"
-        table.add_row(row["one"], row["other"], row["figure"], *values)
+    rows, primary = report["pairs"], report["primary"]
+    secondary = rows[0]["secondary"]["figure"]
+    out.print()
+    for row in rows:
+        out.print(verdict(row))
+    if recipes := [row for row in rows if row["recipe"]]:
+        table = Table("one", "other", primary, "95%", "p", secondary, "95%", title="Is the recipe better?")
+        for row in recipes:
+            cells = f"{row['difference']:+.2f}", _bounds(row["recipe"]), _p(row["recipe"])
+            also = f"{row['secondary']['difference']:+.2f}", _bounds(row["secondary"])
+            table.add_row(row["one"], row["other"], *cells, *also)
+        out.print(table)
+        out.print("Over other seeds and other questions, by t. * more than chance at 5%.")
+    table = Table("one", "other", primary, "95%", "p", title="These very weights")
+    for row in rows:
+        cells = f"{row['difference']:+.2f}", _bounds(row["weights"]), _p(row["weights"], "")
+        table.add_row(row["one"], row["other"], *cells)
     out.print(table)
-    shown = sum(row["p_corrected"] < 0.05 for row in report["pairs"])
-    out.print(
-        f"{shown} of {len(report['pairs'])} differences are more than chance at 5%. Of the others these questions"
-    )
-    out.print("say neither that they are there nor that they are not. The test knows nothing of other seeds.")
-    for row in report["fixes"]:
-        one, other = len(row["only_one"]), len(row["only_other"])
-        out.print(
-            f"{row['one']} alone answers {one} exactly, {row['other']} alone {other} (McNemar p {row['mcnemar_p']:.4f})"
-        )
+    out.print(WEIGHTS.format(**rows[0]["weights"]))
+    out.print(f"Tested: {report['tested']}. p is corrected for the number of pairs (Holm); {primary} decides.")
+    for fix in report["fixes"]:
+        one, other = len(fix["only_one"]), len(fix["only_other"])
+        out.print(f"{fix['one']} alone answers {one} questions exactly, {fix['other']} alone {other}.")
 
 
 def _show_kind(name: str, groups: dict[str, list[dict[str, Any]]], out: Console) -> None:
@@ -98,32 +111,45 @@ def _show_kind(name: str, groups: dict[str, list[dict[str, Any]]], out: Console)
     out.print(table)
 
 
-def _spread(figure: dict[str, Any], form: str = ".2f") -> str:
+def spread_of(figure: dict[str, Any], form: str = ".2f") -> str:
+    """Mean ± standard deviation, as people read it."""
     if figure["mean"] is None:
         return "–"
     return format(figure["mean"], form) + ("" if figure["std"] is None else f" ± {format(figure['std'], form)}")
 
 
 def _bounds(figure: dict[str, Any]) -> str:
-    return f"{figure['low']:.2f} to {figure['high']:.2f}"
+    return bounds(figure["low"], figure["high"])
+
+
+def _p(test: dict[str, Any], star: str = " *") -> str:
+    """The corrected p-value; `star` marks what is more than chance."""
+    if test["p_corrected"] is None:
+        return "–"
+    return f"{test['p_corrected']:.4f}{star if test['p_corrected'] < REAL else ''}"
 
 
 def main() -> int:
     """The exit status: 2 for runs that cannot be compared."""
     parser = argparse.ArgumentParser(prog="python -m qa.compare", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("run", nargs="+", type=Path, help="folders of finished runs, or of sweeps")
+    parser.add_argument("--baseline", type=Path, metavar="RUN", help="what each other is compared with")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all figures, and who alone answers what")
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="the tables as a page, with the questions that one alone answers"
     )
     arguments = parser.parse_args()
     try:
-        folders = dict.fromkeys(folder for given in arguments.run for folder in finished_jobs(given))
-        found = systems([read_run(folder) for folder in folders])
+        folders = {folder.resolve(): folder for given in arguments.run for folder in finished_jobs(given)}
+        if arguments.baseline:
+            folders.setdefault(arguments.baseline.resolve(), arguments.baseline)
+        runs = {path: read_run(folder) for path, folder in folders.items()}
+        found = systems(list(runs.values()))
+        against = runs[arguments.baseline.resolve()] if arguments.baseline else None
     except UserError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 2
-    report = compare(found)
+    report = compare(found, next((system for system in found if against in system.runs), None))
     show(report, console)
     for path in (arguments.json, arguments.html):
         if path:

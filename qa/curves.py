@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qa.questions import Question
+from qa.calibration import BINS, Calibration
 from qa.report import Row
 
 if TYPE_CHECKING:
@@ -85,12 +85,12 @@ def parallel(jobs: Mapping[str, Mapping[str, Any]]) -> "Figure":
         below = -1.0
         for height, text in sorted((height, text) for text, height in ticks):
             if height - below > 0.05:  # else they would cover each other
-                panel.text(column + 0.03, height, text, fontsize=7, va="center", color=GREY)
+                panel.text(column + 0.03, height, text, fontsize=7, va="center", color=GREY, parse_math=False)
                 below = height
     for number, name in enumerate(jobs):
         line = panel.plot(range(len(names)), [heights[key][number] for key in names])
         line[0].set(color=_color(number, len(jobs)), alpha=0.8, gid=f"line-{name}")
-    panel.set_xticks(range(len(names)), names)
+    panel.set_xticks(range(len(names)), names, parse_math=False)
     panel.set_yticks([])
     panel.set_xlim(-0.1, len(names) - 0.6)
     for spine in ("left", "bottom"):
@@ -128,28 +128,16 @@ def _smooth(values: Sequence[float]) -> list[float]:
     return smooth
 
 
-def reliability(questions: Sequence[Question], bins: int = 10) -> tuple["Figure", float]:
-    """Share of exact matches by the probability given to the answer, and the expected calibration error in [0, 1].
-
-    Bins of equal width; the error is the mean distance of probability and share, weighed by questions (Guo et al.
-    2017, "On calibration of modern neural networks").
-    """
-    scored = [q for q in questions if q.exact_match is not None and q.probability is not None]
-    probability = np.array([q.probability for q in scored], float)
-    correct = np.array([q.exact_match for q in scored], float)
-    row = np.minimum((probability * bins).astype(int), bins - 1)
-    counts = np.bincount(row, minlength=bins)
-    there = counts > 0
-    shares = np.bincount(row, correct, bins)[there] / counts[there]
-    means = np.bincount(row, probability, bins)[there] / counts[there]
-    error = float((np.abs(shares - means) * counts[there]).sum() / max(len(scored), 1))
+def reliability(found: Calibration) -> "Figure":
+    """Share of exact matches by the probability given to the answer, and how many questions each is of."""
     figure, (left, right) = _figure(2, width=7)
     left.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
-    left.plot(means, shares, "o-", color=FIRST)
-    left.set(xlabel="probability", ylabel="share of exact matches", title=f"calibration error {error:.3f}")
-    right.bar((np.arange(bins) + 0.5) / bins, counts, width=0.9 / bins, color=FIRST)
-    right.set(xlabel="probability", title="questions")
-    return figure, error
+    left.plot(found.probabilities, found.shares, "o-", color=FIRST)
+    title = f"calibration error {found.error:.3f}, by chance up to {found.chance:.3f}"
+    left.set(xlabel="probability", ylabel="share of exact matches", title=title)
+    right.bar(found.probabilities, found.counts, width=0.9 / BINS, color=FIRST)
+    right.set(xlabel="probability", title="questions", xlim=(0, 1))
+    return figure
 
 
 def _figure(count: int, width: float) -> tuple["Figure", list[Any]]:

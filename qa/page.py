@@ -9,8 +9,9 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 
 from qa.breakdown import KINDS, breakdown, question_type
+from qa.calibration import calibration
 from qa.curves import as_svg, reliability, write_curves
-from qa.intervals import interval
+from qa.intervals import TOO_FEW, Estimate, bounds, clusters, percent, proportion
 from qa.questions import Question, read_questions
 from qa.report import COLUMNS, Results, Row, cells, read_answers, write_text
 
@@ -29,8 +30,7 @@ def write_page(folder: Path, results: Results, about: dict[str, str], published:
     """
     questions = read_questions(folder)
     scored = [question for question in questions if question.exact_match is not None]
-    chart, error = reliability(scored)
-    placed = any(question.probability is not None for question in scored)
+    by, trust = clusters(scored), calibration(scored)
     page = templates().get_template("report.html")
     text = page.render(
         about=about,
@@ -39,11 +39,15 @@ def write_page(folder: Path, results: Results, about: dict[str, str], published:
         note=results.evaluated.note() if results.evaluated else "",
         published=[cells(row)[:4] for row in PUBLISHED] if published else [],
         figures=[(name, *figure(scored, key)) for name, key in (("EM", "exact_match"), ("F1", "f1")) if scored],
-        count=len(questions),
+        bounds=bounds,
+        count=len(scored),
+        clusters=by,
+        too_few=len(by.sizes) < TOO_FEW,
+        chosen=results.chosen,
         skipped={kind: number for counts in results.skipped.values() for kind, number in counts.items()},
         curves=write_curves(folder, results.epochs) if results.windows.train else "",
-        reliability=as_svg(chart) if placed else "",
-        calibration_error=error,
+        reliability=as_svg(reliability(trust)) if trust else "",
+        calibration=trust,
         breakdowns={name: parts for name, kind in KINDS.items() if len(parts := breakdown(scored, kind)) > 1},
         data=_data(questions, folder),
     )
@@ -57,11 +61,10 @@ def templates() -> Environment:
     return environment
 
 
-def figure(questions: Sequence[Question], key: str) -> tuple[float, float, float]:
-    """Mean and interval in percent, questions on one context going together."""
-    values = np.array([getattr(question, key) for question in questions], float)
-    low, high = interval(values, [question.context for question in questions])
-    return 100 * float(values.mean()), 100 * low, 100 * high
+def figure(questions: Sequence[Question], key: str) -> Estimate:
+    """Mean and interval in percent, over questions alone; see `qa.intervals`."""
+    values = np.array([[getattr(question, key) for question in questions]], float)
+    return percent(proportion(values, clusters(questions)))
 
 
 def _data(questions: Sequence[Question], folder: Path) -> dict[str, Any]:

@@ -44,6 +44,14 @@ class PerSplit(BaseModel):
     validation: float | int | None = None
 
 
+def chosen_here(what: str) -> str:
+    """What is to be said below a table whose best `what` was chosen by the very questions that it shows."""
+    return (
+        f"Chosen on this set: the best {what}, so that its figures are a little too good. On questions that chose"
+        " nothing: python train.py stage=test data.test_file=… model.pretrained=RUN/model"
+    )
+
+
 class EvaluatedPart(BaseModel):
     """How many of the questions the figures are of; `trainer.limit_val_batches` and its like take a part."""
 
@@ -74,6 +82,11 @@ class Results(BaseModel):
     evaluated: EvaluatedPart | None = None
     schedule_changes: list[dict[str, int]] = []  # at which step a resumed run was made longer or shorter
     identity: dict[str, Any] = {}  # what made it: settings, content of its inputs, code, versions
+
+    @property
+    def chosen(self) -> str:
+        """That these questions chose the best epoch; empty where there was one evaluation."""
+        return chosen_here("epoch") if len(self.epochs) > 1 else ""
 
 
 HUB_NAMES = {"data.name", "model.pretrained", "push_to_hub"}  # settings whose value may be USER/NAME
@@ -111,10 +124,14 @@ def results_table(rows: Sequence[Row], best: Row | None, part: EvaluatedPart | N
     return table
 
 
+def markdown_rows(rows: Sequence[Sequence[str]]) -> str:
+    """Lines of a Markdown table, without a line end after the last."""
+    return "\n".join("| " + " | ".join(map(cell, row)) + " |" for row in rows)
+
+
 def markdown_table(rows: Sequence[Row], part: EvaluatedPart | None = None) -> str:
     """The same table as Markdown, without a line end."""
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *map(cells, rows)]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    table = markdown_rows([COLUMNS, ["---"] * len(COLUMNS), *map(cells, rows)])
     return f"{table}\n\n{note}" if (note := part.note() if part else "") else table
 
 

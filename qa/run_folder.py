@@ -70,6 +70,8 @@ def show_finished(folder: Path, config: DictConfig) -> bool:
     if other := other_code(held, wanted):
         console.print(f"it was made by {other}")
     console.print(results_table(results.epochs, results.best, results.evaluated))
+    if results.chosen:
+        console.print(results.chosen)
     return True
 
 

@@ -1,7 +1,8 @@
 """A search: Optuna proposes the next job's values from those that have ended, and cuts bad ones short."""
 
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +24,7 @@ from qa.launch import TRIAL
 from qa.module import QuestionAnsweringModule
 from qa.report import Row
 from qa.settings import Interval, Monitor, SweepSettings
-from qa.sweeps import SweepRow
+from qa.sweep_rows import SweepRow, is_finite
 
 Values = list[Any] | Interval
 
@@ -146,7 +147,7 @@ class Search:
     def tell(self, row: SweepRow) -> None:
         """Takes in a job's end; one that was interrupted stays under way, and goes on with the next start."""
         value = getattr(row, self.monitor)
-        if row.status == "finished" and value is not None:
+        if row.status == "finished" and is_finite(value):
             self.study.tell(row.job, value, state=TrialState.COMPLETE)
         elif row.status == "pruned":
             self.study.tell(row.job, state=TrialState.PRUNED)
@@ -170,10 +171,23 @@ def suggested(trial: Trial, name: str, values: Values) -> Any:
     return trial.suggest_float(name, low, high, step=step, log=values.log)
 
 
+def by_share(rows: Sequence[Row], total_steps: int, monitor: Monitor) -> Iterator[tuple[int, float]]:
+    """What is known of a fit after each percent of its own steps, from its first evaluation to its last.
+
+    Trials of other lengths, or with other evaluations, are so compared at the same share of their schedules.
+    """
+    found = ((math.ceil(100 * (row.step or 0) / total_steps), getattr(row, monitor)) for row in rows)
+    known = [(percent, value) for percent, value in found if value is not None]
+    ends = [percent for percent, _ in known[1:]] + [percent + 1 for percent, _ in known[-1:]]
+    for (begin, value), end in zip(known, ends, strict=True):
+        yield from ((percent, value) for percent in range(begin, end))
+
+
 class Pruning(Callback):
     """Reports each evaluation of a fit to its study, and ends the fit where the study's pruner gives it up.
 
-    What the run shows until then is kept as that of a finished one.
+    The study's steps are percent of the fit's own, see `by_share`. What the run shows until then is kept as that of a
+    finished one.
     """
 
     def __init__(self, trial: str, pruner: BasePruner) -> None:
@@ -187,23 +201,25 @@ class Pruning(Callback):
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             assert isinstance(module, QuestionAnsweringModule)
-            self._look(trainer, module, [Row(**module.figures)])  # the history takes it in after all other callbacks
+            row = Row(step=trainer.global_step, **module.figures)  # the history takes it in after all other callbacks
+            self._look(trainer, module, [row])
 
     def _look(self, trainer: Trainer, module: LightningModule, new: list[Row]) -> None:
         """Also of a run that goes on, whose last evaluation the study may not know."""
         history = trainer.checkpoint_callback
         assert isinstance(history, History) and isinstance(module, QuestionAnsweringModule)
-        found = (getattr(row, history.monitor) for row in (*history.rows, *new))
-        values = [value for value in found if value is not None]
+        values = list(by_share([*history.rows, *new], module.total_steps, history.monitor))
         stop = False
         if values and trainer.is_global_zero:
             study = open_study(self.journal, history.monitor, self.pruner)
             trial = live(study, self.number)
             known = study.get_trials(deepcopy=False)[self.number].intermediate_values
-            for count, value in enumerate(values, start=1):
-                if count not in known:
-                    trial.report(value, count)
+            unknown = [(percent, value) for percent, value in values if percent not in known]
+            for percent, value in unknown[-1:]:
+                trial.report(value, percent)
             stop = trainer.global_step < module.total_steps and ("pruned" in trial.user_attrs or trial.should_prune())
+            for percent, value in unknown[:-1]:  # after the pruner, which would take them for evaluations
+                trial.report(value, percent)
             if stop:
                 trial.set_user_attr("pruned", True)
         trainer.should_stop |= trainer.strategy.broadcast(stop)

@@ -270,7 +270,10 @@ def finish(job: Job, results: Results) -> None:
     """Writes the table and, last of all, `results.json`; shows some answers and where to look next."""
     if job.settings.stage != "fit" and results.best:
         console.print(results_table(results.epochs, results.best, results.evaluated))
-    write_text(job.folder / "results.md", markdown_table(results.epochs, results.evaluated) + "\n")
+    if results.chosen:
+        console.print(results.chosen)
+    table = markdown_table(results.epochs, results.evaluated)
+    write_text(job.folder / "results.md", "\n\n".join(filter(None, (table, results.chosen))) + "\n")
     about: dict[str, str] = {
         "model": job.module.pretrained,
         **{str(split): job.data.source(split) for split in job.splits},

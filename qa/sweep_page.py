@@ -4,50 +4,62 @@ python -m qa.sweep_page SWEEP
 """
 
 import argparse
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+
+import numpy as np
 
 from qa import UserError
+from qa.comparison import LEFT_OUT
 from qa.curves import OUTCOMES, as_svg, by_epoch, parallel
+from qa.intervals import bounds, clusters, percent, proportion
 from qa.page import figure, templates
 from qa.report import write_text
 from qa.settings import Monitor
-from qa.sweeps import FORMATS, Sweep, SweepRow
-from qa.systems import Run, read_run, summary, systems
+from qa.sweep_rows import FORMATS, Setting, SweepRow, ranked
+from qa.sweeps import Sweep
+from qa.systems import FIGURES, Run, read_run, systems
 
 
-def write_sweep_page(sweep: Sweep) -> Path:
-    """Writes the page from what the sweep's folder holds at the moment."""
+def write_sweep_page(sweep: Sweep) -> list[str]:
+    """Writes `sweep.html` from what the sweep's folder holds at the moment; returns what its figures stand on."""
     rows, best = sweep.rows(), sweep.best()
     runs = {row.job: run for row in rows if (run := _read(sweep.folder / row.folder, row))}
-    settings = list(dict.fromkeys(name for row in rows for name in row.settings))
+    settings = ranked(rows, sweep.monitor)
+    names = list(dict.fromkeys(name for row in rows for name in row.settings))
     drawn = [row for row in reversed(best) if row.job in runs]  # the best one last
     lines = {
         str(row.job): {
-            **{name: row.settings.get(name, "–") for name in settings},
+            **{name: row.settings.get(name, "–") for name in names},
             **{title: getattr(row, name) for name, title in OUTCOMES.items()},
         }
         for row in drawn
     }
     pruned = [row for row in rows if row.status == "pruned" and row.job in runs]
     curves = {str(row.job): runs[row.job].results.epochs for row in (*pruned, *drawn)}
+    stand_on, same = _questions([runs[row.job] for row in drawn])
     page = templates().get_template("sweep.html")
     text = page.render(
         folder=str(sweep.folder),
+        command=f"python -m qa.compare {shlex.quote(str(sweep.folder))}",
         monitor=OUTCOMES[sweep.monitor],
-        settings=settings,
+        settings=names,
         rows=[{**row.model_dump(), **_cells(row, runs.get(row.job))} for row in rows],
-        best=best[0].job if best else None,
+        best={row.job for row in settings[0].rows} if settings else set(),
         parallel=as_svg(parallel(lines)) if len(lines) > 1 else "",
         curves=as_svg(by_epoch(curves)) if curves else "",
-        systems=_systems([run for job, run in runs.items() if str(job) in lines]),
+        ranked=[(setting, _intervals(setting, runs) if same else {}) for setting in settings],
+        seeds=any(len(setting.rows) > 1 for setting in settings),
+        stand_on=stand_on,
+        notes=sweep.notes(),
     )
-    path = sweep.folder / "sweep.html"
     with sweep.lock:
-        write_text(path, text)
-    return path
+        write_text(sweep.folder / "sweep.html", text)
+    return stand_on
 
 
 def _read(folder: Path, row: SweepRow) -> Run | None:
@@ -65,19 +77,39 @@ def _cells(row: SweepRow, run: Run | None) -> dict[str, Any]:
     cells = {name: "" if (v := getattr(row, name)) is None else format(v, form) for name, form in FORMATS.items()}
     if run is None:
         return {"shown": cells}
-    for name in ("exact_match", "f1"):
+    for name in FIGURES:
         _, low, high = figure(list(run.questions.values()), name)
-        cells[f"{name}_interval"] = f"{low:.2f} to {high:.2f}"
-    return {"shown": cells, "page": f"{row.folder}/report.html"}
+        cells[f"{name}_interval"] = bounds(low, high)
+    return {"shown": cells, "page": f"./{quote(row.folder)}/report.html"}
 
 
-def _systems(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Mean and spread over seeds, where some jobs differ in their seed alone."""
+def _questions(runs: Sequence[Run]) -> tuple[list[str], bool]:
+    """Which questions the jobs' figures are of, and whether they are the same in each."""
+    if not runs:
+        return [], False
     try:
-        found = systems(runs) if runs else []
-    except UserError:
-        return []  # jobs on other data have no questions in common
-    return [summary(system) for system in found] if len(found) < len(runs) else []
+        shared = systems(runs)[0].questions
+    except UserError as error:
+        return [f"WARNING: the jobs' figures cannot be compared: {error}"], False
+    counts = sorted(len(run.questions) for run in runs)
+    if counts[-1] == len(shared):
+        return [f"{len(shared):,} questions, the same in each job, on {clusters(shared)}."], True
+    own = f"{counts[0]:,} to {counts[-1]:,} questions, of which {len(shared):,} are in all"
+    if counts[-1] - len(shared) > LEFT_OUT * counts[-1]:
+        return [f"WARNING: the jobs have {own}: do not compare them; evaluate all on the same questions."], False
+    return [f"Each job's figures are of its own {own}."], False
+
+
+def _intervals(setting: Setting, runs: Mapping[int, Run]) -> dict[str, str]:
+    """EM's and F1's intervals over questions and, of several, seeds."""
+    own = [runs[row.job] for row in setting.rows if row.job in runs]
+    if len(own) < len(setting.rows):
+        return {}
+    by, found = clusters(list(own[0].questions.values())), {}
+    for name in FIGURES:
+        scores = np.array([[getattr(question, name) for question in run.questions.values()] for run in own])
+        found[name] = bounds(*percent(proportion(scores, by))[1:])
+    return found
 
 
 def main() -> int:
@@ -91,7 +123,9 @@ def main() -> int:
         return 2
     monitor: Monitor = arguments.monitor
     try:
-        print(write_sweep_page(Sweep(arguments.sweep, monitor)))
+        for line in write_sweep_page(Sweep(arguments.sweep, monitor)):
+            print(line)
+        print(arguments.sweep / "sweep.html")
     except UserError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 2

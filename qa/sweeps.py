@@ -1,18 +1,18 @@
-"""What became of the jobs of a sweep: a table, files that other programs read, and the best job's command."""
+"""What became of the jobs of a sweep: a table, files that other programs read, and the best setting's command."""
 
 import csv
 import io
 import json
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from filelock import FileLock
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
 from rich.table import Table
 
 from qa import UserError
@@ -22,32 +22,9 @@ from qa.launch import SIGNALS
 from qa.progress import console
 from qa.runs import remove, unused
 from qa.settings import Monitor
+from qa.sweep_rows import COLUMNS, FIGURES, SweepRow, ranked, ranked_jobs, said, script, tables
 
-COLUMNS = ("job", "overrides", "status", "epoch", "val_loss", "exact_match", "f1", "minutes", "error")
-FORMATS = {"epoch": ".1f", "val_loss": ".4f", "exact_match": ".2f", "f1": ".2f", "minutes": ".1f"}
-FIGURES = ("epoch", "val_loss", "exact_match", "f1")
-
-
-class SweepRow(BaseModel):
-    """One job. The figures are those of its best epoch; `status_code`: of its process."""
-
-    job: int
-    settings: dict[str, Any]  # that set it apart from the other jobs
-    folder: str  # relative to the sweep's
-    arguments: list[str] = []  # of train.py, as Hydra reads them
-    status: Literal["started", "finished", "pruned", "interrupted", "failed"] = "started"
-    epoch: float | None = None
-    val_loss: float | None = None
-    exact_match: float | None = None
-    f1: float | None = None
-    minutes: float = 0.0  # over all starts
-    error: str | None = None
-    status_code: int = 0
-
-    @property
-    def overrides(self) -> str:
-        """The settings as people read them."""
-        return " ".join(f"{name}={value}" for name, value in self.settings.items())
+BEST = "best.sh"
 
 
 class Study(Protocol):
@@ -85,7 +62,7 @@ class Sweep:
 
     def forget(self) -> None:
         """Moves what an earlier start left beside the jobs' folders to `NAME.old-DATE`; the jobs move their own."""
-        for name in ("sweep.json", "sweep.csv", "sweep.md", "sweep.html", "best.sh", "study.journal"):
+        for name in ("sweep.json", "sweep.csv", "sweep.md", "sweep.html", BEST, "study.journal"):
             if (path := self.folder / name).exists():
                 path.rename(unused(path.with_name(f"{name}.old-{datetime.now():%Y-%m-%dT%H-%M-%S}")))
 
@@ -147,66 +124,68 @@ class Sweep:
                 row.status, row.error, row.status_code = "failed", last_words(job, status), max(status, 1)
                 print(f"ERROR: job {row.job} ({row.overrides}): {row.error}", file=sys.stderr)
             self._put(row)
-            self._keep(job, row)
+            self._keep()
         return row
 
     def best(self) -> list[SweepRow]:
         """The finished jobs that have a figure, the best first."""
-        sign = 1 if self.monitor == "val_loss" else -1
-        found = [row for row in self.rows() if row.status == "finished" and getattr(row, self.monitor) is not None]
-        return sorted(found, key=lambda row: (sign * getattr(row, self.monitor), row.job))
+        return ranked_jobs(self.rows(), self.monitor)
 
-    def table(self) -> Table:
-        """The rows for a terminal."""
-        table = Table(*COLUMNS, box=None, header_style="bold")
-        for row in self.rows():
-            table.add_row(*cells(row))
-        return table
+    def notes(self) -> list[str]:
+        """What the tables are to be read by, a line each; none before something is finished."""
+        from qa.report import chosen_here
+
+        settings = ranked(self.rows(), self.monitor)
+        if not settings:
+            return []
+        best = settings[0]
+        mean = f", the mean of seeds {best.seeds}" if len(best.rows) > 1 else ""
+        lines = [f"Best by {self.monitor}{mean}: {best.name}. Again: sh {self.folder / BEST}"]
+        if len(settings) > 1:
+            if all(len(setting.rows) == 1 for setting in settings):
+                lines.append("One seed each, which says nothing of other runs: repeat the best ones with more seeds.")
+            lines.append(chosen_here("epoch and setting"))
+        return lines
+
+    def show(self, out: Console) -> None:
+        """The tables, for a terminal."""
+        rows = self.rows()
+        for title, head, lines in tables(rows, ranked(rows, self.monitor)):
+            table = Table(*head, box=None, header_style="bold", title=title, title_justify="left")
+            for line in lines:
+                table.add_row(*line)
+            out.print(table)
+        for note in self.notes():
+            out.print(note)
 
     def _row(self, number: int) -> SweepRow | None:
         return next((row for row in self.rows() if row.job == number), None)
 
     def _put(self, row: SweepRow) -> None:
-        from qa.report import write_text  # imports torch, which not every process of a sweep needs
+        from qa.report import markdown_rows, write_text  # imports torch, which not every process of a sweep needs
 
         rows = sorted([row, *(other for other in self.rows() if other.job != row.job)], key=lambda row: row.job)
         table = io.StringIO()
         writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows({**row.model_dump(), "overrides": row.overrides} for row in rows)
-        lines = [list(COLUMNS), ["---"] * len(COLUMNS), *map(cells, rows)]
         write_text(self.folder / "sweep.json", json.dumps([row.model_dump() for row in rows], indent=1))
         write_text(self.folder / "sweep.csv", table.getvalue())
-        write_text(self.folder / "sweep.md", "".join(f"| {' | '.join(line)} |\n" for line in lines))
+        shown = tables(rows, ranked(rows, self.monitor))
+        parts = [markdown_rows([head, ["---"] * len(head), *lines]) for _, head, lines in shown]
+        write_text(self.folder / "sweep.md", "\n\n".join([*parts, *self.notes()]) + "\n")
 
-    def _keep(self, job: Job, row: SweepRow) -> None:
-        """Writes `best.sh` where the job is the best so far; of those that are not to be kept removes what weighs."""
+    def _keep(self) -> None:
+        """Writes the best setting's command; of the jobs that are not to be kept removes what weighs."""
         from qa.report import write_text
 
-        best = self.best()
-        if best and best[0].job == row.job:
-            again = [word for word in job.arguments if word != ANEW]
-            words = shlex.join(["python", "train.py", *again, "hydra.mode=RUN"])
-            what = f"job {row.job} of {self.folder}, {row.overrides}: the best by {self.monitor}"
-            write_text(self.folder / "best.sh", f'#!/bin/sh\n# {what}\nexec {words} "$@"\n')
+        settings = ranked(self.rows(), self.monitor)
+        if settings and settings[0].rows[0].arguments:
+            write_text(self.folder / BEST, script(settings[0], f"the best of {self.folder} by {self.monitor}"))
         pruned = [other for other in self.rows() if other.status == "pruned"]
-        for other in [*best[self.keep_best :], *pruned] if self.keep_best else []:
+        for other in [*self.best()[self.keep_best :], *pruned] if self.keep_best else []:
             for name in ("checkpoints", "model"):
                 remove(self.folder / other.folder / name)
-
-
-def said(row: SweepRow) -> str:
-    """How a job ended, on one line."""
-    figures = [
-        f"{name} {format(getattr(row, name), FORMATS[name])}" for name in FIGURES if getattr(row, name) is not None
-    ]
-    return ", ".join([row.status, *figures])
-
-
-def cells(row: SweepRow) -> list[str]:
-    """A row as people read it."""
-    values = [(getattr(row, name), FORMATS.get(name, "")) for name in COLUMNS]
-    return ["" if value is None else format(value, form).replace("|", "\\|") for value, form in values]
 
 
 def say_disk(pretrained: str, checkpoint: Mapping[str, Any], folder: Path, count: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qa.breakdown import KINDS, breakdown
+from qa.calibration import calibration
 from qa.curves import reliability
 from qa.questions import Question, read_questions
 from qa.report import Results, Row
@@ -35,9 +36,9 @@ def end_of_run(folder: Path, results: Results, seed: int, answers: bool) -> dict
     if answers:
         rows = [answer(question) for question in shown(questions, seed)]
         media["predictions"] = wandb.Table(list(ANSWER), rows)
-    if any(question.exact_match is not None and question.probability is not None for question in questions):
+    if found := calibration(questions):
         picture = io.BytesIO()
-        reliability(questions)[0].savefig(picture, format="png", dpi=150, facecolor="white")
+        reliability(found).savefig(picture, format="png", dpi=150, facecolor="white")
         media["reliability"] = wandb.Image(Image.open(picture))
     return media
 

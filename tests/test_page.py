@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import phone
-from hypothesis import given
-from hypothesis import strategies as st
 from playwright.sync_api import Page
 
 from qa.breakdown import KINDS, Part, breakdown, question_type
-from qa.curves import as_svg, curves, reliability
-from qa.intervals import interval
+from qa.calibration import calibration
+from qa.curves import as_svg, curves
 from qa.page import write_page
 from qa.questions import Question, write_questions
 from qa.report import PerSplit, Results, Row
@@ -79,36 +77,37 @@ def test_answers_are_marked_filtered_and_found(page: Page) -> None:
 def test_the_page_fits_a_phone_and_holds_what_a_reviewer_wants(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     text = page.inner_text("body")
-    for words in ("2.5000", "1.0122", "95% interval", "Left out: 2 × empty answer", "calibration error"):
+    for words in (
+        "2.5000",
+        "1.0122",
+        "paragraphs, too few for an interval",
+        "Left out: 2 × empty answer",
+        "Expected calibration error",
+    ):
         assert words in text
     assert page.locator("svg").count() == 2
 
 
-@given(st.floats(0, 1), st.lists(st.sampled_from("abcd"), min_size=1, max_size=30))
-def test_the_interval_of_a_constant_is_the_constant(value: float, clusters: list[str]) -> None:
-    assert interval(np.full(len(clusters), value), clusters) == pytest.approx((value, value))
-
-
-def test_the_interval_holds_the_mean_as_often_as_it_says_and_knows_of_clusters() -> None:
-    generator = np.random.default_rng(0)
-    held, widths = 0, []
-    for _ in range(100):
-        hard = np.repeat(generator.random(60), 5)  # five questions on each paragraph are alike
-        right = (generator.random(300) < hard).astype(float)
-        low, high = interval(right, [str(row // 5) for row in range(300)])
-        alone = interval(right, [str(row) for row in range(300)])
-        held += low <= 0.5 <= high
-        widths.append((high - low) / (alone[1] - alone[0]))
-    assert 90 <= held <= 99
-    assert np.mean(widths) > 1.2
-
-
 def test_the_calibration_error_is_the_distance_from_what_was_promised() -> None:
     half = [question(str(n), "a", "a", probability=0.75, exact_match=float(n % 2)) for n in range(8)]
-    assert reliability(half)[1] == pytest.approx(0.25)
     sure = [question(str(n), "a", "a", probability=1.0) for n in range(8)]
-    assert reliability(half + sure)[1] == pytest.approx(0.125)
-    assert reliability([])[1] == 0
+    for questions, error, brier in ((half, 0.25, (0.75**2 + 0.25**2) / 2), (half + sure, 0.125, 0.15625)):
+        found = calibration(questions)
+        assert found and [found.error, found.brier] == pytest.approx([error, brier])
+    assert calibration([question("a", "a", "a", probability=None)]) is None
+
+
+@pytest.mark.parametrize("count", [100, 550])
+def test_a_calibrated_model_is_above_what_chance_makes_of_it_as_often_as_it_says(count: int) -> None:
+    generator, above, asked = np.random.default_rng(0), 0, question("q", "a", "a")
+    for _ in range(200):
+        probabilities = generator.random(count).tolist()
+        right = (generator.random(count) < probabilities).astype(float).tolist()
+        pairs = zip(probabilities, right, strict=True)
+        found = calibration([asked._replace(probability=p, exact_match=yes) for p, yes in pairs])
+        assert found and found.error > 0
+        above += found.error > found.chance
+    assert 0 < above <= 12  # of 200 some 5
 
 
 def test_questions_by_kind() -> None:

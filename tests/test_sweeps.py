@@ -1,6 +1,8 @@
 """Sweeps and searches as a user runs them: which jobs run, what is left of them, and how it goes on."""
 
 import json
+import math
+import os
 import re
 import signal
 import subprocess
@@ -10,13 +12,17 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, Run, started
+from optuna.pruners import MedianPruner
+from optuna.trial import TrialState
 from test_dashboard import records
 
 from qa import UserError
 from qa.jobs import Job, Processes, run_jobs, slots
-from qa.search import Search, live
+from qa.report import Row
+from qa.search import Search, by_share, live, open_study
 from qa.settings import SweepSettings, validated
-from qa.sweeps import Sweep, SweepRow
+from qa.sweep_rows import COLUMNS, SweepRow
+from qa.sweeps import Sweep
 
 Files = tuple[Path, Path]
 PRUNER = {"_target_": "optuna.pruners.NopPruner"}
@@ -196,8 +202,9 @@ def test_a_search_killed_in_the_middle_goes_on_as_if_it_had_not_been(
     for number, proposed in whole.trials():
         assert proposed == rows[number].settings
         results = json.loads((folder / rows[number].folder / "results.json").read_text())
-        for count, row in enumerate(results["epochs"]):
-            live(whole.study, number).report(row["val_loss"], count + 1)
+        found = [Row(**row) for row in results["epochs"]]
+        for percent, value in by_share(found, 2 * (found[0].step or 0), "val_loss"):
+            live(whole.study, number).report(value, percent)
         whole.tell(rows[number])
 
 
@@ -265,16 +272,93 @@ def test_a_search_asks_again_for_trials_that_failed_before(tmp_path: Path) -> No
         Search(tmp_path, settings, "f1", seed=1)
 
 
+def test_trials_of_other_lengths_are_compared_at_the_same_share_of_their_steps(tmp_path: Path) -> None:
+    """The second evaluation of four is half of the way: there a trial of one epoch has what it had at its half."""
+    evaluations = {1: [(10, 5.0), (20, 1.0)], 2: [(10, 5.5), (20, 4.5), (30, 2.0), (40, 0.9)]}
+    study = open_study(tmp_path / "journal", pruner=MedianPruner(n_startup_trials=1))
+    for epochs, found in evaluations.items():
+        trial = study.ask()
+        rows = [Row(step=step, val_loss=value) for step, value in found]
+        for percent, value in by_share(rows[:2], 20 * epochs, "val_loss"):
+            trial.report(value, percent)
+        if epochs == 1:
+            study.tell(trial, 1.0)
+            assert trial.storage.get_trial(trial._trial_id).intermediate_values == {
+                **dict.fromkeys(range(50, 100), 5.0), 100: 1.0,
+            }  # fmt: skip
+    assert not trial.should_prune()  # 4.5 after half of its steps, where the other had 5.0, though later 1.0
+
+
+def test_a_figure_that_is_no_number_is_a_trial_that_failed(tmp_path: Path) -> None:
+    sampler = {"_target_": "optuna.samplers.RandomSampler"}
+    values = {"n_trials": 1, "space": {"seed": [1]}, "sampler": sampler, "pruner": PRUNER}
+    search = Search(tmp_path, validated(SweepSettings, values), "val_loss", seed=1)
+    number, _ = next(search.trials())
+    search.tell(SweepRow(job=number, settings={}, folder="", status="finished", val_loss=math.nan))
+    assert search.study.trials[0].state == TrialState.FAIL
+
+
+def ended(sweep: Sweep, number: int, settings: dict[str, Any], val_loss: float | None) -> None:
+    """A job that has run, with the arguments that its settings make."""
+    folder = sweep.folder / str(number)
+    folder.mkdir()
+    (folder / "results.json").write_text(json.dumps({"best": {"val_loss": val_loss}}))
+    job = Job(number, settings, folder, ["data=local", "sweep.keep_best=2", *(f"{k}={v}" for k, v in settings.items())])
+    sweep._began(job)
+    sweep._ended(job, 0, 1.0, pruned=False)
+
+
+def test_the_best_setting_is_that_of_the_best_mean_not_of_the_luckiest_seed(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    for number, (rate, seed, loss) in enumerate(
+        [(1e-4, 1, 1.0), (1e-4, 2, 3.0), (2e-4, 1, 1.5), (2e-4, 2, 1.7), (3e-4, 1, math.nan)]
+    ):
+        ended(sweep, number, {"optimizer.lr": rate, "seed": seed}, loss)
+    best = (tmp_path / "best.sh").read_text()
+    assert "# optimizer.lr=0.0002, seed 1, 2: the best of" in best
+    assert best.endswith('exec python train.py data=local optimizer.lr=0.0002 -m seed=1,2 "$@"\n')
+    table = (tmp_path / "sweep.md").read_text()
+    assert "| optimizer.lr=0.0002 | 1, 2 | 1.6000 ± 0.1414 |" in table
+    assert table.index("| optimizer.lr=0.0002 | 1, 2 |") < table.index("| optimizer.lr=0.0001 | 1, 2 |")
+    assert "Chosen on this set: the best epoch and setting" in table and "stage=test data.test_file=" in table
+    assert [row.job for row in sweep.best()] == [0, 2, 3, 1]  # what sweep.keep_best goes by
+
+
+def test_a_setting_of_one_seed_runs_again_as_it_was(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    ended(sweep, 0, {"optimizer.lr": 1e-4, "seed": 7}, 1.0)
+    assert "data=local optimizer.lr=0.0001 seed=7 hydra.mode=RUN" in (tmp_path / "best.sh").read_text()
+    ended(sweep, 1, {"optimizer.lr": 2e-4, "seed": 7}, 2.0)
+    assert "One seed each, which says nothing of other runs" in (tmp_path / "sweep.md").read_text()
+
+
+def test_nothing_in_a_setting_is_run_or_breaks_a_table(tmp_path: Path) -> None:
+    sweep, shell = Sweep(tmp_path / "sweep"), tmp_path / "bin"
+    ended(sweep, 0, {"model.pretrained": "a|b\ntouch PWNED\r\n#\u2028$(touch PWNED)", "seed": 1}, 1.0)
+    shell.mkdir()
+    (shell / "python").write_text('#!/bin/sh\nprintf "%s," "$@"\n')
+    (shell / "python").chmod(0o755)
+    path = {"PATH": f"{shell}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", "sweep/best.sh", "x=1"], cwd=tmp_path, env=path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("train.py,data=local,model.pretrained=a|b\ntouch PWNED") and done.stdout.endswith(
+        "x=1,"
+    )
+    assert not list(tmp_path.rglob("PWNED"))
+    lines = (tmp_path / "sweep" / "sweep.md").read_text().split("\n\n")[0].split("\n")
+    assert [line.replace("\\|", "").count("|") for line in lines] == [len(COLUMNS) + 1] * 3
+
+
 def test_what_a_pruned_job_weighs_goes_too(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, keep_best=1)
     for number, pruned in enumerate((False, True)):
-        job = Job(number, {"seed": number}, tmp_path / str(number), [])
+        job = Job(number, {"seed": number}, tmp_path / str(number), [f"seed={number}"])
         (job.folder / "checkpoints").mkdir(parents=True)
         (job.folder / "results.json").write_text(json.dumps({"best": {"val_loss": 2.0 - number}}))
         sweep._began(job)
         sweep._ended(job, 0, 1.0, pruned)
     assert [(tmp_path / str(number) / "checkpoints").exists() for number in (0, 1)] == [True, False]
-    assert "job 0 " in (tmp_path / "best.sh").read_text()
+    assert "seed 0: the best" in (tmp_path / "best.sh").read_text()
 
 
 def test_a_damaged_table_or_a_file_in_its_place_is_one_line(tmp_path: Path) -> None:
