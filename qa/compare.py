@@ -30,6 +30,7 @@ WEIGHTS = (
     "With other questions, of these runs alone: says nothing of other seeds. p by flipping all answers of an article or"
     f" paragraph ({DRAWS:,} draws; at least {{p_least:.4f}} before correction)."
 )
+CORRECTED = "p is corrected for the number of pairs (Holm), the intervals are not."
 
 
 def finished_jobs(folder: Path) -> list[Path]:
@@ -50,8 +51,8 @@ def as_page(report: dict[str, Any], found: Sequence[System]) -> str:
         for fix in report["fixes"]
     ]
     template = templates().get_template("compare.html")
-    words = {"spread": spread_of, "bounds": _bounds, "verdict": verdict, "p": _p, "weights": WEIGHTS, "real": REAL}
-    return template.render(report=report, fixes=fixes, shown=SHOWN, **words)
+    words = {"spread": spread_of, "bounds": _bounds, "verdict": verdict, "p": _p, "real": REAL}
+    return template.render(report=report, fixes=fixes, shown=SHOWN, weights=WEIGHTS, corrected=CORRECTED, **words)
 
 
 def _said(name: str, one: dict[str, Question], other: dict[str, Question]) -> tuple[str, ...]:
@@ -61,7 +62,7 @@ def _said(name: str, one: dict[str, Question], other: dict[str, Question]) -> tu
 
 def show(report: dict[str, Any], out: Console) -> None:
     """The tables, for a terminal."""
-    table = Table("system", "seeds", "EM", "95%", "F1", "95%", "loss of a question", title="Systems")
+    table = Table("system", "seeds", "EM", "95%", "F1", "95%", "loss per question", title="Systems")
     for row in report["systems"]:
         cells = [part for figure in FIGURES for part in (spread_of(row[figure]), _bounds(row[figure]))]
         table.add_row(row["name"], ", ".join(map(str, row["seeds"])), *cells, spread_of(row["question_loss"], ".4f"))
@@ -94,7 +95,7 @@ def _show_pairs(report: dict[str, Any], out: Console) -> None:
         table.add_row(row["one"], row["other"], *cells)
     out.print(table)
     out.print(WEIGHTS.format(**rows[0]["weights"]))
-    out.print(f"Tested: {report['tested']}. p is corrected for the number of pairs (Holm); {primary} decides.")
+    out.print(f"Tested: {report['tested']}. {primary} decides. {CORRECTED}")
     for fix in report["fixes"]:
         one, other = len(fix["only_one"]), len(fix["only_other"])
         out.print(f"{fix['one']} alone answers {one} questions exactly, {fix['other']} alone {other}.")

@@ -46,7 +46,6 @@ def write_sweep_page(sweep: Sweep) -> list[str]:
     text = page.render(
         folder=str(sweep.folder),
         command=f"python -m qa.compare {shlex.quote(str(sweep.folder))}",
-        monitor=OUTCOMES[sweep.monitor],
         settings=names,
         rows=[{**row.model_dump(), **_cells(row, runs.get(row.job))} for row in rows],
         best={row.job for row in settings[0].rows} if settings else set(),
