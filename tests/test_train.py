@@ -106,7 +106,9 @@ def test_the_saved_model_is_the_best_checkpoints(fitted: tuple[Path, list[str], 
     assert all(torch.equal(weights[f"model.{name}"], value) for name, value in model.state_dict().items())
     assert len(AutoTokenizer.from_pretrained(folder / "model")) == 30522
     card = (folder / "model" / "README.md").read_text()
-    assert (folder / "results.md").read_text() in card
+    table, _, chosen = (folder / "results.md").read_text().partition("\n\n")
+    assert table in card
+    assert chosen.startswith("Chosen on this set: the best epoch")
     assert "trainer.max_epochs=2" in card
 
 
