@@ -191,7 +191,7 @@ python train.py trainer.max_epochs=2
 ```
 
 Training and its evaluations took 90.0 minutes on 1 x
-cpu (x86_64), where the run was interrupted without what came before; energy was not measured.
+cpu (x86_64); energy was not measured.
 
 Fingerprint of the train windows (content, tokenizer, lengths): `0123abcd`.
 
