@@ -33,16 +33,19 @@ class RunFolder(Callback):
         if rank is not None and not any("hydra.run.dir=" in argument for argument in sys.argv):
             stop("several processes of one run: give them one hydra.run.dir=FOLDER that all can reach")
         if rank:
-            return
+            console.quiet = True  # the first rank speaks for all
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            RunFolder.lock, RunFolder.folder = lock(folder), folder
+            if not rank:
+                folder.mkdir(parents=True, exist_ok=True)
+                RunFolder.lock, RunFolder.folder = lock(folder), folder
             if show_finished(folder, config):
                 sys.exit(0)
-        except OSError as error:
-            stop(f"{folder}: {error.strerror}; give another hydra.run.dir")
-        except UserError as error:
-            stop(str(error))
+        except (OSError, UserError) as error:
+            if rank:
+                sys.exit(2)
+            stop(
+                f"{folder}: {error.strerror}; give another hydra.run.dir" if isinstance(error, OSError) else str(error)
+            )
 
 
 def show_finished(folder: Path, config: DictConfig) -> bool:
@@ -72,6 +75,8 @@ def show_finished(folder: Path, config: DictConfig) -> bool:
     console.print(results_table(results.epochs, results.best, results.evaluated))
     if results.chosen:
         console.print(results.chosen)
+    if any(override.startswith("logger") for override in config.hydra.overrides.task):
+        console.print("logger: nothing more is logged of a finished run")
     return True
 
 

@@ -101,6 +101,9 @@ def test_a_folder_answers_for_its_own_data_and_weights_alone(
         done = train_py(*evaluation, f"hydra.run.dir={copy}")
         assert (done.returncode, "stage (fit there, validate here)" in done.stderr) == (2, True)
     assert f"{copy} is finished" in train_py(*arguments, f"hydra.run.dir={copy}").stdout
+    for more, status in (([], 0), (["seed=2"], 2)):  # a further rank of torchrun or srun waits for nobody
+        second = train_py(*arguments, *more, f"hydra.run.dir={copy}", RANK="1", WORLD_SIZE="2", timeout=60)
+        assert (second.returncode, second.stdout, second.stderr) == (status, "", "")
 
     done = train_py(*evaluation, f"hydra.run.dir={tmp_path}/validate")
     assert (done.returncode, done.stderr) == (0, "")
