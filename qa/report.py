@@ -21,6 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from qa import UserError, printable
 from qa.decode import NBestAnswer
 from qa.examples import Example
+from qa.hub import named
 from qa.questions import Evaluation, evaluated, write_questions
 from qa.runs import remove
 from qa.settings import Settings
@@ -269,7 +270,8 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
     shown = {f"{group}.{key}": value for group, node in groups.items() for key, value in node.items()}
     shown = {"seed": settings.seed, **{key: v for key, v in shown.items() if v is not None and "._" not in key}}
     local = Path(settings.model["pretrained"]).is_dir()
-    base = without_folders(settings.model["pretrained"]) if local else settings.model["pretrained"]
+    base = without_folders(settings.model["pretrained"]) if local else named(settings.model["pretrained"])[0]
+    made = results.identity
     name, files, share = (settings.data.get(key) for key in ("name", "validation_file", "validation_share"))
     training = without_folders(settings.data["train_file"]) if settings.data["train_file"] else name
     evaluation = without_folders(files) if files else f"{share:.0%} of {training}" if share else str(name)
@@ -286,7 +288,7 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
         ],
     )
     body = CARD.render(
-        base=base,
+        base=base if local or not made else made["inputs"]["model"][0],  # with its commit
         data=training,
         evaluation=evaluation if files or share else f"{name}, split validation",
         results=results,
@@ -294,7 +296,10 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
         monitor=settings.checkpoint.monitor,
         command=command_without_folders(command),
         settings={key: cell(v if key == "data.name" else without_folders(v)) for key, v in shown.items()},
-        versions={name: version(name) for name in ("torch", "lightning", "transformers", "tokenizers")},
+        versions={
+            **{name: version(name) for name in ("torch", "lightning", "transformers", "tokenizers")},
+            **({"this program's commit": made["code"][:12]} if made and made["code"] else {}),
+        },
     )
     return f"---\n{data.to_yaml()}\n---\n\n{body}"
 

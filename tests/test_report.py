@@ -93,6 +93,16 @@ def test_the_tables_say_of_how_many_questions_they_are() -> None:
     assert words in model_card(RESULTS.model_copy(update={"evaluated": part}), SETTINGS, "python train.py")
 
 
+def test_the_card_names_the_commits_that_made_the_model() -> None:
+    name, commit = SETTINGS.model["pretrained"], "0123456789abcdef" * 2
+    made = {"settings": {}, "inputs": {"model": [f"{name}@{commit}"]}, "code": commit, "versions": {}}
+    given = SETTINGS.model_copy(update={"model": {"pretrained": f"{name}@v1"}})
+    card = model_card(RESULTS.model_copy(update={"identity": made}), given, "python train.py")
+    assert f"\nbase_model: {name}\n" in card
+    assert f"Trained from `{name}@{commit}` on" in card
+    assert "this program's commit 0123456789ab" in card
+
+
 def test_the_terminal_table_marks_the_best_row() -> None:
     console = Console(width=100)
     with console.capture() as capture:
