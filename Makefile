@@ -14,7 +14,7 @@ $(READY): requirements.txt requirements-minilm.txt
 	touch $@
 
 demo: $(READY) ## install, fine-tune on the embedded corpus, show the table and five answers
-	$(BIN)/python train.py experiment=demo hydra.run.dir=runs/demo resume=never
+	$(BIN)/python train.py experiment=demo hydra.run.dir=runs/demo
 
 test: $(READY) ## install, run every test; QA_REAL_DATA=FOLDER adds the real data
 	$(BIN)/python -m pytest -n 2 --dist worksteal
