@@ -11,7 +11,7 @@ from qa.breakdown import KINDS, breakdown
 from qa.intervals import TOO_FEW, Clusters, bounds, clusters, difference, p_value, percent, proportion, spread
 from qa.report import chosen_here
 from qa.significance import holm, sign_flips
-from qa.systems import FIGURES, System
+from qa.systems import FIGURES, Run, System
 
 ALL_PAIRS = 6  # systems; of more the best is compared with each other
 LEFT_OUT = 0.2  # of a run's questions; with more of them left out its figures are others
@@ -135,9 +135,17 @@ def notes(found: Sequence[System], by: Clusters) -> list[str]:
         lines.append(
             f"WARNING: more than {LEFT_OUT:.0%} of a run's questions are left out; evaluate all runs on the same ones."
         )
-    if any(run.results.windows.train is not None for run in runs):
+    if any(map(_chosen_on_these, runs)):
         lines.append(chosen_here("epoch or system"))
     return lines
+
+
+def _chosen_on_these(run: Run) -> bool:
+    """Whether a run's questions chose its epoch: a fit's do, and an evaluation's on what the fit was validated on."""
+    made = run.results.identity
+    validated = made.get("trained", {}).get("inputs", {}).get("validation", [])
+    read = [content for split in ("validation", "test") for content in made.get("inputs", {}).get(split, [])]
+    return run.results.windows.train is not None or not set(validated).isdisjoint(read)
 
 
 def verdict(row: dict[str, Any]) -> str:
