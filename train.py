@@ -113,6 +113,11 @@ def run(cfg: DictConfig) -> int:
             command = launch.command(hydra_config.overrides.task, folder)
             return requeued(launch.run_ranks(command, count, RunFolder.lock))
     elif not launch.started_here():
+        if not isinstance(asked := settings.trainer["devices"], int) and asked != "auto":
+            raise UserError(
+                f"trainer.devices={asked}: torchrun and srun start a process for each device of a node; leave it out,"
+                " and choose among them by CUDA_VISIBLE_DEVICES"
+            )
         cfg.trainer.devices, cfg.trainer.num_nodes = launch.devices_and_nodes()
     if launch.rank():
         silence()
@@ -201,6 +206,7 @@ def build(cfg: DictConfig, composed: DictConfig, settings: Settings, folder: Pat
     from qa.callbacks import Metrics
     from qa.checkpoints import History
     from qa.collectives import connect
+    from qa.devices import check_attention, check_driver
     from qa.runs import check_same_run, find_checkpoint, load_checkpoint
 
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
@@ -211,6 +217,7 @@ def build(cfg: DictConfig, composed: DictConfig, settings: Settings, folder: Pat
     elif checkpoint:  # before anything is read
         check_same_run(checkpoint, load_checkpoint(checkpoint), identity(composed, folder))
     tokenizer = check_parts(cfg)
+    check_driver(settings)
     data: SquadDataModule = instantiate(cfg.data)
     splits = SPLITS[settings.stage]
     callbacks = [instantiate(node) for node in (cfg.callbacks or {}).values()]
@@ -230,6 +237,7 @@ def build(cfg: DictConfig, composed: DictConfig, settings: Settings, folder: Pat
     except InstantiationException as error:
         raise UserError(f"trainer: {one_line(error.__cause__ or error)}") from None
     connect(trainer)
+    check_attention(settings, trainer.strategy.root_device)
     if trainer.strategy.root_device.type == "cuda":
         torch.set_float32_matmul_precision(settings.matmul_precision)
     for split in splits:
@@ -299,12 +307,12 @@ if __name__ == "__main__":
         code = error.code if isinstance(error, SystemExit) else 130
         status = 130 if isinstance(error.__context__, KeyboardInterrupt) else int(code or 0)  # lightning's own exit
     except (HydraException, OmegaConfBaseException) as error:
-        launch.stop(explain_hydra(error))
+        launch.last_words(f"ERROR: {explain_hydra(error)}")
+        status = 2
     except Exception as error:
-        if line := explained(error):
-            launch.stop(line)
-        launch.last_words(traceback.format_exc())
-        status = 1
+        line = explained(error)
+        launch.last_words(f"ERROR: {line}" if line else traceback.format_exc())
+        status = 2 if line else 1
     if status > 128:
         if not launch.started_here():
             print("interrupted; the same command in the same folder goes on where it ended", file=sys.stderr)
@@ -312,6 +320,4 @@ if __name__ == "__main__":
             names = {known.value: known.name for known in signal.Signals}
             ended = f"{datetime.now():%F %T} {names.get(status - 128, status)}\n"
             (RunFolder.folder / INTERRUPTED).write_text(ended, encoding="utf-8")
-    if launch.rank():
-        os._exit(status)  # all is said and written; torch's threads sometimes abort a process that takes them down
-    sys.exit(status)
+    launch.leave(status)

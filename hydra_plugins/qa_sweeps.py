@@ -148,6 +148,11 @@ class LocalLauncher(JobLauncher):
             return Processes([{}])
         trainer: Any = OmegaConf.to_container(self.config.trainer)
         gpus = [] if trainer["accelerator"] == "cpu" else visible_gpus()
+        if gpus and not isinstance(trainer["devices"], int):
+            raise UserError(
+                f"hydra.launcher.n_jobs={self.n_jobs}: each job gets GPUs of its own, so that trainer.devices="
+                f"{trainer['devices']} must be their number; choose among them by CUDA_VISIBLE_DEVICES"
+            )
         return Processes(slots(self.n_jobs, launch.wanted_devices(trainer), gpus))
 
 

@@ -51,9 +51,11 @@ class SyncedFile(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:  # torch's writer turns some of the first into the second
+            Path(path).unlink(missing_ok=True)
+            if isinstance(error, torch.AcceleratorError):
+                raise  # a GPU that failed, which no room on the disk mends
             cause = error if isinstance(error, OSError) else error.__context__ or error
             self.error = " ".join(str(cause).split())
-            Path(path).unlink(missing_ok=True)
 
 
 class History(Checkpoint):
@@ -124,15 +126,16 @@ class History(Checkpoint):
             return  # the epoch's row comes first
         if self._agreed or due:
             self._save(trainer, pending)
-        self._end_if_told()
+        self._end_if_told(trainer)
 
     def _wishes(self) -> tuple[int, int]:
         """The signal that this rank got, and whether its clock says that a checkpoint is due; asked once a step."""
         minutes = (time.monotonic() - self._saved) / 60
         return self._signum, bool(self.every_n_minutes and minutes > self.every_n_minutes)
 
-    def _end_if_told(self) -> None:
+    def _end_if_told(self, trainer: Trainer) -> None:
         if self._agreed:
+            trainer.strategy.barrier()  # once one has ended a launcher may end all: the first has its files now
             raise Interrupted(self._agreed)
 
     def _evaluation_follows(self, trainer: Trainer) -> bool:
@@ -159,7 +162,7 @@ class History(Checkpoint):
         if not self.rows or self.rows[-1].step != trainer.global_step:
             self._add(trainer, cast(QuestionAnsweringModule, module), trainer.global_step, {})
             self._save(trainer)
-            self._end_if_told()
+            self._end_if_told(trainer)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         for signum, handler in self._handlers.items():

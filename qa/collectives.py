@@ -1,25 +1,40 @@
 """What the processes of a run tell each other in every step, through the CPU, so that no GPU has to be waited for."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, ParallelStrategy
 from torch import Tensor
+from torch.distributed import FileStore  # type: ignore[attr-defined]
+
+from qa import launch
 
 BACKENDS = "cpu:gloo,cuda:nccl"  # flags and objects through the CPU, gradients from GPU to GPU
 
 
 def connect(trainer: Trainer) -> None:
-    """Sets how the ranks will be connected, before lightning does so. Nothing changes for one process."""
+    """Connects the ranks of this machine, or sets how lightning will connect those of several."""
     strategy: Any = trainer.strategy
-    if not isinstance(strategy, (DDPStrategy, ModelParallelStrategy)):
+    if not isinstance(strategy, ParallelStrategy):
         return
-    if strategy.root_device.type == "cuda":
+    on_gpu = strategy.root_device.type == "cuda"
+    if on_gpu and isinstance(strategy, (DDPStrategy, ModelParallelStrategy)):
         strategy._process_group_backend = strategy._process_group_backend or BACKENDS
         # lightning 2.6.6 builds DDP in a side stream, which autograd then warns of; nobody can act on it
         torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
+    if launch.MEETING in os.environ and not torch.distributed.is_initialized():
+        if on_gpu:
+            torch.cuda.set_device(strategy.root_device)
+        torch.distributed.init_process_group(
+            BACKENDS if on_gpu else "gloo",
+            store=FileStore(os.environ[launch.MEETING], launch.world_size()),
+            rank=launch.rank() or 0,
+            world_size=launch.world_size(),
+            device_id=strategy.root_device if on_gpu else None,
+        )
     # what it asks all ranks in every step, through the GPU, the history's own signal handlers answer
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 

@@ -218,7 +218,11 @@ def visible_gpus() -> list[str]:
 
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
-    return (given.split(",") if given else list(map(str, range(count))))[:count]
+    names = given.split(",") if given else list(map(str, range(count)))
+    parts = count > 0 and all(
+        name.startswith("MIG-") for name in names
+    )  # of a GPU: CUDA shows a process the first alone
+    return names if parts else names[:count]
 
 
 def slots(at_once: int, devices: int, gpus: Sequence[str]) -> list[dict[str, str]]:

@@ -1,9 +1,9 @@
 """One process for every device, and for every job of a sweep: started, watched, told to end, and never left behind."""
 
 import json
+import logging
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -16,8 +16,13 @@ from typing import Any, NoReturn
 
 from qa import printable
 
+if sys.platform == "win32":
+    raise SystemExit("ERROR: Windows is not supported; use Linux, macOS, or the Windows Subsystem for Linux")
+
 PATIENCE = 60.0  # seconds that processes have to save a checkpoint after a signal
 ERROR_FILE = "QA_ERROR"  # where a process that was started here leaves its last words
+MEETING = "QA_MEETING"  # a file by which the ranks of one machine find each other
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 TRIAL = "QA_TRIAL"  # tells a job of a search which trial of which study it is
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)  # that ask a run to end
 
@@ -104,13 +109,16 @@ def leave_terminal() -> None:
 
 
 def run_ranks(command: Sequence[str], count: int, lock: int | None) -> int:
-    """Runs `command` once for every rank on this machine; see `run_processes`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
-    ranks = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
-    return run_processes(command, ranks, lock)
+    """Runs `command` once for every rank on this machine; see `run_processes`.
+
+    They meet in a file that is this user's alone and listen on the loopback device: torch.distributed runs what its
+    peers send, and asks nobody who he is.
+    """
+    interfaces = {name: os.environ.get(name, LOOPBACK) for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")}
+    with tempfile.TemporaryDirectory() as folder:
+        shared = {"WORLD_SIZE": str(count), "NODE_RANK": "0", MEETING: str(Path(folder, "meeting")), **interfaces}
+        ranks = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+        return run_processes(command, ranks, lock)
 
 
 def run_processes(command: Sequence[str], environments: Sequence[Mapping[str, str]], lock: int | None = None) -> int:
@@ -184,7 +192,7 @@ def _status(
         return 0
     status = processes[first].returncode
     written = sorted((error for error in errors if error.exists()), key=lambda error: error.stat().st_mtime_ns)
-    if status < 0:
+    if status < 0 and not (status == -signal.SIGABRT and written):  # torch aborts a rank that waits for one that ended
         last_words(f"ERROR: process {first} {killed(status)}")
     elif written:
         last_words(written[0].read_text(encoding="utf-8"))
@@ -202,6 +210,22 @@ def last_words(line: str) -> None:
         Path(os.environ[ERROR_FILE]).write_text(line, encoding="utf-8")
     else:
         print(printable(line), file=sys.stderr)
+
+
+def leave(status: int) -> NoReturn:
+    """Ends this process, whose words are said, with `status`.
+
+    One of several ends at once if something is wrong: what torch does as a process ends waits for the others, who wait
+    for it. Under srun the first rank's status stands for all, which a signal may have ended before it has saved.
+    """
+    if rank() is None or (rank() == 0 and status == 0):
+        sys.exit(status)
+    if rank() and status > 128 and "SLURM_PROCID" in os.environ:
+        status = 0
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def stop(line: str) -> NoReturn:

@@ -60,8 +60,9 @@ class SquadMetric(Metric):
             digest = hashlib.blake2b(name.encode(), digest_size=16).digest()
             keys.append([int.from_bytes(part, "big", signed=True) for part in (digest[:8], digest[8:])])
             values.append([max(score(answer, text) for text in references[name]) for score in (exact_match, f1)])
-        self.keys.append(torch.tensor(keys, dtype=torch.int64, device=self.device))
-        self.values.append(torch.tensor(values, dtype=torch.float64, device=self.device))
+        # on the CPU, whatever device it was moved to: Apple's GPUs know no float64
+        self.keys.append(torch.tensor(keys, dtype=torch.int64))
+        self.values.append(torch.tensor(values, dtype=torch.float64))
 
     def compute(self) -> dict[str, Tensor]:
         """{"exact_match", "f1"}: percent, float64. NaN before any example came."""

@@ -14,7 +14,9 @@ from qa import UserError, first_line, why_unreadable
 from qa.hub import load_arguments
 
 Attention = Literal["auto", "sdpa", "eager", "flash"]
-IMPLEMENTATIONS = {"auto": None, "sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
+# as a model is loaded and tried, which is on the CPU, where flash attention does not run
+IMPLEMENTATIONS = {"auto": None, "sdpa": "sdpa", "eager": "eager", "flash": "eager"}
+FLASH = "flash_attention_2"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -94,7 +96,7 @@ def load_model(pretrained: str, attention: Attention = "auto", gradient_checkpoi
         )  # fmt: skip
     except Exception as error:  # safetensors, pickle and torch raise half a dozen kinds for a damaged file
         reason = why_unreadable(error)
-        if implementation and ("attention" in reason or "flash" in reason.lower()):
+        if implementation and "attention" in reason:
             raise UserError(f"model.attention={attention}: {reason}; take model.attention=auto") from None
         raise UserError(f"{name}: its weights cannot be read ({reason}); get them again") from None
     missing = sorted(report["missing_keys"])
@@ -102,6 +104,11 @@ def load_model(pretrained: str, attention: Attention = "auto", gradient_checkpoi
         raise UserError(f"{name}: no weights for {len(body)} parts of the model, such as {body[0]}; get them again")
     inputs = _inputs(model)
     _try(name, model, inputs)
+    if attention == "flash":
+        try:
+            model.set_attn_implementation(FLASH)
+        except (ImportError, ValueError) as error:
+            raise UserError(f"model.attention=flash: {first_line(error)}; take model.attention=auto") from None
     if gradient_checkpointing:
         if not model.supports_gradient_checkpointing:
             raise UserError(f"model.gradient_checkpointing=true: a {model.config.model_type} model cannot do it")

@@ -143,6 +143,11 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
         endless = -1 if key.startswith("max_") else None
         if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0 and value != endless:
             raise UserError(f"trainer.{key}={value}: should be greater than 0")
+    if isinstance(interval := trainer.get("val_check_interval"), str | Mapping):
+        raise UserError(
+            f"trainer.val_check_interval={interval}: each process would look at a clock of its own; give a number of"
+            " steps, or a share of an epoch such as 0.25"
+        )
     if trainer.get("max_epochs") in (None, -1) and trainer.get("max_steps") in (None, -1):
         raise UserError("trainer.max_epochs: without an end there is no schedule; set it or trainer.max_steps")
     for key in EVALUATION_LIMITS.values():

@@ -99,6 +99,8 @@ def test_settings_know_every_top_level_key(tmp_path: Path) -> None:
         ("model.attention=fast", "model.attention=fast: should be 'auto', 'sdpa', 'eager' or 'flash'"),
         ("trainer.limit_val_batches=0", "trainer.limit_val_batches=0: should be .* without an evaluation"),
         ("trainer.limit_test_batches=1.5", "trainer.limit_test_batches=1.5: should be a number of batches"),
+        ("trainer.val_check_interval='00:00:30:00'", "trainer.val_check_interval=00:00:30:00: each process .* clock"),
+        ("matmul_precision=tf32", "matmul_precision=tf32: should be 'highest', 'high' or 'medium'"),
         ("trainer.accumulate_grad_batches=2", "trainer.accumulate_grad_batches=2: refused"),
         ("trainer.overfit_batches=3", "trainer.overfit_batches=3: refused; use data.limit"),
         ("trainer.use_distributed_sampler=true", "trainer.use_distributed_sampler=True: refused"),

@@ -4,7 +4,9 @@ import traceback
 from collections import Counter
 from contextlib import nullcontext
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning
@@ -13,15 +15,21 @@ import pytest
 import torch
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from omegaconf import OmegaConf
 from test_micro_batches import ADAM, Small, batches, train
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from qa import UserError
 from qa.batches import BatchDataset
 from qa.callbacks import Metrics
-from qa.checkpoints import History
+from qa.checkpoints import History, SyncedFile
 from qa.collectives import BACKENDS, connect
+from qa.devices import check_attention, check_driver
+from qa.jobs import visible_gpus
 from qa.micro_batches import MicroBatches
+from qa.model import FLASH, load_model
 from qa.module import QuestionAnsweringModule, schedule, seed_device
 
 FUSED = partial(torch.optim.Adam, lr=1e-3, fused=True)
@@ -153,6 +161,76 @@ def test_a_gpus_optimizer_is_fused_unless_another_is_chosen(
     assert module.configure_optimizers()["optimizer"].defaults["fused"] in (None, False)
     monkeypatch.setattr(module.trainer.strategy, "_root_device", torch.device("cuda", 0))
     assert (module.configure_optimizers()["optimizer"].defaults["fused"] or None) == fused
+
+
+def asked(accelerator: str = "auto", attention: str = "auto", precision: str = "32-true") -> Any:
+    """Settings, as far as devices are concerned."""
+    trainer = {"accelerator": accelerator, "precision": precision}
+    return SimpleNamespace(trainer=trainer, model={"attention": attention})
+
+
+def test_gpus_that_torch_cannot_use_are_named_before_any_data_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a driver that is older than torch's CUDA."""
+    check_driver(asked())
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match=r"cannot use this machine's GPUs; update their driver, .*accelerator=cpu"):
+        check_driver(asked())
+    check_driver(asked("cpu"))
+
+
+def test_flash_attention_is_refused_where_it_does_not_compute() -> None:
+    gpu = torch.device("cuda", 0)
+    for precision in ("bf16-mixed", "16-mixed", "bf16-true"):
+        check_attention(asked(attention="flash", precision=precision), gpu)
+    for device, precision in ((gpu, "32-true"), (torch.device("cpu"), "bf16-mixed")):
+        check_attention(asked(precision=precision), device)
+        with pytest.raises(UserError, match=r"model\.attention=flash: .*take trainer\.precision=bf16-mixed"):
+            check_attention(asked(attention="flash", precision=precision), device)
+
+
+def test_a_model_is_tried_on_the_cpu_before_it_gets_flash_attention(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flash(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("FlashAttention only supports Ampere GPUs or newer.")
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, FLASH, flash)
+    monkeypatch.setattr(PreTrainedModel, "_flash_attn_can_dispatch", lambda *_, **__: True)
+    monkeypatch.setattr("transformers.modeling_utils.lazy_import_flash_attention", lambda *_, **__: None)
+    model = load_model(str(tiny), attention="flash").model
+    assert model.config._attn_implementation == FLASH
+    ids = torch.ones(1, 8, dtype=torch.int64)
+    with pytest.raises(RuntimeError, match="FlashAttention"):
+        model(ids)
+
+
+def test_parts_of_a_gpu_are_told_apart_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA shows a process the first of them alone."""
+    for given, count, expected in (
+        ("MIG-1,MIG-2", 1, ["MIG-1", "MIG-2"]), ("2,3,9", 2, ["2", "3"]), ("", 2, ["0", "1"]), ("MIG-1", 0, []),
+    ):  # fmt: skip
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert visible_gpus() == expected
+
+
+def test_several_jobs_cannot_each_have_a_list_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    launcher = import_module("hydra_plugins.qa_sweeps").LocalLauncher(n_jobs=2)
+    launcher.config = OmegaConf.create({"trainer": {"accelerator": "gpu", "devices": [0, 2]}})
+    with pytest.raises(UserError, match=r"n_jobs=2: each job gets GPUs of its own, .*\[0, 2\] must be their number"):
+        launcher.engine(Path())
+
+
+def test_a_gpu_that_failed_is_not_called_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def save(*_: Any) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered", 700)
+
+    monkeypatch.setattr(torch, "save", save)
+    files = SyncedFile()
+    with pytest.raises(torch.AcceleratorError):
+        files.save_checkpoint({}, tmp_path / "last.tmp")
+    assert not (tmp_path / "last.tmp").exists()
 
 
 def mixed(scale: float, precision: Any = "16-mixed") -> MixedPrecision:

@@ -14,6 +14,8 @@ import pytest
 import torch
 from conftest import ROOT, Run, started
 
+from qa.launch import run_ranks
+
 Files = tuple[Path, Path]
 
 
@@ -105,6 +107,82 @@ def test_a_rank_that_dies_ends_all_and_is_named(small: list[str], tmp_path: Path
     assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)
 
 
+SITE = """
+import atexit, os, time
+if os.environ.get("RANK") == "0":
+    atexit.register(time.sleep, 300)  # as NCCL, which waits for the other ranks
+    replace = os.replace
+    def full(source, target, **named):
+        if str(target).endswith("predictions.json"):
+            raise OSError(28, "No space left on device", str(target))
+        replace(source, target, **named)
+    os.replace = full
+"""
+
+
+@pytest.mark.guarantee("an error of one rank ends all within seconds, in its own words")
+def test_an_error_of_the_first_rank_alone_ends_all_at_once_in_its_own_words(
+    small: list[str], train_py: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SITE)
+    begin = time.monotonic()
+    done = train_py(
+        *small, "trainer.devices=2", f"hydra.run.dir={tmp_path}/run", OMP_NUM_THREADS="1", PYTHONPATH=str(tmp_path)
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "predictions.json: No space left on device; make room there" in done.stderr
+    assert time.monotonic() - begin < 150
+
+
+def test_a_rank_that_is_aborted_while_it_waits_is_not_what_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As torch does to the others when a rank ends: what that rank said comes first."""
+    script = tmp_path / "rank.py"
+    script.write_text(
+        "import os, time\n"
+        "if os.environ['RANK'] == '1':\n    time.sleep(1)\n    os.abort()\n"
+        "open(os.environ['QA_ERROR'], 'w').write('ERROR: no room')\ntime.sleep(9)\n"
+    )
+    assert run_ranks([sys.executable, str(script)], 2, None) == 1
+    assert capfd.readouterr().err == "ERROR: no room\n"
+
+
+def listening(process: int) -> set[str]:
+    """The addresses at which a process listens, in hexadecimal."""
+    files = [str(file.readlink()) for file in Path(f"/proc/{process}/fd").iterdir() if file.is_symlink()]
+    sockets = {name[8:-1] for name in files if name.startswith("socket:")}
+    tables = [Path(f"/proc/{process}/net/{kind}").read_text() for kind in ("tcp", "tcp6")]
+    lines = [line.split() for table in tables for line in table.splitlines()]
+    return {line[1].partition(":")[0] for line in lines if line[3] == "0A" and line[9] in sockets}
+
+
+def test_ranks_of_one_machine_listen_on_the_loopback_device_alone(small: list[str], tmp_path: Path) -> None:
+    arguments = [*small, "trainer.max_epochs=900", "trainer.devices=2", f"hydra.run.dir={tmp_path}/run"]
+    process = started(arguments, tmp_path / "run" / "metrics.csv", OMP_NUM_THREADS="1")
+    found = set().union(*map(listening, children(process.pid)))
+    process.kill()
+    process.communicate()
+    assert found == {"0100007F"}
+
+
+def test_a_list_of_devices_is_refused_where_another_launcher_starts_the_processes(
+    small: list[str], train_py: Run, tmp_path: Path
+) -> None:
+    """Torchrun would give the processes devices 0, 1 … instead."""
+    ranks = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+    done = train_py(*small, "trainer.devices=[0,2]", f"hydra.run.dir={tmp_path}/run", **ranks)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "trainer.devices=[0, 2]: torchrun and srun start a process" in done.stderr
+
+
+def test_windows_is_named() -> None:
+    script = "import sys; sys.platform = 'win32'; import qa.launch"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert done.stderr == "ERROR: Windows is not supported; use Linux, macOS, or the Windows Subsystem for Linux\n"
+
+
 @pytest.mark.guarantee("no rank outlives the process that started it")
 def test_no_rank_outlives_the_process_that_started_it(small: list[str], tmp_path: Path) -> None:
     arguments = [*small, "trainer.max_epochs=900", "trainer.devices=2", f"hydra.run.dir={tmp_path}/run"]
@@ -188,8 +266,10 @@ def stubs(folder: Path) -> Path:
     """`srun` starts two tasks as SLURM would, `scontrol` notes what it is asked; returns where."""
     tasks = "SLURM_STEP_ID=0 SLURM_PROCID=$task SLURM_LOCALID=$task"
     stub = {
-        "srun": f'trap "kill -USR1 \\$pids" USR1; for task in 0 1; do {tasks} "$@" & pids="$pids $!"; done\n'
-        "wait; wait $pids",
+        "srun": '[ "$1 $2" = "--cpus-per-task=8 --kill-on-bad-exit=1" ] || exit 9; shift 2; worst=0\n'
+        f'trap "kill -USR1 \\$pids" USR1; for task in 0 1; do {tasks} "$@" & pids="$pids $!"; done\n'
+        "wait; for pid in $pids; do wait $pid; status=$?; echo $status >> $0.statuses\n"
+        "[ $status -gt $worst ] && worst=$status; done; exit $worst",
         "scontrol": f'echo "$@" >> {folder}/calls; [ "$1" = requeue ] || echo 127.0.0.1',
         "python": f'exec {sys.executable} "$@"',
     }
@@ -204,7 +284,8 @@ def slurm(folder: Path) -> dict[str, str]:
     return {
         "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_JOB_ID": "77",
         "SLURM_NODEID": "0", "SLURM_JOB_NAME": "train", "SLURM_NODELIST": "localhost",
-        "SLURM_JOB_NODELIST": "localhost", "OMP_NUM_THREADS": "1", "PATH": f"{folder}:{os.environ['PATH']}",
+        "SLURM_JOB_NODELIST": "localhost", "SLURM_CPUS_PER_TASK": "8", "OMP_NUM_THREADS": "1",
+        "PATH": f"{folder}:{os.environ['PATH']}",
     }  # fmt: skip
 
 
@@ -225,5 +306,7 @@ def test_sigusr1_in_a_slurm_job_saves_and_asks_for_another_turn(
     said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGUSR1, said
     assert calls.read_text().splitlines()[-1] == "requeue 77"
+    if "bash" in command:  # a status of the second task would end the first one, which has more to do
+        assert (tmp_path / "srun.statuses").read_text().split() == ["138", "0"]
     checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == len(steps(tmp_path / "run"))

@@ -129,3 +129,12 @@ def test_the_figures_do_not_depend_on_the_order() -> None:
             metric.update({name: texts[name]}, {name: ["cat cat cat"]})
         results.append(metric.compute()["f1"].item())
     assert results[0] == results[1]
+
+
+def test_it_stays_on_the_cpu_where_its_module_moves_to_a_device_without_float64() -> None:
+    """On `meta`, which has no values at all, as on Apple's GPUs, which have no float64."""
+    metric = SquadMetric().to("meta")
+    metric.update({"a": "grey stone"}, {"a": ["stone"]})
+    assert {name: float(value) for name, value in metric.compute().items()} == {
+        "exact_match": 0.0, "f1": pytest.approx(200 / 3),
+    }  # fmt: skip
