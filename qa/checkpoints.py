@@ -21,6 +21,7 @@ from qa.batches import Batch
 from qa.launch import handle_signals, leave_terminal
 from qa.module import QuestionAnsweringModule
 from qa.progress import console
+from qa.questions import Evaluation
 from qa.report import EvaluatedPart, Row, better, results_table, write_predictions
 from qa.runs import earlier, load_checkpoint
 from qa.settings import Monitor
@@ -185,6 +186,7 @@ class History(Checkpoint):
             self.best = row
             if trainer.is_global_zero:
                 write_predictions(self.folder, module.evaluation)
+        module.evaluation = Evaluation({}, {}, {})  # large, and on the disk where it is the best
         shown = [row for row in self.rows[:-SHOWN] if row is self.best] + self.rows[-SHOWN:]
         console.print(results_table(shown, self.best, self.evaluated_part))
 

@@ -157,9 +157,10 @@ class SquadDataModule(LightningDataModule):
         """Questions of a split that have a window."""
         return len(np.unique(self.windows[split].example))
 
-    def evaluated_count(self, split: Split) -> int:
-        """Questions that an evaluation of the split takes."""
-        return len(np.unique(self.windows[split].example[self.evaluated[split]]))
+    def evaluated_examples(self, split: Split) -> list[Example]:
+        """The questions that an evaluation of the split takes, in their order."""
+        rows = np.unique(self.windows[split].example[self.evaluated[split]])
+        return [self.examples[split][row] for row in rows]
 
     def batch_count(self) -> int:
         """Batches, which are steps, of a whole training epoch."""

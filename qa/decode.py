@@ -1,24 +1,15 @@
 """Logits → n-best spans of every window → answers of every example."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel
 from torch import Tensor
 
 
-class Span(NamedTuple):
-    """A candidate answer: the sum of its two logits, and its characters in the context, end-exclusive."""
-
-    score: float
-    start: int
-    end: int
-
-
-class NBestAnswer(BaseModel):
+class NBestAnswer(NamedTuple):
     """One line of `nbest.json`: a candidate, its text, and its probability among the candidates of its question."""
 
     text: str
@@ -63,34 +54,88 @@ def window_spans(
     return row, start, start + cell % width, score
 
 
-def add_spans(candidates: dict[str, list[Span]], ids: Sequence[str], spans: WindowSpans) -> None:
-    """Files the spans of a batch under their example's id; an example without any gets an empty list.
+class NBest(Mapping[str, list[NBestAnswer]]):
+    """The best answers of many questions by id, best first: arrays, of which an answer is made when it is asked for."""
 
-    `ids`: [batch]; `spans`: row of the batch, first character and end in the context, score.
+    def __init__(
+        self,
+        ids: Sequence[str],
+        contexts: Sequence[str],
+        bounds: NDArray[np.int64],
+        spans: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.float64]],
+    ) -> None:
+        """`ids`, `contexts`: [questions]; question q has the answers `bounds[q]:bounds[q + 1]` of `spans`.
+
+        `spans`: start, end (characters of the context, end-exclusive), score and probability, [answers] each.
+        """
+        self._rows = {name: row for row, name in enumerate(ids)}
+        self._contexts, self._bounds, self._spans = contexts, bounds, spans
+
+    def __getitem__(self, name: str) -> list[NBestAnswer]:
+        row = self._rows[name]
+        context, answers = self._contexts[row], slice(*self._bounds[row : row + 2].tolist())
+        starts, ends, scores, probabilities = (part[answers].tolist() for part in self._spans)
+        texts = (context[start:end] for start, end in zip(starts, ends, strict=True))
+        return list(map(NBestAnswer, texts, scores, probabilities, starts, ends))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def decode(parts: Iterable[tuple[Sequence[str], WindowSpans]], contexts: Mapping[str, str], n_best: int) -> NBest:
+    """The best `n_best` answers of every question in `contexts`, {id: context}, over all its windows.
+
+    `parts`: a batch's example ids, [batch], and its spans: row of the batch, first character and end in the context,
+    score. Best first, equal scores by start, then by end. A span that several windows hold counts once, with its best
+    score. The text is cut from the context, without white space around it, which a byte-level tokenizer makes part of a
+    token; probability is a softmax of the scores over a question's answers.
     """
-    lists = [candidates.setdefault(name, []) for name in ids]
-    for row, begin, end, score in zip(*(part.tolist() for part in spans), strict=True):
-        lists[row].append(Span(score, begin, end))
+    ids = sorted(contexts)
+    question, start, end, score = _by_question(parts, {name: row for row, name in enumerate(ids)})
+    edges = np.searchsorted(question, np.arange(len(ids) + 1))
+    bounds = np.zeros(len(ids) + 1, np.int64)
+    most = int(np.minimum(np.diff(edges), n_best).sum())
+    starts, ends, scores = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.float32)
+    probabilities = np.empty(most, np.float64)
+    for row, name in enumerate(ids):
+        part = slice(*edges[row : row + 2].tolist())
+        candidates = zip(start[part].tolist(), end[part].tolist(), score[part].tolist(), strict=True)
+        best = _distinct(candidates, contexts[name], n_best)
+        bounds[row + 1] = bounds[row] + len(best)
+        if best:
+            place, values = slice(*bounds[row : row + 2].tolist()), list(best.values())
+            starts[place], ends[place] = zip(*best, strict=True)
+            scores[place] = values
+            weights = np.exp([value - values[0] for value in values])
+            probabilities[place] = weights / weights.sum()
+    kept = int(bounds[-1])
+    spans = starts[:kept], ends[:kept], scores[:kept], probabilities[:kept]
+    return NBest(ids, [contexts[name] for name in ids], bounds, spans)
 
 
-def best_answers(candidates: Sequence[Span], context: str, n_best: int) -> list[NBestAnswer]:
-    """The best `n_best` of all windows' candidates of one example, best first, equal scores by start, then by end.
+def _by_question(parts: Iterable[tuple[Sequence[str], WindowSpans]], rows: Mapping[str, int]) -> WindowSpans:
+    """All spans, each with its question's row instead of its batch's: by question, best first."""
+    nothing = np.zeros(0, np.int32)
+    pieces = [(nothing, nothing, nothing, nothing.astype(np.float32))]
+    for names, (row, start, end, score) in parts:
+        questions = np.array([rows[name] for name in names], np.int32)
+        pieces.append((questions[row], start.astype(np.int32), end.astype(np.int32), score))
+    question, start, end, score = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    order = np.lexsort((end, start, -score, question))
+    return question[order], start[order], end[order], score[order]
 
-    A span that several windows hold counts once, with its best score. The text is cut from the context, without white
-    space around it, which a byte-level tokenizer makes part of a token; probability is a softmax of the scores over
-    the answers returned.
-    """
-    distinct: dict[tuple[int, int], Span] = {}
-    for score, begin, end in sorted(candidates, key=lambda span: (-span.score, span.start, span.end)):
+
+def _distinct(spans: Iterable[tuple[int, int, float]], context: str, n_best: int) -> dict[tuple[int, int], float]:
+    """The first `n_best` distinct places that spans, best first, mark in the context, with their scores."""
+    found: dict[tuple[int, int], float] = {}
+    for begin, end, score in spans:
         text = context[begin:end]
         start = begin + len(text) - len(text.lstrip())
         if place := text.strip():
-            distinct.setdefault((start, start + len(place)), Span(score, start, start + len(place)))
-        if len(distinct) == n_best:
+            found.setdefault((start, start + len(place)), score)
+        if len(found) == n_best:
             break
-    best = list(distinct.values())
-    weights = np.exp([span.score - best[0].score for span in best])
-    return [
-        NBestAnswer(text=context[s.start : s.end], score=s.score, probability=float(p), start=s.start, end=s.end)
-        for s, p in zip(best, weights / weights.sum(), strict=True)
-    ]
+    return found

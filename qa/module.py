@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -23,8 +23,8 @@ from transformers import get_scheduler
 
 from qa import UserError, is_out_of_memory
 from qa.batches import Batch
+from qa.collect import Evaluated, evaluate_batch, put_together
 from qa.collectives import largest, summed
-from qa.decode import Span, WindowSpans, add_spans, best_answers, window_spans
 from qa.examples import Example
 from qa.metrics import SquadMetric
 from qa.micro_batches import MicroBatches, MicroBatchSize
@@ -290,13 +290,8 @@ class QuestionAnsweringModule(LightningModule):
         self._collect(logits, batch, self.losses(logits, batch))
 
     def _collect(self, logits: tuple[Tensor, Tensor], batch: Batch, losses: Tensor | None = None) -> None:
-        row, start, end, score = window_spans(*logits, batch["context_mask"], self.n_best, self.max_answer_length)
-        offsets = batch["offsets"]
-        ids = batch["ids"]
-        spans = row, offsets[row, start, 0], offsets[row, end, 1], score
-        values = None if losses is None else losses.cpu().numpy()
-        self._evaluated.append(Evaluated(batch["rows"], ids, values, spans))
-        self._examples.update(zip(ids, batch["examples"], strict=True))
+        self._evaluated.append(evaluate_batch(logits, batch, losses, self.n_best, self.max_answer_length))
+        self._examples.update(zip(batch["ids"], batch["examples"], strict=True))
 
     def _decode(self) -> NDArray[np.float32]:
         """Puts the ranks' parts together, fills `evaluation` and returns the loss of every window; both on rank 0."""
@@ -304,20 +299,8 @@ class QuestionAnsweringModule(LightningModule):
         examples = {name: e for found in gathered([self._examples]) for name, e in found.items()}
         self._evaluated, self._examples = [], {}
         self.evaluated_windows = len({row for part in parts for row in part.rows.tolist()})
-        candidates: dict[str, list[Span]] = {}
-        losses: dict[int, float] = {}
-        of_question: dict[str, dict[int, float]] = {}
-        for part in parts:
-            add_spans(candidates, part.ids, part.spans)
-            if part.losses is not None:
-                for row, name, loss in zip(part.rows.tolist(), part.ids, part.losses, strict=True):
-                    losses[row] = of_question.setdefault(name, {})[row] = loss
-        answers = {
-            name: best_answers(candidates.pop(name), examples[name].context, self.n_best) for name in sorted(examples)
-        }
-        means = {name: float(np.mean([rows[row] for row in sorted(rows)])) for name, rows in of_question.items()}
-        self.evaluation = Evaluation(answers, examples, means)
-        return np.array([losses[row] for row in sorted(losses)], np.float32)
+        self.evaluation, losses = put_together(parts, examples, self.n_best)
+        return losses
 
     def on_validation_epoch_end(self) -> None:
         """Rank 0 decodes and scores for all; every rank gets to know the figures."""
@@ -366,15 +349,6 @@ def seed_device(seed: int, device: torch.device) -> None:
         torch.cuda.default_generators[device.index].manual_seed(seed)
     elif device.type == "mps":
         torch.mps.manual_seed(seed)
-
-
-class Evaluated(NamedTuple):
-    """What one evaluated batch leaves."""
-
-    rows: NDArray[np.int64]  # [batch]: window numbers
-    ids: list[str]  # [batch]: example ids
-    losses: NDArray[np.float32] | None  # [batch]
-    spans: WindowSpans  # row of the batch, first and last character, score: [spans] each
 
 
 def everywhere(part: list[T]) -> list[T]:

@@ -1,5 +1,6 @@
 """`report.html`: the review of a run in one file that needs no network, no account and no server."""
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader
 
+from qa import first_line
 from qa.breakdown import KINDS, breakdown, question_type
 from qa.calibration import calibration
 from qa.curves import as_svg, reliability, write_curves
@@ -15,43 +17,55 @@ from qa.intervals import TOO_FEW, Estimate, bounds, clusters, percent, proportio
 from qa.questions import Question, read_questions
 from qa.report import COLUMNS, Results, Row, cells, read_answers, write_text
 
+log = logging.getLogger(__name__)
+
 PUBLISHED = [  # of bert-base-multilingual-cased on SQuAD v1.1
     Row(epoch=1, step=5555, train_loss=0.9982, val_loss=0.9436),
     Row(epoch=2, step=11110, train_loss=0.7694, val_loss=0.9356),
     Row(epoch=3, step=16665, train_loss=0.5627, val_loss=1.0122),
 ]
+RECIPE = "rajpurkar/squad from the hub"  # the data of that run, as `SquadDataModule.source` names them
 CANDIDATES = 5  # of each question, that the page shows
+SHOWN = 5000  # questions: a page of more is no pleasure to open
 
 
-def write_page(folder: Path, results: Results, about: dict[str, str], published: bool) -> None:
-    """Writes `report.html` and, for a fit, the curves; from what the run folder holds already.
-
-    `about`: what the head of the page says of the run; `published`: whether it is to be compared with the recipe's.
-    """
+def write_page(folder: Path, results: Results) -> None:
+    """Writes `report.html` and, for a fit, the curves; from what the run folder holds already."""
     questions = read_questions(folder)
+    shown = worst(questions)
     scored = [question for question in questions if question.exact_match is not None]
     by, trust = clusters(scored), calibration(scored)
     page = templates().get_template("report.html")
     text = page.render(
-        about=about,
+        about=results.about,
         columns=COLUMNS,
         rows=[(cells(row), row == results.best and len(results.epochs) > 1) for row in results.epochs],
         note=results.evaluated.note() if results.evaluated else "",
-        published=[cells(row)[:4] for row in PUBLISHED] if published else [],
+        published=[cells(row)[:4] for row in PUBLISHED] if results.about.get("train") == RECIPE else [],
         figures=[(name, *figure(scored, key)) for name, key in (("EM", "exact_match"), ("F1", "f1")) if scored],
         bounds=bounds,
         count=len(scored),
         clusters=by,
         too_few=len(by.sizes) < TOO_FEW,
         chosen=results.chosen,
+        all=len(questions),
+        shown=len(shown),
         skipped={kind: number for counts in results.skipped.values() for kind, number in counts.items()},
         curves=write_curves(folder, results.epochs) if results.windows.train else "",
         reliability=as_svg(reliability(trust)) if trust else "",
         calibration=trust,
         breakdowns={name: parts for name, kind in KINDS.items() if len(parts := breakdown(scored, kind)) > 1},
-        data=_data(questions, folder),
+        data=_data(shown, folder),
     )
     write_text(folder / "report.html", text)
+
+
+def try_page(folder: Path, results: Results) -> None:
+    """`write_page`, or a warning: a run is finished without its page, and is shown with a new attempt at it."""
+    try:
+        write_page(folder, results)
+    except (OSError, MemoryError, RuntimeError, ValueError) as error:
+        log.warning("%s: not written (%s); the same command tries again", folder / "report.html", first_line(error))
 
 
 def templates() -> Environment:
@@ -67,10 +81,18 @@ def figure(questions: Sequence[Question], key: str) -> Estimate:
     return percent(proportion(values, clusters(questions)))
 
 
+def worst(questions: Sequence[Question]) -> Sequence[Question]:
+    """At most SHOWN questions in their order: those that were answered worst, of equal ones the surest errors."""
+    if len(questions) <= SHOWN:
+        return questions
+    order = sorted(range(len(questions)), key=lambda row: (questions[row].f1 or 0, -(questions[row].probability or 0)))
+    return [questions[row] for row in sorted(order[:SHOWN])]
+
+
 def _data(questions: Sequence[Question], folder: Path) -> dict[str, Any]:
     """What the page's table is made of; each context once."""
     contexts: dict[str, int] = {}
-    nbest = read_answers(folder) if (folder / "nbest.json").exists() else {}
+    nbest = read_answers(folder, {q.id for q in questions}) if (folder / "nbest.json").exists() else {}
     rows = [
         {
             "id": q.id,

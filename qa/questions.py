@@ -1,7 +1,7 @@
 """`questions.parquet`: one row for every question of an evaluation, with all that a review of its answers needs."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from qa.examples import Example
 from qa.metrics import exact_match, f1
 
 NAME = "questions.parquet"
+AT_ONCE = 10_000  # rows that are Python objects beside the table's own
 TEXT = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
 SCHEMA = pyarrow.schema(
     {
@@ -63,21 +64,22 @@ class Question(NamedTuple):
 
 
 def write_questions(folder: Path, questions: Iterable[Question]) -> None:
-    """Writes the file under a temporary name first, ids in sorted order."""
-    rows = [question._asdict() for question in sorted(questions)]
+    """Writes the file under a temporary name first, ids in sorted order, `AT_ONCE` rows at a time."""
+    rows = sorted(questions)
     temporary = folder / f"{NAME}.tmp"
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, SCHEMA), temporary, compression="zstd")
+    with pyarrow.parquet.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
+        for begin in range(0, len(rows), AT_ONCE):
+            part = [question._asdict() for question in rows[begin : begin + AT_ONCE]]
+            writer.write_table(pyarrow.Table.from_pylist(part, SCHEMA))
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(folder / NAME)
 
 
-def evaluated(evaluation: Evaluation) -> list[Question]:
+def evaluated(evaluation: Evaluation) -> Iterator[Question]:
     """The questions of an evaluation with their best answers."""
-    return [
-        scored(evaluation.examples[name], next(iter(best), None), loss=evaluation.losses.get(name))
-        for name, best in evaluation.answers.items()
-    ]
+    for name, best in evaluation.answers.items():
+        yield scored(evaluation.examples[name], next(iter(best), None), loss=evaluation.losses.get(name))
 
 
 def scored(example: Example, best: NBestAnswer | None, text: str = "", loss: float | None = None) -> Question:
@@ -106,8 +108,14 @@ def read_questions(folder: Path) -> list[Question]:
     """A run's questions, by id. Errors: UserError for a folder without them, or a damaged file."""
     path = folder / NAME
     try:
-        table = pyarrow.parquet.read_table(path)
-        return [Question(**row) for row in table.to_pylist()]
+        contexts: dict[str, str] = {}  # each held once, whatever the questions on it
+        questions = []
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(AT_ONCE):
+                for row in batch.to_pylist():
+                    row["context"] = contexts.setdefault(row["context"], row["context"])
+                    questions.append(Question(**row))
+        return questions
     except FileNotFoundError:
         raise UserError(f"{path}: not there; give the folder of a finished run, or repeat its stage=validate") from None
     except (OSError, TypeError, pyarrow.ArrowException) as error:

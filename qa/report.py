@@ -5,7 +5,7 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -15,15 +15,16 @@ from jinja2 import Environment
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from rich.table import Table
 from rich.text import Text
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from qa import UserError, printable
+from qa import UserError, first_line, printable
 from qa.decode import NBestAnswer
 from qa.examples import Example
 from qa.hub import named
 from qa.questions import Evaluation, evaluated, write_questions
-from qa.runs import remove
+from qa.runs import readable, remove
 from qa.settings import Settings
 
 
@@ -66,7 +67,7 @@ class EvaluatedPart(BaseModel):
 
 
 class Results(BaseModel):
-    """`results.json`: written last, so that a folder with it is a finished run."""
+    """`results.json`: written after all but the pages, so that a folder with it is a finished run."""
 
     epochs: list[Row]
     best: Row | None
@@ -83,6 +84,7 @@ class Results(BaseModel):
     evaluated: EvaluatedPart | None = None
     schedule_changes: list[dict[str, int]] = []  # at which step a resumed run was made longer or shorter
     identity: dict[str, Any] = {}  # what made it: settings, content of its inputs, code, versions
+    about: dict[str, str] = {}  # what the head of the page says of the run
 
     @property
     def chosen(self) -> str:
@@ -149,11 +151,26 @@ def write_text(path: Path, text: str) -> None:
 def write_predictions(folder: Path, evaluation: Evaluation) -> None:
     """Writes `predictions.json` ({id: text}, for the official script), `nbest.json` and `questions.parquet`, by id."""
     answers = evaluation.answers
-    predictions = {name: best[0].text if best else "" for name, best in sorted(answers.items())}
-    nbest = {name: [answer.model_dump() for answer in best] for name, best in sorted(answers.items())}
-    for name, content in (("predictions.json", predictions), ("nbest.json", nbest)):
-        write_text(folder / name, json.dumps(content, ensure_ascii=False, indent=1))
+    names = sorted(answers)
+    texts = ((name, next((answer.text for answer in answers[name]), "")) for name in names)
+    write_object(folder / "predictions.json", texts)
+    write_object(folder / "nbest.json", ((name, [answer._asdict() for answer in answers[name]]) for name in names))
     write_questions(folder, evaluated(evaluation))
+
+
+def write_object(path: Path, members: Iterable[tuple[str, Any]]) -> None:
+    """Writes a JSON object, member by member and indented by 1, under a temporary name and renames it."""
+    temporary = path.with_name(path.name + ".tmp")
+    encode = json.JSONEncoder(ensure_ascii=False, indent=1).encode
+    with temporary.open("w", encoding="utf-8") as file:
+        before = "{\n "
+        for name, value in members:
+            file.write(f"{before}{encode(name)}: " + encode(value).replace("\n", "\n "))
+            before = ",\n "
+        file.write("{}" if before[0] == "{" else "\n}")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def read_predictions(path: Path) -> dict[str, str]:
@@ -168,10 +185,21 @@ def read_predictions(path: Path) -> dict[str, str]:
         raise UserError(f'{path}: {place}: {first["msg"]}; give JSON of the form {{"id": "answer"}}') from None
 
 
-def read_answers(folder: Path) -> dict[str, list[NBestAnswer]]:
-    """What `write_predictions` wrote into `nbest.json`."""
-    nbest = json.loads((folder / "nbest.json").read_text(encoding="utf-8"))
-    return {name: [NBestAnswer(**answer) for answer in best] for name, best in nbest.items()}
+def read_answers(folder: Path, names: Collection[str]) -> dict[str, list[NBestAnswer]]:
+    """The answers of the questions `names` from `nbest.json`, line by line as `write_object` wrote it."""
+    found: dict[str, list[NBestAnswer]] = {}
+    name, lines = "", [""]
+    decoder = json.JSONDecoder()
+    with (folder / "nbest.json").open(encoding="utf-8") as file:
+        for line in file:
+            if line.startswith((' "', "}")):
+                if name in names:
+                    answers = json.loads("{" + "".join(lines).rstrip(",\n") + "}")[name]
+                    found[name] = [NBestAnswer(**answer) for answer in answers]
+                name, lines = decoder.raw_decode(line, 1)[0] if line[0] == " " else "", []
+            if name in names:
+                lines.append(line)
+    return found
 
 
 def answered(example: Example, best: Sequence[NBestAnswer], width: int = 160) -> Text:
@@ -257,9 +285,16 @@ def save_model(
 ) -> None:
     """Writes `model/`: weights, config, tokenizer and the card; under a temporary name until it is whole."""
     temporary, final = folder / "model.tmp", folder / "model"
-    model.save_pretrained(temporary, state_dict=weights)
-    tokenizer.save_pretrained(temporary)
-    ModelCard(model_card(results, settings, command)).save(temporary / "README.md")
+    remove(temporary)  # what a run that was killed here left
+    try:
+        model.save_pretrained(temporary, state_dict=weights)
+        tokenizer.save_pretrained(temporary)
+        ModelCard(model_card(results, settings, command)).save(temporary / "README.md")
+        for path in temporary.iterdir():
+            readable(path)
+    except (OSError, SafetensorError) as error:
+        remove(temporary)
+        raise UserError(f"{final}: cannot be written ({first_line(error)}); make room there, and start again") from None
     remove(final)  # what a run that was killed just here left
     temporary.rename(final)
 

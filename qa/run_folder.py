@@ -77,6 +77,10 @@ def show_finished(folder: Path, config: DictConfig) -> bool:
         console.print(results.chosen)
     if any(override.startswith("logger") for override in config.hydra.overrides.task):
         console.print("logger: nothing more is logged of a finished run")
+    if (folder / "questions.parquet").exists() and results.about and not (folder / "report.html").exists():
+        from qa.page import try_page
+
+        try_page(folder, results)
     return True
 
 

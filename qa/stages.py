@@ -21,9 +21,9 @@ from qa.estimate import check_disk, disk_needed
 from qa.hub import push
 from qa.loggers import MetricsFile, Wandb
 from qa.module import QuestionAnsweringModule
-from qa.page import write_page
+from qa.page import try_page
 from qa.progress import console
-from qa.questions import Question, scored, write_questions
+from qa.questions import Evaluation, Question, scored, write_questions
 from qa.report import (
     EvaluatedPart,
     PerSplit,
@@ -151,6 +151,7 @@ def evaluate(job: Job) -> None:
             row.epoch, row.step = checkpoint["epoch"] + 1, checkpoint["global_step"]
     if trainer.is_global_zero:
         write_predictions(job.folder, module.evaluation)
+        module.evaluation = Evaluation({}, {}, {})  # large, and on the disk
         finish(job, gather(job, [row] if row else [], row))
 
 
@@ -222,7 +223,7 @@ def gather(job: Job, rows: list[Row], best: Row | None) -> Results:
 
 def evaluated_part(data: SquadDataModule, split: Split) -> EvaluatedPart:
     """How many of a split's questions are evaluated."""
-    return EvaluatedPart(questions=data.evaluated_count(split), of=data.example_count(split))
+    return EvaluatedPart(questions=len(data.evaluated_examples(split)), of=data.example_count(split))
 
 
 def hardware(device: torch.device) -> str:
@@ -266,30 +267,36 @@ def write_scores(folder: Path, questions: list[Question], results: Results) -> N
     console.print(results_table(results.epochs, results.best))
 
 
-def finish(job: Job, results: Results) -> None:
-    """Writes the table and, last of all, `results.json`; shows some answers and where to look next."""
-    if job.settings.stage != "fit" and results.best:
-        console.print(results_table(results.epochs, results.best, results.evaluated))
-    if results.chosen:
-        console.print(results.chosen)
-    table = markdown_table(results.epochs, results.evaluated)
-    write_text(job.folder / "results.md", "\n\n".join(filter(None, (table, results.chosen))) + "\n")
-    about: dict[str, str] = {
+def about(job: Job, results: Results) -> dict[str, str]:
+    """What the head of a run's page says of it."""
+    return {
         "model": job.module.pretrained,
         **{str(split): job.data.source(split) for split in job.splits},
         "command": job.command,
         "finished": f"{datetime.now():%F %H:%M}, on {job.trainer.world_size} x {results.hardware}",
         "versions": ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "transformers")),
     }
-    write_page(job.folder, results, about, published=job.data.name == "rajpurkar/squad" and "train" in job.splits)
+
+
+def finish(job: Job, results: Results) -> None:
+    """Writes the table, `results.json` and, once the run is finished by that, its page; shows some answers."""
+    results.about = about(job, results)
+    if job.settings.stage != "fit" and results.best:
+        console.print(results_table(results.epochs, results.best, results.evaluated))
+    if results.chosen:
+        console.print(results.chosen)
+    table = markdown_table(results.epochs, results.evaluated)
+    write_text(job.folder / "results.md", "\n\n".join(filter(None, (table, results.chosen))) + "\n")
     if job.settings.push_to_hub and job.settings.stage == "fit":
         address, private = push(job.folder / "model", job.settings.push_to_hub)
         who = "only you see until you make it public" if private else "everybody sees: the repository is public"
         console.print(f"the model is at {address}, which {who}")
     write_text(job.folder / "results.json", results.model_dump_json(indent=1))
-    answers = read_answers(job.folder)
-    examples = [example for example in job.data.examples[job.splits[-1]] if example.id in answers]
-    for example in examples[:: max(1, len(examples) // 5)][:5]:
+    try_page(job.folder, results)
+    examples = job.data.evaluated_examples(job.splits[-1])
+    few = examples[:: max(1, len(examples) // 5)][:5]
+    answers = read_answers(job.folder, {example.id for example in few})
+    for example in few:
         console.print(answered(example, answers[example.id]))
     console.print(f"\n{job.folder}")
     for name, what in CONTENTS.items():

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qa.decode import NBestAnswer, Span, add_spans, best_answers, window_spans
+from qa.decode import NBestAnswer, WindowSpans, decode, window_spans
 
 Case = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -25,6 +25,13 @@ def logits(draw: st.DrawFn) -> Case:
         first = draw(st.integers(1, length - 1))
         mask[row, first : draw(st.integers(first, length - 1))] = True
     return start, end, mask
+
+
+def answers(spans: list[tuple[float, int, int]], context: str, n_best: int) -> list[NBestAnswer]:
+    """The answers to one question of one window, whose spans are (score, start, end)."""
+    scores, starts, ends = (np.array(column) for column in zip(*spans, strict=True))
+    window = np.zeros(len(spans), np.int64), starts, ends, scores.astype(np.float32)
+    return decode([(["x"], window)], {"x": context}, n_best)["x"]
 
 
 def every_span(case: Case, row: int, n_best: int, longest: int) -> list[tuple[int, int, float]]:
@@ -52,7 +59,7 @@ def test_spans_equal_brute_force(case: Case, n_best: int, longest: int) -> None:
 def test_answers_equal_brute_force_over_all_windows(windows: list[Case], n_best: int, longest: int) -> None:
     """Each logits row is a window of the same context, beginning one character later than the one before."""
     context = "".join(chr(ord("a") + n % 26) for n in range(200))
-    candidates: dict[str, list[Span]] = {}
+    parts: list[tuple[list[str], WindowSpans]] = []
     every: dict[tuple[int, int], float] = {}
     shift = 0
     for case in windows:
@@ -61,35 +68,35 @@ def test_answers_equal_brute_force_over_all_windows(windows: list[Case], n_best:
             [[(shift + r + p, shift + r + p + 1) for p in range(length)] for r in range(batch)], np.int32
         )
         rows, starts, ends, scores = window_spans(*case, n_best, longest)
-        add_spans(candidates, ["x"] * batch, (rows, offsets[rows, starts, 0], offsets[rows, ends, 1], scores))
+        parts.append((["x"] * batch, (rows, offsets[rows, starts, 0], offsets[rows, ends, 1], scores)))
         for row in range(batch):
             for s, e, score in every_span(case, row, 10**6, longest):
                 key = shift + row + s, shift + row + e + 1
                 every[key] = max(score, every.get(key, -math.inf))
         shift += batch
     expected = sorted(((-score, *key) for key, score in every.items()))[:n_best]
-    answers = best_answers(candidates["x"], context, n_best)
-    assert [(-a.score, a.start, a.end) for a in answers] == expected
-    assert [a.text for a in answers] == [context[s:e] for _, s, e in expected]
+    found = decode(parts, {"x": context}, n_best)["x"]
+    assert [(-a.score, a.start, a.end) for a in found] == expected
+    assert [a.text for a in found] == [context[s:e] for _, s, e in expected]
     total = sum(math.exp(-score) for score, *_ in expected)
-    assert [a.probability for a in answers] == pytest.approx([math.exp(-score) / total for score, *_ in expected])
+    assert [a.probability for a in found] == pytest.approx([math.exp(-score) / total for score, *_ in expected])
 
 
 def test_the_order_of_windows_does_not_matter() -> None:
-    spans = [Span(1.0, 5, 9), Span(1.0, 5, 7), Span(2.0, 0, 3), Span(0.5, 0, 3), Span(1.0, 2, 9)]
-    assert best_answers(spans, "0123456789", 9) == best_answers(spans[::-1], "0123456789", 9)
-    assert [(a.start, a.end) for a in best_answers(spans, "0123456789", 9)] == [(0, 3), (2, 9), (5, 7), (5, 9)]
+    spans = [(1.0, 5, 9), (1.0, 5, 7), (2.0, 0, 3), (0.5, 0, 3), (1.0, 2, 9)]
+    assert answers(spans, "0123456789", 9) == answers(spans[::-1], "0123456789", 9)
+    assert [(a.start, a.end) for a in answers(spans, "0123456789", 9)] == [(0, 3), (2, 9), (5, 7), (5, 9)]
 
 
 def test_the_text_is_cut_from_the_context() -> None:
     context = "Der  Bürger\u200b Ångström\r\nkam."
-    [answer] = best_answers([Span(1.0, 5, 21)], context, 1)
+    [answer] = answers([(1.0, 5, 21)], context, 1)
     assert answer == NBestAnswer(text="Bürger\u200b Ångström", score=1.0, probability=1.0, start=5, end=21)
 
 
 def test_white_space_around_an_answer_makes_no_other_answer() -> None:
-    spans = [Span(3.0, 2, 3), Span(2.0, 2, 8), Span(1.0, 3, 7)]  # " ", " 1812 " and "1812"
-    [answer] = best_answers(spans, "in 1812 .", 5)
+    spans = [(3.0, 2, 3), (2.0, 2, 8), (1.0, 3, 7)]  # " ", " 1812 " and "1812"
+    [answer] = answers(spans, "in 1812 .", 5)
     assert answer == NBestAnswer(text="1812", score=2.0, probability=1.0, start=3, end=7)
 
 
@@ -102,12 +109,11 @@ def test_half_precision_logits_are_added_in_float32() -> None:
 
 def test_a_context_without_a_token_gives_no_answer() -> None:
     mask = torch.zeros(1, 5, dtype=torch.bool)
-    candidates: dict[str, list[Span]] = {}
-    add_spans(candidates, ["x"], window_spans(torch.zeros(1, 5), torch.zeros(1, 5), mask, 3, 4))
-    assert candidates == {"x": []}
-    assert best_answers([], "", 3) == []
+    spans = window_spans(torch.zeros(1, 5), torch.zeros(1, 5), mask, 3, 4)
+    assert dict(decode([(["x"], spans)], {"x": "", "y": "never seen"}, 3)) == {"x": [], "y": []}
+    assert dict(decode([], {}, 3)) == {}
 
 
 def test_probabilities_of_large_scores_are_numbers() -> None:
-    answers = best_answers([Span(1e4, 0, 3), Span(1e4 - 1, 4, 7)], "one two", 5)
-    assert [answer.probability for answer in answers] == pytest.approx([0.7310586, 0.2689414])
+    found = answers([(1e4, 0, 3), (1e4 - 1, 4, 7)], "one two", 5)
+    assert [answer.probability for answer in found] == pytest.approx([0.7310586, 0.2689414])

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sentencepiece
 import torch
@@ -13,7 +14,7 @@ from test_train import settings
 from test_windows import assert_equal
 
 from qa import UserError
-from qa.decode import Span, best_answers
+from qa.decode import decode
 from qa.examples import Answer, Example
 from qa.model import check_model, load_model
 from qa.tokenizer import load_tokenizer
@@ -94,8 +95,9 @@ def test_answers_are_cut_without_white_space(family: Path) -> None:
     windows = build_windows(examples(), load_tokenizer(str(family)), 384, 128)
     for row, example in enumerate(examples()):
         text = windows.context[row]
-        offsets = windows.offsets[windows.text_bounds[text] : windows.text_bounds[text + 1]].tolist()
-        answers = best_answers([Span(0.0, begin, end) for begin, end in offsets], example.context, len(offsets))
+        begins, ends = windows.offsets[windows.text_bounds[text] : windows.text_bounds[text + 1]].T
+        spans = np.zeros(len(begins), np.int64), begins, ends, np.zeros(len(begins), np.float32)
+        answers = decode([(["x"], spans)], {"x": example.context}, len(begins))["x"]
         assert all(answer.text == answer.text.strip() != "" for answer in answers)
         assert all(answer.text == example.context[answer.start : answer.end] for answer in answers)
 

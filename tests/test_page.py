@@ -44,7 +44,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         question("evil", "x", evil, f1=0.5, loss=math.nan, question=evil),
     ]
     write_questions(folder, questions)
-    write_page(folder, RESULTS, {"model": evil, "command": "python train.py"}, published=True)
+    about = {"model": evil, "train": "rajpurkar/squad from the hub", "command": "python train.py"}
+    write_page(folder, RESULTS.model_copy(update={"about": about}))
     with phone() as opened:
         opened.goto(f"file://{folder}/report.html")
         yield opened

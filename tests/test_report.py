@@ -127,7 +127,8 @@ def test_predictions_are_written_whole_and_in_order(tmp_path: Path) -> None:
     examples = {name: Example(id=name, question="Wer?", context="Ångström 北京") for name in answers}
     write_predictions(tmp_path, Evaluation(answers, examples, {}))
     assert json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8")) == {"a": "", "b": "Ångström 北京"}
-    assert read_answers(tmp_path) == answers
+    assert read_answers(tmp_path, {"a", "b"}) == answers
+    assert read_answers(tmp_path, {"b", "c"}) == {"b": [answer]}
     assert {path.name for path in tmp_path.iterdir()} == {"predictions.json", "nbest.json", "questions.parquet"}
 
 
