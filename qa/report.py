@@ -5,7 +5,7 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -24,8 +24,9 @@ from qa.decode import NBestAnswer
 from qa.examples import Example
 from qa.hub import named
 from qa.questions import Evaluation, evaluated, write_questions
-from qa.runs import readable, remove
+from qa.runs import remove
 from qa.settings import Settings
+from qa.storage import readable, write_object
 
 
 class Row(BaseModel):
@@ -156,21 +157,6 @@ def write_predictions(folder: Path, evaluation: Evaluation) -> None:
     write_object(folder / "predictions.json", texts)
     write_object(folder / "nbest.json", ((name, [answer._asdict() for answer in answers[name]]) for name in names))
     write_questions(folder, evaluated(evaluation))
-
-
-def write_object(path: Path, members: Iterable[tuple[str, Any]]) -> None:
-    """Writes a JSON object, member by member and indented by 1, under a temporary name and renames it."""
-    temporary = path.with_name(path.name + ".tmp")
-    encode = json.JSONEncoder(ensure_ascii=False, indent=1).encode
-    with temporary.open("w", encoding="utf-8") as file:
-        before = "{\n "
-        for name, value in members:
-            file.write(f"{before}{encode(name)}: " + encode(value).replace("\n", "\n "))
-            before = ",\n "
-        file.write("{}" if before[0] == "{" else "\n}")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def read_predictions(path: Path) -> dict[str, str]:

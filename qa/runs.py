@@ -114,13 +114,6 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def readable(path: Path) -> None:
-    """Gives a file the mode of any new one: safetensors gives its files to their owner alone."""
-    mask = os.umask(0)
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)
-
-
 def lock(folder: Path, patience: float = 5.0) -> int:
     """Takes the folder for this process and those that inherit the descriptor. Errors: UserError where another has it.
 

@@ -3,8 +3,10 @@
 import functools
 import hashlib
 import json
+import logging
 import math
 import os
+import tempfile
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,10 +24,13 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from qa import UserError
+from qa import first_line
 from qa.examples import Example
 from qa.progress import track
+from qa.storage import new_file_mode, readable
 from qa.tokenizer import backend, pair_template
+
+log = logging.getLogger(__name__)
 
 Ints = NDArray[np.int32]
 
@@ -81,29 +86,45 @@ def cached_windows(
     """`build_windows`, or a memory map of what it gave before; `path` must be named by `fingerprint`.
 
     Where several processes want the same windows one builds them and the others wait. Of all files in the folder those
-    that were used last stay, `limit` bytes of them. Errors: UserError for a folder that cannot be written.
+    that were used last stay, `limit` bytes of them. A folder that cannot be used is a warning, and each process has
+    windows of its own.
     """
-    if windows := _mapped(path):
+    if windows := _mapped(path, len(examples), tokenizer):
         return windows
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    windows = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            if windows := _mapped(path):
+        with FileLock(path.with_suffix(".lock"), mode=new_file_mode()):
+            if windows := _mapped(path, len(examples), tokenizer):
                 return windows
             windows = build_windows(examples, tokenizer, max_length, stride)
-            arrays = {field.name: torch.from_numpy(getattr(windows, field.name)) for field in fields(Windows)}
             what = {"questions": len(examples), "max_length": max_length, "stride": stride}
-            metadata = {name: str(value) for name, value in what.items()}
-            save_file(arrays, temporary, {**metadata, "checksum": _checksum(windows)})
-            temporary.replace(path)
-            (path.parent / "CACHEDIR.TAG").write_text(TAG, encoding="utf-8")
+            _save(path, windows, {name: str(value) for name, value in what.items()})
             _prune(path, limit)
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise UserError(f"data.cache_dir={path.parent}: cannot be written ({error}); give another folder") from None
-    return _mapped(path) or windows
+        _warn(path.parent, getattr(error, "strerror", None) or first_line(error))
+    return _mapped(path, len(examples), tokenizer) or windows or build_windows(examples, tokenizer, max_length, stride)
+
+
+def _save(path: Path, windows: Windows, metadata: dict[str, str]) -> None:
+    """Writes the file under a temporary name that nobody can foresee, and marks the folder as a cache."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        arrays = {field.name: torch.from_numpy(getattr(windows, field.name)) for field in fields(Windows)}
+        save_file(arrays, temporary, {**metadata, "checksum": _checksum(windows)})
+        readable(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    with suppress(FileExistsError), (path.parent / "CACHEDIR.TAG").open("x", encoding="utf-8") as file:
+        file.write(TAG)
+
+
+@functools.cache
+def _warn(folder: Path, reason: str) -> None:
+    log.warning("data.cache_dir=%s: not used (%s); windows are made anew by each process of this run", folder, reason)
 
 
 def _prune(path: Path, limit: float) -> None:
@@ -117,16 +138,41 @@ def _prune(path: Path, limit: float) -> None:
             left -= stat.st_size
 
 
-def _mapped(path: Path) -> Windows | None:
-    """A memory map of the file, which is marked as used; None where there is none, or a damaged one."""
+def _mapped(path: Path, questions: int, tokenizer: PreTrainedTokenizerFast) -> Windows | None:
+    """A memory map of the file, which is marked as used; None where there is none to read, or a damaged one."""
     try:
         with suppress(OSError):
             os.utime(path)
         with safe_open(path, framework="pt") as file:
             windows = Windows(**{field.name: file.get_tensor(field.name).numpy() for field in fields(Windows)})
-            return windows if (file.metadata() or {}).get("checksum") == _checksum(windows) else None
-    except (FileNotFoundError, SafetensorError, KeyError):
+            if (file.metadata() or {}).get("checksum") != _checksum(windows):
+                return None
+    except (OSError, SafetensorError, KeyError):
         return None
+    return windows if _consistent(windows, questions, max(tokenizer.get_vocab().values()) + 1) else None
+
+
+def _consistent(windows: Windows, questions: int, vocabulary: int) -> bool:
+    """Whether all numbers point to something that is there: a checksum is no proof of who wrote a file."""
+    w, texts = windows, len(windows.text_bounds) - 1
+    shapes: dict[str, tuple[int, ...]] = {
+        "offsets": (len(w.token_ids), 2),
+        **dict.fromkeys(("question", "context"), (questions,)),
+        **dict.fromkeys(("begin", "length", "start_positions", "end_positions"), (len(w),)),
+        "special_tokens": (3,),
+    }
+    if any(getattr(w, name).shape != shape for name, shape in shapes.items()):
+        return False
+    limits = ((w.token_ids, vocabulary), (w.question, texts), (w.context, texts), (w.example, questions))
+    if any(len(array) and not 0 <= array.min() <= array.max() < limit for array, limit in limits):
+        return False
+    bounds = w.text_bounds
+    if texts < 0 or bounds[0] != 0 or bounds[-1] != len(w.token_ids) or (np.diff(bounds) < 0).any():
+        return False
+    text = w.context[w.example]
+    inside = (w.begin >= 0) & (w.length >= 0) & (w.begin + w.length <= bounds[text + 1] - bounds[text])
+    labels = [(array >= 0) & (array < w.lengths()) for array in (w.start_positions, w.end_positions)]
+    return bool(inside.all() and labels[0].all() and labels[1].all() and (w.special_tokens >= 0).all())
 
 
 def _checksum(windows: Windows) -> str:

@@ -1,7 +1,9 @@
 """The page of a run, in a real browser; what it says of intervals, probabilities and kinds of questions."""
 
+import json
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,12 +11,14 @@ import pytest
 from conftest import phone
 from playwright.sync_api import Page
 
+from qa import page as page_module
 from qa.breakdown import KINDS, Part, breakdown, question_type
 from qa.calibration import calibration
 from qa.curves import as_svg, curves
-from qa.page import write_page
+from qa.page import try_page, write_page
 from qa.questions import Question, write_questions
 from qa.report import PerSplit, Results, Row
+from qa.run_folder import show_finished
 
 ROWS = [Row(epoch=1, step=5, train_loss=3.0, val_loss=2.5, exact_match=40.0, f1=50.0)]
 RESULTS = Results(
@@ -87,6 +91,31 @@ def test_the_page_fits_a_phone_and_holds_what_a_reviewer_wants(page: Page) -> No
     ):
         assert words in text
     assert page.locator("svg").count() == 2
+
+
+def test_of_many_questions_the_page_has_those_answered_worst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    questions = [question(f"q{n}", "a", "a", context=f"a {n}", f1=n % 10 / 9, probability=n / 99) for n in range(99)]
+    write_questions(tmp_path, questions)
+    monkeypatch.setattr(page_module, "SHOWN", 12)
+    write_page(tmp_path, RESULTS)
+    html = (tmp_path / "report.html").read_text()
+    assert "Here are 12 of 99 questions, those that were answered worst; all are in questions.parquet." in html
+    data = json.loads(html.partition('id="data">')[2].partition("</script>")[0])
+    assert {q["id"] for q in data["questions"]} == {*(f"q{n}" for n in range(0, 99, 10)), "q91", "q81"}
+    assert sorted(data["contexts"]) == sorted(f"a {q['id'][1:]}" for q in data["questions"])
+
+
+def test_a_page_that_cannot_be_written_is_a_warning_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_questions(tmp_path, [question("q", "a", "a")])
+    (tmp_path / "report.html").mkdir()
+    try_page(tmp_path, RESULTS)
+    assert "report.html: not written (" in caplog.text
+    (tmp_path / "report.html").rmdir()
+    (tmp_path / "results.json").write_text(RESULTS.model_copy(update={"about": {"model": "m"}}).model_dump_json())
+    show_finished(tmp_path)
+    assert (tmp_path / "report.html").exists()
 
 
 def test_the_calibration_error_is_the_distance_from_what_was_promised() -> None:

@@ -5,7 +5,7 @@ import os
 import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from qa import UserError
+from qa import UserError, windows
 from qa.batches import BatchDataset
 from qa.examples import Answer, Example, read_examples
 from qa.tokenizer import load_tokenizer, pair_template
@@ -320,23 +320,68 @@ def test_the_cache_keeps_what_was_used_last_within_its_limit(tmp_path: Path, min
     assert (tmp_path / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
 
 
-def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, minilm: PreTrainedTokenizerFast) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"data\.cache_dir=.*cannot be written"):
-        cached(tmp_path / "file" / "cache", [example()], minilm, 48, 16)
+def assert_built_without(folder: Path, tokenizer: PreTrainedTokenizerFast, caplog: pytest.LogCaptureFixture) -> None:
+    built = build_windows([example()], tokenizer, 48, 16)
+    for _ in range(2):  # as for two splits
+        found = cached(folder, [example()], tokenizer, 48, 16)
+        for field in fields(Windows):
+            np.testing.assert_array_equal(getattr(found, field.name), getattr(built, field.name))
+    assert caplog.text.count(f"data.cache_dir={folder}: not used (") == 1
+    assert len(caplog.records) == 1
 
 
-def test_a_cache_that_the_disk_does_not_take_is_one_line_and_leaves_nothing(
-    tmp_path: Path, minilm: PreTrainedTokenizerFast
+@pytest.mark.parametrize("obstacle", ["a file for a folder", "a lock of another's", "windows of another's"])
+def test_a_cache_that_cannot_be_used_is_one_warning(
+    obstacle: str, tmp_path: Path, minilm: PreTrainedTokenizerFast, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, path = tmp_path / "cache", tmp_path / "cache" / f"{fingerprint([example()], minilm, 48, 16)}.safetensors"
+    if obstacle == "a file for a folder":
+        folder.write_text("")
+    else:  # a folder in its place cannot be opened by root either
+        (path if obstacle == "windows of another's" else path.with_suffix(".lock")).mkdir(parents=True)
+    assert_built_without(folder, minilm, caplog)
+
+
+def test_a_cache_that_the_disk_does_not_take_is_one_warning_and_leaves_nothing(
+    tmp_path: Path, minilm: PreTrainedTokenizerFast, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
-        with pytest.raises(UserError, match=r"data\.cache_dir=.*cannot be written"):
-            cached(tmp_path, [example()], minilm, 48, 16)
+        assert_built_without(tmp_path, minilm, caplog)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_the_cache_is_shared_and_no_link_in_it_is_followed(tmp_path: Path, minilm: PreTrainedTokenizerFast) -> None:
+    (tmp_path / "mine").write_text("precious")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "CACHEDIR.TAG").symlink_to(tmp_path / "mine")
+    before = os.umask(0o002)
+    try:
+        cached(cache, [example()], minilm, 48, 16)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in cache.iterdir() if not path.is_symlink()} == {0o664}
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("token_ids", 30522), ("context", 9), ("example", 1), ("begin", 80), ("start_positions", 48), ("text_bounds", -1)],
+)
+def test_a_cache_file_whose_numbers_point_nowhere_is_built_anew(
+    name: str, value: int, tmp_path: Path, minilm: PreTrainedTokenizerFast
+) -> None:
+    built = build_windows([example()], minilm, 48, 16)
+    array = getattr(built, name).copy()
+    array[-1] = value
+    path = tmp_path / f"{fingerprint([example()], minilm, 48, 16)}.safetensors"
+    windows._save(path, replace(built, **{name: array}), {})  # with its checksum, as who may write there would
+    found = cached(tmp_path, [example()], minilm, 48, 16)
+    np.testing.assert_array_equal(getattr(found, name), getattr(built, name))
 
 
 def test_a_tokenizer_without_a_vocabulary_is_refused(tmp_path: Path) -> None:
