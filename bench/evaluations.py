@@ -1,0 +1,111 @@
+"""Seconds and memory of an evaluation of many questions, from logits to the page; the model itself is left out.
+
+python -m bench.evaluations [10000 100000]
+
+Each size has a process of its own. Logits are random, and each question has a context of its own.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from qa.batches import Batch
+from qa.collect import evaluate_batch, put_together
+from qa.examples import Answer, Example
+from qa.metrics import SquadMetric
+from qa.page import write_page
+from qa.report import PerSplit, Results, write_predictions, write_text
+
+BATCH, LENGTH, N_BEST, LONGEST = 16, 256, 20, 30
+WORDS = "the bridge was built of grey stone and in that year a flood took two of its arches away again".split()  # noqa: SIM905
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Prints a line: seconds of this part, the process's memory after it and the most it ever had, in MiB."""
+    begin = time.perf_counter()
+    yield
+    seconds = time.perf_counter() - begin
+    now = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    print(f"{name:<34} {seconds:8.1f} {now:10,.0f} {most:10,.0f}", flush=True)
+
+
+def examples(count: int) -> dict[str, Example]:
+    """Questions with contexts of 120 words and one answer each."""
+    generator = np.random.default_rng(0)
+    made = {}
+    for number in range(count):
+        words = [WORDS[row] for row in generator.integers(len(WORDS), size=120)]
+        context = f"{number} {' '.join(words)}"
+        answer = Answer(text=words[0], answer_start=len(str(number)) + 1)
+        name = f"{number:024x}"
+        made[name] = Example(id=name, question=f"What of {number}?", context=context, answers=(answer,))
+    return made
+
+
+def batches(asked: dict[str, Example]) -> Iterator[tuple[tuple[torch.Tensor, torch.Tensor], Batch, torch.Tensor]]:
+    """Logits, batch and losses of windows of which every fifth question has two."""
+    names = list(asked)
+    windows = [name for row, name in enumerate(names) for _ in range(2 if row % 5 == 0 else 1)]
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.zeros(BATCH, LENGTH, dtype=torch.bool)
+    mask[:, 16 : LENGTH - 1] = True
+    starts = (np.arange(LENGTH) - 16).clip(0) * 2
+    offsets = np.stack([starts, starts + 2], axis=1).astype(np.int32)[None].repeat(BATCH, axis=0)
+    for first in range(0, len(windows), BATCH):
+        ids = windows[first : first + BATCH]
+        size = len(ids)
+        logits = torch.randn(2, size, LENGTH, generator=generator)
+        rows = np.arange(first, first + size)
+        batch = Batch(rows=rows, ids=ids, context_mask=mask[:size], offsets=offsets[:size])
+        yield (logits[0], logits[1]), batch, torch.rand(size, generator=generator)
+
+
+def measure(count: int) -> None:
+    """All stages of an evaluation of `count` questions."""
+    print(f"\n{count:,} questions{'':<20} seconds    MiB now   MiB most")
+    with stage("make the questions"):
+        asked = examples(count)
+    with stage("logits → spans of each window"):
+        parts = [evaluate_batch(logits, batch, losses, N_BEST, LONGEST) for logits, batch, losses in batches(asked)]
+    with stage("spans → answers of each question"):
+        evaluation, _ = put_together(parts, asked, N_BEST)
+        parts.clear()
+    with stage("EM and F1"):
+        metric = SquadMetric()
+        predictions = {name: best[0].text if best else "" for name, best in evaluation.answers.items()}
+        metric.update(predictions, {name: [answer.text for answer in e.answers] for name, e in asked.items()})
+        figures = metric.compute()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with stage("write predictions, n-best, rows"):
+            write_predictions(folder, evaluation)
+        del evaluation, metric, predictions
+        results = Results(
+            epochs=[], best=None, windows=PerSplit(), examples=PerSplit(validation=count),
+            windows_per_second=PerSplit(), devices=1, about={"model": f"random, EM {figures['exact_match']:.1f}"},
+        )  # fmt: skip
+        write_text(folder / "results.json", results.model_dump_json())
+        with stage("write the page"):
+            write_page(folder, results)
+        for path in sorted(folder.iterdir()):
+            print(f"{path.name:<34} {path.stat().st_size / 2**20:8.1f} MiB")
+
+
+if __name__ == "__main__":
+    if os.environ.get("QA_BENCH"):
+        measure(int(sys.argv[1]))
+    else:
+        for size in sys.argv[1:] or ["10000", "100000"]:
+            command = [sys.executable, "-m", "bench.evaluations", size]
+            subprocess.run(command, env={**os.environ, "QA_BENCH": "one"}, check=True)
