@@ -149,9 +149,12 @@ def test_a_finished_run_shows_its_table_and_another_configuration_is_refused(
 ) -> None:
     folder, arguments, _ = fitted
     before = (folder / "results.json").stat().st_mtime_ns
+    page = (folder / "report.html").read_text()
+    (folder / "report.html").unlink()  # as after a page that could not be written
     again = train_py(*arguments)
     assert again.returncode == 0
     assert "is finished" in again.stdout
+    assert (folder / "report.html").read_text() == page
     assert "Validation Loss" in again.stdout
     other = train_py(*arguments, "seed=7")
     assert other.returncode == 2
