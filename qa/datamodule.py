@@ -29,7 +29,16 @@ from qa.batches import (
     ordered_batches,
     padded_share,
 )
-from qa.examples import Example, Examples, OnBadRecord, check_records, read_examples, split_by_paragraph
+from qa.examples import (
+    Example,
+    Examples,
+    OnBadRecord,
+    Overlap,
+    check_records,
+    overlap,
+    read_examples,
+    split_by_paragraph,
+)
 from qa.files import Columns, Files
 from qa.hub import hub_records
 from qa.launch import SIGNALS
@@ -92,6 +101,7 @@ class SquadDataModule(LightningDataModule):
         self.evaluated: dict[str, NDArray[np.int64]] = {}  # windows that an evaluation of the split takes
         self.fingerprints: dict[str, str] = {}  # of content, tokenizer and window settings
         self.skipped: dict[str, Counter[str]] = {}
+        self.overlap: Overlap | None = None  # of training and validation, once both are there
         self.steps_done = 0  # of a run that goes on
         self.steps_per_epoch = 0
 
@@ -124,6 +134,10 @@ class SquadDataModule(LightningDataModule):
         if split == "train" and (lost := unlabelled(windows)):
             log.warning("%s: %d first answers are whole in no window and are trained as (0, 0)", split, lost)
         self.examples[split], self.windows[split], self.skipped[split] = examples, windows, skipped
+        if {"train", "validation"} <= self.examples.keys():
+            self.overlap = overlap(self.examples["train"], self.examples["validation"])
+            if note := self.overlap.note():
+                log.warning("validation: %s", note)
         most = math.inf if limit is None else limit * (self.eval_batch_size if isinstance(limit, int) else len(windows))
         self.evaluated[split] = drawn_windows(windows.example, most, PART_SEED)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 import zstandard
 from pydantic import BaseModel, ConfigDict
@@ -22,8 +23,11 @@ from qa import UserError
 Files = str | list[str]
 
 SKIP_REMEDY = "mend it, or count and leave out such records with data.on_bad_record=skip"
-LARGEST_JSON = 1 << 30  # bytes, unpacked: JSON is held whole, and so a small gzip file could fill the memory
-LONGEST_LINE = 64 << 20  # bytes of a JSONL file
+# small files can unpack to more than any memory holds
+LARGEST_JSON = 256 << 20  # bytes, unpacked: JSON is held whole, at eleven times its size
+LONGEST_LINE = 16 << 20  # bytes of a line of JSONL, characters of a record of CSV, bytes of a text in Parquet
+LARGEST_ROW_GROUP = 512 << 20  # bytes of a Parquet file, unpacked
+AT_ONCE = 32  # rows of a Parquet file, each text of which may be as long as a line
 
 
 class Columns(BaseModel):
@@ -191,8 +195,8 @@ def _named(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
 def _csv_records(path: Path, delimiter: str, columns: Columns) -> Iterator[Record]:
     csv.field_size_limit(LONGEST_LINE)
     with _unpacked(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-        rows = csv.DictReader(text, delimiter=delimiter, restkey="too many", strict=True)
+        lines = BoundedLines(path, io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
+        rows = csv.DictReader(lines, delimiter=delimiter, restkey="too many", strict=True)
         try:
             if not rows.fieldnames:
                 return
@@ -203,6 +207,7 @@ def _csv_records(path: Path, delimiter: str, columns: Columns) -> Iterator[Recor
                 )
             _check_columns(path, rows.fieldnames, columns)
             for number, row in enumerate(rows, 1):
+                lines.taken = 0
                 where = f"{path}: line {rows.line_num}"
                 if "too many" in row or None in row.values():
                     problem = f"not {len(rows.fieldnames)} fields, as the first line has"
@@ -215,18 +220,69 @@ def _csv_records(path: Path, delimiter: str, columns: Columns) -> Iterator[Recor
             raise UserError(f"{path}: line {rows.line_num}: {error}; mend its quotes") from None
 
 
+class BoundedLines:
+    """The lines of a text; a record of several, in quotes, may have LONGEST_LINE characters. Errors: UserError."""
+
+    def __init__(self, path: Path, text: io.TextIOWrapper) -> None:
+        self.path, self.text = path, text
+        self.taken = 0  # characters since the last whole record
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self.text.readline(LONGEST_LINE + 1 - self.taken):
+            self.taken += len(line)
+            if self.taken > LONGEST_LINE:
+                size = f"{LONGEST_LINE >> 20} MiB"
+                raise UserError(f"{self.path}: a record of more than {size} is no question; mend its quotes")
+            yield line
+
+
 def _parquet_records(path: Path, columns: Columns) -> Iterator[Record]:
+    """Texts stay as the file has them, each distinct one once, whatever the rows that it stands in."""
+    wanted = {columns.id, columns.question, columns.context, columns.answer, columns.answer_start, "answers", "title"}
+    texts: dict[str, str] = {}
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            _check_columns(path, file.schema_arrow.names, columns)
+            there = file.schema_arrow.names
+            _check_columns(path, there, columns)
+            leaves = [file.schema.column(number) for number in range(len(file.schema))]
+            groups = [file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)]
+        if max(groups, default=0) > LARGEST_ROW_GROUP:
+            most = f"{LARGEST_ROW_GROUP >> 20} MiB"
+            raise UserError(f"{path}: a row group of more than {most}; write it with a smaller row_group_size")
+        names = [name for name in there if name in wanted]
+        as_dictionaries = [
+            leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY" and leaf.path.partition(".")[0] in wanted
+        ]
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=as_dictionaries) as file:
             numbers = count(1)
-            for batch in file.iter_batches(batch_size=1024):
+            for batch in file.iter_batches(AT_ONCE, columns=names):
+                if max(map(_longest, batch.columns), default=0) > LONGEST_LINE:
+                    where = f"{path}: rows {(first := next(numbers))} to {first + len(batch) - 1}"
+                    raise UserError(f"{where}: a text of more than {LONGEST_LINE >> 20} MiB is no question; mend it")
                 for row in batch.to_pylist():
                     number = next(numbers)
-                    yield Record(f"{path}: row {number}", _example(row, number, columns))
+                    yield Record(f"{path}: row {number}", _example(_shared(row, texts), number, columns))
     except (OSError, pyarrow.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read ({reason}); get the file again or give another") from None
+
+
+def _longest(array: pyarrow.Array) -> int:
+    """Bytes of the longest text in an array, lists and structures of texts included."""
+    if pyarrow.types.is_dictionary(array.type):
+        return pyarrow.compute.max(pyarrow.compute.binary_length(array.dictionary)).as_py() or 0
+    if pyarrow.types.is_struct(array.type):
+        return max(map(_longest, array.flatten()), default=0)
+    return _longest(array.flatten()) if isinstance(array, pyarrow.ListArray | pyarrow.LargeListArray) else 0
+
+
+def _shared(value: Any, texts: dict[str, str]) -> Any:
+    """The value with each text replaced by the first one that equals it."""
+    if isinstance(value, str):
+        return texts.setdefault(value, value)
+    if isinstance(value, list):
+        return [_shared(member, texts) for member in value]
+    return {name: _shared(member, texts) for name, member in value.items()} if isinstance(value, dict) else value
 
 
 def _check_columns(path: Path, there: Sequence[str], columns: Columns) -> None:

@@ -40,7 +40,7 @@ def write_page(folder: Path, results: Results) -> None:
         about=results.about,
         columns=COLUMNS,
         rows=[(cells(row), row == results.best and len(results.epochs) > 1) for row in results.epochs],
-        note=results.evaluated.note() if results.evaluated else "",
+        notes=[part.note() for part in (results.evaluated, results.overlap) if part and part.note()],
         published=[cells(row)[:4] for row in PUBLISHED] if results.about.get("train") == RECIPE else [],
         figures=[(name, *figure(scored, key)) for name, key in (("EM", "exact_match"), ("F1", "f1")) if scored],
         bounds=bounds,

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from qa import UserError, first_line, printable
 from qa.decode import NBestAnswer
-from qa.examples import Example
+from qa.examples import Example, Overlap
 from qa.hub import named
 from qa.questions import Evaluation, evaluated, write_questions
 from qa.runs import remove
@@ -83,6 +83,7 @@ class Results(BaseModel):
     skipped: dict[str, dict[str, int]] = {}
     nonfinite_steps: int = 0  # left out by nonfinite=skip
     evaluated: EvaluatedPart | None = None
+    overlap: Overlap | None = None  # of training and validation
     schedule_changes: list[dict[str, int]] = []  # at which step a resumed run was made longer or shorter
     identity: dict[str, Any] = {}  # what made it: settings, content of its inputs, code, versions
     about: dict[str, str] = {}  # what the head of the page says of the run
@@ -222,6 +223,7 @@ These weights are those of epoch {{ results.best.epoch }} (step {{ results.best.
 Answers are spans of the context: this model does not know whether a context holds an answer, and always gives one. It
 saw windows of at most {{ settings["data.max_length"] }} tokens, and was evaluated on the data above alone. They also
 chose the epoch, so that the figures are a little too good.
+{%- if results.overlap and results.overlap.note() %} {{ results.overlap.note() }}{% endif %}
 
 ## Use
 

@@ -216,6 +216,7 @@ def gather(job: Job, rows: list[Row], best: Row | None) -> Results:
         skipped={split: dict(job.data.skipped[split]) for split in job.splits},
         nonfinite_steps=job.module.nonfinite_steps,
         evaluated=evaluated_part(job.data, job.splits[-1]),
+        overlap=job.data.overlap,
         identity=job.history.identity,
         schedule_changes=job.history.schedule_changes,
     )

@@ -83,3 +83,13 @@ def test_every_seed_is_evaluated_on_the_same_part_of_the_training_file(small_fil
         return [example.id for example in validation]
 
     assert questions(seed=1) == questions(seed=2) != questions(split_seed=7)
+
+
+def test_an_evaluation_on_the_training_file_is_a_warning(
+    minilm: PreTrainedTokenizerFast, small_files: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepared(minilm, small_files, tmp_path)
+    assert "training" not in caplog.text
+    module = prepared(minilm, (small_files[0], small_files[0]), tmp_path)
+    assert "validation: All 40 questions of the evaluation are training questions" in caplog.text
+    assert module.overlap is not None and module.overlap.repeated == 40

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qa import UserError
-from qa.examples import Example, read_examples, split_by_paragraph
+from qa.examples import Example, Overlap, overlap, read_examples, split_by_paragraph
 from qa.files import Columns, find_files
 
 CONTEXT = "Ada Brill built the bridge in 1912."
@@ -257,3 +258,25 @@ def test_real_files_are_read_whole(name: str) -> None:
     examples, skipped = read_examples(str(real_data(name)))
     assert len(examples) == (1190 if name.startswith("xquad") else 7938)
     assert skipped == Counter()
+
+
+def asked(context: str, question: str) -> Example:
+    return Example(id="x", question=question, context=context)
+
+
+def test_what_an_evaluation_shares_with_training_is_counted_and_said() -> None:
+    training = [asked("Ada built  it.", "Who ?"), asked("Ada built  it.", "What ?"), asked("A flood came.", "When ?")]
+    other = asked("The bridge fell.", "Who ?")
+    assert overlap(training, [other]).note() == ""
+    found = overlap(training, [asked("ada built it.", "who ?"), asked("Ada\nbuilt it.", "Why ?"), other])
+    assert found == Overlap(contexts=1, of_contexts=2, questions=2, repeated=1, of_questions=3)
+    assert found.note().startswith("1 of 2 contexts of the evaluation, with 2 of 3 questions, are in the training data")
+    assert "All 3 questions of the evaluation are training questions" in overlap(training, training).note()
+
+
+def test_a_large_evaluation_is_compared_with_its_training_data_in_a_second() -> None:
+    contexts = [f"{number} {'a word of it ' * 60}" for number in range(20_000)]
+    training = [asked(contexts[number // 5], f"What of {number} ?") for number in range(100_000)]
+    begin = time.process_time()
+    assert overlap(training, training[::-1]).repeated == 100_000
+    assert time.process_time() - begin < 2

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from conftest import ROOT, Run
 from test_report import RESULTS, SETTINGS
@@ -100,6 +102,34 @@ def bomb(path: Path) -> None:
             file.write(b" " * (1 << 20))
 
 
+def long_line(path: Path) -> None:
+    with gzip.open(path, "wb") as file:
+        file.write(b"question,context,answer\nwho,")
+        for _ in range(256):
+            file.write(b"x" * (1 << 20))
+
+
+def endless_record(path: Path) -> None:
+    with gzip.open(path, "wb") as file:
+        file.write(b"question,context,answer\n")
+        for _ in range(256):
+            file.write(b'"a\n",' * (1 << 18))
+
+
+def one_text(path: Path) -> None:
+    """One text of 64 MiB in a thousand rows."""
+    texts = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 1000), ["x" * (64 << 20)])
+    pyarrow.parquet.write_table(pyarrow.table({"question": texts, "context": texts}), path, compression="zstd")
+
+
+def one_answer(path: Path) -> None:
+    """The same inside of lists."""
+    texts = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 1000), ["x" * (64 << 20)])
+    answers = pyarrow.ListArray.from_arrays(pyarrow.array(range(1001), pyarrow.int32()), texts)
+    table = pyarrow.table({"question": ["?"] * 1000, "context": ["c"] * 1000, "answer": answers})
+    pyarrow.parquet.write_table(table, path, compression="zstd")
+
+
 HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "deep.json": (lambda path: path.write_text("[" * 1_000_000), "nested too deeply"),
     "deep.jsonl": (lambda path: path.write_text("[" * 1_000_000), "line 1: not JSON"),
@@ -108,8 +138,20 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "bomb.json.gz": (bomb, "more than 8 MiB of JSON; make it .jsonl"),
     "bomb.jsonl.gz": (bomb, "line 1: longer than 8 MiB"),
     "huge.json": (lambda path: path.write_text(" " * (9 << 20)), "more than 8 MiB of JSON"),
+    "line.csv.gz": (long_line, "a record of more than 8 MiB"),
+    "record.csv.gz": (endless_record, "a record of more than 8 MiB"),
+    "text.parquet": (one_text, "rows 1 to 16: a text of more than 8 MiB"),
+    "answer.parquet": (one_answer, "rows 1 to 16: a text of more than 8 MiB"),
     "pickle.json": (lambda path: path.write_bytes(pickle.dumps([1])), "not UTF-8"),
 }
+
+
+def peak(code: str, *arguments: str) -> int:
+    """KiB that a Python process needs beyond what its imports take."""
+    whole = f"import resource, sys\nfrom qa.examples import read_examples\nfrom qa import UserError, files\n{code}"
+    whole += "\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    command = [sys.executable, "-c", whole, *arguments]
+    return int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
 
 @pytest.mark.guarantee("hostile data files: one line, little memory")
@@ -122,6 +164,22 @@ def test_hostile_data_files_are_refused(name: str, tmp_path: Path, monkeypatch: 
     with pytest.raises(UserError, match=complaint) as error:
         read_examples(str(tmp_path / name))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.guarantee("hostile data files: one line, little memory")
+def test_small_files_that_unpack_to_much_take_little_memory(tmp_path: Path) -> None:
+    for write, name in ((long_line, "line.csv.gz"), (one_text, "text.parquet"), (one_answer, "answer.parquet")):
+        write(tmp_path / name)
+        assert (tmp_path / name).stat().st_size < 1 << 20
+    nothing = peak("pass")
+    for path in tmp_path.iterdir():
+        code = "files.LONGEST_LINE = 8 << 20\ntry: read_examples(sys.argv[1])\nexcept UserError: pass"
+        assert peak(code, str(path)) - nothing < 400 << 10, path.name  # of 256 MiB to 62 GiB
+    texts = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 1000), ["x" * (1 << 20)])
+    table = pyarrow.table({"question": ["?"] * 1000, "context": texts, "answer": texts})
+    pyarrow.parquet.write_table(table, tmp_path / "good.parquet", compression="zstd")
+    code = "assert len(read_examples(sys.argv[1]).examples) == 1000"
+    assert peak(code, str(tmp_path / "good.parquet")) - nothing < 200 << 10  # texts of 2 GiB
 
 
 class Evil:

@@ -15,6 +15,7 @@ from qa import page as page_module
 from qa.breakdown import KINDS, Part, breakdown, question_type
 from qa.calibration import calibration
 from qa.curves import as_svg, curves
+from qa.examples import Overlap
 from qa.page import try_page, write_page
 from qa.questions import Question, write_questions
 from qa.report import PerSplit, Results, Row
@@ -96,8 +97,10 @@ def test_of_many_questions_the_page_has_those_answered_worst(tmp_path: Path, mon
     questions = [question(f"q{n}", "a", "a", context=f"a {n}", f1=n % 10 / 9, probability=n / 99) for n in range(99)]
     write_questions(tmp_path, questions)
     monkeypatch.setattr(page_module, "SHOWN", 12)
-    write_page(tmp_path, RESULTS)
+    shared = Overlap(contexts=1, of_contexts=2, questions=3, repeated=0, of_questions=4)
+    write_page(tmp_path, RESULTS.model_copy(update={"overlap": shared}))
     html = (tmp_path / "report.html").read_text()
+    assert shared.note() in html
     assert "Here are 12 of 99 questions, those that were answered worst; all are in questions.parquet." in html
     data = json.loads(html.partition('id="data">')[2].partition("</script>")[0])
     assert {q["id"] for q in data["questions"]} == {*(f"q{n}" for n in range(0, 99, 10)), "q91", "q81"}

@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 from rich.console import Console
 
 from qa.decode import NBestAnswer
-from qa.examples import Answer, Example
+from qa.examples import Answer, Example, Overlap
 from qa.questions import Evaluation
 from qa.report import (
     EvaluatedPart,
@@ -101,6 +101,12 @@ def test_the_card_names_the_commits_that_made_the_model() -> None:
     assert f"\nbase_model: {name}\n" in card
     assert f"Trained from `{name}@{commit}` on" in card
     assert "this program's commit 0123456789ab" in card
+
+
+def test_the_card_tells_of_evaluation_questions_that_were_trained() -> None:
+    shared = Overlap(contexts=1, of_contexts=2, questions=3, repeated=0, of_questions=4)
+    card = model_card(RESULTS.model_copy(update={"overlap": shared}), SETTINGS, "python train.py")
+    assert f"a little too good. {shared.note()}\n\n## Use" in card
 
 
 def test_the_terminal_table_marks_the_best_row() -> None:
