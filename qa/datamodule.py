@@ -49,8 +49,6 @@ log = logging.getLogger(__name__)
 
 Split = Literal["train", "validation", "test", "predict"]
 
-PART_SEED = 42  # of the questions that trainer.limit_val_batches and its like take
-
 
 class SquadDataModule(LightningDataModule):
     """Windows and batches of the splits that a stage needs.
@@ -139,7 +137,7 @@ class SquadDataModule(LightningDataModule):
             if note := self.overlap.note():
                 log.warning("validation: %s", note)
         most = math.inf if limit is None else limit * (self.eval_batch_size if isinstance(limit, int) else len(windows))
-        self.evaluated[split] = drawn_windows(windows.example, most, PART_SEED)
+        self.evaluated[split] = drawn_windows(windows.example, most, self.split_seed)
 
     def read(self, split: Split) -> Examples:
         """The checked examples of a split, not cut into windows yet. Errors: as `prepare_split`."""
