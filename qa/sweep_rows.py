@@ -5,10 +5,12 @@ import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from statistics import fmean, stdev
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
+from pydantic_core import PydanticCustomError
 
 from qa.launch import quoted
 from qa.settings import Monitor
@@ -34,6 +36,13 @@ class SweepRow(BaseModel):
     minutes: float = 0.0  # over all starts
     error: str | None = None
     status_code: int = 0
+
+    @field_validator("folder")
+    @classmethod
+    def _inside(cls, folder: str) -> str:
+        if PurePath(folder).is_absolute() or ".." in PurePath(folder).parts:
+            raise PydanticCustomError("outside", "is not inside of the sweep's folder")
+        return folder
 
     @property
     def overrides(self) -> str:

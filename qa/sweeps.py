@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,7 @@ from qa.hub import go_offline_if_unreachable
 from qa.jobs import ANEW, ERROR, Engine, Job, last_words, run_jobs
 from qa.launch import SIGNALS
 from qa.progress import console
-from qa.runs import remove, unused
+from qa.runs import is_run, remove, unused
 from qa.settings import Monitor
 from qa.sweep_rows import COLUMNS, FIGURES, SweepRow, ranked, ranked_jobs, said, script, tables
 
@@ -76,7 +77,9 @@ class Sweep:
         """A job that is killed together with the sweep stays in the files as started."""
         with self.lock:
             before = self._row(job.number)
-            folder = str(job.folder.relative_to(self.folder))
+            folder = os.path.relpath(job.folder, self.folder)
+            if folder.startswith(".."):
+                raise UserError(f"{job.folder}: not in {self.folder}, the sweep's; give another hydra.sweep.subdir")
             arguments = [argument for argument in job.arguments if argument != ANEW]
             row = SweepRow(job=job.number, settings=dict(job.settings), folder=folder, arguments=arguments)
             row.minutes = before.minutes if before else 0.0
@@ -184,8 +187,10 @@ class Sweep:
             write_text(self.folder / BEST, script(settings[0], f"the best of {self.folder} by {self.monitor}"))
         pruned = [other for other in self.rows() if other.status == "pruned"]
         for other in [*self.best()[self.keep_best :], *pruned] if self.keep_best else []:
-            for name in ("checkpoints", "model"):
-                remove(self.folder / other.folder / name)
+            folder = self.folder / other.folder
+            if folder.resolve().is_relative_to(self.folder.resolve()) and is_run(folder):  # the file may be another's
+                for name in ("checkpoints", "model"):
+                    remove(folder / name)
 
 
 def say_disk(pretrained: str, checkpoint: Mapping[str, Any], folder: Path, count: int) -> None:

@@ -13,6 +13,12 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT, Run, started
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qa.launch import quoted
 
 from qa.launch import run_ranks
 
@@ -310,3 +316,30 @@ def test_sigusr1_in_a_slurm_job_saves_and_asks_for_another_turn(
         assert (tmp_path / "srun.statuses").read_text().split() == ["138", "0"]
     checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == len(steps(tmp_path / "run"))
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.text("\\'\"${}[](),:= \n-+.1e", max_size=12)
+WORDS = st.sampled_from(["123", "1e3", "-1", ".5", "1_0", "true", "FALSE", "Null", "inf", "-nan", "a\\", "\\\n", ""])
+VALUES = st.recursive(
+    TEXTS | WORDS | st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.from_regex("[a-z]+", fullmatch=True), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(VALUES)
+def test_a_quoted_value_is_what_hydra_reads(value: Any) -> None:
+    [override] = OverridesParser.create().parse_overrides([f"key={quoted(value)}"])
+    assert read(override.value()) == value
+    assert type(read(override.value())) is type(value)
+
+
+def read(value: Any) -> Any:
+    """A parsed value without Hydra's marks of quotes."""
+    if isinstance(value, QuotedString):
+        return value.text
+    if isinstance(value, list):
+        return [read(child) for child in value]
+    return {read(key): read(child) for key, child in value.items()} if isinstance(value, dict) else value

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pwd
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,16 @@ def test_the_default_is_wandb_once_there_is_a_key(monkeypatch: pytest.MonkeyPatc
     assert target("logger=none") is None
     assert target("logger=csv") == "qa.loggers.MetricsFile"
     monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert target() == "qa.loggers.MetricsFile"
+
+
+def test_a_user_whom_the_machine_does_not_know_has_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("NETRC")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)  # as in a container that is started with another uid
     assert target() == "qa.loggers.MetricsFile"
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -349,11 +350,36 @@ def test_nothing_in_a_setting_is_run_or_breaks_a_table(tmp_path: Path) -> None:
     assert [line.replace("\\|", "").count("|") for line in lines] == [len(COLUMNS) + 1] * 3
 
 
+def a_run(folder: Path) -> None:
+    """Makes the folder one that a run of ours wrote into."""
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "config.yaml").write_text("{stage: fit, data: {}, model: {}, decode: {}, nonfinite: stop}")
+
+
+@pytest.mark.parametrize("folder", ["../victim", "link", "mine", "absolute"])
+def test_a_table_from_elsewhere_removes_nothing_but_jobs_of_this_sweep(folder: str, tmp_path: Path) -> None:
+    victim, sweep = tmp_path / "victim", Sweep(tmp_path / "sweep", keep_best=1)
+    a_run(victim)
+    (victim / "model").mkdir()
+    (sweep.folder / "link").symlink_to(victim)
+    (sweep.folder / "mine" / "model").mkdir(parents=True)  # somebody's, and no run
+    place = str(victim) if folder == "absolute" else folder
+    row = {"job": 9, "settings": {"seed": 9}, "folder": place, "status": "finished", "val_loss": 9.0}
+    (sweep.folder / "sweep.json").write_text(json.dumps([row]))
+    outside = place.startswith(("/", ".."))
+    with pytest.raises(UserError, match=r"sweep\.json: damaged") if outside else nullcontext():
+        ended(sweep, 0, {"seed": 1}, 1.0)
+    assert (victim / "model").exists() and (sweep.folder / "mine" / "model").exists()
+    with pytest.raises(UserError, match=r"not in .*, the sweep's; give another hydra\.sweep\.subdir"):
+        Sweep(tmp_path / "other")._began(Job(0, {}, victim, []))
+
+
 def test_what_a_pruned_job_weighs_goes_too(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, keep_best=1)
     for number, pruned in enumerate((False, True)):
         job = Job(number, {"seed": number}, tmp_path / str(number), [f"seed={number}"])
         (job.folder / "checkpoints").mkdir(parents=True)
+        a_run(job.folder)
         (job.folder / "results.json").write_text(json.dumps({"best": {"val_loss": 2.0 - number}}))
         sweep._began(job)
         sweep._ended(job, 0, 1.0, pruned)
