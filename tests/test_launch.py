@@ -18,9 +18,7 @@ from hydra.core.override_parser.types import QuotedString
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa.launch import quoted
-
-from qa.launch import run_ranks
+from qa.launch import quoted, run_ranks
 
 Files = tuple[Path, Path]
 
