@@ -136,7 +136,7 @@ def script(best: Setting, what: str) -> str:
     left_out = re.compile(r"[+~]*(sweep|seed)\b" if several else r"[+~]*sweep\b")
     again = [word for word in best.rows[0].arguments if not left_out.match(word)]
     seeds = ",".join(quoted(row.settings["seed"]) for row in best.rows if several)
-    ends = ["-m", f"seed={seeds}"] if several else ["hydra.mode=RUN"]
+    words = ["-m", *again, f"seed={seeds}"] if several else [*again, "hydra.mode=RUN"]  # no option after an override
     comment = f"{best.name}{best.seeds and ', seed '}{best.seeds}: {what}{' as the mean over them' if several else ''}"
     line = "".join(letter if letter.isprintable() else " " for letter in comment)
-    return f'#!/bin/sh\n# {line}\nexec {shlex.join(["python", "train.py", *again, *ends])} "$@"\n'
+    return f'#!/bin/sh\n# {line}\nexec {shlex.join(["python", "train.py", *words])} "$@"\n'

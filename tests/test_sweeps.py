@@ -136,6 +136,12 @@ def test_a_sweep_killed_in_the_middle_goes_on_with_the_job_that_was_cut(
     assert "resumed at step" in done.stdout
     assert table(tmp_path)[0] == first
     assert table(tmp_path)[1]["status"] == "finished"
+    # the best setting's command is this sweep again, of which nothing is left to run
+    path = {**os.environ, "HF_HUB_OFFLINE": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = ["sh", str(tmp_path / "best.sh"), f"hydra.sweep.dir={tmp_path}"]
+    again = subprocess.run(command, cwd=ROOT, env=path, capture_output=True, text=True)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert " → " not in again.stdout and "mean ± standard deviation over seeds" in again.stdout
 
 
 def test_ctrl_c_ends_all_jobs_and_leaves_whole_folders(small: list[str], tmp_path: Path) -> None:
@@ -317,7 +323,7 @@ def test_the_best_setting_is_that_of_the_best_mean_not_of_the_luckiest_seed(tmp_
         ended(sweep, number, {"optimizer.lr": rate, "seed": seed}, loss)
     best = (tmp_path / "best.sh").read_text()
     assert "# optimizer.lr=0.0002, seed 1, 2: the best of" in best
-    assert best.endswith('exec python train.py data=local optimizer.lr=0.0002 -m seed=1,2 "$@"\n')
+    assert best.endswith('exec python train.py -m data=local optimizer.lr=0.0002 seed=1,2 "$@"\n')
     table = (tmp_path / "sweep.md").read_text()
     assert "| optimizer.lr=0.0002 | 1, 2 | 1.6000 ± 0.1414 |" in table
     assert table.index("| optimizer.lr=0.0002 | 1, 2 |") < table.index("| optimizer.lr=0.0001 | 1, 2 |")
