@@ -90,6 +90,8 @@ def main(cfg: DictConfig) -> None:
 
 def run(cfg: DictConfig) -> int:
     """One job: its settings checked first, then done, here or in processes of its own. Returns the exit status."""
+    if cfg.resume == "never" and not launch.anew(cfg.resume):
+        cfg.resume = "auto"
     composed = cfg.copy()
     if isinstance(steps := cfg.trainer.fast_dev_run, int) and steps:
         # lightning's own leaves checkpoints and loggers out, and so tries less than a run does
@@ -101,16 +103,17 @@ def run(cfg: DictConfig) -> int:
     folder = hydra_config.runtime.output_dir
     if hydra_config.mode == RunMode.MULTIRUN:
         launch.stop("hydra/launcher: jobs want processes of their own; take local, submitit_local or submitit_slurm")
-    if launch.rank() is None:
+    scoring = settings.data.get("predictions_file")  # without a model, in one process
+    if launch.rank() is None and not scoring:
         count = launch.wanted_devices(settings.trainer)
         if count > (most := 4 * (os.cpu_count() or 1)):
             raise UserError(
                 f"trainer.devices={count}: too many processes for this machine's cores; give at most {most}"
             )
         if count > 1:
-            command = launch.command(hydra_config.overrides.task, folder)
+            command = launch.command([*hydra_config.overrides.task, f"resume={launch.quoted(cfg.resume)}"], folder)
             return requeued(launch.run_ranks(command, count, RunFolder.lock))
-    elif not launch.started_here():
+    elif launch.rank() is not None and not launch.started_here():
         if not isinstance(asked := settings.trainer["devices"], int) and asked != "auto":
             raise UserError(
                 f"trainer.devices={asked}: torchrun and srun start a process for each device of a node; leave it out,"
@@ -127,7 +130,9 @@ def run(cfg: DictConfig) -> int:
     if settings.push_to_hub and settings.stage == "fit" and not launch.rank():
         check_push(settings.push_to_hub)
     quiet()
-    if settings.data.get("predictions_file"):
+    if scoring:
+        if launch.rank():
+            return 0
         from qa.stages import score, write_scores
 
         found = score(instantiate(cfg.data), identity(composed, Path(folder)))
@@ -205,7 +210,7 @@ def build(cfg: DictConfig, composed: DictConfig, settings: Settings, folder: Pat
     from qa.checkpoints import History
     from qa.collectives import connect
     from qa.devices import check_attention, check_driver
-    from qa.runs import check_same_run, find_checkpoint, load_checkpoint
+    from qa.runs import as_begun, check_same_run, find_checkpoint, load_checkpoint
 
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
     fitting = settings.stage == "fit"
@@ -213,7 +218,11 @@ def build(cfg: DictConfig, composed: DictConfig, settings: Settings, folder: Pat
     if checkpoint and not fitting:
         cfg.model.pretrained = load_checkpoint(checkpoint)["pretrained"]
     elif checkpoint:  # before anything is read
-        check_same_run(checkpoint, load_checkpoint(checkpoint), identity(composed, folder))
+        held = load_checkpoint(checkpoint)
+        for config in (cfg, composed):
+            config.model.pretrained = as_begun(config.model.pretrained, held, "model")
+            config.data.name = as_begun(config.data.name, held, "train")
+        check_same_run(checkpoint, held, identity(composed, folder), folder)
     tokenizer = check_parts(cfg)
     check_driver(settings)
     data: SquadDataModule = instantiate(cfg.data)
@@ -313,7 +322,10 @@ if __name__ == "__main__":
         status = 2 if line else 1
     if status > 128:
         if not launch.started_here():
-            print("interrupted; the same command in the same folder goes on where it ended", file=sys.stderr)
+            without = next(
+                (f" without {word}" for word in ("resume=never", "sweep.resume=false") if word in sys.argv), ""
+            )
+            print(f"interrupted; the same command{without} in the same folder resumes where it ended", file=sys.stderr)
         if RunFolder.folder:
             names = {known.value: known.name for known in signal.Signals}
             ended = f"{datetime.now():%F %T} {names.get(status - 128, status)}\n"

@@ -46,39 +46,52 @@ class JobLauncher(Launcher):
         self.context, self.config = hydra_context, config
         self.settings = validated(SweepSettings, OmegaConf.to_container(config.sweep, resolve=True), "sweep")
         self.sweep = Sweep(Path(config.hydra.sweep.dir), config.checkpoint.monitor, self.settings.keep_best)
-        if not self.settings.resume:
-            self.sweep.forget()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """All combinations of a grid. Raises SystemExit where one failed."""
+        self.begin(searching=False)
         self.run(self._unfinished(job_overrides), len(job_overrides))
         return []
 
-    def _unfinished(self, job_overrides: Sequence[Sequence[str]]) -> Iterator["Job"]:
-        from qa.runs import finished
+    def begin(self, searching: bool) -> None:
+        """Looks at the sweep's folder before anything in it is touched.
 
+        Errors: UserError where it holds jobs of a grid for a search, or the other way round, or jobs of other settings.
+        """
+        from qa.sweeps import JOURNAL
+
+        if not self.settings.resume:
+            self.sweep.move_aside()
+        elif self.sweep.rows():
+            if searching != (self.sweep.folder / JOURNAL).exists():
+                raise UserError(
+                    f"{self.sweep.folder}: holds the jobs of a {'grid' if searching else 'search'}; give another"
+                    " hydra.sweep.dir"
+                )
+            self.check_rows()
+
+    def _unfinished(self, job_overrides: Sequence[Sequence[str]]) -> Iterator["Job"]:
         keys = {override.key_or_group for override in self.grid()} | set(self.config.hydra.sweeper.get("params") or {})
         for arguments in job_overrides:
             given = {override.key_or_group: override.value() for override in self.parsed(arguments)}
             settings = plain({key: value for key, value in given.items() if key in keys})
-            job, config = self.job(self.sweep.number(settings), settings, arguments)
+            job, _ = self.job(self.sweep.number(settings), settings, arguments)
             known = any(row.job == job.number and row.status == "finished" for row in self.sweep.rows())
-            if not (known and finished(job.folder, config)):
+            if not (known and (job.folder / "results.json").exists()):
                 yield job
 
     def job(self, number: int, settings: Mapping[str, Any], arguments: Sequence[str]) -> tuple["Job", dict[str, Any]]:
         """A job and its whole configuration; `settings`: those that set it apart."""
-        from qa.jobs import ANEW, Job
+        from qa.jobs import Job
 
         config = self.context.config_loader.load_sweep_config(self.config, list(arguments))
         with open_dict(config):
             config.hydra.job.num, config.hydra.job.id = number, str(number)
         folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir)
         whole: Any = OmegaConf.to_container(config)
-        again = [] if self.settings.resume else [ANEW]
         group = "/".join(self.sweep.folder.parts[-2:])
         environment = {"WANDB_RUN_GROUP": os.environ.get("WANDB_RUN_GROUP", group)}
-        return Job(number, settings, folder, [*arguments, *again], environment), whole
+        return Job(number, settings, folder, arguments, environment), whole
 
     def check_rows(self) -> None:
         """Errors: UserError where a job of an earlier start had other settings than its row and this command give."""
@@ -96,7 +109,7 @@ class JobLauncher(Launcher):
             except UserError as error:
                 raise UserError(
                     f"{error}; nothing was changed: give another hydra.sweep.dir, or sweep.resume=false, which moves"
-                    " earlier jobs aside"
+                    " the earlier sweep aside"
                 ) from None
 
     def parsed(self, arguments: Sequence[str]) -> list["Override"]:
@@ -112,8 +125,6 @@ class JobLauncher(Launcher):
         from qa.progress import console
         from qa.sweeps import say_disk
 
-        if self.settings.resume:
-            self.check_rows()
         if self.config.stage == "fit":
             kept = min(count, self.n_jobs + (self.settings.keep_best or count))
             say_disk(self.config.model.pretrained, self.config.checkpoint, self.sweep.folder, kept)
@@ -124,8 +135,9 @@ class JobLauncher(Launcher):
         self.sweep.show(console)
         for line in stand_on:
             console.print(line)
-        console.print(f"{self.sweep.folder}: sweep.json, sweep.csv, sweep.md and sweep.html; the same command with the")
-        console.print("same hydra.sweep.dir leaves finished jobs, goes on with interrupted ones and starts the others")
+        again = "the same command" if self.settings.resume else "the same command without sweep.resume=false"
+        console.print(f"{self.sweep.folder}: sweep.json, sweep.csv, sweep.md and sweep.html; {again} with the")
+        console.print("same hydra.sweep.dir skips finished jobs, resumes interrupted ones and starts the others")
         if status:
             sys.exit(status)
 
@@ -198,6 +210,7 @@ class SearchSweeper(Sweeper):
         for name, choices in launcher.settings.space.items():  # what cannot be is said before it is a trial
             for value in choices if isinstance(choices, list) else [choices.low]:
                 launcher.job(0, {}, [*arguments, f"{name}={launch.quoted(value)}"])
+        launcher.begin(searching=True)
         search = Search(launcher.sweep.folder, launcher.settings, launcher.sweep.monitor, self.seed)
 
         def jobs() -> Iterator["Job"]:

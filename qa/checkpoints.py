@@ -18,12 +18,13 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from qa import UserError
 from qa.batches import Batch
+from qa.identity import differences, other_code
 from qa.launch import handle_signals, leave_terminal
 from qa.module import QuestionAnsweringModule
 from qa.progress import console
 from qa.questions import Evaluation
 from qa.report import EvaluatedPart, Row, better, results_table, write_predictions
-from qa.runs import earlier, load_checkpoint
+from qa.runs import PRUNED, earlier, is_own, load_checkpoint
 from qa.settings import Monitor
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class History(Checkpoint):
         self.rows: list[Row] = []
         self.best: Row | None = None
         self.ended = False  # before all steps were done: no further one is wanted
+        self.pruned = False  # by the search that it is a trial of
         self.schedule_changes: list[dict[str, int]] = []  # where a resumed run was made longer or shorter
         self._signum = 0  # the signal that this rank got
         self._agreed = 0  # the signal that some rank got, known to all
@@ -235,6 +237,17 @@ class History(Checkpoint):
         `writes`: whether this rank does. Where the best epoch's weights are gone, the best of those to come is taken.
         """
         self.load_state_dict(checkpoint["callbacks"]["History"])
+        held, own = checkpoint["run"], is_own(path, self.folder)
+        if own and "resume" in held["inputs"]:
+            self.identity["inputs"].setdefault("resume", held["inputs"]["resume"])
+        if differences(held, self.identity):  # what ended it, such as its time, may be another now
+            self.ended = False
+        earlier_code = list(held.get("earlier_code", []))
+        if other_code(held, self.identity):
+            made = {key: held[key] for key in ("code", "versions")}
+            earlier_code.append({"until_step": checkpoint["global_step"], **made})
+        if earlier_code:
+            self.identity["earlier_code"] = earlier_code
         folder = self.folder / "checkpoints"
         if path.resolve() == (folder / "last.ckpt").resolve():
             self._last = checkpoint["global_step"]
@@ -247,9 +260,17 @@ class History(Checkpoint):
             self.best = None
         elif self.best and writes and best.parent.resolve() != folder.resolve():
             folder.mkdir(exist_ok=True)
-            shutil.copy(best, folder)
             for name in ("predictions.json", "nbest.json", "questions.parquet"):
+                if not (best.parent.parent / name).exists():
+                    raise UserError(f"{best.parent.parent}: {name} of the best epoch is missing; copy the whole folder")
                 shutil.copy(best.parent.parent / name, self.folder)
+            shutil.copy(best, folder / "best.tmp")
+            (folder / "best.tmp").replace(folder / "best.ckpt")
+
+    def made(self) -> dict[str, Any]:
+        """The identity of what there is in the end: a fit that its search ended early is another than a whole one."""
+        pruned = {PRUNED: True} if self.pruned else {}
+        return {**self.identity, "settings": {**self.identity.get("settings", {}), **pruned}}
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["run"], checkpoint["pending"] = self.identity, self._pending
@@ -259,7 +280,8 @@ class History(Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         best = self.best and self.best.model_dump()
         changes = self.schedule_changes
-        return {"rows": [row.model_dump() for row in self.rows], "best": best, "ended": self.ended, "schedule": changes}
+        rows = [row.model_dump() for row in self.rows]
+        return {"rows": rows, "best": best, "ended": self.ended, "schedule": changes, "pruned": self.pruned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if not self.rows:  # a run that goes on has them already, and perhaps an evaluation more
@@ -267,6 +289,7 @@ class History(Checkpoint):
             self.best = state_dict["best"] and Row(**state_dict["best"])
             self.ended = state_dict["ended"]
             self.schedule_changes = list(state_dict["schedule"])
+            self.pruned = state_dict["pruned"]
 
 
 def follow_schedule(scheduler: LambdaLR) -> None:

@@ -46,11 +46,12 @@ def named(name: str) -> tuple[str, str | None]:
 
 def cached_commit(name: str, revision: str | None, kind: Kind) -> str:
     """The commit that the hub's cache has for a revision, without a look at the hub; empty where it has none."""
-    from huggingface_hub import constants
-
     if revision and re.fullmatch("[0-9a-f]{40}", revision):
         return revision
-    path = Path(constants.HF_HUB_CACHE, f"{kind}s--{name.replace('/', '--')}", "refs", revision or "main")
+    # where huggingface_hub has its cache; to import it here would be before it is known whether the hub is reached
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
+    path = cache / f"{kind}s--{name.replace('/', '--')}" / "refs" / (revision or "main")
     return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from qa import UserError
 from qa.files import find_files
 from qa.hub import cached_commit, named
 
+FOLLOWS_SEED = "${seed}"
 LIBRARIES = ("torch", "lightning", "transformers", "tokenizers", "datasets", "numpy")
 # where and how a run computes, not what; what is read from a path or a name is an input, and counts by its content
 NEUTRAL = {
@@ -54,16 +54,24 @@ def identity(config: Mapping[str, Any] | DictConfig, folder: Path) -> dict[str, 
     `config`: the composed configuration, before anything is changed in it. Errors: UserError for an input file that
     does not exist.
     """
-    node = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
-    whole: Any = OmegaConf.to_container(node)
-    raw = dotted({name: whole[name] for name in whole if name != "hydra"})
-    values = {key: _resolved(node, key, value) for key, value in raw.items()}
+    values = resolved(config)
     return {
-        "settings": {key: value for key, value in values.items() if not _is_neutral(key, value)},
+        "settings": {key: v for key, v in values.items() if v != FOLLOWS_SEED and not _is_neutral(key, v)},
         "inputs": _inputs(values, folder),
         "code": commit(),
         "versions": {name: version(name) for name in LIBRARIES},
     }
+
+
+def resolved(config: Mapping[str, Any] | DictConfig) -> dict[str, Any]:
+    """{dotted key: value} of a composed configuration without Hydra's own part.
+
+    What Hydra knows only later, such as the folder, stays as it is written, and so does what follows the seed.
+    """
+    node = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
+    whole: Any = OmegaConf.to_container(node)
+    raw = dotted({name: whole[name] for name in whole if name != "hydra"})
+    return {key: _resolved(node, key, value) for key, value in raw.items()}
 
 
 def dotted(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -74,12 +82,9 @@ def dotted(node: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _resolved(config: DictConfig, key: str, value: Any) -> Any:
-    if not (isinstance(value, str) and "${" in value):
+    if "${" not in str(value) or "${hydra:" in str(value) or value == FOLLOWS_SEED:
         return value
-    try:
-        found = OmegaConf.select(config, key)
-    except OmegaConfBaseException:
-        return value  # what Hydra knows only later, such as the folder, is compared as it is written
+    found = OmegaConf.select(config, key)
     return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
 
 
@@ -156,6 +161,7 @@ def _content_hash(path: Path, *_: int) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
+@functools.cache
 def commit() -> str | None:
     """The code's git commit, with a + where files differ from it; None outside a repository."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
@@ -178,14 +184,21 @@ def _differences(held: Mapping[str, Any], wanted: Mapping[str, Any], resuming: b
     one, other = {**ADDED, **held["settings"]}, {**ADDED, **wanted["settings"]}
     for key in sorted(one.keys() | other.keys()):
         may_change = resuming and (key in LENGTH or _in_group(key, LENGTH_GROUPS))
-        if one.get(key) != other.get(key) and not may_change:
+        if not may_change and not _same(key, one.get(key), other.get(key)):
             yield f"{key} ({one.get(key)} there, {other.get(key)} here)"
     inputs, inputs2 = held["inputs"], wanted["inputs"]
     for role in sorted(inputs.keys() | inputs2.keys()):
         if resuming and role == "resume":
             continue  # the checkpoint itself, which is of the other run
         if not _same_content(inputs.get(role, []), inputs2.get(role, [])):
-            yield f"the content of {role} ({_short(inputs.get(role))} there, {_short(inputs2.get(role))} here)"
+            there = _short(inputs.get(role))
+            remedy = f"; {there} can be given" if "@" in there else ""
+            yield f"the content of {role} ({there} there, {_short(inputs2.get(role))} here{remedy})"
+
+
+def _same(key: str, one: Any, other: Any) -> bool:
+    """For lightning 1 is a batch and 1.0 is all of them."""
+    return one == other and (not key.startswith("trainer.") or isinstance(one, float) == isinstance(other, float))
 
 
 def _same_content(one: list[str], other: list[str]) -> bool:

@@ -12,7 +12,6 @@ from qa import UserError, first_line
 from qa.launch import ERROR_FILE, PATIENCE, command, handle_signals, killed, leave_terminal, outside
 
 TURNS = 1000  # of a job in a cluster's queue, each of which goes on where the last one ended
-ANEW = "resume=never"  # the argument of a job that does not go on from what its folder holds
 ERROR, OUTPUT = "error.txt", "output.txt"  # in a job's folder: its last words, and what it said where several speak
 
 
@@ -116,7 +115,7 @@ class Command:
         """Called by submitit where a job is preempted or runs out of its time."""
         from submitit.helpers import DelayedSubmission
 
-        words = [word for word in self.words if word != ANEW]  # it goes on where it is
+        words = [word for word in self.words if word != "resume=never"]  # it resumes
         return DelayedSubmission(Command(words, self.environment, self.folder))
 
 

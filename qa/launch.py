@@ -30,6 +30,12 @@ NOT_TEXT = {"true", "false", "null", "inf", "nan"}  # to Hydra, in any case
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)  # that ask a run to end
 
 
+def anew(resume: str) -> bool:
+    """Whether `resume=never` is to be obeyed: a further turn of a job in a queue resumes what the first one began."""
+    turns = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
+    return resume == "never" and not any(int(os.environ.get(name) or 0) for name in turns)
+
+
 def started_here() -> bool:
     """Whether this process was started by `run_processes`."""
     return ERROR_FILE in os.environ

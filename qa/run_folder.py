@@ -1,6 +1,7 @@
 """The run folder before a run: shown where it is finished, refused where it is another's, then taken."""
 
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +12,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from qa import UserError, launch
-from qa.identity import differences, identity, other_code
+from qa.identity import differences, identity, other_code, resolved
 from qa.launch import stop
 from qa.progress import console
-from qa.runs import foreign_contents, held_identity, is_run, lock, move_aside
+from qa.runs import CONTENTS, PRUNED, foreign_contents, held_identity, lock, move_aside
 
 INTERRUPTED = "interrupted.txt"
 
@@ -36,8 +37,7 @@ class RunFolder(Callback):
             console.quiet = True  # the first rank speaks for all
         try:
             if not rank:
-                folder.mkdir(parents=True, exist_ok=True)
-                RunFolder.lock, RunFolder.folder = lock(folder), folder
+                _lock(folder, config)
             if show_finished(folder, config):
                 sys.exit(0)
         except (OSError, UserError) as error:
@@ -48,26 +48,45 @@ class RunFolder(Callback):
             )
 
 
+def _lock(folder: Path, config: DictConfig) -> None:
+    """Locks the folder for this process; a finished run in one that cannot be written is shown without."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        RunFolder.lock, RunFolder.folder = lock(folder), folder
+    except OSError:
+        if folder.is_dir() and show_finished(folder, config):
+            sys.exit(0)
+        raise
+
+
 def show_finished(folder: Path, config: DictConfig) -> bool:
     """Whether the folder holds this very run, finished, which is then shown.
 
     Errors: UserError for a folder that holds anything that this run must not replace.
     """
-    from qa.report import Results, results_table
-
     if foreign := foreign_contents(folder):
         raise UserError(
             f"{folder}: holds {', '.join(foreign)}, and not from a run of this program; give another hydra.run.dir"
         )
-    if config.resume == "never":
+    fit = any((folder / name).exists() for name in ("checkpoints", "model"))
+    replaced = config.resume == "never" or not (folder / "results.json").exists()
+    if fit and replaced and config.stage != "fit":
+        raise UserError(
+            f"{folder}: holds a fit, which stage={config.stage} does not replace; give another hydra.run.dir"
+        )
+    if launch.anew(config.resume):
         _check_may_move(folder, config)
         return False
     held = held_identity(folder)
     if held is None:
         return False
     wanted = identity(config, folder)
+    if launch.TRIAL in os.environ and PRUNED in held["settings"]:
+        wanted["settings"][PRUNED] = True
     if differ := differences(held, wanted):
         raise UserError(_other_run(folder, differ, held, wanted))
+    from qa.report import Results, results_table  # imports the hub's libraries, which must come after it was asked
+
     results = Results.model_validate_json((folder / "results.json").read_text(encoding="utf-8"))
     console.print(f"{folder} is finished; resume=never moves it aside and runs it anew")
     if other := other_code(held, wanted):
@@ -97,20 +116,13 @@ def _other_run(folder: Path, differ: list[str], held: Mapping[str, Any], wanted:
 
 
 def _check_may_move(folder: Path, config: DictConfig) -> None:
-    """`resume=never` moves an earlier run aside, but no fit for an evaluation, and nothing that this run reads."""
-    held = (folder / "checkpoints").exists() or (folder / "model").exists()
-    if held and config.stage != "fit":
-        raise UserError(
-            f"{folder}: holds a fit, which stage={config.stage} does not replace; give another hydra.run.dir"
-        )
-    if not is_run(folder):
-        return
-    data: Any = OmegaConf.to_container(config.data, resolve=True)
-    files = [data.get(f"{name}_file") for name in ("train", "validation", "test", "predictions")]
-    read = [config.model.pretrained, *(path for file in files for path in (file if isinstance(file, list) else [file]))]
-    inside = [path for path in read if path and Path(path).resolve().is_relative_to(folder.resolve())]
-    if inside:
-        raise UserError(f"{inside[0]}: is in {folder}, which resume=never moves aside; give another hydra.run.dir")
+    """`resume=never` moves an earlier run aside, but nothing that this run reads."""
+    values, moved = resolved(config), [folder.resolve() / name for name in CONTENTS]
+    keys = ("model.pretrained", *(f"data.{name}_file" for name in ("train", "validation", "test", "predictions")))
+    for read in filter(None, (values.get(key) for key in keys)):
+        for path in read if isinstance(read, list) else [read]:
+            if any(Path(path).resolve().is_relative_to(place) for place in moved):
+                raise UserError(f"{path}: is in {folder}, which resume=never moves aside; give another hydra.run.dir")
 
 
 def take(folder: Path, config: DictConfig, anew: bool) -> None:
@@ -118,6 +130,8 @@ def take(folder: Path, config: DictConfig, anew: bool) -> None:
 
     `anew`: whether an earlier run in it is moved aside. Writes `.hydra/`, which Hydra itself would write too early.
     """
+    from qa.report import write_text
+
     if anew and (aside := move_aside(folder)):
         console.print(f"what was in {folder} is now in {aside}")
         for handler in logging.getLogger().handlers:
@@ -127,6 +141,6 @@ def take(folder: Path, config: DictConfig, anew: bool) -> None:
     inside = folder / ".hydra"
     inside.mkdir(exist_ok=True)
     hydra = HydraConfig.get()
-    OmegaConf.save(config, inside / "config.yaml")
-    OmegaConf.save(OmegaConf.create({"hydra": hydra}), inside / "hydra.yaml")
-    OmegaConf.save(hydra.overrides.task, inside / "overrides.yaml")
+    parts = {"config": config, "hydra": OmegaConf.create({"hydra": hydra}), "overrides": hydra.overrides.task}
+    for name, part in parts.items():
+        write_text(inside / f"{name}.yaml", OmegaConf.to_yaml(part))

@@ -39,6 +39,7 @@ CONTENTS = {
     "interrupted.txt": "when and by which signal the run ended; gone once it goes on",
     "train.log": "what was said, with the time",
 }
+PRUNED = "pruned"  # a setting of runs that their search ended early
 OURS = {"stage", "data", "model", "decode", "nonfinite"}  # that the composed configuration of a run has
 
 
@@ -68,35 +69,45 @@ def is_run(folder: Path) -> bool:
         return False
 
 
-def finished(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Whether the folder holds a finished run of this configuration."""
-    held = held_identity(folder)
-    return held is not None and not differences(held, identity(config, folder))
-
-
 def check_holds(folder: Path, config: Mapping[str, Any]) -> None:
     """Errors: UserError where the folder holds a run, finished or not, of another configuration."""
-    held, resuming = held_identity(folder), False
-    if held is None and (last := folder / "checkpoints" / "last.ckpt").exists():
-        held, resuming = load_checkpoint(last)["run"], True
-    if held and (differ := differences(held, identity(config, folder), resuming)):
+    held, wanted = held_identity(folder), identity(config, folder)
+    if held is None:
+        checkpoint = find_checkpoint("auto", folder, fitting=True)
+        if checkpoint:
+            check_same_run(checkpoint, load_checkpoint(checkpoint), wanted, folder)
+        return
+    if PRUNED in held["settings"]:  # by its search, which is the one that asks
+        wanted["settings"][PRUNED] = True
+    if differ := differences(held, wanted):
         raise UserError(f"{folder}: holds a run of other settings or data: {', '.join(differ)}")
 
 
 def foreign_contents(folder: Path) -> list[str]:
     """What a run would overwrite in a folder that is not a run's."""
-    return [] if is_run(folder) else [name for name in CONTENTS if name != "train.log" and (folder / name).exists()]
+    logs = ("train.log", "interrupted.txt")  # of a run that ended before it wrote anything
+    return [] if is_run(folder) else [name for name in CONTENTS if name not in logs and (folder / name).exists()]
 
 
 def move_aside(folder: Path) -> Path | None:
-    """Moves what an earlier run left into `FOLDER.old-DATE` beside it; None where it left nothing but a log."""
+    """Moves what an earlier run left into `FOLDER.old-DATE` beside it; None where it left nothing but a log.
+
+    Errors: UserError where it cannot be moved; it is left as it was.
+    """
+    folder = folder.resolve()  # a link may lead to another disk
     held = [folder / name for name in (*CONTENTS, ".hydra", "model.tmp") if os.path.lexists(folder / name)]
     if not {path.name for path in held} - {"train.log", ".hydra", "interrupted.txt"}:
         return None
     aside = unused(folder.with_name(f"{folder.name}.old-{datetime.now():%Y-%m-%dT%H-%M-%S}"))
     aside.mkdir()
-    for path in held:
-        path.rename(aside / path.name)
+    try:
+        for path in held:
+            path.rename(aside / path.name)
+    except OSError as error:
+        for path in aside.iterdir():
+            path.rename(folder / path.name)
+        aside.rmdir()
+        raise UserError(f"{folder}: cannot be moved aside ({error.strerror}); give another hydra.run.dir") from None
     return aside
 
 
@@ -120,7 +131,7 @@ def lock(folder: Path, patience: float = 5.0) -> int:
     The kernel releases it when the last of them ends, however it ends; `patience`: seconds that this may take. The lock
     is on a file open for writing, which an NFS client turns into a lock that the server knows.
     """
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    descriptor = os.open(folder / ".run.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     end = time.monotonic() + patience
     while True:
         try:
@@ -150,11 +161,13 @@ def find_checkpoint(resume: str, folder: Path, fitting: bool) -> Path | None:
     given = None if resume in ("auto", "never") else Path(resume)
     if given and not given.is_file():
         raise UserError(f"resume={resume}: no such checkpoint; give a .ckpt file, auto or never")
-    own = folder / "checkpoints"
-    if not fitting or resume == "never" or (given and given.parent.resolve() == own.resolve()):
+    if not fitting or resume == "never":
         return given
-    last, best = (own / f"{name}.ckpt" for name in ("last", "best"))
-    found = [path for path in (last, *reversed(earlier(folder)), best) if path.exists()]
+    last, best = (folder / "checkpoints" / f"{name}.ckpt" for name in ("last", "best"))
+    if given and is_own(given, folder) and given.resolve() != last.resolve():
+        raise UserError(f"resume={resume}: is older than {last}; give another hydra.run.dir to resume from it")
+    # one that was begun from a path has that run's best from the start
+    found = [path for path in (last, *reversed(earlier(folder)), *([] if given else [best])) if path.exists()]
     for path in found:
         try:
             if load_checkpoint(path)["optimizer_states"]:
@@ -167,6 +180,11 @@ def find_checkpoint(resume: str, folder: Path, fitting: bool) -> Path | None:
             " is there aside"
         )
     return given
+
+
+def is_own(checkpoint: Path, folder: Path) -> bool:
+    """Whether a checkpoint is one of the folder's own."""
+    return checkpoint.parent.resolve() == (folder / "checkpoints").resolve()
 
 
 def earlier(folder: Path) -> list[Path]:
@@ -200,12 +218,25 @@ def _damaged_part(path: Path, *_: int) -> str | None:
         return archive.testzip()
 
 
-def check_same_run(path: Path, checkpoint: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Warns of other code. Errors: UserError, with all that differs, where a checkpoint belongs to another run."""
+def as_begun(name: str | None, checkpoint: Mapping[str, Any], role: str) -> str | None:
+    """A name on the hub with the commit that the run began with, unless a revision is given: main may have moved."""
+    begun = checkpoint["run"].get("inputs", {}).get(role, [""])[0]
+    return begun if begun.startswith(f"{name}@") and not begun.endswith("@") else name
+
+
+def check_same_run(path: Path, checkpoint: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
+    """Warns of other code. Errors: UserError, with all that differs, where a checkpoint belongs to another run.
+
+    `folder`: of the run that resumes, which may be another one than the checkpoint's.
+    """
     held = checkpoint["run"]
     if "settings" not in held:
         raise UserError(f"{path}: does not record what made it, an earlier version's; give another hydra.run.dir")
-    if differ := differences(held, wanted, resuming=True):
+    differ = differences(held, wanted, resuming=True)
+    begun, asked = (made["inputs"].get("resume") for made in (held, wanted))
+    if is_own(path, folder) and asked and asked != begun:
+        differ.append("the checkpoint that it was begun from")
+    if differ:
         raise UserError(f"{path}: of another run: {', '.join(differ)}; give another hydra.run.dir")
     if other := other_code(held, wanted):
         log.warning("%s: made by %s; the last bits of what follows may differ", path, other)

@@ -25,6 +25,7 @@ from qa.module import QuestionAnsweringModule
 from qa.report import Row
 from qa.settings import Interval, Monitor, SweepSettings
 from qa.sweep_rows import SweepRow, is_finite
+from qa.sweeps import JOURNAL
 
 Values = list[Any] | Interval
 
@@ -83,7 +84,7 @@ class Search:
         """Errors: UserError for a study of another space or monitor."""
         self.folder, self.settings, self.monitor, self.seed = folder, settings, monitor, seed
         folder.mkdir(parents=True, exist_ok=True)
-        self.journal = folder / "study.journal"
+        self.journal = folder / JOURNAL
         self.study = open_study(self.journal, monitor, instantiate(settings.pruner))
         self._asking = FileLock(folder / ".asking")
         self._held: dict[int, FileLock] = {}
@@ -222,4 +223,5 @@ class Pruning(Callback):
                 trial.report(value, percent)
             if stop:
                 trial.set_user_attr("pruned", True)
-        trainer.should_stop |= trainer.strategy.broadcast(stop)
+        history.pruned |= trainer.strategy.broadcast(stop)
+        trainer.should_stop |= history.pruned

@@ -104,7 +104,7 @@ def go_on(job: Job) -> None:
         return
     if not checkpoint["optimizer_states"]:
         raise UserError(f"{job.checkpoint}: without the optimizer's state, which nothing goes on from; take last.ckpt")
-    check_same_run(job.checkpoint, checkpoint, job.history.identity)
+    check_same_run(job.checkpoint, checkpoint, job.history.identity, job.folder)
     job.history.goes_on_from(job.checkpoint, checkpoint, job.trainer.is_global_zero)
     job.metrics.load_state_dict(checkpoint["callbacks"]["Metrics"])
     console.print(f"resumed at step {step}")
@@ -217,7 +217,7 @@ def gather(job: Job, rows: list[Row], best: Row | None) -> Results:
         nonfinite_steps=job.module.nonfinite_steps,
         evaluated=evaluated_part(job.data, job.splits[-1]),
         overlap=job.data.overlap,
-        identity=job.history.identity,
+        identity=job.history.made(),
         schedule_changes=job.history.schedule_changes,
     )
 

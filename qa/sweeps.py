@@ -18,13 +18,14 @@ from rich.table import Table
 
 from qa import UserError
 from qa.hub import go_offline_if_unreachable
-from qa.jobs import ANEW, ERROR, Engine, Job, last_words, run_jobs
+from qa.jobs import ERROR, Engine, Job, last_words, run_jobs
 from qa.launch import SIGNALS
 from qa.progress import console
 from qa.runs import is_run, remove, unused
 from qa.settings import Monitor
 from qa.sweep_rows import COLUMNS, FIGURES, SweepRow, ranked, ranked_jobs, said, script, tables
 
+JOURNAL = "study.journal"  # of a search
 BEST = "best.sh"
 
 
@@ -59,18 +60,30 @@ class Sweep:
         try:
             return TypeAdapter(list[SweepRow]).validate_json(path.read_bytes()) if path.exists() else []
         except ValidationError:
-            raise UserError(f"{path}: damaged; remove it, the jobs' folders are found again") from None
+            raise UserError(
+                f"{path}: damaged; remove it, and the same sweep in the same order finds its jobs again"
+            ) from None
 
-    def forget(self) -> None:
-        """Moves what an earlier start left beside the jobs' folders to `NAME.old-DATE`; the jobs move their own."""
-        for name in ("sweep.json", "sweep.csv", "sweep.md", "sweep.html", BEST, "study.journal"):
-            if (path := self.folder / name).exists():
-                path.rename(unused(path.with_name(f"{name}.old-{datetime.now():%Y-%m-%dT%H-%M-%S}")))
+    def move_aside(self) -> None:
+        """Moves an earlier sweep with its jobs' folders to `FOLDER.old-DATE` beside it."""
+        folder = self.folder.resolve()  # a link may lead to another disk
+        jobs = [folder / row.folder for row in self.rows()]
+        tables = [folder / name for name in ("sweep.json", "sweep.csv", "sweep.md", "sweep.html", BEST, JOURNAL)]
+        held = [path for path in (*jobs, *tables) if path.exists() and path.resolve().is_relative_to(folder)]
+        if held:
+            aside = unused(folder.with_name(f"{folder.name}.old-{datetime.now():%Y-%m-%dT%H-%M-%S}"))
+            for path in held:
+                target = aside / path.relative_to(folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(target)
+            console.print(f"what was in {self.folder} is now in {aside}")
 
     def number(self, settings: Mapping[str, Any]) -> int:
         """That of the same job in an earlier start of the sweep, or the next free one."""
         rows = self.rows()
-        known = next((row.job for row in rows if row.settings == settings), None)
+        # as JSON: for lightning's limits 1 is a batch, and 1.0 is all of them
+        wanted = json.dumps(settings, sort_keys=True)
+        known = next((row.job for row in rows if json.dumps(row.settings, sort_keys=True) == wanted), None)
         return max((row.job for row in rows), default=-1) + 1 if known is None else known
 
     def _began(self, job: Job) -> SweepRow:
@@ -80,8 +93,8 @@ class Sweep:
             folder = os.path.relpath(job.folder, self.folder)
             if folder.startswith(".."):
                 raise UserError(f"{job.folder}: not in {self.folder}, the sweep's; give another hydra.sweep.subdir")
-            arguments = [argument for argument in job.arguments if argument != ANEW]
-            row = SweepRow(job=job.number, settings=dict(job.settings), folder=folder, arguments=arguments)
+            settings, arguments = dict(job.settings), list(job.arguments)
+            row = SweepRow(job=job.number, settings=settings, folder=folder, arguments=arguments)
             row.minutes = before.minutes if before else 0.0
             self._put(row)
         return row

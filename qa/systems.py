@@ -16,7 +16,10 @@ from qa.report import Results
 from qa.runs import held_identity
 
 FIGURES = {"exact_match": "EM", "f1": "F1"}
-EVALUATED = ("decode.", "data.max_length", "data.stride", "data.limit")  # an evaluation's own choice of these counts
+EVALUATED = (  # an evaluation's own choice of these counts beside the training's
+    "decode.", "data.max_length", "data.stride", "data.limit", "data.split_seed", "data.validation_share",
+    "model.attention", "trainer.precision", "trainer.limit",
+)  # fmt: skip
 
 
 class Run(NamedTuple):
@@ -55,10 +58,13 @@ def read_run(folder: Path) -> Run:
     assert made is not None
     checkpoint = "" if made["settings"]["stage"] == "fit" else "".join(made["inputs"].pop("resume", []))
     settings, inputs = dict(made["settings"]), dict(made["inputs"])
-    if trained := results.identity.get("trained"):  # evaluated on its own: a run of the recipe that trained it
+    trained = results.identity.get("trained", {})
+    if "settings" in trained:  # evaluated on its own: a run of the recipe that trained it
         own = {f"evaluated {key}": value for key, value in settings.items() if key.startswith(EVALUATED)}
         settings = {**trained["settings"], **own}
-        inputs = {**trained["inputs"], **inputs}
+        inputs = {**trained["inputs"], **{f"evaluated {role}": content for role, content in inputs.items()}}
+    if results.schedule_changes:
+        settings["schedule changes"] = results.schedule_changes
     seed = settings.pop("seed")
     del settings["stage"]
     settings |= {f"content of {role}": " ".join(content) for role, content in inputs.items()}

@@ -54,11 +54,30 @@ def test_best_weights_of_another_step_are_said_unless_their_evaluation_comes_aga
     path = tmp_path / "checkpoints" / "last.ckpt"
     torch.save({"pretrained": "x", "global_step": held}, path.with_name("best.ckpt"))
     best = {"step": 25, "val_loss": 1.0}
-    state = {"History": {"rows": [best], "best": best, "ended": False, "schedule": []}}
+    state = {"History": {"rows": [best], "best": best, "ended": False, "schedule": [], "pruned": False}}
+    made: dict[str, Any] = {"settings": {}, "inputs": {}, "code": None, "versions": {}}
     history = History(tmp_path)
-    history.goes_on_from(path, {"global_step": 30, "pending": pending, "callbacks": state}, writes=True)
+    history.identity = made
+    checkpoint = {"global_step": 30, "pending": pending, "callbacks": state, "run": made}
+    history.goes_on_from(path, checkpoint, writes=True)
     assert history.best is None
     assert said in caplog.text and bool(said) == bool(caplog.text)
+
+
+def test_what_ended_a_run_ends_it_again_only_if_nothing_changed(tmp_path: Path) -> None:
+    """One that its time ended, given more; the other code that it resumes with is kept."""
+    held = {"settings": {"trainer.max_time": "1"}, "inputs": {"resume": ["aa"]}, "code": "c1", "versions": {}}
+    state: dict[str, Any] = {"History": {"rows": [], "best": None, "ended": True, "schedule": [], "pruned": False}}
+    for time, ended in (("1", True), ("2", False)):
+        history = History(tmp_path)
+        history.identity = {**held, "settings": {"trainer.max_time": time}, "inputs": {}, "code": "c2"}
+        checkpoint = {"global_step": 30, "pending": False, "callbacks": state, "run": held}
+        history.goes_on_from(tmp_path / "checkpoints" / "last.ckpt", checkpoint, writes=True)
+        assert history.ended == ended
+        assert history.identity["inputs"] == held["inputs"]
+        assert history.identity["earlier_code"] == [{"until_step": 30, "code": "c1", "versions": {}}]
+    history.pruned = True
+    assert history.made()["settings"] == {"trainer.max_time": "2", "pruned": True}
 
 
 def test_without_hard_links_a_checkpoint_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

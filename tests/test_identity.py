@@ -69,7 +69,8 @@ DECISIVE = [
 def test_what_says_how_a_run_computes_does_not_set_it_apart(config: dict[str, Any], tmp_path: Path) -> None:
     held = identity(config, tmp_path)
     assert json.loads(json.dumps(held)) == held
-    assert held["settings"]["data.seed"] == 1
+    other = identity(changed(config, "seed", 2), tmp_path)  # and all that follows it
+    assert differences(held, other) == ["seed (1 there, 2 here)"]
     for key, value in NEUTRAL:
         assert differences(held, identity(changed(config, key, value), tmp_path)) == [], key
 
@@ -79,12 +80,16 @@ def test_what_says_what_a_run_computes_does(config: dict[str, Any], tmp_path: Pa
     held = identity(config, tmp_path)
     for key, value, words in DECISIVE:
         assert words in differences(held, identity(changed(config, key, value), tmp_path))
+    one, all_of_it = (identity(changed(config, "trainer.limit_train_batches", n), tmp_path) for n in (1, 1.0))
+    assert differences(one, all_of_it) == ["trainer.limit_train_batches (1 there, 1.0 here)"]
     longer = identity(changed(config, "trainer.max_epochs", 5), tmp_path)
     assert differences(held, longer, resuming=True) == []
 
 
 @pytest.mark.guarantee("a folder never answers for other settings or data: what differs is named")
-def test_inputs_count_by_their_content_wherever_they_lie(config: dict[str, Any], tmp_path: Path) -> None:
+def test_inputs_count_by_their_content_wherever_they_lie(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     held = identity(config, tmp_path)
     moved = tmp_path / "elsewhere"
     moved.mkdir()
@@ -94,6 +99,9 @@ def test_inputs_count_by_their_content_wherever_they_lie(config: dict[str, Any],
         changed(config, "data.train_file", str(moved / "train.json")), "model.pretrained", str(moved / "model")
     )
     assert differences(held, identity(there, tmp_path)) == []
+    monkeypatch.setenv("THERE", str(moved))
+    listed = changed(there, "data.train_file", ["${oc.env:THERE}/train.json"])
+    assert differences(held, identity(listed, tmp_path)) == []
     with pytest.raises(UserError, match=r"train\.json: no such file"):
         identity(config, tmp_path)
 
@@ -123,9 +131,7 @@ def test_what_is_evaluated_counts_by_its_content(config: dict[str, Any], tmp_pat
 def test_what_the_hub_has_counts_by_its_commit(
     config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     hub = changed(config, "model.pretrained", "ada/bridges")
     unknown = identity(hub, tmp_path)
     assert unknown["inputs"]["model"] == ["ada/bridges@"]
@@ -135,7 +141,8 @@ def test_what_the_hub_has_counts_by_its_commit(
     first = identity(hub, tmp_path)
     assert differences(unknown, first) == differences(first, unknown) == []
     (refs / "main").write_text("b" * 40)
-    assert len(differences(first, identity(hub, tmp_path))) == 1
+    (line,) = differences(first, identity(hub, tmp_path))
+    assert line.endswith(f"; ada/bridges@{'a' * 40} can be given)")
     fixed = identity(changed(config, "model.pretrained", "ada/bridges@" + "a" * 40), tmp_path)
     assert differences(first, fixed) == []
     assert cached_commit("ada/bridges", "v2", "model") == ""

@@ -25,7 +25,7 @@ def fit(train_py: Run, tiny: Path, small_files: Files, tmp_path: Path) -> tuple[
 
 def contents(folder: Path) -> dict[str, bytes]:
     """All files of a folder but its lock and its log."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.name not in (".lock", "train.log")]
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name not in (".run.lock", "train.log")]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
@@ -85,6 +85,13 @@ def test_an_evaluation_takes_no_fits_folder_and_no_advice_would_lose_it(
         assert "give another hydra.run.dir" in done.stderr and "resume=never" not in done.stderr
     done = train_py(*arguments, f"model.pretrained={folder}/model", "resume=never", f"hydra.run.dir={folder}")
     assert f"{folder}/model: is in {folder}, which resume=never moves aside" in done.stderr
+    assert contents(folder) == before
+    (folder / "results.json").unlink()  # as if it had been interrupted
+    before = contents(folder)
+    evaluation = ["stage=validate", f"resume={folder}/checkpoints/last.ckpt", f"hydra.run.dir={folder}"]
+    done = train_py(*arguments, *evaluation)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{folder}: holds a fit, which stage=validate does not replace" in done.stderr
     assert contents(folder) == before
 
 

@@ -1,7 +1,10 @@
 """The run folder: whose it is, what is moved aside, which checkpoint is taken."""
 
+import errno
 import os
+import shutil
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ import torch
 
 from qa import UserError
 from qa.runs import (
+    as_begun,
     check_same_run,
     find_checkpoint,
     foreign_contents,
@@ -34,8 +38,31 @@ def test_an_earlier_run_is_moved_aside_and_what_is_not_a_runs_stays(tmp_path: Pa
     assert again not in (None, aside) and again.parent == tmp_path
 
 
+def test_what_cannot_be_moved_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a folder that is a link: its contents are moved beside what it leads to."""
+    there = tmp_path / "disk" / "run"
+    (there / "model").mkdir(parents=True)
+    (there / "results.json").write_text("{}")
+    (tmp_path / "run").symlink_to(there)
+    rename = Path.rename
+
+    def refused(self: Path, target: Path) -> Path:
+        if self.name == "model" and self.parent == there:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(UserError, match="cannot be moved aside"):
+        move_aside(tmp_path / "run")
+    assert sorted(path.name for path in there.iterdir()) == ["model", "results.json"]
+    assert [path.name for path in there.parent.iterdir()] == ["run"]
+    monkeypatch.undo()
+    aside = move_aside(tmp_path / "run")
+    assert aside is not None and aside.parent == there.parent
+
+
 def test_a_folder_of_another_program_is_not_a_runs(tmp_path: Path) -> None:
-    for name in ("model/thesis", "wandb/x", ".hydra/config.yaml", "results.json"):
+    for name in ("model/thesis", "wandb/x", ".hydra/config.yaml", "results.json", "train.log", "interrupted.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("epochs: 3")
     assert foreign_contents(tmp_path) == ["results.json", "model", "wandb"]
@@ -65,7 +92,24 @@ def test_a_run_begun_from_anothers_checkpoint_resumes_from_its_own(tmp_path: Pat
     given = str(one / "last.ckpt")
     assert find_checkpoint(given, two.parent, fitting=True) == two / "last.ckpt"
     assert find_checkpoint(given, tmp_path / "three", fitting=True) == one / "last.ckpt"
-    assert find_checkpoint(str(two / "step-3.ckpt"), two.parent, fitting=True) == two / "step-3.ckpt"
+    with pytest.raises(UserError, match=r"step-3\.ckpt: is older than .*last\.ckpt; give another hydra\.run\.dir"):
+        find_checkpoint(str(two / "step-3.ckpt"), two.parent, fitting=True)
+    for name in ("last", "step-3"):
+        (two / f"{name}.ckpt").unlink()
+    shutil.copy(one / "last.ckpt", two / "best.ckpt")  # brought along, before a first checkpoint of its own
+    assert find_checkpoint(given, two.parent, fitting=True) == one / "last.ckpt"
+
+
+def test_a_run_resumes_with_what_it_began_from(tmp_path: Path) -> None:
+    begun = {"settings": {}, "inputs": {"resume": ["aa"], "model": ["ada/bridges@c1"]}, "code": None, "versions": {}}
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    for asked, good in ((["aa"], True), (["bb"], False), (None, True)):
+        inputs = {"model": ["ada/bridges@c1"], **({"resume": asked} if asked else {})}
+        with nullcontext() if good else pytest.raises(UserError, match="the checkpoint that it was begun from"):
+            check_same_run(last, {"run": begun}, {**begun, "inputs": inputs}, tmp_path)
+    assert as_begun("ada/bridges", {"run": begun}, "model") == "ada/bridges@c1"
+    assert as_begun("ada/bridges@v2", {"run": begun}, "model") == "ada/bridges@v2"
+    assert as_begun(None, {"run": begun}, "train") is None
 
 
 def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
@@ -110,10 +154,11 @@ def test_a_checkpoint_of_other_data_is_refused_with_all_that_differs(caplog: pyt
     wanted = {"settings": {"seed": 2}, "inputs": {"train": ["bb"]}, "code": "c", "versions": {"torch": "2.13.0"}}
     words = r"of another run: seed \(1 there, 2 here\), the content of train \(aa there, bb here\)"
     with pytest.raises(UserError, match=words):
-        check_same_run(Path("x.ckpt"), {"run": made}, wanted)
+        check_same_run(Path("x.ckpt"), {"run": made}, wanted, Path())
     with pytest.raises(UserError, match="does not record what made it"):
-        check_same_run(Path("x.ckpt"), {"run": {"seed": 1}}, wanted)
-    check_same_run(Path("x.ckpt"), {"run": {**made, **{key: wanted[key] for key in ("settings", "inputs")}}}, wanted)
+        check_same_run(Path("x.ckpt"), {"run": {"seed": 1}}, wanted, Path())
+    same = {**made, "settings": wanted["settings"], "inputs": wanted["inputs"]}
+    check_same_run(Path("x.ckpt"), {"run": same}, wanted, Path())
     assert "made by torch 2.12.0 (2.13.0 here)" in caplog.text
 
 
@@ -130,7 +175,7 @@ def test_a_folder_belongs_to_one_run_until_its_last_process_ends(tmp_path: Path)
 
 def test_the_lock_is_no_link_to_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("mine")
-    (tmp_path / ".lock").symlink_to(tmp_path / "precious")
+    (tmp_path / ".run.lock").symlink_to(tmp_path / "precious")
     with pytest.raises(OSError, match="symbolic links"):
         lock(tmp_path)
     assert (tmp_path / "precious").read_text() == "mine"

@@ -30,7 +30,7 @@ FILES = {
     "model",
     "checkpoints",
     ".hydra",
-    ".lock",
+    ".run.lock",
     "metrics.csv",
     "train.log",
 }
@@ -158,9 +158,7 @@ def test_a_finished_run_shows_its_table_and_another_configuration_is_refused(
     assert "Validation Loss" in again.stdout
     other = train_py(*arguments, "seed=7")
     assert other.returncode == 2
-    assert (
-        "holds a finished run of other settings or data: data.seed (42 there, 7 here), seed (42 there" in other.stderr
-    )
+    assert "holds a finished run of other settings or data: seed (42 there, 7 here); give" in other.stderr
     longer = train_py(*arguments, "trainer.max_epochs=5")
     assert longer.returncode == 2
     assert f"to train it further give resume={folder}/checkpoints/last.ckpt and another hydra.run" in longer.stderr
