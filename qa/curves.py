@@ -133,9 +133,10 @@ def reliability(found: Calibration) -> "Figure":
     figure, (left, right) = _figure(2, width=7)
     left.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
     left.plot(found.probabilities, found.shares, "o-", color=FIRST)
-    title = f"calibration error {found.error:.3f}, by chance up to {found.chance:.3f}"
+    title = f"calibration error {found.error:.3f} (chance {found.chance:.3f})"
     left.set(xlabel="probability", ylabel="share of exact matches", title=title)
-    right.bar(found.probabilities, found.counts, width=0.9 / BINS, color=FIRST)
+    bins = np.minimum(np.floor(found.probabilities * BINS), BINS - 1)
+    right.bar((bins + 0.5) / BINS, found.counts, width=0.9 / BINS, color=FIRST)
     right.set(xlabel="probability", title="questions", xlim=(0, 1))
     return figure
 
