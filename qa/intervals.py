@@ -11,6 +11,7 @@ from qa.questions import Question
 
 TOO_FEW = 10  # clusters: with fewer an interval holds the truth too seldom, so that none is given
 LEVEL = 0.95
+NO_SPREAD = 1e-12  # a variance below is that of rounding
 
 Scores = NDArray[np.float64]
 
@@ -112,7 +113,7 @@ def proportion(scores: Scores, by: Clusters, over_seeds: bool = True) -> Estimat
     mean, count = min(max(found.mean, 0.0), 1.0), len(by.sizes)
     if count < TOO_FEW:
         return Estimate(mean, None, None)
-    alone = mean * (1 - mean) / found.variance if found.variance > 1e-12 else float(count)
+    alone = mean * (1 - mean) / found.variance if found.variance >= NO_SPREAD else float(count)
     weight = float(stdtrit(found.freedom, (1 + LEVEL) / 2)) ** 2 / alone
     middle, half = mean + weight / 2, np.sqrt(weight * mean * (1 - mean) + weight**2 / 4)
     return Estimate(mean, float(middle - half) / (1 + weight), float(middle + half) / (1 + weight))
@@ -120,7 +121,7 @@ def proportion(scores: Scores, by: Clusters, over_seeds: bool = True) -> Estimat
 
 def difference(found: Spread, by: Clusters) -> Estimate:
     """A difference with its interval, mean ± t · deviation."""
-    if len(by.sizes) < TOO_FEW or not found.variance:
+    if len(by.sizes) < TOO_FEW or found.variance < NO_SPREAD:
         return Estimate(found.mean, None, None)
     half = float(stdtrit(found.freedom, (1 + LEVEL) / 2)) * found.variance**0.5
     return Estimate(found.mean, found.mean - half, found.mean + half)
@@ -128,7 +129,7 @@ def difference(found: Spread, by: Clusters) -> Estimate:
 
 def p_value(found: Spread, by: Clusters) -> float | None:
     """Two-sided, of no difference, by t; None where `difference` has no interval."""
-    if len(by.sizes) < TOO_FEW or not found.variance:
+    if len(by.sizes) < TOO_FEW or found.variance < NO_SPREAD:
         return None
     return float(2 * stdtr(found.freedom, -abs(found.mean) / found.variance**0.5))
 

@@ -109,6 +109,14 @@ def test_few_clusters_have_no_interval() -> None:
     assert (difference(found, by).low, p_value(found, by)) == (None, None)
 
 
+def test_the_same_scores_in_another_order_have_no_interval_of_zero_width() -> None:
+    by = Clusters("articles", np.repeat(np.arange(12), 3), np.full(12, 3))
+    one = np.random.default_rng(0).random((3, 36))
+    for over_seeds in (True, False):
+        found = difference(spread([one, -one[[2, 0, 1]]], by, over_seeds), by)
+        assert found.low is None or found.low < -1e-6 < 1e-6 < (found.high or 0)
+
+
 def test_two_levels_agree_with_the_formula_of_equal_cells() -> None:
     """V = Vq + Vs - Vqs from the mean squares of a two-way layout of seeds and equal clusters."""
     generator = np.random.default_rng(3)
