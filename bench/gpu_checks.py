@@ -1,0 +1,195 @@
+"""The checks of `gpu.py`: each prints lines that begin with PASS, FAIL or INFO."""
+
+import argparse
+import json
+import signal
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from gpu_runs import Bench, Done, difference, say
+
+
+def precisions(bench: Bench) -> None:
+    """Every kind of arithmetic ends well and silently; how fast, and how much memory it takes."""
+    kinds = {
+        "float32": ("matmul_precision=highest",), "tf32": (), "bf16-mixed": ("trainer.precision=bf16-mixed",),
+        "16-mixed": ("trainer.precision=16-mixed",),
+    }  # fmt: skip
+    reference: list[float] = []
+    for name in list(kinds)[: 1 if bench.small else None]:
+        done = bench.train(name, *kinds[name], model="exact")
+        reference = reference or done.column("loss")
+        text = (
+            f"{done.speed()}, {done.peak():.1f} GiB, losses differ by {difference(reference, done.column('loss')):.1e}"
+        )
+        if done.status == 0:
+            text += f", steps left out {json.loads((done.folder / 'results.json').read_text())['nonfinite_steps']}"
+        say(done.clean(bench.steps), f"precisions {name}", text + done.trouble())
+
+
+def ddp(bench: Bench) -> None:
+    """NCCL itself, with one rank: the losses of no DDP, and no warning of streams."""
+    one = bench.train("one", "matmul_precision=highest", model="exact")
+    done = bench.train(
+        "ddp", "matmul_precision=highest", "trainer.strategy=ddp", model="exact", launcher=bench.torchrun()
+    )
+    found = difference(one.column("loss"), done.column("loss"))
+    say(
+        done.clean(bench.steps) and found < 1e-5, "ddp", f"losses differ by {found:.1e}, {done.speed()}{done.trouble()}"
+    )
+
+
+def two_ranks(bench: Bench) -> None:
+    """Two ranks have the losses of one, also where one of them has too little memory: both halve."""
+    highest = "matmul_precision=highest"
+    one = bench.train("alone", highest, model="exact")
+    tries: dict[str, dict[str, str]] = {"two_ranks": {}}
+    if not bench.small:
+        fraction = 0.75 * one.peak() / memory()
+        tries["two_ranks limited"] = {"PYTORCH_CUDA_ALLOC_CONF": f"per_process_memory_fraction:{fraction:.4f}"}
+    for name, limited in tries.items():
+        first, second = bench.two(name.replace(" ", "-"), highest, limited=limited)
+        found = difference(one.column("loss"), first.column("loss"))
+        halved = (first.folder / "train.log").read_text().count("windows at a time") if first.folder.exists() else 0
+        good = first.status == second.status == 0 and found < 1e-4 and bool(halved) == bool(limited)
+        say(good, name, f"losses differ by {found:.1e}, halved {halved} times{first.trouble() or second.trouble()}")
+
+
+def memory() -> float:
+    """GiB of this GPU."""
+    import torch
+
+    return torch.cuda.get_device_properties(0).total_memory / 2**30
+
+
+def oom(bench: Bench) -> None:
+    """With room for the first step and not for the second, when Adam's state is there, the batch is halved."""
+    large = ("data.batch_size=64", "matmul_precision=highest")
+    whole = bench.train("whole", *large, model="exact")
+    for missing in (0.7, 2.0):  # GiB; Adam's state has 1.4
+        fraction = f"per_process_memory_fraction:{(whole.peak() - missing) / memory():.4f}"
+        done = bench.train(f"less-{missing}", *large, model="exact", PYTORCH_CUDA_ALLOC_CONF=fraction)
+        found = difference(whole.column("loss"), done.column("loss"))
+        halved = done.stderr.count("windows at a time")
+        text = f"{whole.peak():.1f} GiB less {missing}: losses differ by {found:.1e}, halved {halved} times"
+        say(done.status == 0 and found < 1e-4 and halved > 0, "oom", text + (done.trouble() if done.status else ""))
+
+
+def restart(bench: Bench) -> None:
+    """Told to end in its middle and started again, a run ends at the same weights."""
+    ways = [(precision, bound) for precision in ("32-true", "bf16-mixed") for bound in ("null", "true")]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda way: _restart(bench, *way), ways))
+
+
+def _restart(bench: Bench, precision: str, deterministic: str) -> None:
+    import torch
+
+    more = f"trainer.precision={precision}", f"trainer.deterministic={deterministic}", "trainer.max_epochs=2"
+    kind = f"{precision}-{deterministic}"
+    whole = bench.train(f"whole-{kind}", *more, model="mini")
+    command = bench.command(f"cut-{kind}", "mini", *more)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    metrics = bench.work / "runs" / f"cut-{kind}" / "metrics.csv"
+    while not metrics.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    status = process.wait()
+    done = bench.train(f"cut-{kind}", *more, "resume=auto", model="mini")
+    files = [run.folder / "checkpoints" / "last.ckpt" for run in (whole, done)]
+    if whole.status or done.status or not all(file.exists() for file in files):
+        say(False, f"restart {kind}", f"told to end: status {status}{whole.trouble() or done.trouble()}")
+        return
+    one, other = (torch.load(file, map_location="cpu", weights_only=True)["state_dict"] for file in files)
+    equal = all(torch.equal(weight, other[name]) for name, weight in one.items())
+    promised = deterministic == "true"
+    say(equal if promised else None, f"restart {kind}", f"weights torch.equal: {equal}, told to end: status {status}")
+
+
+def validate(bench: Bench) -> None:
+    """The written model, evaluated again, gives the fit's figures to the bit."""
+    for precision in ("32-true",) if bench.small else ("32-true", "bf16-mixed"):
+        fit = bench.train(f"fit-{precision}", f"trainer.precision={precision}")
+        more = "stage=validate", f"trainer.precision={precision}", f"model.pretrained={fit.folder}/model"
+        done = bench.train(f"validate-{precision}", *more)
+        try:
+            figures = [json.loads((run.folder / "results.json").read_text())["best"] for run in (fit, done)]
+            answers = [(run.folder / "predictions.json").read_bytes() for run in (fit, done)]
+        except OSError:
+            say(False, f"validate {precision}", f"not written{fit.trouble() or done.trouble()}")
+            continue
+        names = ("val_loss", "exact_match", "f1")
+        same = answers[0] == answers[1] and all(figures[0][name] == figures[1][name] for name in names)
+        say(same, f"validate {precision}", ", ".join(f"{name} {figures[1][name]}" for name in names))
+
+
+def sharded(bench: Bench) -> None:
+    """FSDP2 over NCCL with one rank: fused Adam on its tensors, a checkpoint, a model that is written."""
+    done = bench.train("sharded", "trainer=sharded", "data.micro_batch_size=16", launcher=bench.torchrun())
+    written = (done.folder / "model" / "model.safetensors").exists()
+    say(done.clean(bench.steps) and written, "sharded", f"{done.speed()}, {done.peak():.1f} GiB{done.trouble()}")
+
+
+def error(bench: Bench) -> None:
+    """After an error a rank of a group leaves at once."""
+    more = "trainer.strategy=ddp", "optimizer.lr=1e20"
+    done = bench.train("error", *more, model="mini", launcher=bench.torchrun())
+    named = "lower optimizer.lr" in done.stderr
+    say(done.status != 0 and named and done.seconds < 60, "error", f"{done.seconds:.0f} s, its own words: {named}")
+
+
+def deterministic(bench: Bench) -> None:
+    """`trainer.deterministic=true` asks for nothing that a GPU does not have; what it costs."""
+    from transformers import AutoConfig, AutoModelForQuestionAnswering
+
+    small = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+    for kind in ("roberta", "electra", "deberta-v2"):
+        vocabulary = len((bench.work / "mini" / "vocab.txt").read_text(encoding="utf-8").splitlines())
+        config = AutoConfig.for_model(kind, vocab_size=vocabulary, max_position_embeddings=514, **small)
+        AutoModelForQuestionAnswering.from_config(config).save_pretrained(bench.work / kind)
+        for name in ("vocab.txt", "tokenizer_config.json"):
+            (bench.work / kind / name).write_bytes((bench.work / "mini" / name).read_bytes())
+
+    def fit(way: tuple[str, str]) -> Done:
+        return bench.train(f"deterministic-{way[0]}-{way[1]}", f"trainer.deterministic={way[1]}", model=way[0])
+
+    kinds = ("roberta", "electra", "deberta-v2")
+    with ThreadPoolExecutor(3) as pool:
+        for kind, done in zip(kinds, pool.map(fit, [(kind, "true") for kind in kinds]), strict=True):
+            say(done.clean(bench.steps), f"deterministic {kind}", done.trouble() or "no operation is refused")
+    plain, bound = fit(("model", "null")), fit(("model", "true"))
+    say(bound.clean(bench.steps), "deterministic bert", f"{bound.speed()}, otherwise {plain.speed()}{bound.trouble()}")
+
+
+def workers(bench: Bench) -> None:
+    """What processes that build batches ahead bring, and a larger batch in evaluations."""
+    for setting in ("data.num_workers=0", "data.num_workers=2", "data.eval_batch_size=64"):
+        done = bench.train(setting.replace("=", "-"), setting, "trainer.precision=bf16-mixed")
+        evaluation = json.loads((done.folder / "results.json").read_text())["windows_per_second"]["validation"]
+        say(None, f"workers {setting}", f"{done.speed()}, evaluation {evaluation:.0f} windows/s{done.trouble()}")
+
+
+def flash(bench: Bench) -> None:
+    """Loads and trains where flash-attn is installed; elsewhere one line."""
+    done = bench.train("flash", "model.attention=flash", "trainer.precision=bf16-mixed")
+    refused = done.status == 2 and done.stderr.count("\n") == 1 and "model.attention=flash" in done.stderr
+    say(refused or done.clean(bench.steps), "flash", done.trouble().strip(", ") or done.speed())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("check")
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--small", action="store_true")
+    arguments = parser.parse_args()
+    import gpu_steps
+
+    checks: dict[str, Any] = {**globals(), "reads": gpu_steps.reads, "micro": gpu_steps.micro}
+    checks[arguments.check](Bench(arguments.work, arguments.small))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Runs train.py on what `gpu.py` has made, and says what came of it."""
+
+import csv
+import os
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+GLOO = "trainer.strategy={_target_:lightning.pytorch.strategies.DDPStrategy,process_group_backend:gloo}"
+
+
+class Done(NamedTuple):
+    """A run of train.py that has ended."""
+
+    status: int
+    stderr: str
+    seconds: float
+    folder: Path
+
+    def column(self, name: str) -> list[float]:
+        """A column of metrics.csv, by step."""
+        path = self.folder / "metrics.csv"
+        if not path.exists():
+            return []
+        with path.open() as file:
+            return [float(row[name]) for row in csv.DictReader(file) if row["loss"]]
+
+    def speed(self) -> str:
+        """Of the later half of the steps, the median."""
+        speeds = self.column("windows_per_second")
+        return f"{statistics.median(speeds[len(speeds) // 2 :] or [0]):.0f} windows/s"
+
+    def peak(self) -> float:
+        """GiB."""
+        return max(self.column("memory_gib"), default=0.0)
+
+    def clean(self, steps: int) -> bool:
+        """Whether it ended well, said nothing on stderr, and took so many steps."""
+        return self.status == 0 and not self.stderr and len(self.column("loss")) == steps
+
+    def trouble(self) -> str:
+        lines = self.stderr.strip().splitlines()
+        return f", status {self.status}: {lines[-1][:300]}" if lines else ""
+
+
+class Bench:
+    """Runs train.py on what `gpu.py` has made."""
+
+    def __init__(self, work: Path, small: bool) -> None:
+        self.work, self.small = work, small
+        self.steps = 6 if small else 60
+        self.free = 29600 + os.getpid() % 300  # ports, one after another
+
+    def command(self, name: str, model: str, *more: str, launcher: tuple[str, ...] = ()) -> list[str]:
+        """The words that run train.py in a folder of that name."""
+        work = self.work
+        return [
+            sys.executable, *launcher, str(ROOT / "train.py"), "data=local", f"data.train_file={work}/train.json",
+            f"data.validation_file={work}/validation.json", f"data.cache_dir={work}/cache", "logger=csv",
+            f"model.pretrained={work}/{model}", f"hydra.run.dir={work}/runs/{name}", "trainer.max_epochs=1",
+            *(["trainer.accelerator=cpu"] if self.small else []), *more,
+        ]  # fmt: skip
+
+    def train(self, name: str, *more: str, model: str = "model", launcher: tuple[str, ...] = (), **env: str) -> Done:
+        """`python train.py …`; a model without dropout is `exact`."""
+        command = self.command(name, model, *more, launcher=launcher)
+        begin = time.monotonic()
+        environment = {**os.environ, **({"OMP_NUM_THREADS": "1"} if self.small else {}), **env}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        return Done(done.returncode, done.stderr, time.monotonic() - begin, self.work / "runs" / name)
+
+    def torchrun(self, nodes: int = 1, node: int = 0) -> tuple[str, ...]:
+        """A launcher of one process; several of them are the ranks of a run on this one GPU."""
+        return (
+            "-m", "torch.distributed.run", f"--nnodes={nodes}", f"--node_rank={node}", "--nproc_per_node=1",
+            "--master_addr=127.0.0.1", f"--master_port={self.free}",
+        )  # fmt: skip
+
+    def two(self, name: str, *more: str, limited: dict[str, str]) -> list[Done]:
+        """Two ranks on this one GPU, by gloo: NCCL takes one rank a GPU. `limited`: what the second one's memory is."""
+        self.free += 1
+
+        def rank(node: int) -> Done:
+            env = limited if node else {}
+            return self.train(name, *more, GLOO, model="exact", launcher=self.torchrun(2, node), **env)
+
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(rank, (0, 1)))
+
+
+def say(good: bool | None, check: str, text: str) -> None:
+    print(f"{'INFO' if good is None else 'PASS' if good else 'FAIL'} {check}: {text}", flush=True)
+
+
+def difference(one: list[float], other: list[float]) -> float:
+    """The largest between two lists of losses; infinite where a step is missing."""
+    if len(one) != len(other) or not one:
+        return float("inf")
+    return max(abs(a - b) for a, b in zip(one, other, strict=True))
