@@ -73,7 +73,10 @@ def check_holds(folder: Path, config: Mapping[str, Any]) -> None:
     """Errors: UserError where the folder holds a run, finished or not, of another configuration."""
     held, wanted = held_identity(folder), identity(config, folder)
     if held is None:
-        checkpoint = find_checkpoint("auto", folder, fitting=True)
+        try:
+            checkpoint = find_checkpoint("auto", folder, fitting=True)
+        except UserError:
+            return  # the run itself says that none of them is whole
         if checkpoint:
             check_same_run(checkpoint, load_checkpoint(checkpoint), wanted, folder)
         return

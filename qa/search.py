@@ -223,5 +223,5 @@ class Pruning(Callback):
                 trial.report(value, percent)
             if stop:
                 trial.set_user_attr("pruned", True)
-        history.pruned |= trainer.strategy.broadcast(stop)
+        history.pruned |= trainer.strategy.broadcast(bool(stop))  # NumPy's would not load from a checkpoint
         trainer.should_stop |= history.pruned
