@@ -95,7 +95,7 @@ def test_the_command_without_an_argument_downloads_trains_and_starts_again_offli
     assert (shown.returncode, "is finished" in shown.stdout) == (0, True)
     other = train_py(*command, f"model.pretrained={mbert}@{'f' * 40}", f"hydra.run.dir={tmp_path}/two", **there)
     assert other.returncode == 2
-    assert f"the content of model ({mbert}@{COMMIT} there, {mbert}@{'f' * 40} here)" in other.stderr
+    assert f"the content of model ({mbert}@{COMMIT} there, {mbert}@{'f' * 40} here; " in other.stderr
 
 
 def prefetch(**env: str) -> "subprocess.CompletedProcess[str]":
