@@ -47,6 +47,7 @@ def left(folder: Path) -> tuple[Any, list[tuple[str, ...]], dict[str, torch.Tens
     results = json.loads((folder / "results.json").read_text())
     del results["windows_per_second"], results["seconds"]
     results["identity"]["inputs"].pop("resume", None)
+    results["about"].pop("finished")  # when that was
     lines = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
     metrics = [(*line[:4], *line[7:]) for line in lines]
     last, best = (
