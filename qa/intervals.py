@@ -120,11 +120,11 @@ def proportion(scores: Scores, by: Clusters, over_seeds: bool = True) -> Estimat
 
 
 def difference(found: Spread, by: Clusters) -> Estimate:
-    """A difference with its interval, mean ± t · deviation."""
+    """A difference of two means of scores in [0, 1] with its interval, mean ± t · deviation, within [-1, 1]."""
     if len(by.sizes) < TOO_FEW or found.variance < NO_SPREAD:
         return Estimate(found.mean, None, None)
     half = float(stdtrit(found.freedom, (1 + LEVEL) / 2)) * found.variance**0.5
-    return Estimate(found.mean, found.mean - half, found.mean + half)
+    return Estimate(found.mean, max(-1.0, found.mean - half), min(1.0, found.mean + half))
 
 
 def p_value(found: Spread, by: Clusters) -> float | None:

@@ -18,12 +18,14 @@ from optuna.trial import TrialState
 from test_dashboard import records
 
 from qa import UserError
+from qa.compare import finished_jobs
 from qa.jobs import Job, Processes, run_jobs, slots
 from qa.report import Row
 from qa.search import Search, by_share, live, open_study
 from qa.settings import SweepSettings, validated
 from qa.sweep_rows import COLUMNS, SweepRow
 from qa.sweeps import Sweep
+from qa.systems import read_run, systems
 
 Files = tuple[Path, Path]
 PRUNER = {"_target_": "optuna.pruners.NopPruner"}
@@ -136,6 +138,8 @@ def test_a_sweep_killed_in_the_middle_goes_on_with_the_job_that_was_cut(
     assert "resumed at step" in done.stdout
     assert table(tmp_path)[0] == first
     assert table(tmp_path)[1]["status"] == "finished"
+    (system,) = systems([read_run(folder) for folder in finished_jobs(tmp_path)])
+    assert [run.seed for run in system.runs] == [1, 2]  # they differ in their seed alone, and all that follows it
     # the best setting's command is this sweep again, of which nothing is left to run
     path = {**os.environ, "HF_HUB_OFFLINE": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = ["sh", str(tmp_path / "best.sh"), f"hydra.sweep.dir={tmp_path}"]
