@@ -100,7 +100,10 @@ def ranked(rows: Sequence[SweepRow], monitor: Monitor) -> list[Setting]:
     groups: dict[str, Setting] = {}
     for row in sorted(ranked_jobs(rows, monitor), key=lambda row: row.job):
         own = {name: value for name, value in row.settings.items() if name != "seed"}
-        groups.setdefault(json.dumps(own, sort_keys=True), Setting(own, [])).rows.append(row)
+        alike = json.dumps(
+            [own, "seed" in row.settings], sort_keys=True
+        )  # without, it is the seed of the configuration
+        groups.setdefault(alike, Setting(own, [])).rows.append(row)
     sign = 1 if monitor == "val_loss" else -1
     return sorted(groups.values(), key=lambda setting: sign * (setting.over_seeds(monitor)[0] or 0.0))
 

@@ -67,8 +67,6 @@ def read_run(folder: Path) -> Run:
         settings["schedule changes"] = results.schedule_changes
     seed = settings.pop("seed")
     del settings["stage"]
-    if settings.get("data.seed") == seed:  # it follows the seed, unless it is given
-        del settings["data.seed"]
     settings |= {f"content of {role}": " ".join(content) for role, content in inputs.items()}
     return Run(folder, settings, seed, checkpoint, results, questions)
 

@@ -47,7 +47,7 @@ def run(
     )
     empty = PerSplit()
     settings = {"seed": seed, "stage": "fit", "optimizer.lr": lr, "trainer.max_epochs": epochs}
-    settings |= {"checkpoint.monitor": monitor, "data.seed": seed}
+    settings["checkpoint.monitor"] = monitor
     made: dict[str, Any] = {"settings": settings, "inputs": {"train": [train]}, "code": None, "versions": {}}
     results = Results(
         epochs=[row], best=row, windows=empty, examples=empty, windows_per_second=empty, devices=1, identity=made

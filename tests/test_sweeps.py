@@ -340,6 +340,7 @@ def test_a_setting_of_one_seed_runs_again_as_it_was(tmp_path: Path) -> None:
     ended(sweep, 0, {"optimizer.lr": 1e-4, "seed": 7}, 1.0)
     assert "data=local optimizer.lr=0.0001 seed=7 hydra.mode=RUN" in (tmp_path / "best.sh").read_text()
     ended(sweep, 1, {"optimizer.lr": 2e-4, "seed": 7}, 2.0)
+    ended(sweep, 2, {"optimizer.lr": 1e-4}, 3.0)  # of a sweep without seeds, with the configuration's
     assert "One seed each, which says nothing of other runs" in (tmp_path / "sweep.md").read_text()
 
 
