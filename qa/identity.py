@@ -4,7 +4,8 @@ import functools
 import hashlib
 import subprocess
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,14 @@ def identity(config: Mapping[str, Any] | DictConfig, folder: Path) -> dict[str, 
         "settings": {key: v for key, v in values.items() if v != FOLLOWS_SEED and not _is_neutral(key, v)},
         "inputs": _inputs(values, folder),
         "code": commit(),
-        "versions": {name: version(name) for name in LIBRARIES},
+        "versions": dict(_versions()),
     }
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):  # not every run needs all of them
+            yield name, version(name)
 
 
 def resolved(config: Mapping[str, Any] | DictConfig) -> dict[str, Any]:

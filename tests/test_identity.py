@@ -153,3 +153,10 @@ def test_other_code_and_versions_are_named() -> None:
     here = {"code": "b" * 40, "versions": {"torch": "2.13.0", "numpy": "2"}}
     assert other_code(held, here) == "torch 2.12.0 (2.13.0 here), commit aaaaaaaaaaaa (bbbbbbbbbbbb here)"
     assert other_code(held, held) == ""
+
+
+def test_a_library_that_is_not_there_has_no_version(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qa.identity.LIBRARIES", ("torch", "not-installed"))
+    assert set(identity(config, tmp_path)["versions"]) == {"torch"}
