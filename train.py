@@ -141,17 +141,14 @@ def run(cfg: DictConfig) -> int:
         return 0
     job = build(cfg, composed, settings, Path(folder))
 
-    import torch
-
     from qa import stages
-    from qa.checkpoints import Interrupted
+    from qa.checkpoints import Interrupted, interruptible
 
     try:
-        (stages.fit if settings.stage == "fit" else stages.evaluate)(job)
+        with interruptible():
+            (stages.fit if settings.stage == "fit" else stages.evaluate)(job)
     except Interrupted as interruption:
         return requeued(128 + interruption.signum)
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
     return 0
 
 

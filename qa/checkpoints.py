@@ -6,7 +6,8 @@ import os
 import shutil
 import signal
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -35,10 +36,27 @@ SHOWN = 20  # rows of the table that an evaluation shows, the last ones and the 
 
 
 class Interrupted(BaseException):
-    """The run was told to end by a signal, and its checkpoint is on the disk."""
+    """The run was told to end by a signal; what it had trained is in its last checkpoint."""
 
     def __init__(self, signum: int) -> None:
         self.signum = signum
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within it SIGNALS raise Interrupted, but for training steps, which a signal lets finish: see `History`."""
+
+    def interrupt(signum: int, _: Any) -> None:
+        if signum == signal.SIGHUP:
+            leave_terminal()
+        raise Interrupted(signum)
+
+    handlers = handle_signals(interrupt)
+    try:
+        yield
+    finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
 
 
 class SyncedFile(TorchCheckpointIO):

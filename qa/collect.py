@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -31,7 +30,7 @@ def evaluate_batch(
     `logits`: of starts and of ends, float [batch, length] each; `losses`: float32 [batch], None where nobody knows.
     """
     row, start, end, score = window_spans(*logits, batch["context_mask"], n_best, max_answer_length)
-    offsets, rows = (torch.as_tensor(batch[name]).cpu().numpy() for name in ("offsets", "rows"))  # loaders give tensors
+    offsets, rows = np.asarray(batch["offsets"]), np.asarray(batch["rows"])
     spans = row, offsets[row, start, 0], offsets[row, end, 1], score
     return Evaluated(rows, batch["ids"], None if losses is None else losses.cpu().numpy(), spans)
 

@@ -39,6 +39,12 @@ def connect(trainer: Trainer) -> None:
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
 
+def disconnect() -> None:
+    """Ends the ranks' connection: what the first one still writes and uploads alone may take longer than others wait."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def largest(values: Sequence[int]) -> list[int]:
     """The largest of each of the ranks' values, on every rank."""
     if not _several():

@@ -6,7 +6,7 @@ import signal
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -218,8 +218,13 @@ class SquadDataModule(LightningDataModule):
         workers = self.num_workers if self.num_workers is not None else 2 * gpu
         return DataLoader(
             dataset, sampler=batches, batch_size=None, num_workers=workers, generator=own, pin_memory=gpu,
-            persistent_workers=workers > 0, worker_init_fn=leave_signals,
+            persistent_workers=workers > 0, worker_init_fn=leave_signals, collate_fn=as_it_is,
         )  # fmt: skip
+
+
+def as_it_is(batch: Any) -> Any:
+    """Keeps arrays that only the host needs from becoming tensors, which would travel to the device and back."""
+    return batch
 
 
 def leave_signals(_: int) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import multiprocessing
 import os
 import re
 import signal
@@ -201,7 +202,7 @@ def _status(
     told: Sequence[int],
 ) -> int:
     """The exit status of the whole, once the error is said that made it end."""
-    if told:
+    if told and any(process.returncode for process in processes):
         return 128 + told[0]
     if first is None:
         return 0
@@ -231,8 +232,12 @@ def leave(status: int) -> NoReturn:
     """Ends this process, whose words are said, with `status`.
 
     One of several ends at once if something is wrong: what torch does as a process ends waits for the others, who wait
-    for it. Under srun the first rank's status stands for all, which a signal may have ended before it has saved.
+    for it. Under srun the first rank's status stands for all, which a signal may have ended before it has saved. A
+    loader's workers, which leave signals to this process, end first: Python would wait for them.
     """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes their end for an error
+    for worker in multiprocessing.active_children():
+        worker.kill()
     if rank() is None or (rank() == 0 and status == 0):
         sys.exit(status)
     if rank() and status > 128 and "SLURM_PROCID" in os.environ:

@@ -57,7 +57,7 @@ class MetricsFile(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         if self._file is None:
-            new = not self.path.exists()
+            new = not self.path.exists() or not self.path.stat().st_size
             self._file = self.path.open("a", encoding="utf-8", newline="")
             self._writer = csv.DictWriter(self._file, ["step", *STEP, *EVALUATION])
             if new:
@@ -81,7 +81,7 @@ class MetricsFile(Logger):
     @rank_zero_only
     def go_on(self, step: int, evaluated: bool) -> None:
         """Removes what a checkpoint after `step` steps does not know: later steps, and an evaluation still to come."""
-        if not self.path.exists():
+        if not self.path.exists() or not self.path.stat().st_size:  # a full disk leaves an empty one
             return
         with self.path.open(encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(file)

@@ -33,6 +33,9 @@ from qa.questions import Evaluation
 
 log = logging.getLogger(__name__)
 
+# families whose every layer attends to all that is not padding; others make masks of their own of one that is 2-D
+WHOLE_ATTENTION = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"}
+
 T = TypeVar("T")
 NonFinite = Literal["stop", "skip"]  # what a step does whose loss or gradient is not finite
 
@@ -123,7 +126,8 @@ class QuestionAnsweringModule(LightningModule):
         """Start and end logits, float [batch, length] each."""
         inputs: dict[str, Tensor] = {name: batch[name] for name in self.inputs}  # type: ignore[literal-required]
         mask = batch["attention_mask"]
-        if mask.device.type != "cpu" and self.model.config._attn_implementation == "sdpa":
+        config = self.model.config
+        if mask.device.type != "cpu" and config._attn_implementation == "sdpa" and config.model_type in WHOLE_ATTENTION:
             # transformers would look whether anything is padded at all, and wait for the device
             inputs["attention_mask"] = mask[:, None, None, :].bool()
         output = self.model(**inputs)

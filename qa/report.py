@@ -81,7 +81,7 @@ class Results(BaseModel):
     seconds: float | None = None  # of training and evaluations, over all starts
     fingerprints: dict[str, str] = {}  # of each split's content, tokenizer and window settings
     skipped: dict[str, dict[str, int]] = {}
-    nonfinite_steps: int = 0  # left out by nonfinite=skip
+    nonfinite_steps: int = 0  # left out by nonfinite=skip, or by the gradient scaler of 16-mixed
     evaluated: EvaluatedPart | None = None
     overlap: Overlap | None = None  # of training and validation
     schedule_changes: list[dict[str, int]] = []  # at which step a resumed run was made longer or shorter

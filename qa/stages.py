@@ -16,6 +16,7 @@ from rich.text import Text
 from qa import UserError
 from qa.callbacks import Metrics
 from qa.checkpoints import History
+from qa.collectives import disconnect
 from qa.datamodule import Split, SquadDataModule
 from qa.estimate import check_disk, disk_needed
 from qa.hub import push
@@ -82,6 +83,7 @@ def fit(job: Job) -> None:
                 f"no evaluation had a finite {history.monitor}; lower optimizer.lr, or use trainer.precision=32-true"
             )
         raise UserError("no epoch came to its end; raise trainer.max_epochs or trainer.max_time")
+    disconnect()
     if not trainer.is_global_zero:
         return
     best = load_checkpoint(job.folder / "checkpoints" / "best.ckpt")["state_dict"]
@@ -149,6 +151,7 @@ def evaluate(job: Job) -> None:
         row = Row(**module.figures)
         if job.checkpoint:
             row.epoch, row.step = checkpoint["epoch"] + 1, checkpoint["global_step"]
+    disconnect()
     if trainer.is_global_zero:
         write_predictions(job.folder, module.evaluation)
         module.evaluation = Evaluation({}, {}, {})  # large, and on the disk

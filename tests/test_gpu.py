@@ -18,7 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from omegaconf import OmegaConf
 from test_micro_batches import ADAM, Small, batches, train
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from qa import UserError
@@ -30,7 +30,9 @@ from qa.devices import check_attention, check_driver
 from qa.jobs import visible_gpus
 from qa.micro_batches import MicroBatches
 from qa.model import FLASH, load_model
-from qa.module import QuestionAnsweringModule, schedule, seed_device
+from qa.module import WHOLE_ATTENTION, QuestionAnsweringModule, schedule, seed_device
+
+SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 
 FUSED = partial(torch.optim.Adam, lr=1e-3, fused=True)
 
@@ -103,15 +105,16 @@ def test_a_step_and_an_evaluation_mix_no_tensors_of_the_host_with_those_of_a_dev
     torch.nn.utils.clip_grads_with_norm_(module.parameters(), 1.0, norm)
 
 
-def test_the_mask_that_devices_get_is_the_one_transformers_would_make(
-    exact: Path, small_files: tuple[Path, Path]
-) -> None:
-    module = QuestionAnsweringModule(str(exact), ADAM, partial(schedule, name="linear", warmup_ratio=0.0)).eval()
-    batch = batches(exact, small_files[0])[np.arange(10)]
-    assert not batch["attention_mask"].all()
-    four: Any = {**batch, "attention_mask": batch["attention_mask"][:, None, None, :].bool()}
-    for logits, logits2 in zip(module(batch), module(four), strict=True):
-        assert torch.equal(logits, logits2)
+@pytest.mark.parametrize("family", sorted(WHOLE_ATTENTION))
+def test_the_mask_that_devices_get_is_the_one_transformers_would_make(family: str) -> None:
+    names = ("dim", "n_layers", "n_heads", "hidden_dim") if family == "distilbert" else SIZES
+    config = AutoConfig.for_model(family, vocab_size=99, **dict(zip(names, (32, 2, 2, 64), strict=True)))
+    model = AutoModelForQuestionAnswering.from_config(config, attn_implementation="sdpa").eval()
+    ids, mask = torch.randint(2, 99, (2, 40)), torch.ones(2, 40, dtype=torch.long)
+    mask[1, 25:] = 0
+    with torch.no_grad():
+        two, four = (model(input_ids=ids, attention_mask=m).start_logits for m in (mask, mask[:, None, None, :].bool()))
+    assert torch.equal(two[mask.bool()], four[mask.bool()])
 
 
 def test_a_seed_gives_the_numbers_of_torchs_own() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, Run
+from conftest import ROOT, Run, started
 from transformers import AutoModelForQuestionAnswering
 
 Files = tuple[Path, Path]
@@ -160,6 +160,42 @@ def test_a_terminal_that_is_closed_costs_no_step(tiny: Path, small_files: Files,
     assert (tmp_path / "run" / "interrupted.txt").read_text().endswith(" SIGHUP\n")
     checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == int(metrics.read_text().splitlines()[-1].split(",")[0])
+
+
+@pytest.mark.guarantee("told to end, it saves the step it is in, and goes on from it")
+def test_told_to_end_in_an_evaluation_a_run_ends_also_with_workers(
+    train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
+) -> None:
+    files = small_files[0], small_files[0]
+    slow = ["data.num_workers=2", "data.eval_batch_size=1"]
+    command = arguments(files, tiny, tmp_path / "cache", "checkpoint.every_n_steps=999", "trainer.max_epochs=2", *slow)
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"  # is saved before an evaluation
+    process = started([*command, f"hydra.run.dir={tmp_path}/run"], last)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.count("\n")) == (143, 1), said
+    assert not (tmp_path / "run" / "metrics.csv").read_text().splitlines()[-1].split(",")[-1]  # no evaluation ended
+    done = train_py(*command, f"hydra.run.dir={tmp_path}/run")
+    assert (done.returncode, "resumed at step 5" in done.stdout) == (0, True), done.stderr
+
+
+@pytest.mark.guarantee("told to end, it saves the step it is in, and goes on from it")
+def test_an_evaluation_that_is_told_to_end_is_not_finished(tiny: Path, small_files: Files, tmp_path: Path) -> None:
+    files = small_files[0], small_files[0]
+    command = arguments(files, tiny, tmp_path / "cache", "stage=validate", "data.eval_batch_size=1")
+    with subprocess.Popen(
+        [sys.executable, "train.py", *command, f"hydra.run.dir={tmp_path}/run"], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        while not (line := process.stdout.readline()).startswith("output"):
+            assert line
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert said.splitlines()[-1].startswith("interrupted; ")
+    assert (tmp_path / "run" / "interrupted.txt").read_text().endswith(" SIGTERM\n")
+    assert not (tmp_path / "run" / "results.json").exists()
 
 
 @pytest.mark.guarantee("a loss that is not finite ends the run; the checkpoints before it stay")
