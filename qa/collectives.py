@@ -40,7 +40,7 @@ def connect(trainer: Trainer) -> None:
 
 
 def disconnect() -> None:
-    """Ends the ranks' connection: what the first one still writes and uploads alone may take longer than others wait."""
+    """Ends the ranks' connection: what the first one writes and uploads alone may take longer than others wait."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
