@@ -110,8 +110,9 @@ def outside() -> dict[str, str]:
 
 
 def handle_signals(handler: Callable[[int, Any], None]) -> dict[int, Any]:
-    """Has SIGNALS handled, but for those that are ignored, as SIGHUP under nohup. Returns the handlers until now."""
-    wanted = [signum for signum in SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
+    """Has SIGNALS handled, but for SIGHUP where it is ignored, as under nohup. Returns the handlers until now."""
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    wanted = [signum for signum in SIGNALS if not (nohup and signum == signal.SIGHUP)]
     return {signum: signal.signal(signum, handler) for signum in wanted}
 
 
