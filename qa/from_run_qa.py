@@ -4,6 +4,7 @@ python -m qa.from_run_qa --model_name_or_path bert-base-cased --do_train --do_ev
 """
 
 import difflib
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -82,6 +83,7 @@ WITHOUT = {
 }
 REFUSED = {"version_2_with_negative": "questions without an answer (SQuAD v2) are not supported yet"}
 # what run_qa.py does without being told, and we do otherwise
+NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?|true|false", re.IGNORECASE)  # which Hydra reads as the shell has it
 DEFAULTS = {"per_device_train_batch_size": "8", "learning_rate": "5e-5", "per_device_eval_batch_size": "8"}
 
 
@@ -126,7 +128,7 @@ def translate(given: dict[str, str]) -> tuple[list[str], list[str]]:
         if name in flags and not (name == "dataset_name" and (local or flags[name] in ("squad", "rajpurkar/squad"))):
             value = VALUES.get(name, {}).get(flags[name], flags[name])
             value = value.removesuffix(".0") if name == "num_train_epochs" else value
-            words.append(f"{key}={quoted(value)}")
+            words.append(f"{key}={value if NUMBER.fullmatch(value) else quoted(value)}")
     notes = [f"--{name}: {WITHOUT[name]}" for name in flags if name in WITHOUT]
     if "max_train_samples" in flags:
         notes.append("--max_train_samples: data.limit is for every split")

@@ -140,8 +140,8 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "huge.json": (lambda path: path.write_text(" " * (9 << 20)), "more than 8 MiB of JSON"),
     "line.csv.gz": (long_line, "a record of more than 8 MiB"),
     "record.csv.gz": (endless_record, "a record of more than 8 MiB"),
-    "text.parquet": (one_text, "rows 1 to 16: a text of more than 8 MiB"),
-    "answer.parquet": (one_answer, "rows 1 to 16: a text of more than 8 MiB"),
+    "text.parquet": (one_text, "rows 1 to 32: a text of more than 8 MiB"),
+    "answer.parquet": (one_answer, "rows 1 to 32: a text of more than 8 MiB"),
     "pickle.json": (lambda path: path.write_bytes(pickle.dumps([1])), "not UTF-8"),
 }
 

@@ -49,7 +49,8 @@ def test_the_printed_command_means_the_same(command: str, expected: dict[str, An
     _, config = composed(*(word for word in overrides if not word.startswith("hydra.")), tmp_path=tmp_path)
     check_settings(config)
     check_groups({name: config[name] for name in GROUPS})
-    assert expected.items() <= dotted(config).items()
+    found = dotted(config)
+    assert {key: found[key] for key in expected} == expected
 
 
 def test_nothing_is_dropped_in_silence() -> None:
