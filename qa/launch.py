@@ -2,7 +2,6 @@
 
 import json
 import logging
-import multiprocessing
 import os
 import re
 import signal
@@ -236,6 +235,8 @@ def leave(status: int) -> NoReturn:
     for it. Under srun the first rank's status stands for all, which a signal may have ended before it has saved. A
     loader's workers, which leave signals to this process, end first: Python would wait for them.
     """
+    import multiprocessing  # not before Windows is named, whose modules it would look for
+
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes their end for an error
     for worker in multiprocessing.active_children():
         worker.kill()
