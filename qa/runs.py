@@ -223,7 +223,7 @@ def _damaged_part(path: Path, *_: int) -> str | None:
 
 def as_begun(name: str | None, checkpoint: Mapping[str, Any], role: str) -> str | None:
     """A name on the hub with the commit that the run began with, unless a revision is given: main may have moved."""
-    begun = checkpoint["run"].get("inputs", {}).get(role, [""])[0]
+    begun = (checkpoint["run"].get("inputs", {}).get(role) or [""])[0]
     return begun if begun.startswith(f"{name}@") and not begun.endswith("@") else name
 
 
