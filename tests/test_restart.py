@@ -98,7 +98,7 @@ def test_killed_at_random_moments_a_run_ends_as_if_never_killed(
     kills = 0
     for _ in range(5):
         process = start(command, tmp_path / "cut")
-        time.sleep(moments.uniform(0, 0.3 * length))
+        time.sleep(moments.uniform(0, 0.15 * length))  # early, so that a start on a quieter machine is cut too
         kills += process.poll() is None
         process.kill()
         process.communicate()
