@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning import Trainer
@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.distributed import FileStore  # type: ignore[attr-defined]
 
 from qa import launch
+
+T = TypeVar("T")
 
 BACKENDS = "cpu:gloo,cuda:nccl"  # flags and objects through the CPU, gradients from GPU to GPU
 
@@ -60,6 +62,26 @@ def summed(value: Tensor) -> Tensor:
     if _several():
         torch.distributed.all_reduce(value)
     return value
+
+
+def everywhere(part: list[T]) -> list[T]:
+    """The lists of all ranks as one list, on every rank."""
+    if not _several():
+        return part
+    parts: list[list[T]] = [[]] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, part)
+    return [item for ranks in parts for item in ranks]
+
+
+def gathered(part: list[T]) -> list[T]:
+    """The lists of all ranks as one list on rank 0; an empty one on the others."""
+    if not _several():
+        return part
+    parts: list[list[T]] | None = (
+        [[]] * torch.distributed.get_world_size() if torch.distributed.get_rank() == 0 else None
+    )
+    torch.distributed.gather_object(part, parts)
+    return [item for ranks in parts or [] for item in ranks]
 
 
 def _several() -> bool:

@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from transformers import get_scheduler
 from qa import UserError, is_out_of_memory
 from qa.batches import Batch
 from qa.collect import Evaluated, evaluate_batch, put_together
-from qa.collectives import largest, summed
+from qa.collectives import everywhere, gathered, largest, summed
 from qa.examples import Example
 from qa.metrics import SquadMetric
 from qa.micro_batches import MicroBatches, MicroBatchSize
@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 # families whose every layer attends to all that is not padding; others make masks of their own of one that is 2-D
 WHOLE_ATTENTION = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"}
 
-T = TypeVar("T")
 NonFinite = Literal["stop", "skip"]  # what a step does whose loss or gradient is not finite
 
 
@@ -353,23 +352,3 @@ def seed_device(seed: int, device: torch.device) -> None:
         torch.cuda.default_generators[device.index].manual_seed(seed)
     elif device.type == "mps":
         torch.mps.manual_seed(seed)
-
-
-def everywhere(part: list[T]) -> list[T]:
-    """The lists of all ranks as one list, on every rank."""
-    distributed = torch.distributed
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return part
-    parts: list[list[T]] = [[]] * distributed.get_world_size()
-    distributed.all_gather_object(parts, part)
-    return [item for ranks in parts for item in ranks]
-
-
-def gathered(part: list[T]) -> list[T]:
-    """The lists of all ranks as one list on rank 0; an empty one on the others."""
-    distributed = torch.distributed
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return part
-    parts: list[list[T]] | None = [[]] * distributed.get_world_size() if distributed.get_rank() == 0 else None
-    distributed.gather_object(part, parts)
-    return [item for ranks in parts or [] for item in ranks]

@@ -108,7 +108,7 @@ def ranks(
     exact: Path, tiny: Path, small_files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("ranks")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29541"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     (folder / "rank.py").write_text(RANK)
     done = subprocess.run(
         [*command, folder / "rank.py", exact, tiny, small_files[0], f"{folder}/"], cwd=ROOT, capture_output=True,
