@@ -18,12 +18,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from qa.batches import Batch
-from qa.collect import evaluate_batch, put_together
-from qa.examples import Answer, Example
-from qa.metrics import SquadMetric
-from qa.page import write_page
-from qa.report import PerSplit, Results, write_predictions, write_text
+from qa.data.batches import Batch
+from qa.data.examples import Answer, Example
+from qa.evaluation.collect import evaluate_batch, put_together
+from qa.evaluation.metrics import SquadMetric
+from qa.review.run_page import write_page
+from qa.runs.predictions import write_predictions
+from qa.runs.results import PerSplit, Results
+from qa.storage import write_text
 
 BATCH, LENGTH, N_BEST, LONGEST = 16, 256, 20, 30
 WORDS = "the bridge was built of grey stone and in that year a flood took two of its arches away again".split()  # noqa: SIM905

@@ -52,7 +52,7 @@ def missing() -> list[str]:
 
 def squad(split: Any, seeds: int, questions: int) -> dict[str, Any]:
     """The demo's corpus of some seeds as SQuAD JSON, three of its contexts joined: about 180 tokens a window."""
-    from qa.demo import corpus
+    from qa.data.demo_corpus import corpus
 
     paragraphs = []
     for seed in range(seeds):

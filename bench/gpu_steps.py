@@ -13,14 +13,15 @@ import numpy as np
 import torch
 from gpu_runs import Bench, say
 
-from qa.batches import TrainingBatches
-from qa.callbacks import Metrics
-from qa.checkpoints import History
-from qa.datamodule import SquadDataModule
-from qa.loggers import MetricsFile
-from qa.module import QuestionAnsweringModule, schedule, seed_device
-from qa.progress import console
-from qa.tokenizer import load_tokenizer, pair_template
+from qa.console import console
+from qa.data.batches import TrainingBatches
+from qa.data.datamodule import SquadDataModule
+from qa.data.tokenizer import load_tokenizer, pair_template
+from qa.model.optimization import schedule
+from qa.tracking.metrics_file import MetricsFile
+from qa.training.callbacks import Metrics
+from qa.training.history import History
+from qa.training.module import QuestionAnsweringModule, seed_device
 
 FIRST, LAST = 3, 6  # steps that are looked at, of the small form
 WAITS = 1  # times that the host may wait in a step

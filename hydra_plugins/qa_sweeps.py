@@ -12,15 +12,18 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from qa import UserError, launch
+from qa import processes
+from qa.config.command_line import quoted
+from qa.errors import UserError
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-    from qa.jobs import Engine, Job
-    from qa.sweeps import Study
+    from qa.sweeps.engines import Engine, Job
+    from qa.sweeps.sweep import Study
 
 
 class JobLauncher(Launcher):
@@ -34,10 +37,10 @@ class JobLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Errors: UserError for settings of the sweep that cannot be."""
-        from qa.settings import SweepSettings, validated
-        from qa.sweeps import Sweep
+        from qa.config.settings import SweepSettings, validated
+        from qa.sweeps.sweep import Sweep
 
-        if launch.rank() is not None:
+        if processes.rank() is not None:
             raise UserError(
                 "-m: start a sweep by python, not by torchrun or srun; hydra/launcher=submitit_slurm queues its jobs"
             )
@@ -58,7 +61,7 @@ class JobLauncher(Launcher):
 
         Errors: UserError where it holds jobs of a grid for a search, or the other way round, or jobs of other settings.
         """
-        from qa.sweeps import JOURNAL
+        from qa.sweeps.sweep import JOURNAL
 
         if not self.settings.resume:
             self.sweep.move_aside()
@@ -82,7 +85,7 @@ class JobLauncher(Launcher):
 
     def job(self, number: int, settings: Mapping[str, Any], arguments: Sequence[str]) -> tuple["Job", dict[str, Any]]:
         """A job and its whole configuration; `settings`: those that set it apart."""
-        from qa.jobs import Job
+        from qa.sweeps.engines import Job
 
         config = self.context.config_loader.load_sweep_config(self.config, list(arguments))
         with open_dict(config):
@@ -95,7 +98,8 @@ class JobLauncher(Launcher):
 
     def check_rows(self) -> None:
         """Errors: UserError where a job of an earlier start had other settings than its row and this command give."""
-        from qa.runs import check_holds
+        from qa.config.composed import resolved
+        from qa.runs.folder import check_holds
 
         fixed = [
             override for override in self.parsed(self.config.hydra.overrides.task) if not override.is_sweep_override()
@@ -105,7 +109,7 @@ class JobLauncher(Launcher):
             again += [o for o in self.parsed(row.arguments) if o.key_or_group in row.settings]
             _, config = self.job(row.job, row.settings, [override.input_line or "" for override in again])
             try:
-                check_holds(self.sweep.folder / row.folder, config)
+                check_holds(self.sweep.folder / row.folder, resolved(config))
             except UserError as error:
                 raise UserError(
                     f"{error}; nothing was changed: give another hydra.sweep.dir, or sweep.resume=false, which moves"
@@ -122,14 +126,14 @@ class JobLauncher(Launcher):
 
     def run(self, jobs: Iterator["Job"], count: int, study: "Study | None" = None) -> None:
         """Runs `count` jobs, shows what became of them, and raises SystemExit where one failed."""
-        from qa.progress import console
-        from qa.sweeps import say_disk
+        from qa.console import console
+        from qa.sweeps.sweep import report_disk
 
         if self.config.stage == "fit":
             kept = min(count, self.n_jobs + (self.settings.keep_best or count))
-            say_disk(self.config.model.pretrained, self.config.checkpoint, self.sweep.folder, kept)
+            report_disk(self.config.model.pretrained, self.config.checkpoint, self.sweep.folder, kept)
         status = self.sweep.run(jobs, self.engine(self.sweep.folder), study)
-        from qa.sweep_page import write_sweep_page  # imports transformers, which must come after the hub was asked
+        from qa.review.sweep_page import write_sweep_page
 
         stand_on = write_sweep_page(self.sweep)
         self.sweep.show(console)
@@ -154,7 +158,7 @@ class LocalLauncher(JobLauncher):
         self.n_jobs = n_jobs
 
     def engine(self, folder: Path) -> "Engine":
-        from qa.jobs import Processes, slots, visible_gpus
+        from qa.sweeps.engines import Processes, device_slots, visible_gpus
 
         if self.n_jobs == 1:
             return Processes([{}])
@@ -165,7 +169,7 @@ class LocalLauncher(JobLauncher):
                 f"hydra.launcher.n_jobs={self.n_jobs}: each job gets GPUs of its own, so that trainer.devices="
                 f"{trainer['devices']} must be their number; choose among them by CUDA_VISIBLE_DEVICES"
             )
-        return Processes(slots(self.n_jobs, launch.wanted_devices(trainer), gpus))
+        return Processes(device_slots(self.n_jobs, processes.wanted_devices(trainer), gpus))
 
 
 class SubmititLauncher(JobLauncher):
@@ -177,7 +181,7 @@ class SubmititLauncher(JobLauncher):
         self.parameters = {name: value for name, value in parameters.items() if value is not None}
 
     def engine(self, folder: Path) -> "Engine":
-        from qa.jobs import Submitted, visible_gpus
+        from qa.sweeps.engines import Submitted, visible_gpus
 
         if self.cluster == "local" and self.config.trainer.accelerator != "cpu" and visible_gpus():
             raise UserError("hydra/launcher=submitit_local: has no GPUs for its jobs; take hydra/launcher=local")
@@ -195,7 +199,7 @@ class SearchSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Errors: UserError for a space that cannot be searched, or a grid given besides."""
-        from qa.search import Search
+        from qa.sweeps.search import Search
 
         launcher = self.launcher
         if not isinstance(launcher, JobLauncher):
@@ -209,13 +213,17 @@ class SearchSweeper(Sweeper):
             raise UserError("sweep.n_trials: not given; take sweep=optuna, which has it and sweep.space")
         for name, choices in launcher.settings.space.items():  # what cannot be is said before it is a trial
             for value in choices if isinstance(choices, list) else [choices.low]:
-                launcher.job(0, {}, [*arguments, f"{name}={launch.quoted(value)}"])
+                launcher.job(0, {}, [*arguments, f"{name}={quoted(value)}"])
         launcher.begin(searching=True)
-        search = Search(launcher.sweep.folder, launcher.settings, launcher.sweep.monitor, self.seed)
+        settings = launcher.settings
+        search = Search(
+            launcher.sweep.folder, settings, launcher.sweep.monitor, self.seed, instantiate(settings.pruner),
+            lambda seed: instantiate(settings.sampler, seed=seed),
+        )  # fmt: skip
 
         def jobs() -> Iterator["Job"]:
             for number, values in search.trials():
-                own = [f"{name}={launch.quoted(value)}" for name, value in values.items()]
+                own = [f"{name}={quoted(value)}" for name, value in values.items()]
                 job, _ = launcher.job(number, values, [*arguments, *own])
                 yield job._replace(environment={**job.environment, **search.environment(number)})
 

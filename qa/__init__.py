@@ -1,40 +1,52 @@
-"""Fine-tuning BERT for extractive question answering, one room per stage of the data's way."""
+"""Fine-tuning BERT for extractive question answering: the names that other programs and `conf/` may rely on.
+
+What is not listed here is private and may move. Each name is imported when it is first used, so that `import qa` needs
+neither torch nor Lightning.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qa.config.run_start import RunFolder as RunFolder
+    from qa.console import Plain as Plain
+    from qa.data.datamodule import SquadDataModule as SquadDataModule
+    from qa.data.examples import Example as Example
+    from qa.errors import UserError as UserError
+    from qa.evaluation.metrics import SquadMetric as SquadMetric
+    from qa.model.optimization import schedule as schedule
+    from qa.tracking.loggers import TensorBoard as TensorBoard
+    from qa.tracking.loggers import Wandb as Wandb
+    from qa.tracking.metrics_file import MetricsFile as MetricsFile
+    from qa.training.callbacks import EarlyStopping as EarlyStopping
+    from qa.training.callbacks import LiveLine as LiveLine
+    from qa.training.estimate import Estimate as Estimate
+    from qa.training.module import QuestionAnsweringModule as QuestionAnsweringModule
+
+WHERE = {
+    "Example": "qa.data.examples",
+    "SquadDataModule": "qa.data.datamodule",
+    "SquadMetric": "qa.evaluation.metrics",
+    "QuestionAnsweringModule": "qa.training.module",
+    "UserError": "qa.errors",
+    "schedule": "qa.model.optimization",
+    # for conf/ alone
+    "EarlyStopping": "qa.training.callbacks",
+    "Estimate": "qa.training.estimate",
+    "LiveLine": "qa.training.callbacks",
+    "MetricsFile": "qa.tracking.metrics_file",
+    "Plain": "qa.console",
+    "RunFolder": "qa.config.run_start",
+    "TensorBoard": "qa.tracking.loggers",
+    "Wandb": "qa.tracking.loggers",
+}
 
 
-def why_unreadable(error: Exception) -> str:
-    """One line for what transformers, torch and safetensors say of a model's files."""
-    if "trust_remote_code" in str(error):
-        return "it comes with code of its own, which is not run"  # transformers' own words advise to let it
-    if "Weights only load failed" in str(error):
-        return "it holds more than weights, and would run code"  # torch's own words advise to let it
-    return first_line(error)
+def __getattr__(name: str) -> Any:
+    if name not in WHERE:
+        raise AttributeError(f"module 'qa' has no attribute {name!r}")
+    return getattr(import_module(WHERE[name]), name)
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or the name of its class."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-# C0, DEL and C1, which move a terminal's cursor, set its title or fill its clipboard
-CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}
-CONTROLS |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
-
-
-def printable(text: str) -> str:
-    """The text with pictures in place of its control characters, as a terminal may get it whatever the data hold."""
-    return text.translate(CONTROLS)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is one of the forms that a device's lack of memory takes: torch's, CUDA's, cuBLAS's, NCCL's."""
-    forms = ("out of memory", "_STATUS_ALLOC_FAILED", "can't allocate memory")
-    return type(error).__name__ == "OutOfMemoryError" or (
-        isinstance(error, RuntimeError) and any(form in str(error) for form in forms)
-    )
-
-
-class UserError(Exception):
-    """What the user can mend. The message is one line: what is wrong, where, and the remedy; exit status 2."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(printable(message))
+def __dir__() -> list[str]:
+    return sorted(WHERE)

@@ -1,137 +1,23 @@
-"""Finished runs against each other: is one recipe better than another, or is it chance?
+"""Compares finished runs: is one recipe better than another, or is it chance?
 
 python -m qa.compare RUN|SWEEP … [--baseline RUN] [--json FILE] [--html FILE]
 """
 
 import argparse
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from qa import UserError
-from qa.comparison import REAL, compare, verdict
-from qa.intervals import bounds
-from qa.page import templates
-from qa.progress import console
-from qa.questions import Question
-from qa.report import write_text
-from qa.significance import DRAWS
-from qa.sweeps import Sweep
-from qa.systems import FIGURES, System, read_run, systems
-
-SIDES = ("only_one", "only_other")
-SHOWN = 200  # questions that one system alone answers, on the page
-WEIGHTS = (
-    "With other questions, of these runs alone: says nothing of other seeds. p by flipping all answers of an article or"
-    f" paragraph ({DRAWS:,} draws; at least {{p_least:.4f}} before correction)."
-)
-CORRECTED = "p is corrected for the number of pairs (Holm), the intervals are not."
+from qa.console import console
+from qa.errors import door
+from qa.review.compare_page import as_page, show
+from qa.review.comparison import compare
+from qa.review.systems import read_run, systems
+from qa.storage import write_text
+from qa.sweeps.sweep import finished_jobs
 
 
-def finished_jobs(folder: Path) -> list[Path]:
-    """The folders of a sweep's finished jobs; a folder that holds no sweep is a run's. Errors: UserError for none."""
-    if not (folder / "sweep.json").exists():
-        return [folder]
-    jobs = [folder / row.folder for row in Sweep(folder).rows() if row.status == "finished"]
-    if not jobs:
-        raise UserError(f"{folder}: no job of this sweep is finished; the same command goes on with it")
-    return jobs
-
-
-def as_page(report: dict[str, Any], found: Sequence[System]) -> str:
-    """The same as HTML, with the questions that one of two systems alone answers exactly and what both say."""
-    runs = {system.name: system.runs[0].questions for system in found}
-    fixes = [
-        {**fix, **{side: [_said(name, runs[fix["one"]], runs[fix["other"]]) for name in fix[side]] for side in SIDES}}
-        for fix in report["fixes"]
-    ]
-    template = templates().get_template("compare.html")
-    words = {"spread": spread_of, "bounds": _bounds, "verdict": verdict, "p": _p, "real": REAL}
-    return template.render(report=report, fixes=fixes, shown=SHOWN, weights=WEIGHTS, corrected=CORRECTED, **words)
-
-
-def _said(name: str, one: dict[str, Question], other: dict[str, Question]) -> tuple[str, ...]:
-    expected = " | ".join(dict.fromkeys(one[name].answers))
-    return one[name].question, expected, one[name].prediction, other[name].prediction
-
-
-def show(report: dict[str, Any], out: Console) -> None:
-    """The tables, for a terminal."""
-    table = Table("system", "seeds", "EM", "95%", "F1", "95%", "loss per question", title="Systems")
-    for row in report["systems"]:
-        cells = [part for figure in FIGURES for part in (spread_of(row[figure]), _bounds(row[figure]))]
-        table.add_row(row["name"], ", ".join(map(str, row["seeds"])), *cells, spread_of(row["question_loss"], ".4f"))
-    out.print(table)
-    for line in report["notes"]:
-        out.print(line)
-    if report["pairs"]:
-        _show_pairs(report, out)
-    for name, groups in report["kinds"].items():
-        _show_kind(name, groups, out)
-
-
-def _show_pairs(report: dict[str, Any], out: Console) -> None:
-    rows, primary = report["pairs"], report["primary"]
-    secondary = rows[0]["secondary"]["figure"]
-    out.print()
-    for row in rows:
-        out.print(verdict(row))
-    if recipes := [row for row in rows if row["recipe"]]:
-        table = Table("one", "other", primary, "95%", "p", secondary, "95%", title="Is the recipe better?")
-        for row in recipes:
-            cells = f"{row['difference']:+.2f}", _bounds(row["recipe"]), _p(row["recipe"])
-            also = f"{row['secondary']['difference']:+.2f}", _bounds(row["secondary"])
-            table.add_row(row["one"], row["other"], *cells, *also)
-        out.print(table)
-        out.print("Over other seeds and other questions, by t. * more than chance at 5%.")
-    table = Table("one", "other", primary, "95%", "p", title="These very weights")
-    for row in rows:
-        cells = f"{row['difference']:+.2f}", _bounds(row["weights"]), _p(row["weights"], "")
-        table.add_row(row["one"], row["other"], *cells)
-    out.print(table)
-    out.print(WEIGHTS.format(**rows[0]["weights"]))
-    out.print(f"Tested: {report['tested']}. {primary} decides. {CORRECTED}")
-    for fix in report["fixes"]:
-        one, other = len(fix["only_one"]), len(fix["only_other"])
-        out.print(f"{fix['one']} alone answers {one} questions exactly, {fix['other']} alone {other}.")
-
-
-def _show_kind(name: str, groups: dict[str, list[dict[str, Any]]], out: Console) -> None:
-    first = next(iter(groups.values()))
-    if len(first) < 2:
-        return
-    table = Table(name, "questions", *(f"{system} EM / F1" for system in groups))
-    for part in first:
-        cells = [next(p for p in parts if p["name"] == part["name"]) for parts in groups.values()]
-        table.add_row(part["name"], str(part["questions"]), *(f"{p['exact_match']:.1f} / {p['f1']:.1f}" for p in cells))
-    out.print(table)
-
-
-def spread_of(figure: dict[str, Any], form: str = ".2f") -> str:
-    """Mean ± standard deviation, as people read it."""
-    if figure["mean"] is None:
-        return "–"
-    return format(figure["mean"], form) + ("" if figure["std"] is None else f" ± {format(figure['std'], form)}")
-
-
-def _bounds(figure: dict[str, Any]) -> str:
-    return bounds(figure["low"], figure["high"])
-
-
-def _p(test: dict[str, Any], star: str = " *") -> str:
-    """The corrected p-value; `star` marks what is more than chance."""
-    if test["p_corrected"] is None:
-        return "–"
-    return f"{test['p_corrected']:.4f}{star if test['p_corrected'] < REAL else ''}"
-
-
-def main() -> int:
-    """The exit status: 2 for runs that cannot be compared."""
+def main() -> None:
+    """Errors: UserError for runs that cannot be compared."""
     parser = argparse.ArgumentParser(prog="python -m qa.compare", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("run", nargs="+", type=Path, help="folders of finished runs, or of sweeps")
     parser.add_argument("--baseline", type=Path, metavar="RUN", help="what each other is compared with")
@@ -140,16 +26,12 @@ def main() -> int:
         "--html", type=Path, metavar="FILE", help="the tables as a page, with the questions that one alone answers"
     )
     arguments = parser.parse_args()
-    try:
-        folders = {folder.resolve(): folder for given in arguments.run for folder in finished_jobs(given)}
-        if arguments.baseline:
-            folders.setdefault(arguments.baseline.resolve(), arguments.baseline)
-        runs = {path: read_run(folder) for path, folder in folders.items()}
-        found = systems(list(runs.values()))
-        against = runs[arguments.baseline.resolve()] if arguments.baseline else None
-    except UserError as error:
-        print(f"ERROR: {error}", file=sys.stderr)
-        return 2
+    folders = {folder.resolve(): folder for given in arguments.run for folder in finished_jobs(given)}
+    if arguments.baseline:
+        folders.setdefault(arguments.baseline.resolve(), arguments.baseline)
+    runs = {path: read_run(folder) for path, folder in folders.items()}
+    found = systems(list(runs.values()))
+    against = runs[arguments.baseline.resolve()] if arguments.baseline else None
     report = compare(found, next((system for system in found if against in system.runs), None))
     show(report, console)
     for path in (arguments.json, arguments.html):
@@ -159,8 +41,7 @@ def main() -> int:
         write_text(arguments.json, json.dumps(report, ensure_ascii=False, indent=1))
     if arguments.html:
         write_text(arguments.html, as_page(report, found))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    door(main)

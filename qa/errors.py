@@ -1,32 +1,32 @@
-"""What went wrong, in one line."""
+"""Errors as part of the interface: one line each, and one exit path for all commands."""
 
 import errno
-import re
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
 
-import hydra
-from hydra import compose
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import OverrideParseException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from qa import UserError, is_out_of_memory
-from qa.settings import suggestion
-
+# C0, DEL and C1, which move a terminal's cursor, set its title or fill its clipboard
+CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}
+CONTROLS |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
-def explained(error: BaseException) -> str | None:
-    """One line for what a user can mend; None for what is a fault of this program."""
-    if isinstance(error, (UserError, OmegaConfBaseException)):
-        return one_line(error)
-    if isinstance(error, OSError) and error.errno in NO_ROOM:
-        place = error.filename or (HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else "the disk")
-        return one_line(UserError(f"{place}: {error.strerror}; make room there, or give another folder"))
-    if is_out_of_memory(error):
-        remedy = "lower data.micro_batch_size or data.eval_batch_size, or take trainer.precision=bf16-mixed"
-        return f"{one_line(error).partition('. ')[0]}; {remedy}"  # further sentences are for programmers
-    return None
+class UserError(Exception):
+    """What the user can fix. The message is one line: what is wrong, where, and the remedy; exit status 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """The text with pictures in place of its control characters: safe for a terminal, whatever the data hold."""
+    return text.translate(CONTROLS)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its class."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def one_line(error: BaseException) -> str:
@@ -34,19 +34,52 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def explain_hydra(error: BaseException) -> str:
-    """Hydra's complaint about an override as one line, with what comes close."""
-    text = str(error)
-    cause = one_line(error)
-    if match := re.search(r"Could not override '([^']+)'", text):
-        from qa.identity import dotted
+def explain(error: BaseException, folder: str = "the disk") -> str | None:
+    """One line for what the user can fix; None for a fault of this program.
 
-        with hydra.initialize(version_base="1.3", config_path="../conf"):
-            keys = list(dotted(OmegaConf.to_container(compose(config_name="config"))))
-        return f"{match[1]}: no such setting{suggestion(match[1], keys)}"
-    if match := re.search(r"Could not find '([^']+)/([^']+)'\s+Available options in '[^']+':((?:\n\t.*)*)", text):
-        return f"{match[1]}={match[2]}: no such choice; choose one of {', '.join(match[3].split())}"
-    if isinstance(error, OverrideParseException):
-        key, _, value = str(error.override).partition("=")
-        return f"{error.override}: not understood; a value with special characters needs quotes: '{key}=\"{value}\"'"
-    return cause
+    `folder`: the place to name where a full disk does not name a file.
+    """
+    if isinstance(error, UserError):
+        return one_line(error)
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        place = error.filename or folder
+        return one_line(UserError(f"{place}: {error.strerror}; make room there, or give another folder"))
+    if is_out_of_memory(error):
+        remedy = "lower data.micro_batch_size or data.eval_batch_size, or take trainer.precision=bf16-mixed"
+        return f"{one_line(error).partition('. ')[0]}; {remedy}"  # further sentences are for programmers
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device ran out of memory, in any of the forms that torch, CUDA, cuBLAS and NCCL give it."""
+    forms = ("out of memory", "_STATUS_ALLOC_FAILED", "can't allocate memory")
+    return type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, RuntimeError) and any(form in str(error) for form in forms)
+    )
+
+
+def why_unreadable(error: Exception) -> str:
+    """One line for the errors of transformers, torch and safetensors about a model's files."""
+    if "trust_remote_code" in str(error):
+        return "it comes with code of its own, which is not run"  # transformers' own words advise to let it
+    if "Weights only load failed" in str(error):
+        return "it holds more than weights, and would run code"  # torch's own words advise to let it
+    return first_line(error)
+
+
+def door(main: Callable[[], int | None]) -> NoReturn:
+    """Runs `python -m qa.NAME` and ends it: 0, 2 with one line for what the user can fix, or 130 for Ctrl-C."""
+    try:
+        status = main() or 0
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except Exception as error:
+        if (line := explain(error)) is None:
+            raise
+        print(f"ERROR: {line}", file=sys.stderr)
+        status = 2
+    sys.exit(status)

@@ -4,14 +4,12 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx
 
-from qa import UserError, first_line
-from qa.files import Record
+from qa.errors import UserError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +46,22 @@ def cached_commit(name: str, revision: str | None, kind: Kind) -> str:
     """The commit that the hub's cache has for a revision, without a look at the hub; empty where it has none."""
     if revision and re.fullmatch("[0-9a-f]{40}", revision):
         return revision
-    # where huggingface_hub has its cache; to import it here would be before it is known whether the hub is reached
+    path = _cache(name, kind) / "refs" / (revision or "main")
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def cached_folder(given: str) -> Path | None:
+    """The folder of the model `NAME` or `NAME@REVISION` in the hub's cache; None where it has none."""
+    name, revision = named(given)
+    folder = _cache(name, "model") / "snapshots" / cached_commit(name, revision, "model")
+    return folder if folder.is_dir() else None
+
+
+def _cache(name: str, kind: Kind) -> Path:
+    # where huggingface_hub has it; to import that here would be before it is known whether the hub is reached
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
-    path = cache / f"{kind}s--{name.replace('/', '--')}" / "refs" / (revision or "main")
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    return cache / f"{kind}s--{name.replace('/', '--')}"
 
 
 def fetch(given: str, kind: Kind) -> str:
@@ -106,24 +115,6 @@ def _reason(error: BaseException) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def hub_records(given: str, split: str) -> Iterator[Record]:
-    """The rows of one split of a SQuAD-shaped Hub data set, `NAME` or `NAME@REVISION`.
-
-    Errors: UserError where hub and cache do not have it.
-    """
-    name, revision = named(fetch(given, "dataset"))
-    import datasets
-
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity_error()  # what it takes from its cache is no warning
-    try:
-        rows: Any = datasets.load_dataset(name, split=split, revision=revision)
-    except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
-        raise UserError(f"dataset {name} ({split}): {_reason(error)}, {OWN_FILES}") from None
-    for index, row in enumerate(rows):
-        yield Record(f"{name} ({split}): row {index}", row)
 
 
 def check_pretrained(pretrained: str) -> str:

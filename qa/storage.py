@@ -1,10 +1,65 @@
 """Files as others may read them, whole or not there."""
 
+import functools
+import hashlib
+import itertools
 import json
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+
+def content_hash(path: Path) -> str:
+    """BLAKE2b of a file, 32 hexadecimal digits; read once for all jobs of a sweep."""
+    status = path.stat()
+    return _content_hash(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@functools.cache
+def _content_hash(path: Path, *_: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+@contextmanager
+def atomic_write(path: Path, binary: bool = False) -> Iterator[IO[Any]]:
+    """A new file that takes the name `path` once it is whole and on the disk; text is UTF-8.
+
+    Until then it is `NAME.tmp`; an error within the block removes it and leaves what `path` was.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") if binary else temporary.open("w", encoding="utf-8", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8; see `atomic_write`."""
+    with atomic_write(path) as file:
+        file.write(text)
+
+
+def unused(path: Path) -> Path:
+    """The path, or the first of `PATH-2`, `PATH-3` … that nothing has."""
+    names = itertools.chain([path], (path.with_name(f"{path.name}-{number}") for number in itertools.count(2)))
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def remove(path: Path) -> None:
+    """Removes a file, a link or a folder, if there is one; what a link points to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def new_file_mode() -> int:
@@ -20,15 +75,11 @@ def readable(path: Path) -> None:
 
 
 def write_object(path: Path, members: Iterable[tuple[str, Any]]) -> None:
-    """Writes a JSON object, member by member and indented by 1, under a temporary name and renames it."""
-    temporary = path.with_name(path.name + ".tmp")
+    """Writes a JSON object member by member, indented by 1; see `atomic_write`."""
     encode = json.JSONEncoder(ensure_ascii=False, indent=1).encode
-    with temporary.open("w", encoding="utf-8") as file:
+    with atomic_write(path) as file:
         before = "{\n "
         for name, value in members:
             file.write(f"{before}{encode(name)}: " + encode(value).replace("\n", "\n "))
             before = ",\n "
         file.write("{}" if before[0] == "{" else "\n}")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

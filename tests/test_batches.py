@@ -8,19 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from qa.batches import (
-    BatchDataset,
-    Batching,
-    EpochSampler,
-    dealt,
-    drawn_windows,
-    epoch_batches,
-    ordered_batches,
-    padded_share,
-)
-from qa.examples import Example
-from qa.tokenizer import pair_template
-from qa.windows import build_windows
+from qa.data.batches import BatchDataset, EpochSampler
+from qa.data.examples import Example
+from qa.data.order import Batching, batches_of_rank, drawn_windows, epoch_batches, ordered_batches, padded_share
+from qa.data.tokenizer import pair_template
+from qa.data.windows import build_windows
 
 LENGTHS = np.random.default_rng(0).gamma(6, 30, 5000).astype(np.int32) + 10
 BATCHINGS = st.sampled_from(["bucketed", "random"])
@@ -87,7 +79,7 @@ def test_a_part_holds_whole_questions_and_fills_about_so_many_batches(
     assert len(rows) > most * 4 - 5 or len(questions) == len(set(example.tolist()))
     assert set(rows) <= set(drawn_windows(example, most * 4 + 1, seed=42))
     batches = ordered_batches(rows, LENGTHS, 4)
-    shares = [dealt(batches, rank, world_size) for rank in range(world_size)]
+    shares = [batches_of_rank(batches, rank, world_size) for rank in range(world_size)]
     assert {int(row) for share in shares for batch in share for row in batch} == set(rows.tolist())
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from conftest import Run
 
-from qa.callbacks import EarlyStopping, Metrics, peak_memory
-from qa.checkpoints import History
-from qa.report import Row
+from qa.runs.results import Row
+from qa.training.callbacks import EarlyStopping, Metrics, peak_memory
+from qa.training.history import History
 
 
 def test_nothing_measured_is_no_speed() -> None:

@@ -8,9 +8,10 @@ from typing import Any, cast
 import pytest
 import torch
 
-from qa.checkpoints import History, follow_schedule, link, loop_state
-from qa.module import schedule
-from qa.report import Row, better
+from qa.internals import loop_state
+from qa.model.optimization import schedule
+from qa.runs.results import Row, better
+from qa.training.history import History, follow_schedule
 
 
 def test_history_goes_on_from_its_state(tmp_path: Path) -> None:
@@ -85,10 +86,10 @@ def test_without_hard_links_a_checkpoint_is_copied(tmp_path: Path, monkeypatch: 
         raise OSError(errno.EPERM, "Operation not permitted")
 
     (tmp_path / "last.ckpt").write_text("weights")
-    link(tmp_path / "last.ckpt", tmp_path / "best.ckpt")
+    hard_link(tmp_path / "last.ckpt", tmp_path / "best.ckpt")
     assert (tmp_path / "best.ckpt").samefile(tmp_path / "last.ckpt")
     monkeypatch.setattr("os.link", refused)
-    link(tmp_path / "last.ckpt", tmp_path / "best.ckpt")
+    hard_link(tmp_path / "last.ckpt", tmp_path / "best.ckpt")
     assert (tmp_path / "best.ckpt").read_text() == "weights"
     assert not (tmp_path / "best.ckpt").samefile(tmp_path / "last.ckpt")
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from qa.batches import Batch
-from qa.collect import Evaluated, evaluate_batch, put_together
-from qa.examples import Example
-from qa.report import read_answers, write_predictions
+from qa.data.batches import Batch
+from qa.data.examples import Example
+from qa.evaluation.collect import Evaluated, evaluate_batch, put_together
+from qa.runs.predictions import read_answers, write_predictions
 
 N_BEST, LENGTH, BATCH = 20, 40, 8
 

@@ -12,11 +12,11 @@ import pytest
 from conftest import ROOT
 from test_page import question
 
-from qa import UserError
-from qa.comparison import compare, verdict
-from qa.questions import read_questions, write_questions
-from qa.report import PerSplit, Results, Row
-from qa.systems import read_run, systems
+from qa.errors import UserError
+from qa.evaluation.question_table import read_questions, write_questions
+from qa.review.comparison import compare, verdict
+from qa.review.systems import read_run, systems
+from qa.runs.results import PerSplit, Results, Row
 
 WORDS = "grey at 1e-05 at 2e-05"  # what the runs below may answer
 

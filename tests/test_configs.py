@@ -14,8 +14,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import train  # noqa: F401  registers the resolvers
-from qa import UserError
-from qa.settings import REFUSED, Settings, check_groups, check_settings
+from qa.config.settings import REFUSED, Settings, check_settings
+from qa.config.targets import check_groups
+from qa.errors import UserError
 
 FILES = sorted((ROOT / "conf").glob("*/*.yaml"))
 GROUPS = ("data", "model", "optimizer", "scheduler", "trainer", "callbacks")
@@ -63,7 +64,7 @@ def test_the_default_is_the_published_recipe(tmp_path: Path) -> None:
     assert config["optimizer"] == {"_target_": "torch.optim.Adam", "_partial_": True, **adam}
     assert config["model"]["pretrained"] == "google-bert/bert-base-multilingual-cased"
     assert config["scheduler"] == {
-        "_target_": "qa.module.schedule",
+        "_target_": "qa.schedule",
         "_partial_": True,
         "name": "linear",
         "warmup_ratio": 0,

@@ -15,9 +15,10 @@ import pytest
 from conftest import ROOT, Run
 from wandb.proto import wandb_internal_pb2
 
-from qa import UserError, dashboard
-from qa.questions import Question, read_questions
-from qa.tables import RIGHT, WRONG, shown
+from qa.errors import UserError
+from qa.evaluation.question_table import Question, read_questions
+from qa.tracking import dashboard_view as dashboard
+from qa.tracking.tables import RIGHT, WRONG, shown
 
 Files = tuple[Path, Path]
 BLOCK, HEADER = 32768, 7  # bytes of LevelDB's log, in which a .wandb file is framed; its own header is as long

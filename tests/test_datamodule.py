@@ -10,8 +10,8 @@ import torch
 from conftest import squad
 from transformers import PreTrainedTokenizerFast
 
-from qa import UserError
-from qa.datamodule import SquadDataModule
+from qa.data.datamodule import SquadDataModule
+from qa.errors import UserError
 
 
 def prepared(

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from qa.demo import KINDS, Split, corpus, entities, write_demo
-from qa.examples import read_examples
+from qa.data.demo_corpus import KINDS, Split, corpus, entities, write_demo
+from qa.data.examples import read_examples
 
 SPLITS: tuple[Split, Split] = ("train", "validation")
 Corpora = dict[Split, dict[str, Any]]

@@ -11,8 +11,9 @@ from conftest import Run
 from test_train import settings
 from transformers import BertModel
 
-from qa.estimate import RISE, STEPS, Estimate, check_disk, disk_needed
-from qa.runs import load_checkpoint
+from qa.runs.checkpoints import load_checkpoint
+from qa.runs.disk import check_disk, disk_needed
+from qa.training.estimate import RISE, STEPS, Estimate
 
 Files = tuple[Path, Path]
 

@@ -16,9 +16,9 @@ from conftest import real_data, squad
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa import UserError
-from qa.examples import Example, Overlap, overlap, read_examples, split_by_paragraph
-from qa.files import Columns, find_files
+from qa.data.examples import Example, Overlap, overlap, read_examples, split_by_paragraph
+from qa.data.records import Columns, find_files
+from qa.errors import UserError
 
 CONTEXT = "Ada Brill built the bridge in 1912."
 GOOD = squad((CONTEXT, [("a", "Who built it?", "Ada Brill"), ("b", "When?", "1912")]))

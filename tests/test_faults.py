@@ -19,11 +19,11 @@ import pytest
 from conftest import ROOT, Run
 from test_report import RESULTS, SETTINGS
 
-from qa import UserError, files
-from qa.examples import read_examples
-from qa.model import check_model, load_model
-from qa.report import save_model
-from qa.tokenizer import load_tokenizer
+from qa.data import records as files
+from qa.data.examples import read_examples
+from qa.data.tokenizer import load_tokenizer
+from qa.errors import UserError
+from qa.model.pretrained import check_model, load_model, save_model
 
 Files = tuple[Path, Path]
 

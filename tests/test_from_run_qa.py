@@ -10,10 +10,11 @@ import pytest
 from conftest import ROOT
 from test_configs import GROUPS, composed
 
-from qa import UserError
-from qa.from_run_qa import BATCH, KEYS, PRECISION, parse, translate
-from qa.identity import dotted
-from qa.settings import check_groups, check_settings
+from qa.config.run_qa_flags import BATCH, KEYS, PRECISION, parse, translate
+from qa.config.settings import check_settings
+from qa.config.targets import check_groups
+from qa.errors import UserError
+from qa.runs.identity import dotted
 
 PUBLISHED = """torchrun --nproc_per_node 2 run_qa.py --model_name_or_path google-bert/bert-base-cased
  --dataset_name squad --do_train --do_eval --per_device_train_batch_size 12 --gradient_accumulation_steps=2

@@ -21,16 +21,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from qa import UserError
-from qa.batches import BatchDataset
-from qa.callbacks import Metrics
-from qa.checkpoints import History, SyncedFile
-from qa.collectives import BACKENDS, connect
-from qa.devices import check_attention, check_driver
-from qa.jobs import visible_gpus
-from qa.micro_batches import MicroBatches
-from qa.model import FLASH, load_model
-from qa.module import WHOLE_ATTENTION, QuestionAnsweringModule, schedule, seed_device
+from qa.data.batches import BatchDataset
+from qa.errors import UserError
+from qa.model.micro_batches import MicroBatches
+from qa.model.optimization import schedule
+from qa.model.pretrained import FLASH, load_model
+from qa.sweeps.engines import visible_gpus
+from qa.training.callbacks import Metrics
+from qa.training.checkpoint_files import SyncedFile
+from qa.training.collectives import BACKENDS, connect
+from qa.training.devices import check_attention, check_driver
+from qa.training.history import History
+from qa.training.module import WHOLE_ATTENTION, QuestionAnsweringModule, seed_device
 
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 

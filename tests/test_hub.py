@@ -13,8 +13,8 @@ from conftest import ROOT, Run
 from hub_server import COMMIT, Hub, hub
 from test_train import settings
 
-from qa import UserError
-from qa.examples import read_examples
+from qa.data.examples import read_examples
+from qa.errors import UserError
 from qa.hub import check_pretrained, check_push, go_offline_if_unreachable
 
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "", "HF_HOME": "/nonexistent/hub"}

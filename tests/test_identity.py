@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from qa import UserError
+from qa.errors import UserError
 from qa.hub import cached_commit
-from qa.identity import differences, identity, other_code
+from qa.runs.identity import differences, identity, other_code
 
 
 @pytest.fixture
@@ -21,13 +21,13 @@ def config(tiny: Path, small_files: tuple[Path, Path], tmp_path: Path) -> dict[s
     return {
         "seed": 1, "stage": "fit", "resume": "auto", "push_to_hub": None,
         "data": {
-            "_target_": "qa.datamodule.SquadDataModule", "name": None, "seed": "${seed}", "cache_dir": "cache",
+            "_target_": "qa.SquadDataModule", "name": None, "seed": "${seed}", "cache_dir": "cache",
             "train_file": str(tmp_path / "train.json"), "validation_file": str(tmp_path / "validation.json"),
         },
-        "model": {"_target_": "qa.module.QuestionAnsweringModule", "pretrained": str(tmp_path / "model")},
+        "model": {"_target_": "qa.QuestionAnsweringModule", "pretrained": str(tmp_path / "model")},
         "optimizer": {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 1e-3, "betas": [0.9, 0.999]},
         "trainer": {"max_epochs": 3, "devices": 1, "default_root_dir": "${hydra:runtime.output_dir}"},
-        "callbacks": {"live_line": {"_target_": "qa.callbacks.LiveLine"}},
+        "callbacks": {"live_line": {"_target_": "qa.LiveLine"}},
         "checkpoint": {"monitor": "val_loss", "keep": 1}, "logger": {"path": "${hydra:runtime.output_dir}/metrics.csv"},
     }  # fmt: skip
 
@@ -51,7 +51,7 @@ NEUTRAL = [
     ("trainer.accelerator", "cpu"),
     ("checkpoint.keep", 3),
     ("logger.mode", "offline"),
-    ("callbacks.estimate._target_", "qa.estimate.Estimate"),
+    ("callbacks.estimate._target_", "qa.Estimate"),
     ("sweep.keep_best", 1),
 ]
 DECISIVE = [

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_page import question
 
-from qa.intervals import Clusters, Scores, bounds, clusters, difference, p_value, proportion, spread
-from qa.significance import DRAWS, holm, sign_flips
+from qa.evaluation.intervals import Clusters, Scores, bounds, clusters, difference, p_value, proportion, spread
+from qa.evaluation.significance import DRAWS, holm, sign_flips
 
 Generator = np.random.Generator
 

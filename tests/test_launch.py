@@ -18,7 +18,8 @@ from hydra.core.override_parser.types import QuotedString
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa.launch import quoted, run_ranks
+from qa.config.command_line import quoted
+from qa.processes import run_ranks
 
 Files = tuple[Path, Path]
 

@@ -11,10 +11,10 @@ from hydra import compose, initialize_config_dir
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train  # noqa: F401  registers the resolvers
-from qa import UserError
-from qa.loggers import Wandb
-from qa.questions import Question, write_questions
-from qa.report import PerSplit, Results
+from qa.errors import UserError
+from qa.evaluation.question_table import Question, write_questions
+from qa.runs.results import PerSplit, Results
+from qa.tracking.loggers import Wandb
 
 Files = tuple[Path, Path]
 KEY = "0" * 40
@@ -28,21 +28,21 @@ def target(*overrides: str) -> str | None:
 
 
 def test_the_default_is_wandb_once_there_is_a_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert target() == "qa.loggers.MetricsFile"
+    assert target() == "qa.MetricsFile"
     netrc = tmp_path / "netrc"
     netrc.write_text(f"machine wandb.example.org login user password {KEY}\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    assert target() == "qa.loggers.MetricsFile"
+    assert target() == "qa.MetricsFile"
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
-    assert target() == "qa.loggers.Wandb"
+    assert target() == "qa.Wandb"
     monkeypatch.delenv("NETRC")
     monkeypatch.delenv("WANDB_BASE_URL")
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    assert target() == target("experiment=demo") == "qa.loggers.Wandb"
+    assert target() == target("experiment=demo") == "qa.Wandb"
     assert target("logger=none") is None
-    assert target("logger=csv") == "qa.loggers.MetricsFile"
+    assert target("logger=csv") == "qa.MetricsFile"
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert target() == "qa.loggers.MetricsFile"
+    assert target() == "qa.MetricsFile"
 
 
 def test_a_user_whom_the_machine_does_not_know_has_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +52,7 @@ def test_a_user_whom_the_machine_does_not_know_has_no_key(monkeypatch: pytest.Mo
     monkeypatch.delenv("NETRC")
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(pwd, "getpwuid", unknown)  # as in a container that is started with another uid
-    assert target() == "qa.loggers.MetricsFile"
+    assert target() == "qa.MetricsFile"
 
 
 def test_without_a_choice_a_run_is_online_only_where_that_can_be(

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.text import squad as torchmetrics_squad
 
-from qa.examples import read_examples
-from qa.metrics import SquadMetric, exact_match, f1, normalize
+from qa.data.examples import read_examples
+from qa.evaluation.metrics import SquadMetric, exact_match, f1, normalize
 
 TEXT = st.lists(
     st.sampled_from(

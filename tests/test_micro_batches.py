@@ -12,14 +12,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from qa import UserError, is_out_of_memory
-from qa.batches import Batch, BatchDataset, TrainingBatches
-from qa.collectives import connect
-from qa.examples import read_examples
-from qa.micro_batches import MicroBatches, MicroBatchSize
-from qa.module import NonFinite, QuestionAnsweringModule, schedule
-from qa.tokenizer import load_tokenizer, pair_template
-from qa.windows import build_windows
+from qa.data.batches import Batch, BatchDataset, TrainingBatches
+from qa.data.examples import read_examples
+from qa.data.tokenizer import load_tokenizer, pair_template
+from qa.data.windows import build_windows
+from qa.errors import UserError, is_out_of_memory
+from qa.model.micro_batches import MicroBatches, MicroBatchSize
+from qa.model.optimization import schedule
+from qa.training.collectives import connect
+from qa.training.module import NonFinite, QuestionAnsweringModule
 
 ADAM = partial(torch.optim.Adam, lr=1e-3)
 

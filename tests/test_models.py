@@ -13,12 +13,12 @@ from conftest import Run
 from test_train import settings
 from test_windows import assert_equal
 
-from qa import UserError
-from qa.decode import decode
-from qa.examples import Answer, Example
-from qa.model import check_model, load_model
-from qa.tokenizer import load_tokenizer
-from qa.windows import build_windows
+from qa.data.examples import Answer, Example
+from qa.data.tokenizer import load_tokenizer
+from qa.data.windows import build_windows
+from qa.errors import UserError
+from qa.evaluation.decode import decode
+from qa.model.pretrained import check_model, load_model
 
 TEXTS = [
     "The bridge of Tollen was built in 1912 by Ada Brill. A flood took its two arches away in the spring.",

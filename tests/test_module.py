@@ -8,12 +8,14 @@ import pytest
 import torch
 from transformers import BertForQuestionAnswering
 
-from qa.batches import BatchDataset
-from qa.examples import read_examples
-from qa.model import load_model
-from qa.module import QuestionAnsweringModule, parameter_groups, schedule, span_loss
-from qa.tokenizer import load_tokenizer, pair_template
-from qa.windows import build_windows
+from qa.data.batches import BatchDataset
+from qa.data.examples import read_examples
+from qa.data.tokenizer import load_tokenizer, pair_template
+from qa.data.windows import build_windows
+from qa.model.loss import span_loss
+from qa.model.optimization import parameter_groups, schedule
+from qa.model.pretrained import load_model
+from qa.training.module import QuestionAnsweringModule
 
 
 def new_module(tiny: Path) -> QuestionAnsweringModule:

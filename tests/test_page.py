@@ -11,14 +11,14 @@ import pytest
 from conftest import phone
 from playwright.sync_api import Page
 
-from qa import page as page_module
-from qa.breakdown import KINDS, Part, breakdown, question_type
-from qa.calibration import calibration
-from qa.curves import as_svg, curves
-from qa.examples import Overlap
-from qa.page import try_page, write_page
-from qa.questions import Question, write_questions
-from qa.report import PerSplit, Results, Row
+from qa.data.examples import Overlap
+from qa.evaluation.breakdown import KINDS, Part, breakdown, question_type
+from qa.evaluation.calibration import calibration
+from qa.evaluation.question_table import Question, write_questions
+from qa.review import run_page as page_module
+from qa.review.charts import as_svg, curves
+from qa.review.run_page import try_page, write_page
+from qa.runs.results import PerSplit, Results, Row
 
 ROWS = [Row(epoch=1, step=5, train_loss=3.0, val_loss=2.5, exact_match=40.0, f1=50.0)]
 RESULTS = Results(

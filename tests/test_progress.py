@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from qa import UserError
-from qa.progress import Plain, console, live_line, track
+from qa.console import Plain, console, live_line, track
+from qa.errors import UserError
 
 
 def test_a_log_file_gets_no_live_line() -> None:

@@ -6,10 +6,10 @@ import pyarrow.parquet
 import pytest
 from conftest import real_data, squad
 
-from qa import UserError
-from qa.decode import NBestAnswer
-from qa.examples import Answer, Example, read_examples
-from qa.questions import NAME, SCHEMA, Evaluation, evaluated, read_questions, scored, write_questions
+from qa.data.examples import Answer, Example, read_examples
+from qa.errors import UserError
+from qa.evaluation.decode import NBestAnswer
+from qa.evaluation.question_table import NAME, SCHEMA, Evaluation, evaluated, read_questions, scored, write_questions
 
 
 def test_a_row_holds_the_best_answer_and_its_score_against_every_reference(tmp_path: Path) -> None:

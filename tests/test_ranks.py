@@ -13,7 +13,7 @@ from conftest import ROOT
 from lightning.pytorch.strategies import DDPStrategy
 from test_micro_batches import Small, train, trained
 
-from qa.batches import Batch
+from qa.data.batches import Batch
 
 Tensors = dict[str, torch.Tensor]
 

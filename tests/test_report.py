@@ -9,23 +9,15 @@ from conftest import MINILM
 from huggingface_hub import ModelCard
 from rich.console import Console
 
-from qa.decode import NBestAnswer
-from qa.examples import Answer, Example, Overlap
-from qa.questions import Evaluation
-from qa.report import (
-    EvaluatedPart,
-    PerSplit,
-    Results,
-    Row,
-    answered,
-    better,
-    markdown_table,
-    model_card,
-    read_answers,
-    results_table,
-    write_predictions,
-)
-from qa.settings import Settings
+from qa.config.settings import Settings
+from qa.data.examples import Answer, Example, Overlap
+from qa.evaluation.decode import NBestAnswer
+from qa.evaluation.question_table import Evaluation
+from qa.review.card import model_card
+from qa.review.terminal import answered, results_table
+from qa.runs.predictions import read_answers, write_predictions
+from qa.runs.results import EvaluatedPart, PerSplit, Results, Row, better
+from qa.runs.results_table import markdown_table
 
 ROWS = [
     Row(epoch=1, step=5555, train_loss=0.99821, val_loss=0.9436, exact_match=80.0, f1=88.0),

@@ -10,17 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from qa import UserError
-from qa.runs import (
-    as_begun,
-    check_same_run,
-    find_checkpoint,
-    foreign_contents,
-    held_identity,
-    load_checkpoint,
-    lock,
-    move_aside,
-)
+from qa.errors import UserError
+from qa.runs.checkpoints import as_begun, check_same_run, find_checkpoint, load_checkpoint
+from qa.runs.folder import foreign_contents, held_identity, lock, move_aside
 
 
 def test_an_earlier_run_is_moved_aside_and_what_is_not_a_runs_stays(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Settings that go together or do not; what single values may be is tested with the configs."""
 
-from qa.settings import suggestion
+from qa.config.settings import suggestion
 
 
 def test_a_close_name_is_suggested_and_a_strange_one_is_not() -> None:

@@ -9,14 +9,14 @@ from conftest import phone
 from playwright.sync_api import Page
 from test_compare import run
 
-from qa.compare import as_page, finished_jobs
-from qa.comparison import compare
-from qa.curves import as_svg, parallel
-from qa.jobs import Job
-from qa.sweep_page import write_sweep_page
-from qa.sweep_rows import SweepRow
-from qa.sweeps import Sweep
-from qa.systems import read_run, systems
+from qa.review.charts import as_svg, parallel
+from qa.review.compare_page import as_page
+from qa.review.comparison import compare
+from qa.review.sweep_page import write_sweep_page
+from qa.review.systems import read_run, systems
+from qa.sweeps.engines import Job
+from qa.sweeps.rows import SweepRow
+from qa.sweeps.sweep import Sweep, finished_jobs
 
 EVIL = "<img src=x onerror=\"document.title='taken'\">"
 

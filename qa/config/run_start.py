@@ -1,0 +1,133 @@
+"""The run folder before a run: shown where it is finished, refused where it is another's, then taken."""
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from qa import processes
+from qa.config.composed import resolved
+from qa.console import console
+from qa.errors import UserError
+from qa.processes import stop
+from qa.runs.folder import CONTENTS, PRUNED, foreign_contents, held_identity, lock, move_aside
+from qa.runs.identity import differences, identity
+from qa.storage import write_text
+
+INTERRUPTED = "interrupted.txt"
+
+
+class RunFolder(Callback):
+    """Locks the run folder and decides: new run, resume, already finished, or not ours to write into."""
+
+    lock: int | None = None
+    folder: Path | None = None  # of this run, once it is this process's
+    finished = False  # the folder holds this very run, and there is nothing to do but to show it
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Before anything is written. Ends the program where the folder may not be used."""
+        folder, rank = Path(config.hydra.run.dir), processes.rank()
+        if rank is not None and processes.started_here():
+            return
+        if rank is not None and not any("hydra.run.dir=" in argument for argument in sys.argv):
+            stop("several processes of one run: give them one hydra.run.dir=FOLDER that all can reach")
+        if rank:
+            console.quiet = True  # the first rank speaks for all
+        try:
+            if not rank:
+                _lock(folder, config)
+            RunFolder.finished = RunFolder.finished or is_finished(folder, config)
+        except (OSError, UserError) as error:
+            if rank:
+                sys.exit(2)
+            stop(
+                f"{folder}: {error.strerror}; give another hydra.run.dir" if isinstance(error, OSError) else str(error)
+            )
+
+
+def _lock(folder: Path, config: DictConfig) -> None:
+    """Locks the folder for this process. A finished run in a folder that cannot be written is shown without a lock."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        RunFolder.lock, RunFolder.folder = lock(folder), folder
+    except OSError:
+        if not folder.is_dir() or not is_finished(folder, config):
+            raise
+        RunFolder.finished = True
+
+
+def is_finished(folder: Path, config: DictConfig) -> bool:
+    """Whether the folder holds this very run, finished.
+
+    Errors: UserError for a folder that holds anything that this run must not replace.
+    """
+    if foreign := foreign_contents(folder):
+        raise UserError(
+            f"{folder}: holds {', '.join(foreign)}, and not from a run of this program; give another hydra.run.dir"
+        )
+    fit = any((folder / name).exists() for name in ("checkpoints", "model"))
+    replaced = config.resume == "never" or not (folder / "results.json").exists()
+    if fit and replaced and config.stage != "fit":
+        raise UserError(
+            f"{folder}: holds a fit, which stage={config.stage} does not replace; give another hydra.run.dir"
+        )
+    values = resolved(config)
+    if processes.anew(config.resume):
+        _check_may_move(folder, values)
+        return False
+    held = held_identity(folder)
+    if held is None:
+        return False
+    wanted = identity(values, folder)
+    if processes.TRIAL in os.environ and PRUNED in held["settings"]:
+        wanted["settings"][PRUNED] = True
+    if differ := differences(held, wanted):
+        raise UserError(_other_run(folder, differ, held, wanted))
+    return True
+
+
+def _other_run(folder: Path, differ: list[str], held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """What to do with a finished folder that holds another run: a longer one goes on elsewhere."""
+    words = f"{folder}: holds a finished run of other settings or data: {', '.join(differ)}; "
+    keys = [text.partition(" ")[0] for text in differ]
+    epochs, more = (made["settings"].get("trainer.max_epochs") or 0 for made in (held, wanted))
+    if keys == ["trainer.max_epochs"] and more > epochs:
+        return words + f"to train it further give resume={folder}/checkpoints/last.ckpt and another hydra.run.dir"
+    if keys == ["push_to_hub"] and (name := wanted["settings"]["push_to_hub"]):
+        return words + f"upload its model by: hf upload {name} {folder}/model"
+    return words + "give another hydra.run.dir"
+
+
+def _check_may_move(folder: Path, values: Mapping[str, Any]) -> None:
+    """`resume=never` moves an earlier run aside, but nothing that this run reads."""
+    moved = [folder.resolve() / name for name in CONTENTS]
+    keys = ("model.pretrained", *(f"data.{name}_file" for name in ("train", "validation", "test", "predictions")))
+    for read in filter(None, (values.get(key) for key in keys)):
+        for path in read if isinstance(read, list) else [read]:
+            if any(Path(path).resolve().is_relative_to(place) for place in moved):
+                raise UserError(f"{path}: is in {folder}, which resume=never moves aside; give another hydra.run.dir")
+
+
+def take(folder: Path, config: DictConfig, anew: bool) -> None:
+    """Makes the folder this run's, once its data and model are known to be good: its first write.
+
+    `anew`: whether an earlier run in it is moved aside. Writes `.hydra/`, which Hydra itself would write too early.
+    """
+    if anew and (aside := move_aside(folder)):
+        console.print(f"what was in {folder} is now in {aside}")
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.close()  # its file was moved; the next line opens a new one
+    (folder / INTERRUPTED).unlink(missing_ok=True)
+    inside = folder / ".hydra"
+    inside.mkdir(exist_ok=True)
+    hydra = HydraConfig.get()
+    parts = {"config": config, "hydra": OmegaConf.create({"hydra": hydra}), "overrides": hydra.overrides.task}
+    for name, part in parts.items():
+        write_text(inside / f"{name}.yaml", OmegaConf.to_yaml(part))

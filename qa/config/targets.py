@@ -1,0 +1,78 @@
+"""Values of the configuration against the signatures of what they are for, and what is built of them."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, get_type_hints
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from qa.config.settings import suggestion, wrong_value
+from qa.config.signatures import SIGNATURES
+from qa.errors import UserError, one_line
+
+
+def check_groups(cfg: DictConfig, names: Sequence[str]) -> None:
+    """Checks the values of some groups of the configuration. Errors: UserError."""
+    groups: Any = OmegaConf.to_container(cfg, resolve=True)
+    check_values({name: groups[name] for name in names})
+
+
+def check_values(groups: Mapping[str, Any]) -> None:
+    """Checks each group's values against the signature of its `_target_`. Errors: UserError."""
+    for prefix, node in _targets(groups):
+        function = _signature(prefix, node["_target_"])
+        hints = get_type_hints(function, include_extras=True)
+        parameters = inspect.signature(function).parameters
+        loose = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+        for key, value in node.items():
+            if key in {"_target_", "_partial_"}:
+                continue
+            if key not in parameters and not loose:
+                raise UserError(f"{prefix}.{key}: no such setting{suggestion(key, parameters)}")
+            if isinstance(value, Mapping) and "_target_" in value:
+                check_values({f"{prefix}.{key}": value})
+                continue
+            try:
+                _adapter(hints.get(key, Any)).validate_python(value)
+            except ValidationError as error:
+                raise UserError(wrong_value(f"{prefix}.{key}", error, [])) from None
+
+
+def build(node: Any, prefix: str = "", **arguments: Any) -> Any:
+    """What a `_target_` makes of its values. Errors: UserError of its own, or one that begins with `prefix`."""
+    try:
+        return instantiate(node, **arguments)
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, UserError):
+            raise cause from None
+        raise UserError(f"{prefix and prefix + ': '}{one_line(cause)}") from None
+
+
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    wrapped = inspect.isclass(hint) and issubclass(hint, BaseModel)
+    return TypeAdapter(hint) if wrapped else TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+
+
+def _targets(groups: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, node in groups.items():
+        if isinstance(node, Mapping):
+            if "_target_" in node:
+                yield prefix + name, node
+            else:
+                yield from _targets(node, f"{prefix}{name}.")
+
+
+def _signature(prefix: str, path: str) -> Callable[..., Any]:
+    """The function whose arguments a target takes; of some a stand-in that imports no Lightning."""
+    if path in SIGNATURES:
+        return SIGNATURES[path]
+    try:
+        target = get_object(path)
+    except Exception as error:
+        raise UserError(f"{prefix}._target_={path}: not found ({str(error).splitlines()[0]})") from None
+    function: Callable[..., Any] = target.__init__ if inspect.isclass(target) else target
+    return function

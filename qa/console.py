@@ -1,0 +1,100 @@
+"""The terminal: what it is given, in its own letters; live lines, silent in a log file and in the first two seconds."""
+
+import io
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
+
+from qa.errors import printable
+
+T = TypeVar("T")
+
+if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors="replace")  # an arrow or a foreign letter must not end a run
+
+
+class Terminal(Console):
+    """A console that shows control characters of what it is given instead of obeying them."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
+class Plain(logging.Formatter):
+    """Log lines for a terminal, which may name records of the data."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+# a log file has no width to wrap at
+console = Terminal(highlight=False, markup=False, width=None if sys.stdout.isatty() else 240)
+
+
+def mute_rank() -> None:
+    """Silences this process: the first rank speaks for all."""
+    console.quiet = True
+    logging.getLogger().handlers.clear()
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
+def quiet_libraries() -> None:
+    """Silences warnings of libraries that a user cannot act on."""
+    unwanted = (
+        ".*does not have many workers.*",
+        ".*fork.*",
+        ".*LeafSpec.*",
+        ".*pickle protocol.*",
+        "predict returned None.*",
+        ".*lr_scheduler.step.* before .*optimizer.step.*",  # a first step that 16-mixed skips
+        # figures are summed over ranks, and batches found again, by ourselves
+        ".*sync_dist=True.*",
+        ".*your dataloader is not resumable.*",
+    )
+    for message in unwanted:
+        warnings.filterwarnings("ignore", message=message)
+    noisy = ("lightning.pytorch", "lightning.fabric", "httpx", "httpx2", "huggingface_hub", "datasets", "matplotlib")
+    for name in noisy:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def live_line(*columns: str) -> Progress:
+    """A rich progress line: description, bar, done of total, the given task fields, time left."""
+    fields = [TextColumn("{task.fields[" + column + "]}") for column in columns]
+    left = [TextColumn("time left"), TimeRemainingColumn()]
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        *fields,
+        *left,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def track(items: Iterable[T], description: str, total: int | None, patience: float = 2.0) -> Iterator[T]:
+    """Yields `items`, with a live line once `patience` seconds have passed."""
+    begin = time.monotonic()
+    line: Progress | None = None
+    try:
+        for done, item in enumerate(items):
+            yield item
+            if line is None and time.monotonic() - begin > patience:
+                line = live_line()
+                line.start()
+                task = line.add_task(description, total=total)
+            if line is not None:
+                line.update(task, completed=done + 1)
+    finally:
+        if line is not None:
+            line.stop()

@@ -1,0 +1,148 @@
+"""Batches of windows as tensors, for training and for evaluation."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from qa.data.examples import Example
+from qa.data.order import Batching, Ints, epoch_batches
+from qa.data.tokenizer import Template
+from qa.data.windows import Windows
+
+
+class Batch(TypedDict, total=False):
+    """What the module sees of one step: this rank's part of the batch. `weight` to `longest` are there in training
+    only, the last three in evaluation only."""
+
+    input_ids: Tensor  # int64 [batch, length]
+    attention_mask: Tensor  # int64 [batch, length]: 1 where there is a token
+    token_type_ids: Tensor  # int64 [batch, length]: as the tokenizer has them; BERT's: 1 for the context and after
+    start_positions: Tensor  # int64 [batch]
+    end_positions: Tensor  # int64 [batch]
+    weight: float  # of each window: 1 / windows of the whole batch; 0 for a stand-in on a rank that has no part
+    lengths: Ints  # [batch]: tokens of each window, known without a look at a device
+    windows: int  # of the whole batch, over all ranks
+    tokens: int  # of the whole batch, over all ranks, without padding
+    share: int  # windows of the rank that has most
+    longest: int  # tokens of the longest window of the whole batch
+    rows: NDArray[np.int64]  # [batch]: window numbers
+    ids: list[str]  # [batch]: each window's example id
+    context_mask: Tensor  # bool [batch, length]: the context's tokens
+    offsets: NDArray[np.int32]  # [batch, length, 2]: characters of the context, end-exclusive
+    examples: list[Example]  # [batch]: each window's example
+
+
+class EpochSampler(Sampler[NDArray[np.int64]]):
+    """Yields the batches of an epoch; the trainer calls `set_epoch` before each. The first may begin in its middle."""
+
+    def __init__(
+        self, lengths: Ints, batch_size: int, batching: Batching, seed: int, epoch: int = 0, done: int = 0
+    ) -> None:
+        """`done`: batches of `epoch` that were trained already."""
+        self.lengths, self.batch_size, self.batching, self.seed = lengths, batch_size, batching, seed
+        self.epoch, self.done = epoch, done
+
+    def set_epoch(self, epoch: int) -> None:
+        if epoch != self.epoch:
+            self.epoch, self.done = epoch, 0
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch, also where the first one is shorter."""
+        return math.ceil(len(self.lengths) / self.batch_size)
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        batches = epoch_batches(self.lengths, self.batch_size, self.batching, self.seed, self.epoch)
+        return iter(batches[self.done :])
+
+
+class BatchDataset(Dataset[Batch]):
+    """Window numbers [batch] → their `Batch`, padded to the longest of them."""
+
+    def __init__(self, windows: Windows, examples: Sequence[Example], template: Template) -> None:
+        self.windows, self.examples, self.template = windows, examples, template
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Batch:
+        """A batch for evaluation."""
+        batch, context_mask, offsets = self._padded(rows)
+        examples = [self.examples[example] for example in self.windows.example[rows]]
+        return Batch(**batch, context_mask=torch.from_numpy(context_mask), offsets=offsets, examples=examples)
+
+    def _padded(self, rows: NDArray[np.int64]) -> tuple[Batch, NDArray[np.bool_], NDArray[np.int32]]:
+        w, template = self.windows, self.template
+        before, between, after = w.special_tokens.tolist()
+        questions, lengths = w.question_lengths(rows), w.length[rows]
+        first = before + questions[:, None] + between  # position of the context's first token
+        last = first + lengths[:, None]  # position after its last one
+        end = last + after
+        shape = len(rows), int(end.max())
+        position = np.arange(shape[1])
+        in_context = (position >= first) & (position < last)
+        input_ids = np.full(shape, template.padding, np.int64)
+        token_types = np.where(position < first, template.question_type, in_context * template.context_type)
+        offsets = np.zeros((*shape, 2), np.int32)
+        for row, window in enumerate(rows):
+            question = w.text_bounds[w.question[w.example[window]]]
+            context = w.text_bounds[w.context[w.example[window]]] + w.begin[window]
+            input_ids[row, before : before + questions[row]] = w.token_ids[question : question + questions[row]]
+            tokens = slice(context, context + lengths[row])
+            input_ids[row, first[row, 0] : last[row, 0]] = w.token_ids[tokens]
+            offsets[row, first[row, 0] : last[row, 0]] = w.offsets[tokens]
+        for begin, special in (
+            (first * 0, template.before),
+            (first - between, template.between),
+            (last, template.after),
+        ):
+            places = begin + np.arange(len(special))
+            np.put_along_axis(input_ids, places, special[:, 0], axis=1)
+            np.put_along_axis(token_types, places, special[:, 1], axis=1)
+        batch = Batch(
+            rows=rows,
+            ids=[self.examples[example].id for example in w.example[rows]],
+            input_ids=torch.from_numpy(input_ids),
+            attention_mask=torch.from_numpy((position < end).astype(np.int64)),
+            token_type_ids=torch.from_numpy(token_types.astype(np.int64)),
+            start_positions=torch.from_numpy(w.start_positions[rows].astype(np.int64)),
+            end_positions=torch.from_numpy(w.end_positions[rows].astype(np.int64)),
+        )
+        return batch, in_context, offsets
+
+
+class TrainingBatches(BatchDataset):
+    """Window numbers of a whole batch → one rank's part of it: every `world_size`th window, so that lengths even out.
+
+    A rank without a part (fewer windows than ranks) gets the first window with weight 0, since every rank must take
+    part in the step.
+    """
+
+    def __init__(
+        self,
+        windows: Windows,
+        examples: Sequence[Example],
+        template: Template,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        super().__init__(windows, examples, template)
+        self.rank, self.world_size, self.lengths = rank, world_size, windows.lengths()
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Batch:
+        part = rows[self.rank :: self.world_size]
+        weight = 1 / len(rows) if len(part) else 0.0
+        part = part if len(part) else rows[:1]
+        batch, _, _ = self._padded(part)
+        lengths = self.lengths[rows]
+        return Batch(
+            **batch,
+            weight=weight,
+            lengths=self.lengths[part],
+            windows=len(rows),
+            tokens=int(lengths.sum()),
+            share=math.ceil(len(rows) / self.world_size),
+            longest=int(lengths.max()),
+        )

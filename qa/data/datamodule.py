@@ -1,0 +1,97 @@
+"""`SquadDataModule`: the data of a run as Lightning takes them."""
+
+import signal
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerFast
+
+from qa.data.batches import Batch, BatchDataset, EpochSampler, TrainingBatches
+from qa.data.order import batches_of_rank, ordered_batches
+from qa.data.squad_data import Split, SquadData
+from qa.data.tokenizer import Template, pair_template
+from qa.processes import SIGNALS
+
+SPLITS: dict[str, tuple[Split, ...]] = {
+    "fit": ("train", "validation"),
+    "validate": ("validation",),
+    "test": ("test",),
+    "predict": ("predict",),
+}
+
+
+class SquadDataModule(SquadData, LightningDataModule):
+    """`SquadData` with the loaders of its batches.
+
+    Under a bare `lightning.Trainer`: `data.connect(tokenizer)`, then `trainer.fit(module, datamodule=data)`.
+    """
+
+    _first_step, _steps_per_epoch = 0, 0
+
+    def connect(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        """Gives the tokenizer with which `setup` cuts the splits into windows."""
+        self.tokenizer = tokenizer
+
+    def setup(self, stage: str) -> None:
+        """Prepares what the stage needs and nobody has prepared yet. Errors: as `prepare_split`."""
+        for split in SPLITS[stage]:
+            if split not in self.windows:
+                assert self.tokenizer is not None, "call connect(tokenizer) first"
+                self.prepare_split(split, self.tokenizer)
+
+    def resume(self, step: int, steps_per_epoch: int) -> None:
+        """Makes training begin after `step` steps of epochs of `steps_per_epoch` batches."""
+        self._first_step, self._steps_per_epoch = step, steps_per_epoch
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        rank, world_size = self._rank()
+        dataset = TrainingBatches(self.windows["train"], self.examples["train"], self._template(), rank, world_size)
+        epoch, done = divmod(self._first_step, self._steps_per_epoch) if self._first_step else (0, 0)
+        lengths = self.windows["train"].lengths()
+        return self._loader(dataset, EpochSampler(lengths, self.batch_size, self.batching, self.seed, epoch, done))
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._evaluation("validation")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._evaluation("test")
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        return self._evaluation("predict")
+
+    def _evaluation(self, split: Split) -> DataLoader[Batch]:
+        batches = ordered_batches(self.evaluated[split], self.windows[split].lengths(), self.eval_batch_size)
+        dataset = BatchDataset(self.windows[split], self.examples[split], self._template())
+        return self._loader(dataset, batches_of_rank(batches, *self._rank()))
+
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _template(self) -> Template:
+        assert self.tokenizer is not None
+        return pair_template(self.tokenizer)
+
+    def _loader(self, dataset: BatchDataset, batches: EpochSampler | list[NDArray[np.int64]]) -> DataLoader[Batch]:
+        # a generator of its own: without one each new iterator draws from the stream that dropout uses
+        own = torch.Generator().manual_seed(self.seed)
+        gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        workers = self.num_workers if self.num_workers is not None else 2 * gpu
+        return DataLoader(
+            dataset, sampler=batches, batch_size=None, num_workers=workers, generator=own, pin_memory=gpu,
+            persistent_workers=workers > 0, worker_init_fn=leave_signals, collate_fn=as_it_is,
+        )  # fmt: skip
+
+
+def as_it_is(batch: Any) -> Any:
+    """Keeps arrays that only the host needs from becoming tensors, which would travel to the device and back."""
+    return batch
+
+
+def leave_signals(_: int) -> None:
+    """Leaves it to the process that a worker builds batches for to end both: it may have a step to finish first."""
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)

@@ -1,0 +1,301 @@
+"""Records → examples: every record checked, the bad ones named or counted."""
+
+import re
+import reprlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
+
+from qa.console import track
+from qa.data.records import BadRecord, Columns, Files, Record, find_files, plain_name, read_records
+from qa.errors import UserError
+
+OnBadRecord = Literal["error", "skip"]
+
+
+class Answer(BaseModel):
+    """One reference answer: its text and the character offset at which it begins in the context."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+    text: str
+    answer_start: int = Field(ge=0)
+
+
+class Example(BaseModel):
+    """One question with its context and reference answers; `answers[0]` is the label in training.
+
+    `answers` is empty only where predictions are made for questions whose answers nobody knows.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True)
+    id: str
+    question: str
+    context: str
+    answers: tuple[Answer, ...] = ()
+    language: str | None = None
+    title: str | None = None  # of the article, where it is known: what intervals take as one witness
+
+    @field_validator("title", mode="before")
+    @classmethod
+    def _known(cls, title: Any) -> str | None:
+        """A title that is no text is no reason to refuse a question."""
+        return title.encode(errors="replace").decode() if isinstance(title, str) and title.strip() else None
+
+    @field_validator("id", "question", "context")
+    @classmethod
+    def _text(cls, text: str) -> str:
+        if not text.strip():
+            raise PydanticCustomError("blank", "is empty")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise PydanticCustomError("surrogate", "half of a surrogate pair") from None
+        return text
+
+    @field_validator("answers", mode="before")
+    @classmethod
+    def _rows(cls, answers: Any) -> Any:
+        """Takes the Hub's {"text": [...], "answer_start": [...]} as well as a list of answers."""
+        if isinstance(answers, dict) and set(answers) >= {"text", "answer_start"}:
+            texts, starts = answers["text"], answers["answer_start"]
+            if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
+                raise PydanticCustomError("lists", "text and answer_start must be lists of one length")
+            answers = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+        return tuple(answers) if isinstance(answers, list) else answers
+
+
+class Examples(NamedTuple):
+    """The examples of one split in file order, and how many records were left out, by kind."""
+
+    examples: list[Example]
+    skipped: Counter[str]
+
+
+def read_examples(
+    files: Files,
+    on_bad_record: OnBadRecord = "error",
+    limit: int | None = None,
+    need_answers: bool = True,
+    columns: Columns = Columns(),
+) -> Examples:
+    """Reads and checks one split; ids that recur across its files become `<file stem>/<id>`.
+
+    `limit` takes the first questions only. Errors: BadRecord (a UserError) for the first record that cannot be used,
+    unless `on_bad_record="skip"`; UserError for a file that cannot be read at all or a split without a question.
+    """
+    paths = find_files(files)
+    per_file: list[list[Example]] = []
+    skipped: Counter[str] = Counter()
+    left = limit
+    for path in paths:
+        examples, bad = check_records(read_records(path, columns), on_bad_record, left, need_answers)
+        if language := language_of(path):
+            examples = [example.model_copy(update={"language": language}) for example in examples]
+        per_file.append(examples)
+        skipped += bad
+        left = None if left is None else left - len(examples)
+        if left == 0:
+            break
+    examples = _unique_across_files(paths, per_file)
+    if not examples:
+        counts = ", ".join(f"{count} {kind}" for kind, count in skipped.items())
+        left_out = f" (left out: {counts})" if counts else ""
+        raise UserError(f"{', '.join(map(str, paths))}: no question in it{left_out}; give a file that holds some")
+    return Examples(examples, skipped)
+
+
+def language_of(path: Path) -> str | None:
+    """`de` of a file called `name.de.json`; None where its name does not say."""
+    found = re.search(r"\.([a-z]{2,3})\.[a-z]+$", plain_name(path))
+    return found[1] if found else None
+
+
+def check_records(
+    records: Iterator[Record], on_bad_record: OnBadRecord, limit: int | None, need_answers: bool
+) -> tuple[list[Example], Counter[str]]:
+    """Checks the records of one file, whose ids must be unique; returns the good ones and counts the others."""
+    examples: list[Example] = []
+    skipped: Counter[str] = Counter()
+    first_seen: dict[str, str] = {}
+    contexts: dict[str, str] = {}  # each held once, whatever the questions on it
+    for record in track(records, "reading questions", total=limit):
+        try:
+            example = _check(record, need_answers)
+            if example.id in first_seen:
+                raise BadRecord(
+                    "repeated id", record.where, f"the id {example.id!r} stands at {first_seen[example.id]} too"
+                )
+        except BadRecord as bad:
+            if on_bad_record == "error":
+                raise
+            skipped[bad.kind] += 1
+            continue
+        first_seen[example.id] = record.where.rpartition(": ")[2]
+        context = contexts.setdefault(example.context, example.context)
+        examples.append(example if context is example.context else example.model_copy(update={"context": context}))
+        if len(examples) == limit:
+            break
+    return examples, skipped
+
+
+def _check(record: Record, need_answers: bool) -> Example:
+    where, fields = record
+    if isinstance(fields, BadRecord):
+        raise fields
+    if isinstance(fields, dict) and isinstance(fields.get("id"), str):
+        where += f" (id {fields['id']!r})"
+    if isinstance(fields, dict) and fields.get("is_impossible"):
+        raise BadRecord("unanswerable", where, "an unanswerable question (SQuAD v2), which is not supported yet")
+    try:
+        example = Example.model_validate(_located(fields, where))
+    except ValidationError as error:
+        first = error.errors()[0]
+        kind, problem = _explain(first["type"], ".".join(map(str, first["loc"])), first["msg"], first["input"])
+        raise BadRecord(kind, where, problem) from None
+    if need_answers and not example.answers:
+        raise BadRecord("no answer", where, "it has no answer")
+    for answer in example.answers:
+        found = example.context[answer.answer_start : answer.answer_start + len(answer.text)]
+        if not answer.text.strip():
+            raise BadRecord("empty answer", where, "an answer is empty")
+        if found != answer.text:
+            raise BadRecord(
+                "misplaced answer",
+                where,
+                f"the answer {_short(answer.text)} is not at answer_start {answer.answer_start}"
+                f" (there: {_short(found)})",
+            )
+    return example
+
+
+def _located(fields: Any, where: str) -> Any:
+    """The fields with each answer that lacks its answer_start found in the context, where it occurs exactly once."""
+    context, answers = (fields.get("context"), fields.get("answers")) if isinstance(fields, dict) else (None, None)
+    if not isinstance(context, str) or not isinstance(answers, list):
+        return fields
+    found = []
+    for answer in answers:
+        text = answer.get("text") if isinstance(answer, dict) and answer.get("answer_start") is None else None
+        if isinstance(text, str) and text.strip():
+            begin = context.find(text)
+            if begin < 0 or context.find(text, begin + 1) >= 0:
+                times = "not" if begin < 0 else "more than once"
+                problem = f"the answer {_short(text)} is {times} in the context, and has no answer_start"
+                raise BadRecord("answer not located", where, problem)
+            answer = {**answer, "answer_start": begin}
+        found.append(answer)
+    return {**fields, "answers": found}
+
+
+def split_by_paragraph(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Training and validation examples, in file order: whole paragraphs, drawn until they hold `share` of all.
+
+    Errors: UserError where there is one paragraph only.
+    """
+    contexts: dict[str, list[Example]] = {}
+    for example in examples:
+        contexts.setdefault(example.context, []).append(example)
+    names, count = list(contexts), 0
+    held_out: set[str] = set()
+    for row in np.random.default_rng(seed).permutation(len(contexts)):
+        if count >= share * len(examples) or len(held_out) == len(names) - 1:
+            break
+        context = names[row]
+        held_out.add(context)
+        count += len(contexts[context])
+    train = [example for example in examples if example.context not in held_out]
+    validation = [example for example in examples if example.context in held_out]
+    if not (train and validation):
+        raise UserError(f"data.validation_share={share}: all questions are on one paragraph; give a validation_file")
+    return train, validation
+
+
+class Overlap(BaseModel):
+    """What evaluation shares with training, texts compared without regard to case and white space."""
+
+    contexts: int  # distinct ones of the evaluation that are in training too
+    of_contexts: int
+    questions: int  # of the evaluation that are on such a context
+    repeated: int  # those of them that are asked there in training too
+    of_questions: int
+
+    def note(self) -> str:
+        """What readers of the figures must know; empty where nothing is shared."""
+        if not self.questions:
+            return ""
+        if self.repeated == self.of_questions:
+            return f"All {self.repeated:,} questions of the evaluation are training questions: its figures show memory."
+        repeated = f", and {self.repeated:,} of these questions" if self.repeated else ""
+        return (
+            f"{self.contexts:,} of {self.of_contexts:,} contexts of the evaluation, with {self.questions:,} of"
+            f" {self.of_questions:,} questions, are in the training data too{repeated}; new texts may give less."
+        )
+
+
+def overlap(training: Sequence[Example], evaluation: Sequence[Example]) -> Overlap:
+    """What the examples of an evaluation share with those of training."""
+    plain: dict[str, str] = {}
+
+    def normal(text: str) -> str:
+        if text not in plain:
+            plain[text] = " ".join(text.lower().split())
+        return plain[text]
+
+    contexts = {normal(context) for context in {example.context for example in training}}
+    distinct = {normal(context) for context in {example.context for example in evaluation}}
+    shared = [example for example in evaluation if plain[example.context] in contexts]
+    asked = {(plain[e.context], normal(e.question)) for e in training} if shared else set()
+    return Overlap(
+        contexts=len(distinct & contexts),
+        of_contexts=len(distinct),
+        questions=len(shared),
+        repeated=sum((plain[e.context], normal(e.question)) in asked for e in shared),
+        of_questions=len(evaluation),
+    )
+
+
+SHOULD_BE = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "greater_than_equal": "0 or more",
+    "tuple_type": "a list of answers",
+    "model_type": 'an object {"text", "answer_start"}',
+}
+
+
+def _explain(kind: str, field: str, message: str, value: Any) -> tuple[str, str]:
+    """Kind and words for pydantic's first complaint about a record."""
+    if kind == "missing":
+        return f"missing {field.rpartition('.')[2]}", f"the field {field!r} is missing"
+    if kind == "blank":
+        return f"empty {field}", f"the {field} is empty"
+    if kind == "surrogate":
+        return "not UTF-8", f"the field {field!r} holds half of a surrogate pair, which is no UTF-8"
+    if not field:
+        return "wrong type", "a question must be an object with id, question, context and answers"
+    if kind in SHOULD_BE:
+        return "wrong type", f"the field {field!r} should be {SHOULD_BE[kind]}, not {reprlib.repr(value)}"
+    return "wrong type", f"the field {field!r}: {message[0].lower()}{message[1:]}"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "…")
+
+
+def _unique_across_files(paths: list[Path], per_file: list[list[Example]]) -> list[Example]:
+    counts = Counter(example.id for examples in per_file for example in examples)
+    result: dict[str, Example] = {}
+    for path, examples in zip(paths, per_file, strict=False):
+        stem = plain_name(path).rpartition(".")[0]
+        for example in examples:
+            if counts[example.id] > 1:
+                example = example.model_copy(update={"id": f"{stem}/{example.id}"})
+            if example.id in result:
+                raise UserError(f"{path}: the id {example.id!r} stands in another file of this name; rename one file")
+            result[example.id] = example
+    return list(result.values())

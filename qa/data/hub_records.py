@@ -1,0 +1,26 @@
+"""Records of a data set on the hub."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from qa.data.records import Record
+from qa.errors import UserError
+from qa.hub import OWN_FILES, _reason, fetch, named
+
+
+def hub_records(given: str, split: str) -> Iterator[Record]:
+    """The rows of one split of a SQuAD-shaped Hub data set, `NAME` or `NAME@REVISION`.
+
+    Errors: UserError where hub and cache do not have it.
+    """
+    name, revision = named(fetch(given, "dataset"))
+    import datasets
+
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity_error()  # what it takes from its cache is no warning
+    try:
+        rows: Any = datasets.load_dataset(name, split=split, revision=revision)
+    except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
+        raise UserError(f"dataset {name} ({split}): {_reason(error)}, {OWN_FILES}") from None
+    for index, row in enumerate(rows):
+        yield Record(f"{name} ({split}): row {index}", row)

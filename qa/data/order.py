@@ -1,0 +1,71 @@
+"""Which windows go into which batch, as a pure function of (seed, epoch)."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int32]
+Batching = Literal["bucketed", "random"]
+
+POOL = 32  # batches whose windows are sorted together: 3% padding on SQuAD-like lengths, and still a shuffle
+
+
+def epoch_batches(lengths: Ints, batch_size: int, batching: Batching, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """The batches of one training epoch: every window once, `batch_size` in each but the last.
+
+    `bucketed` shuffles, sorts pools of `POOL` batches by length and shuffles the batches; the same arguments always
+    give the same batches, so that step s of an epoch can be had without the steps before it.
+    """
+    generator = np.random.default_rng((seed, epoch))
+    order = generator.permutation(len(lengths))
+    full = len(order) // batch_size
+    last = order[full * batch_size :]
+    order = order[: full * batch_size]
+    if batching == "bucketed":
+        pool = batch_size * POOL
+        for begin in range(0, len(order), pool):
+            part = order[begin : begin + pool]
+            order[begin : begin + pool] = part[np.argsort(lengths[part], kind="stable")]
+    batches = list(order.reshape(full, batch_size))
+    if batching == "bucketed":
+        batches = [batches[row] for row in generator.permutation(full)]
+    return batches + ([last] if len(last) else [])
+
+
+def drawn_windows(example: Ints, most: float, seed: int) -> NDArray[np.int64]:
+    """The windows of questions drawn at random, all windows of each, at most `most` together but of one question.
+
+    `example`: int32 [windows], each window's question. The order in which questions are drawn depends on `seed` and
+    their number alone, so that a larger part holds every smaller one. Returns window numbers, int64 [drawn], ascending.
+    """
+    questions, counts = np.unique(example, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(questions))
+    taken = max(1, int(np.searchsorted(counts[order].cumsum(), most, side="right")))
+    return np.flatnonzero(np.isin(example, questions[order[:taken]]))
+
+
+def ordered_batches(rows: NDArray[np.int64], lengths: Ints, batch_size: int) -> list[NDArray[np.int64]]:
+    """The batches of an evaluation: windows by length, the longest first, so that too large a batch shows at once.
+
+    `rows`: int64 [evaluated], the windows to evaluate; `lengths`: int32 [windows], of all windows.
+    """
+    order = rows[np.argsort(-lengths[rows], kind="stable")]
+    return [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
+
+
+def padded_share(lengths: Ints, batches: Sequence[NDArray[np.int64]]) -> float:
+    """The part of all positions in these batches that is padding, in [0, 1)."""
+    positions = sum(int(lengths[batch].max()) * len(batch) for batch in batches)
+    return 1 - int(lengths.sum()) / positions if positions else 0.0
+
+
+def batches_of_rank(batches: Sequence[NDArray[np.int64]], rank: int, world_size: int) -> list[NDArray[np.int64]]:
+    """The batches that one rank evaluates: every `world_size`th, and as many as every other rank.
+
+    A rank that comes out one short repeats the last, shortest one: an answer or a loss that comes twice counts once.
+    """
+    each = math.ceil(len(batches) / world_size)
+    return [batches[min(rank + turn * world_size, len(batches) - 1)] for turn in range(each)]

@@ -1,0 +1,173 @@
+"""Files or a Hub data set → the examples and windows of each split; knows no Lightning."""
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from qa.data.examples import (
+    Example,
+    Examples,
+    OnBadRecord,
+    Overlap,
+    check_records,
+    overlap,
+    read_examples,
+    split_by_paragraph,
+)
+from qa.data.hub_records import hub_records
+from qa.data.order import Batching, drawn_windows, epoch_batches, padded_share
+from qa.data.records import Columns, Files
+from qa.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from qa.data.windows import Windows
+
+log = logging.getLogger(__name__)
+
+Split = Literal["train", "validation", "test", "predict"]
+
+
+class SquadData:
+    """The splits that a stage needs: read, checked, and cut into windows.
+
+    `name` is a SQuAD-shaped Hub data set with the splits train and validation; without it the `*_file`s are read, each
+    one path, a list or a glob; `validation_share` takes that part of `train_file`'s paragraphs, drawn by `split_seed`,
+    instead of a `validation_file`. `predictions_file` is for `qa.review.scores`. `limit` takes the first questions of
+    each split. Lengths and `stride` are in tokens. `num_workers` processes build batches ahead; None: 2 on a GPU, else none.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        train_file: Files | None = None,
+        validation_file: Files | None = None,
+        test_file: Files | None = None,
+        validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None,
+        split_seed: NonNegativeInt = 42,
+        predictions_file: str | None = None,
+        columns: Columns | Mapping[str, str] = Columns(),
+        limit: PositiveInt | None = None,
+        on_bad_record: OnBadRecord = "error",
+        cache_dir: str = "cache",
+        cache_gib: PositiveFloat = 10.0,
+        max_length: Annotated[int, Field(ge=8)] = 384,
+        stride: NonNegativeInt = 128,
+        batch_size: PositiveInt = 16,
+        micro_batch_size: PositiveInt | Literal["auto"] = "auto",
+        eval_batch_size: PositiveInt = 16,
+        batching: Batching = "bucketed",
+        num_workers: NonNegativeInt | None = None,
+        seed: NonNegativeInt = 42,
+    ) -> None:
+        super().__init__()
+        self.name, self.limit, self.on_bad_record = name, limit, on_bad_record
+        self.files = {"train": train_file, "validation": validation_file, "test": test_file, "predict": test_file}
+        self.predictions_file = predictions_file
+        self.validation_share, self.split_seed = validation_share, split_seed
+        self.columns = Columns.model_validate(dict(columns))
+        self.cache_dir, self.cache_limit = Path(cache_dir), cache_gib * 2**30
+        self.max_length, self.stride = max_length, stride
+        self.batch_size, self.eval_batch_size, self.batching = batch_size, eval_batch_size, batching
+        self.micro_batch_size = micro_batch_size
+        self.num_workers, self.seed = num_workers, seed
+        self.tokenizer: PreTrainedTokenizerFast | None = None
+        self.examples: dict[str, list[Example]] = {}
+        self.windows: dict[str, Windows] = {}
+        self.evaluated: dict[str, NDArray[np.int64]] = {}  # windows that an evaluation of the split takes
+        self.fingerprints: dict[str, str] = {}  # of content, tokenizer and window settings
+        self.skipped: dict[str, Counter[str]] = {}
+        self.overlap: Overlap | None = None  # of training and validation, once both are there
+
+    def prepare_split(
+        self, split: Split, tokenizer: "PreTrainedTokenizerFast", limit: int | float | None = None
+    ) -> None:
+        """Reads, checks and cuts one split into windows.
+
+        `limit`: evaluate a random part of the questions only, whose windows fill at most so many batches (int) or are
+        at most this share of all (float). It is the same for every seed of a run, number of devices and epoch.
+        Errors: UserError for a file or a record that cannot be used, or a question that leaves no room for its context.
+        """
+        from qa.data.window_cache import cached_windows, fingerprint  # needs torch, which scoring does without
+        from qa.data.windows import unlabelled, without_room
+
+        self.tokenizer = tokenizer
+        examples, skipped = self.read(split)
+        key = self.fingerprints[split] = fingerprint(examples, tokenizer, self.max_length, self.stride)
+        path = self.cache_dir / f"{key}.safetensors"
+        windows = cached_windows(path, examples, tokenizer, self.max_length, self.stride, self.cache_limit)
+        for row in without_room(windows):
+            if self.on_bad_record == "error":
+                raise UserError(
+                    f"{split} question {examples[row].id!r}: too long for windows of"
+                    f" data.max_length={self.max_length} that share data.stride={self.stride} tokens; raise the first,"
+                    " lower the second, or leave such questions out with data.on_bad_record=skip"
+                )
+            skipped["question too long"] += 1
+        if not len(windows):
+            raise UserError(
+                f"{split}: no question leaves room for its context; raise data.max_length={self.max_length}"
+            )
+        for kind, count in skipped.items():
+            log.warning("%s: %d records left out: %s", split, count, kind)
+        if split == "train" and (lost := unlabelled(windows)):
+            log.warning("%s: %d first answers are whole in no window and are trained as (0, 0)", split, lost)
+        self.examples[split], self.windows[split], self.skipped[split] = examples, windows, skipped
+        if {"train", "validation"} <= self.examples.keys():
+            self.overlap = overlap(self.examples["train"], self.examples["validation"])
+            if note := self.overlap.note():
+                log.warning("validation: %s", note)
+        most = math.inf if limit is None else limit * (self.eval_batch_size if isinstance(limit, int) else len(windows))
+        self.evaluated[split] = drawn_windows(windows.example, most, self.split_seed)
+
+    def read(self, split: Split) -> Examples:
+        """The checked examples of a split, not cut into windows yet. Errors: as `prepare_split`."""
+        need_answers = split != "predict"
+        if self.validation_share and split in ("train", "validation"):
+            return self._part_of_training_file(split)
+        if files := self.files[split]:
+            return read_examples(files, self.on_bad_record, self.limit, need_answers, self.columns)
+        if self.name is None:
+            key = "test" if split == "predict" else split
+            raise UserError(f"data.{key}_file: not given; give one path, a list or a glob")
+        part = "train" if split == "train" else "validation"
+        return Examples(*check_records(hub_records(self.name, part), self.on_bad_record, self.limit, need_answers))
+
+    def _part_of_training_file(self, split: Split) -> Examples:
+        if self.files["validation"] or not self.files["train"]:
+            raise UserError("data.validation_share: takes a part of data.train_file; give no data.validation_file")
+        examples, skipped = read_examples(self.files["train"], self.on_bad_record, self.limit, columns=self.columns)
+        parts = split_by_paragraph(examples, self.validation_share or 0, self.split_seed)
+        return Examples(parts[split == "validation"], skipped)
+
+    def source(self, split: Split) -> str:
+        """Where a split comes from, for people."""
+        if self.validation_share and split == "validation":
+            return f"{self.validation_share:.0%} of the paragraphs of {self.files['train']}"
+        return str(self.files[split] or f"{self.name} from the hub")
+
+    def example_count(self, split: Split) -> int:
+        """Questions of a split that have a window."""
+        return len(np.unique(self.windows[split].example))
+
+    def evaluated_examples(self, split: Split) -> list[Example]:
+        """The questions that an evaluation of the split takes, in their order."""
+        rows = np.unique(self.windows[split].example[self.evaluated[split]])
+        return [self.examples[split][row] for row in rows]
+
+    def batch_count(self) -> int:
+        """Batches, which are steps, of a whole training epoch."""
+        return math.ceil(len(self.windows["train"]) / self.batch_size)
+
+    def padded_share(self) -> float:
+        """The part of the tokens of the first training epoch that is padding."""
+        lengths = self.windows["train"].lengths()
+        return padded_share(lengths, epoch_batches(lengths, self.batch_size, self.batching, self.seed, epoch=0))

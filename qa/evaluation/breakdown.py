@@ -1,0 +1,65 @@
+"""EM and F1 by kinds of questions."""
+
+import re
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import NamedTuple
+
+from qa.evaluation.question_table import Question
+
+WORDS = re.compile(r"\b(how (?:many|much)|what|who|whom|whose|when|where|which|why|how)\b", re.IGNORECASE)
+
+
+class Part(NamedTuple):
+    """The questions of one kind: EM and F1 in percent."""
+
+    name: str
+    questions: int
+    exact_match: float
+    f1: float
+
+
+def question_type(question: Question) -> str:
+    """The first question word; "other" without one and where the question may not be English."""
+    found = WORDS.search(question.question) if question.language in (None, "en") else None
+    kind = found[1].lower() if found else "other"
+    return {"whom": "who", "whose": "who", "how much": "how many"}.get(kind, kind)
+
+
+def answer_length(question: Question) -> str:
+    """Words of the first answer."""
+    words = len(question.answers[0].split()) if question.answers else 0
+    return "1 word" if words == 1 else "2 words" if words == 2 else "3–5 words" if words <= 5 else "6 words or more"
+
+
+def context_length(question: Question) -> str:
+    """Characters of the context."""
+    limits = {500: "up to 500 characters", 1000: "up to 1,000 characters", 2000: "up to 2,000 characters"}
+    return next((name for limit, name in limits.items() if len(question.context) <= limit), "more than 2,000")
+
+
+def language(question: Question) -> str:
+    """That of the file."""
+    return question.language or "not said"
+
+
+KINDS: dict[str, Callable[[Question], str]] = {
+    "question type": question_type,
+    "length of the answer": answer_length,
+    "length of the context": context_length,
+    "language": language,
+}
+
+
+def breakdown(questions: Sequence[Question], kind: Callable[[Question], str]) -> list[Part]:
+    """The scored questions by kind, the most frequent first."""
+    groups: dict[str, list[Question]] = {}
+    for question in questions:
+        if question.exact_match is not None:
+            groups.setdefault(kind(question), []).append(question)
+    parts = [Part(name, len(group), _mean(group, "exact_match"), _mean(group, "f1")) for name, group in groups.items()]
+    return sorted(parts, key=lambda part: (-part.questions, part.name))
+
+
+def _mean(group: Sequence[Question], figure: str) -> float:
+    return 100 * fmean(getattr(question, figure) for question in group)

@@ -1,0 +1,145 @@
+"""How far a mean over questions, or the difference of two, would move with other questions and other seeds."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
+
+from qa.evaluation.question_table import Question
+
+TOO_FEW = 10  # clusters: with fewer an interval holds the truth too seldom, so that none is given
+LEVEL = 0.95
+NO_SPREAD = 1e-12  # a variance below is that of rounding
+
+Scores = NDArray[np.float64]
+
+
+class Clusters(NamedTuple):
+    """Questions that are no independent witnesses: `row` [questions] says which cluster each belongs to."""
+
+    kind: str
+    row: NDArray[np.intp]
+    sizes: NDArray[np.intp]  # questions of each cluster
+
+    def __str__(self) -> str:
+        return f"{len(self.sizes):,} {self.kind}" if len(self.sizes) > 1 else f"1 {self.kind[:-1]}"
+
+
+class Spread(NamedTuple):
+    """A mean, the variance that it would have in repetitions, and the degrees of freedom of that variance.
+
+    `seeds_share`: how much of the variance other seeds make, in [0, 1]; None where it is over questions alone.
+    """
+
+    mean: float
+    variance: float
+    freedom: float
+    seeds_share: float | None = None
+
+
+class Estimate(NamedTuple):
+    """A mean with its 95% interval; the bounds are None where there are too few clusters, or no spread to judge by."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+def clusters(questions: Sequence[Question]) -> Clusters:
+    """The articles where every question has a title, else the paragraphs.
+
+    SQuAD was drawn by article, and questions on one article go together. Titles that say nothing are not taken: one
+    and the same for all questions, or more of them than there are paragraphs.
+    """
+    paragraphs, articles = (_numbered([getattr(q, name) for q in questions]) for name in ("context", "title"))
+    titled = all(question.title for question in questions)
+    if titled and 1 < len(articles.sizes) <= len(paragraphs.sizes):
+        return articles._replace(kind="articles")
+    return paragraphs._replace(kind="paragraphs")
+
+
+def _numbered(names: Sequence[str | None]) -> Clusters:
+    rows: dict[str | None, int] = {}
+    row = np.array([rows.setdefault(name, len(rows)) for name in names], np.intp)
+    return Clusters("", row, np.bincount(row, minlength=1))
+
+
+def spread(terms: Sequence[Scores], by: Clusters, over_seeds: bool = True) -> Spread:
+    """The spread of the sum of the terms' means; a term: scores [seeds, questions] of a system, negated to subtract.
+
+    Over questions it is the linearised ratio of cluster sums (Cochran 1977, "Sampling Techniques", 6.3 and 9A.2) with
+    G - 1 degrees of freedom. With two seeds or more of each system seeds count as drawn too: V = Vq + Vs - Vqs, as for
+    two crossed ways of clustering (Cameron, Gelbach and Miller 2011, "Robust inference with multiway clustering"; Owen
+    2007, "The pigeonhole bootstrap"), where Vqs is their interaction, which both Vq and Vs hold. V is at least each of
+    Vq and Vs. Its degrees of freedom are Satterthwaite's (1946) from Vq and each system's own variance over seeds, as
+    in Welch's test: one recipe may be steadier than another. Seeds count as drawn for each system anew.
+    """
+    count, total = len(by.sizes), int(by.sizes.sum())
+    mean, pulls, of_seeds, of_both, loose = 0.0, np.zeros(count), 0.0, 0.0, 0.0
+    over_seeds = over_seeds and all(len(scores) > 1 for scores in terms)
+    for scores in terms:
+        sums = np.stack([np.bincount(by.row, of_one, minlength=count) for of_one in scores])  # (seeds, clusters)
+        means = sums.sum(axis=1) / total  # (seeds,)
+        pull = (sums - means[:, None] * by.sizes) * count / total  # (seeds, clusters): their mean is 0
+        mean += float(means.mean())
+        pulls += pull.mean(axis=0)
+        if over_seeds:
+            seeds = len(scores)
+            own = float(means.var(ddof=1)) / seeds
+            of_seeds, loose = of_seeds + own, loose + own**2 / (seeds - 1)
+            rest = float(((pull - pull.mean(axis=0)) ** 2).sum()) / ((seeds - 1) * max(count - 1, 1))
+            of_both += rest / (seeds * count)
+    of_questions = float((pulls**2).sum()) / (count * max(count - 1, 1))
+    variance = max(of_questions + of_seeds - of_both, of_questions, of_seeds)
+    if not over_seeds:
+        return Spread(mean, of_questions, count - 1)
+    if not variance:
+        return Spread(mean, 0.0, count - 1, 0.0)
+    freedom = variance**2 / (loose + of_questions**2 / max(count - 1, 1))
+    return Spread(mean, variance, freedom, of_seeds / (of_seeds + of_questions))
+
+
+def proportion(scores: Scores, by: Clusters, over_seeds: bool = True) -> Estimate:
+    """The mean of scores in [0, 1], shaped [seeds, questions], and its interval.
+
+    Wilson's (1927) with t and the number of independent questions that would have this spread, which keeps it within
+    [0, 1] and what it promises near the ends (Korn and Graubard 1998; Franco et al. 2019, "Comparative study of
+    confidence intervals for proportions in complex sample surveys"); elsewhere it is mean ± t · deviation. All right
+    or all wrong tells nothing of how alike a cluster's questions are: each cluster then counts as one question.
+    """
+    found = spread([scores], by, over_seeds)
+    mean, count = min(max(found.mean, 0.0), 1.0), len(by.sizes)
+    if count < TOO_FEW:
+        return Estimate(mean, None, None)
+    alone = mean * (1 - mean) / found.variance if found.variance >= NO_SPREAD else float(count)
+    weight = float(stdtrit(found.freedom, (1 + LEVEL) / 2)) ** 2 / alone
+    middle, half = mean + weight / 2, np.sqrt(weight * mean * (1 - mean) + weight**2 / 4)
+    return Estimate(mean, float(middle - half) / (1 + weight), float(middle + half) / (1 + weight))
+
+
+def difference(found: Spread, by: Clusters) -> Estimate:
+    """A difference of two means of scores in [0, 1] with its interval, mean ± t · deviation, within [-1, 1]."""
+    if len(by.sizes) < TOO_FEW or found.variance < NO_SPREAD:
+        return Estimate(found.mean, None, None)
+    half = float(stdtrit(found.freedom, (1 + LEVEL) / 2)) * found.variance**0.5
+    return Estimate(found.mean, max(-1.0, found.mean - half), min(1.0, found.mean + half))
+
+
+def p_value(found: Spread, by: Clusters) -> float | None:
+    """Two-sided, of no difference, by t; None where `difference` has no interval."""
+    if len(by.sizes) < TOO_FEW or found.variance < NO_SPREAD:
+        return None
+    return float(2 * stdtr(found.freedom, -abs(found.mean) / found.variance**0.5))
+
+
+def percent(found: Estimate) -> Estimate:
+    """The same in percent."""
+    low, high = (None if bound is None else 100 * bound for bound in found[1:])
+    return Estimate(100 * found.mean, low, high)
+
+
+def bounds(low: float | None, high: float | None) -> str:
+    """An interval as people read it."""
+    return "–" if low is None or high is None else f"{low:.2f} to {high:.2f}"

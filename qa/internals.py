@@ -1,0 +1,93 @@
+"""Private names of other libraries that this project needs: all of them, with the version they were read in.
+
+Lightning 2.6.6, torch 2.13.0, Optuna 5.0.0, submitit 1.5.4, wandb-workspaces 0.4.13. Whoever raises a pin looks here.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning import LightningModule, Trainer
+    from optuna import Study
+    from optuna.trial import Trial
+    from torch import Tensor
+
+# Lightning
+
+
+def evaluation_follows(trainer: "Trainer") -> bool:
+    """Whether Lightning will evaluate right after the step that has just ended."""
+    loop: Any = trainer.fit_loop
+    return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))
+
+
+def leave_signals_to_us(trainer: "Trainer") -> None:
+    """Stops Lightning from asking all ranks through the GPU in every step whether one got SIGTERM."""
+    loop: Any = trainer.fit_loop.epoch_loop
+    loop._broadcast_sigterm_tensor = lambda: None
+
+
+def set_backend(strategy: Any, backend: str) -> None:
+    """The torch.distributed backend by which Lightning connects ranks, unless one is set already."""
+    import torch
+
+    strategy._process_group_backend = strategy._process_group_backend or backend
+    # Lightning builds DDP in a side stream, which autograd then warns of; nobody can act on it
+    torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
+
+
+def run_through_ddp(strategy: Any, module: "LightningModule", method: str) -> "Tensor":
+    """Calls `module.method(None)` through DDP's forward, so that DDP takes part in its backward pass."""
+    result: Tensor = strategy._forward_redirection(strategy.model, module, method, None)
+    return result
+
+
+def loop_state(step: int, steps_per_epoch: int) -> dict[str, Any]:
+    """Lightning's loop counters between two steps, every evaluation until then done.
+
+    Its own, taken in a hook, say neither which evaluation is done nor survive all moments at which a run may stop.
+    loop_state(5, 4): one epoch completed, the second begun, its first batch done.
+    """
+    epoch, done = divmod(step, steps_per_epoch)
+    begun = epoch + (done > 0)
+    epochs = {"ready": begun, "started": begun, "processed": epoch, "completed": epoch}
+    batches, total = (dict.fromkeys(epochs, count) for count in (done, step))
+    steps = {"total": {"ready": step, "completed": step}, "current": {"ready": done, "completed": done}}
+    zero_grad = {kind: {**count, "started": count["ready"]} for kind, count in steps.items()}
+    return {
+        "epoch_progress": {"total": epochs, "current": epochs},
+        "epoch_loop.batch_progress": {"total": total, "current": batches, "is_last_batch": False},
+        "epoch_loop.scheduler_progress": steps,
+        "epoch_loop.automatic_optimization.optim_progress": {"optimizer": {"step": steps, "zero_grad": zero_grad}},
+        "epoch_loop.val_loop.batch_progress": {
+            "total": dict.fromkeys(epochs, 0),
+            "current": dict.fromkeys(epochs, 0),
+            "is_last_batch": False,
+        },
+    }
+
+
+# Optuna
+
+
+def live_trial(study: "Study", number: int) -> "Trial":
+    """The trial of a number as one that can be reported to."""
+    from optuna.trial import Trial
+
+    return Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
+
+
+# submitit
+
+
+def local_process(job: Any) -> Any:
+    """The process of a job that submitit runs on this machine; None for one on a cluster."""
+    return getattr(job, "_process", None)
+
+
+# wandb-workspaces
+
+
+def view_as_json(view: Any) -> str:
+    """A workspace as W&B keeps it."""
+    text: str = view._to_model().spec.model_dump_json(by_alias=True, exclude_none=True, indent=1)
+    return text

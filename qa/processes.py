@@ -1,0 +1,251 @@
+"""One process for every device, and for every job of a sweep: started, watched, told to end, and never left behind."""
+
+import ctypes
+import logging
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from qa.errors import printable
+
+if sys.platform == "win32":
+    raise SystemExit("ERROR: Windows is not supported; use Linux, macOS, or the Windows Subsystem for Linux")
+
+PATIENCE = 60.0  # seconds that processes have to save a checkpoint after a signal
+ERROR_FILE = "QA_ERROR"  # where a process that was started here leaves its last words
+MEETING = "QA_MEETING"  # a file by which the ranks of one machine find each other
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+TRIAL = "QA_TRIAL"  # tells a job of a search which trial of which study it is
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)  # that ask a run to end
+
+
+def anew(resume: str) -> bool:
+    """Whether `resume=never` is to be obeyed: a further turn of a job in a queue resumes what the first one began."""
+    turns = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
+    return resume == "never" and not any(int(os.environ.get(name) or 0) for name in turns)
+
+
+def started_here() -> bool:
+    """Whether this process was started by `run_processes`."""
+    return ERROR_FILE in os.environ
+
+
+def rank() -> int | None:
+    """This process's number among those of its run; None where nobody started several (ours, torchrun, srun)."""
+    if "RANK" in os.environ:
+        return int(os.environ["RANK"])
+    if "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        return int(os.environ["SLURM_PROCID"])
+    return None
+
+
+def world_size() -> int:
+    """How many processes this one's run has."""
+    if rank() is None:
+        return 1
+    return int(os.environ.get("WORLD_SIZE") or os.environ["SLURM_NTASKS"])
+
+
+def devices_and_nodes() -> tuple[int, int]:
+    """Ranks per node and nodes of the launcher outside (torchrun, srun) that started this process."""
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE") or os.environ.get("SLURM_NNODES") or 1)
+    return world_size() // nodes, nodes
+
+
+def wanted_devices(trainer: Mapping[str, Any]) -> int:
+    """How many processes `trainer.devices` asks for on this machine. Errors: whatever lightning says."""
+    devices = trainer["devices"]
+    if isinstance(devices, int) and devices > 0:
+        return devices
+    from lightning import Trainer
+
+    return Trainer(accelerator=trainer["accelerator"], devices=devices, logger=False, barebones=True).num_devices
+
+
+def watch_parent() -> None:
+    """Ends this process as soon as the one that started it is gone, however it ended: its pipe to us closes."""
+
+    def watch() -> None:
+        os.read(0, 1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def environment_without_slurm() -> dict[str, str]:
+    """The environment for processes started here, without what would make lightning think that SLURM started them."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
+
+
+def handle_signals(handler: Callable[[int, Any], None]) -> dict[int, Any]:
+    """Has SIGNALS handled, but for SIGHUP where it is ignored, as under nohup. Returns the handlers until now."""
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    wanted = [signum for signum in SIGNALS if not (nohup and signum == signal.SIGHUP)]
+    return {signum: signal.signal(signum, handler) for signum in wanted}
+
+
+def leave_terminal() -> None:
+    """After SIGHUP: what is still printed goes nowhere, since writing to a terminal that is gone is an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+            os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def run_ranks(command: Sequence[str], count: int, lock: int | None) -> int:
+    """Runs `command` once for every rank on this machine; see `run_processes`.
+
+    They meet in a file that is this user's alone and listen on the loopback device: torch.distributed runs what its
+    peers send, and asks nobody who he is.
+    """
+    interfaces = {name: os.environ.get(name, LOOPBACK) for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")}
+    with tempfile.TemporaryDirectory() as folder:
+        shared = {"WORLD_SIZE": str(count), "NODE_RANK": "0", MEETING: str(Path(folder, "meeting")), **interfaces}
+        ranks = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+        return run_processes(command, ranks, lock)
+
+
+def run_processes(command: Sequence[str], environments: Sequence[Mapping[str, str]], lock: int | None = None) -> int:
+    """Runs `command` in each environment; returns 0 once all are done, else the status of the first that failed.
+
+    A process that fails ends all others, and its error is the one that is shown. Signals are handed on; `lock` is
+    inherited, so that it is held until the last process is gone. Only the first process speaks.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        errors = [Path(folder, str(number)) for number in range(len(environments))]
+        processes = [
+            subprocess.Popen(
+                command,
+                env={**environment_without_slurm(), **environment, ERROR_FILE: str(error)},
+                stdin=subprocess.PIPE,
+                stdout=None if number == 0 else subprocess.DEVNULL,
+                stderr=None if number == 0 else subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=() if lock is None else (lock,),
+            )
+            for number, (environment, error) in enumerate(zip(environments, errors, strict=True))
+        ]
+        told: list[int] = []
+
+        def hand_on(signum: int, _: Any) -> None:
+            if signum == signal.SIGHUP:
+                leave_terminal()
+            told.append(signum)
+            for process in processes:
+                if process.poll() is None:
+                    process.send_signal(signum)
+
+        handlers = handle_signals(hand_on)
+        try:
+            first = _wait(processes, told)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+            for signum, handler in handlers.items():
+                signal.signal(signum, handler)
+        return _status(first, processes, errors, told)
+
+
+def _wait(processes: Sequence["subprocess.Popen[bytes]"], told: Sequence[int]) -> int | None:
+    """Until all have ended, or one has failed, or `PATIENCE` is over after a signal. Returns the first that failed."""
+    end: float | None = None
+    while any(process.poll() is None for process in processes):
+        failed = [number for number, process in enumerate(processes) if process.poll()]
+        if failed and not told:
+            time.sleep(0.5)  # another that failed for the same reason has its own words to say
+            return failed[0]
+        if told and end is None:
+            end = time.monotonic() + PATIENCE
+        if end is not None and time.monotonic() > end:
+            return None
+        time.sleep(0.02)
+    return next((number for number, process in enumerate(processes) if process.returncode), None)
+
+
+def _status(
+    first: int | None,
+    processes: Sequence["subprocess.Popen[bytes]"],
+    errors: Sequence[Path],
+    told: Sequence[int],
+) -> int:
+    """The exit status of the whole, once the error is said that made it end."""
+    if told and any(process.returncode for process in processes):
+        return 128 + told[0]
+    if first is None:
+        return 0
+    status = processes[first].returncode
+    written = sorted((error for error in errors if error.exists()), key=lambda error: error.stat().st_mtime_ns)
+    if status < 0 and not (status == -signal.SIGABRT and written):  # torch aborts a rank that waits for one that ended
+        report_error(f"ERROR: process {first} {killed(status)}")
+    elif written:
+        report_error(written[0].read_text(encoding="utf-8"))
+    return max(status, 1)
+
+
+def killed(status: int) -> str:
+    """What is to be said of a process whose status is that of a signal, a negative number."""
+    return f"was killed by {signal.Signals(-status).name}; was the memory too small?"
+
+
+def report_error(line: str) -> None:
+    """Reports why this process ends: to the user, or to the process that started it, which decides whose to show."""
+    if started_here():
+        Path(os.environ[ERROR_FILE]).write_text(line, encoding="utf-8")
+    else:
+        print(printable(line), file=sys.stderr)
+
+
+def requeue(status: int) -> int:
+    """Asks SLURM for another turn where SIGUSR1 ended the run. Returns the exit status unchanged."""
+    if status == 128 + signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ and not rank():
+        subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
+    return status
+
+
+def keep_freed_memory() -> None:
+    """Makes glibc keep what is freed: it returns every large buffer to the kernel, which costs a padded step a sixth
+    of its time in page faults."""
+    if sys.platform == "linux":
+        # a threshold beyond 32 MiB is not taken, and without any mappings of their own the buffers fragment the heap
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: what is freed stays
+
+
+def leave(status: int) -> NoReturn:
+    """Ends this process, whose words are said, with `status`.
+
+    One of several ends at once if something is wrong: what torch does as a process ends waits for the others, who wait
+    for it. Under srun the first rank's status stands for all, which a signal may have ended before it has saved. A
+    loader's workers, which leave signals to this process, end first: Python would wait for them.
+    """
+    import multiprocessing  # not before Windows is named, whose modules it would look for
+
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes their end for an error
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    if rank() is None or (rank() == 0 and status == 0):
+        sys.exit(status)
+    if rank() and status > 128 and "SLURM_PROCID" in os.environ:
+        status = 0
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def stop(line: str) -> NoReturn:
+    """Ends the program with one line and exit status 2."""
+    report_error(f"ERROR: {' '.join(line.split())}")
+    sys.exit(2)

@@ -1,0 +1,136 @@
+"""The model card."""
+
+import re
+import shlex
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment
+
+from qa.config.settings import Settings
+from qa.hub import named
+from qa.runs.results import Results
+from qa.runs.results_table import cell, markdown_table
+
+HUB_NAMES = {"data.name", "model.pretrained", "push_to_hub"}  # settings whose value may be USER/NAME
+PATHS = re.compile(r"""(?<=')[^']+(?=')|(?<=")[^"]+(?=")|[^\[\],'"]+""")  # of a list, or of one
+
+CARD = Environment(autoescape=False, keep_trailing_newline=True).from_string("""\
+# {{ base }}, fine-tuned for extractive question answering
+
+Trained from `{{ base }}` on `{{ data }}` ({{ results.examples.train }} questions, {{ results.windows.train }} windows),
+evaluated on `{{ evaluation }}` ({{ results.examples.validation }} questions, {{ results.windows.validation }} windows).
+
+{{ table }}
+
+Losses are means over windows; EM and F1 are the official SQuAD v1.1 metrics over questions, in percent.
+These weights are those of epoch {{ results.best.epoch }} (step {{ results.best.step }}), the best by {{ monitor }}.
+
+## Limits
+
+Answers are spans of the context: this model does not know whether a context holds an answer, and always gives one. It
+saw windows of at most {{ settings["data.max_length"] }} tokens, and was evaluated on the data above alone. They also
+chose the epoch, so that the figures are a little too good.
+{%- if results.overlap and results.overlap.note() %} {{ results.overlap.note() }}{% endif %}
+
+## Use
+
+```python
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+model = AutoModelForQuestionAnswering.from_pretrained("model")
+tokenizer = AutoTokenizer.from_pretrained("model")
+```
+
+## Repeat
+
+```
+{{ command }}
+```
+
+{% for change in results.schedule_changes -%}
+The schedule changed at step {{ change.step }}, from {{ change.total_steps_before }} steps in all to
+{{ change.total_steps }}: one run of the command above has other rates.
+
+{% endfor -%}
+{% if results.seconds -%}
+Training and its evaluations took {{ "%.1f"|format(results.seconds / 60) }} minutes on {{ results.devices }} x
+{{ results.hardware }}; energy was not measured.
+
+{% endif -%}
+{% for split, key in results.fingerprints.items() -%}
+Fingerprint of the {{ split }} windows (content, tokenizer, lengths): `{{ key }}`.
+{% endfor %}
+| setting | value |
+| --- | --- |
+{% for name, value in settings.items() -%}
+| {{ name }} | {{ value }} |
+{% endfor %}
+{% for name, version in versions.items() %}{{ name }} {{ version }}{{ ", " if not loop.last }}{% endfor %}
+""")
+
+
+def model_card(results: Results, settings: Settings, command: str) -> str:
+    """The model card: figures, settings, versions, data, and the command that repeats the run."""
+    groups = {name: getattr(settings, name) for name in ("data", "optimizer", "scheduler", "trainer")}
+    shown = {f"{group}.{key}": value for group, node in groups.items() for key, value in node.items()}
+    shown = {"seed": settings.seed, **{key: v for key, v in shown.items() if v is not None and "._" not in key}}
+    local = Path(settings.model["pretrained"]).is_dir()
+    base = without_folders(settings.model["pretrained"]) if local else named(settings.model["pretrained"])[0]
+    made = results.identity
+    name, files, share = (settings.data.get(key) for key in ("name", "validation_file", "validation_share"))
+    training = without_folders(settings.data["train_file"]) if settings.data["train_file"] else name
+    evaluation = without_folders(files) if files else f"{share:.0%} of {training}" if share else str(name)
+    assert results.best is not None
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="question-answering",
+        tags=["extractive-qa"],
+        base_model=None if local else base,
+        model_name=f"{Path(base).name}-question-answering",
+        eval_results=[
+            EvalResult("question-answering", evaluation, evaluation, metric, value, dataset_split="validation")
+            for metric, value in (("exact_match", results.best.exact_match), ("f1", results.best.f1))
+        ],
+    )
+    body = CARD.render(
+        base=base if local or not made else made["inputs"]["model"][0],  # with its commit
+        data=training,
+        evaluation=evaluation if files or share else f"{name}, split validation",
+        results=results,
+        table=markdown_table(results.epochs, results.evaluated),
+        monitor=settings.checkpoint.monitor,
+        command=command_without_folders(command),
+        settings={key: cell(v if key == "data.name" else without_folders(v)) for key, v in shown.items()},
+        versions={
+            **{name: version(name) for name in ("torch", "lightning", "transformers", "tokenizers")},
+            **({"this program's commit": made["code"][:12]} if made and made["code"] else {}),
+        },
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n{body}"
+
+
+def without_folders(value: Any) -> str:
+    """A setting as anybody may read it: paths without the folders that tell whose machine it was.
+
+    An installed package's folder is named from the package on, a run's model by `RUN/model`, all else by its last part.
+    """
+    if isinstance(value, list):
+        return ", ".join(map(without_folders, value))
+    path = Path(str(value))
+    if "site-packages" in path.parts:
+        return "/".join(path.parts[path.parts.index("site-packages") + 1 :])
+    return "/".join(path.parts[-2:]) if (path.parent / "results.json").exists() else path.name or str(value)
+
+
+def command_without_folders(command: str) -> str:
+    """The words of a shell's command, Hydra's lists and quotes among them, with each path as `without_folders`."""
+    words = []
+    for word in shlex.split(command):
+        name, equals, value = word.partition("=")
+        if "/" in value and (name not in HUB_NAMES or Path(value).exists()):
+            value = PATHS.sub(lambda path: without_folders(path[0]), value)
+        words.append(f"{name}{equals}{value}")
+    return shlex.join(words)

@@ -1,0 +1,109 @@
+"""The comparison of runs as a page and in a terminal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from qa.evaluation.intervals import bounds
+from qa.evaluation.question_table import Question
+from qa.evaluation.significance import DRAWS
+from qa.review.comparison import REAL, verdict
+from qa.review.run_page import templates
+from qa.review.systems import FIGURES, System
+
+SIDES = ("only_one", "only_other")
+SHOWN = 200  # questions that one system alone answers, on the page
+WEIGHTS = (
+    "With other questions, of these runs alone: says nothing of other seeds. p by flipping all answers of an article or"
+    f" paragraph ({DRAWS:,} draws; at least {{p_least:.4f}} before correction)."
+)
+CORRECTED = "p is corrected for the number of pairs (Holm), the intervals are not."
+
+
+def as_page(report: dict[str, Any], found: Sequence[System]) -> str:
+    """The same as HTML, with the questions that one of two systems alone answers exactly and what both say."""
+    runs = {system.name: system.runs[0].questions for system in found}
+    fixes = [
+        {**fix, **{side: [_said(name, runs[fix["one"]], runs[fix["other"]]) for name in fix[side]] for side in SIDES}}
+        for fix in report["fixes"]
+    ]
+    template = templates().get_template("compare.html")
+    words = {"spread": spread_of, "bounds": _bounds, "verdict": verdict, "p": _p, "real": REAL}
+    return template.render(report=report, fixes=fixes, shown=SHOWN, weights=WEIGHTS, corrected=CORRECTED, **words)
+
+
+def _said(name: str, one: dict[str, Question], other: dict[str, Question]) -> tuple[str, ...]:
+    expected = " | ".join(dict.fromkeys(one[name].answers))
+    return one[name].question, expected, one[name].prediction, other[name].prediction
+
+
+def show(report: dict[str, Any], out: Console) -> None:
+    """The tables, for a terminal."""
+    table = Table("system", "seeds", "EM", "95%", "F1", "95%", "loss per question", title="Systems")
+    for row in report["systems"]:
+        cells = [part for figure in FIGURES for part in (spread_of(row[figure]), _bounds(row[figure]))]
+        table.add_row(row["name"], ", ".join(map(str, row["seeds"])), *cells, spread_of(row["question_loss"], ".4f"))
+    out.print(table)
+    for line in report["notes"]:
+        out.print(line)
+    if report["pairs"]:
+        _show_pairs(report, out)
+    for name, groups in report["kinds"].items():
+        _show_kind(name, groups, out)
+
+
+def _show_pairs(report: dict[str, Any], out: Console) -> None:
+    rows, primary = report["pairs"], report["primary"]
+    secondary = rows[0]["secondary"]["figure"]
+    out.print()
+    for row in rows:
+        out.print(verdict(row))
+    if recipes := [row for row in rows if row["recipe"]]:
+        table = Table("one", "other", primary, "95%", "p", secondary, "95%", title="Is the recipe better?")
+        for row in recipes:
+            cells = f"{row['difference']:+.2f}", _bounds(row["recipe"]), _p(row["recipe"])
+            also = f"{row['secondary']['difference']:+.2f}", _bounds(row["secondary"])
+            table.add_row(row["one"], row["other"], *cells, *also)
+        out.print(table)
+        out.print("Over other seeds and other questions, by t. * more than chance at 5%.")
+    table = Table("one", "other", primary, "95%", "p", title="These very weights")
+    for row in rows:
+        cells = f"{row['difference']:+.2f}", _bounds(row["weights"]), _p(row["weights"], "")
+        table.add_row(row["one"], row["other"], *cells)
+    out.print(table)
+    out.print(WEIGHTS.format(**rows[0]["weights"]))
+    out.print(f"Tested: {report['tested']}. {primary} decides. {CORRECTED}")
+    for fix in report["fixes"]:
+        one, other = len(fix["only_one"]), len(fix["only_other"])
+        out.print(f"{fix['one']} alone answers {one} questions exactly, {fix['other']} alone {other}.")
+
+
+def _show_kind(name: str, groups: dict[str, list[dict[str, Any]]], out: Console) -> None:
+    first = next(iter(groups.values()))
+    if len(first) < 2:
+        return
+    table = Table(name, "questions", *(f"{system} EM / F1" for system in groups))
+    for part in first:
+        cells = [next(p for p in parts if p["name"] == part["name"]) for parts in groups.values()]
+        table.add_row(part["name"], str(part["questions"]), *(f"{p['exact_match']:.1f} / {p['f1']:.1f}" for p in cells))
+    out.print(table)
+
+
+def spread_of(figure: dict[str, Any], form: str = ".2f") -> str:
+    """Mean ± standard deviation, as people read it."""
+    if figure["mean"] is None:
+        return "–"
+    return format(figure["mean"], form) + ("" if figure["std"] is None else f" ± {format(figure['std'], form)}")
+
+
+def _bounds(figure: dict[str, Any]) -> str:
+    return bounds(figure["low"], figure["high"])
+
+
+def _p(test: dict[str, Any], star: str = " *") -> str:
+    """The corrected p-value; `star` marks what is more than chance."""
+    if test["p_corrected"] is None:
+        return "–"
+    return f"{test['p_corrected']:.4f}{star if test['p_corrected'] < REAL else ''}"

@@ -1,0 +1,185 @@
+"""Systems against each other: whether a recipe is better than another, and what that says it by."""
+
+import itertools
+from collections.abc import Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+
+from qa.evaluation.breakdown import KINDS, breakdown
+from qa.evaluation.intervals import (
+    TOO_FEW,
+    Clusters,
+    bounds,
+    clusters,
+    difference,
+    p_value,
+    percent,
+    proportion,
+    spread,
+)
+from qa.evaluation.significance import holm, sign_flips
+from qa.review.systems import FIGURES, Run, System
+from qa.runs.results import chosen_here
+
+ALL_PAIRS = 6  # systems; of more the best is compared with each other
+LEFT_OUT = 0.2  # of a run's questions; with more of them left out its figures are others
+REAL = 0.05  # corrected p below which a difference counts as more than chance
+
+
+def primary_figure(found: Sequence[System]) -> str:
+    """What decides: EM where all runs chose their best epoch by it, else F1."""
+    monitors = {run.settings.get("checkpoint.monitor") for system in found for run in system.runs}
+    return "exact_match" if monitors == {"exact_match"} else "f1"
+
+
+def compare(found: Sequence[System], baseline: System | None = None) -> dict[str, Any]:
+    """All figures: of each system, of the pairs, and of the kinds of questions.
+
+    One figure decides, see `primary_figure`; its p-values are corrected for the number of pairs. Without a baseline
+    that is all pairs, also where not all are shown: which system is the best was looked up first.
+    """
+    by, primary = clusters(found[0].questions), primary_figure(found)
+    ranked = sorted(found, key=lambda system: -float(system.scores[primary].mean()))
+    every = len(found) * (len(found) - 1) // 2
+    if baseline:
+        pairs = [(system, baseline) for system in ranked if system is not baseline]
+        rows, tested = _tested(pairs, primary, by, len(pairs)), f"each against the baseline, {baseline.name}"
+        if baseline not in ranked[:2]:
+            rows += _tested([(ranked[0], ranked[1])], primary, by, every)
+            tested += f"; and the best against the second, corrected for all {every} pairs"
+    elif len(found) <= ALL_PAIRS:
+        rows, tested = _tested(list(itertools.combinations(ranked, 2)), primary, by, every), "all pairs"
+    else:
+        rows = _tested([(ranked[0], system) for system in ranked[1:]], primary, by, every)
+        tested = f"the best, {ranked[0].name}, against each other, corrected for all {every} pairs"
+    named = {system.name: system for system in found}
+    return {
+        "questions": len(found[0].questions),
+        "clusters": str(by),
+        "primary": FIGURES[primary],
+        "systems": [summary(system, by) for system in found],
+        "notes": notes(found, by),
+        "pairs": rows,
+        "tested": tested,
+        "fixes": [_fixes(named[row["one"]], named[row["other"]]) for row in rows],
+        "kinds": {
+            name: {system.name: [part._asdict() for part in breakdown(system.questions, kind)] for system in found}
+            for name, kind in KINDS.items()
+        },
+    }
+
+
+def _tested(pairs: Sequence[tuple[System, System]], primary: str, by: Clusters, tests: int) -> list[dict[str, Any]]:
+    """A row for each pair, its p-values corrected for `tests`.
+
+    `recipe`: over other seeds and questions, None where a system has one seed; `weights`: over questions alone;
+    `secondary`: the figure that does not decide, without a test.
+    """
+    if not pairs:
+        return []
+    secondary = next(figure for figure in FIGURES if figure != primary)
+    apart = np.stack([one.scores[primary].mean(axis=0) - other.scores[primary].mean(axis=0) for one, other in pairs])
+    flipped, floor = sign_flips(apart, by)
+    rows: list[dict[str, Any]] = []
+    for (one, other), p in zip(pairs, flipped, strict=True):
+        recipe, weights = (_apart(one, other, primary, by, over_seeds) for over_seeds in (True, False))
+        rows.append(
+            {
+                "one": one.name,
+                "other": other.name,
+                "figure": FIGURES[primary],
+                "difference": weights["difference"],
+                "recipe": None if recipe["seeds_share"] is None else recipe,
+                "weights": {**weights, "p": p, "p_least": floor},
+                "secondary": {"figure": FIGURES[secondary], **_apart(one, other, secondary, by, True)},
+            }
+        )
+    for kind in ("recipe", "weights"):
+        cells = [row[kind] for row in rows if row[kind] and row[kind]["p"] is not None]
+        for cell, p in zip(cells, holm([cell["p"] for cell in cells], tests), strict=True):
+            cell["p_corrected"] = p
+    return rows
+
+
+def _apart(one: System, other: System, figure: str, by: Clusters, over_seeds: bool) -> dict[str, Any]:
+    """The difference in percent with its interval and p-value; `seeds_share`: of its variance."""
+    found = spread([one.scores[figure], -other.scores[figure]], by, over_seeds)
+    apart, low, high = percent(difference(found, by))
+    interval = {"difference": apart, "low": low, "high": high}
+    return {**interval, "p": p_value(found, by), "p_corrected": None, "seeds_share": found.seeds_share}
+
+
+def summary(system: System, by: Clusters) -> dict[str, Any]:
+    """Mean and spread over a system's seeds, EM and F1 with their intervals over questions and, of several, seeds."""
+    row: dict[str, Any] = {"name": system.name, "seeds": [run.seed for run in system.runs]}
+    row["left_out"] = {str(run.folder): len(run.questions) - len(system.questions) for run in system.runs}
+    for figure, scores in system.scores.items():
+        _, low, high = percent(proportion(scores, by))
+        row[figure] = {**over_seeds((100 * scores.mean(axis=1)).tolist()), "low": low, "high": high}
+    losses = [[run.questions[question.id].loss for question in system.questions] for run in system.runs]
+    known = [fmean(loss for loss in own if loss is not None) for own in losses if None not in own]
+    row["question_loss"] = over_seeds(known)  # mean over questions, each the mean over its windows
+    return row
+
+
+def over_seeds(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and standard deviation; None for those that so few values do not have."""
+    return {"mean": fmean(values) if values else None, "std": stdev(values) if len(values) > 1 else None}
+
+
+def notes(found: Sequence[System], by: Clusters) -> list[str]:
+    """What the figures stand on, a line each: questions, seeds, what was left out, what was chosen on them."""
+    count, runs = len(found[0].questions), [run for system in found for run in system.runs]
+    lines = [f"{count:,} questions that all runs share, on {by}. ± is the standard deviation over seeds."]
+    if len(by.sizes) < TOO_FEW:
+        lines.append(f"{by}: too few for an interval, which takes {TOO_FEW}.")
+    else:
+        lines.append(f"95%: where the figure would be with other {by.kind} and, where there are several, other seeds.")
+    if single := [system.name for system in found if len(system.runs) == 1]:
+        lines.append(f"One seed says nothing of other runs: {', '.join(single)}.")
+    less = {run.folder: len(run.questions) - count for run in runs if len(run.questions) > count}
+    lines += [f"{folder}: {number:,} further questions are left out." for folder, number in less.items()]
+    if any(len(run.questions) - count > LEFT_OUT * len(run.questions) for run in runs):
+        lines.append(
+            f"WARNING: more than {LEFT_OUT:.0%} of a run's questions are left out; evaluate all runs on the same ones."
+        )
+    if any(map(_chosen_on_these, runs)):
+        lines.append(chosen_here("epoch or system"))
+    return lines
+
+
+def _chosen_on_these(run: Run) -> bool:
+    """Whether a run's questions chose its epoch: a fit's do, and an evaluation's on what the fit was validated on."""
+    made = run.results.identity
+    validated = made.get("trained", {}).get("inputs", {}).get("validation", [])
+    read = [content for split in ("validation", "test") for content in made.get("inputs", {}).get(split, [])]
+    return run.results.windows.train is not None or not set(validated).isdisjoint(read)
+
+
+def verdict(row: dict[str, Any]) -> str:
+    """A pair's row in words."""
+    one, other, figure = row["one"], row["other"], row["figure"]
+    apart = f"{row['difference']:+.2f} {figure}"
+    recipe = row["recipe"]
+    if recipe is None:
+        return f"{one} against {other}: {apart} with these very weights; one seed: says nothing of other runs."
+    if recipe["low"] is None:
+        return f"{one} against {other}: {apart}; too few articles or paragraphs, or no spread, to say more."
+    around = f"{apart}, with other seeds and questions {bounds(recipe['low'], recipe['high'])}"
+    if recipe["p_corrected"] < REAL:
+        better, worse = (one, other) if row["difference"] > 0 else (other, one)
+        return f"{better} is better than {worse}: {around}."
+    most = "seeds" if recipe["seeds_share"] > 0.5 else "questions"
+    return f"{one} and {other} cannot be told apart: {around}; more {most} would narrow that most."
+
+
+def _fixes(one: System, other: System) -> dict[str, Any]:
+    """Questions that more than half of one system's runs answer exactly and at most half of the other's."""
+    right = [system.scores["exact_match"].mean(axis=0) > 0.5 for system in (one, other)]
+    only = [
+        [q.id for q, yes, no in zip(one.questions, mine, theirs, strict=True) if yes and not no]
+        for mine, theirs in (right, right[::-1])
+    ]
+    return {"one": one.name, "other": other.name, "only_one": only[0], "only_other": only[1]}

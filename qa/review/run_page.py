@@ -1,0 +1,122 @@
+"""`report.html`: the review of a run in one file that needs no network, no account and no server."""
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader
+
+from qa.errors import first_line
+from qa.evaluation.breakdown import KINDS, breakdown, question_type
+from qa.evaluation.calibration import calibration
+from qa.evaluation.intervals import TOO_FEW, Estimate, bounds, clusters, percent, proportion
+from qa.evaluation.question_table import Question, read_questions
+from qa.review.charts import as_svg, reliability, write_curves
+from qa.runs.predictions import read_answers
+from qa.runs.results import Results, Row
+from qa.runs.results_table import COLUMNS, cells
+from qa.storage import write_text
+
+log = logging.getLogger(__name__)
+
+PUBLISHED = [  # of bert-base-multilingual-cased on SQuAD v1.1
+    Row(epoch=1, step=5555, train_loss=0.9982, val_loss=0.9436),
+    Row(epoch=2, step=11110, train_loss=0.7694, val_loss=0.9356),
+    Row(epoch=3, step=16665, train_loss=0.5627, val_loss=1.0122),
+]
+RECIPE = "rajpurkar/squad from the hub"  # the data of that run, as `SquadDataModule.source` names them
+CANDIDATES = 5  # of each question, that the page shows
+SHOWN = 5000  # questions: a page of more is no pleasure to open
+
+
+def write_page(folder: Path, results: Results) -> None:
+    """Writes `report.html` and, for a fit, the curves; from what the run folder holds already."""
+    questions = read_questions(folder)
+    shown = worst(questions)
+    scored = [question for question in questions if question.exact_match is not None]
+    by, trust = clusters(scored), calibration(scored)
+    page = templates().get_template("report.html")
+    text = page.render(
+        about=results.about,
+        columns=COLUMNS,
+        rows=[(cells(row), row == results.best and len(results.epochs) > 1) for row in results.epochs],
+        notes=[part.note() for part in (results.evaluated, results.overlap) if part and part.note()],
+        published=[cells(row)[:4] for row in PUBLISHED] if results.about.get("train") == RECIPE else [],
+        figures=[(name, *figure(scored, key)) for name, key in (("EM", "exact_match"), ("F1", "f1")) if scored],
+        bounds=bounds,
+        count=len(scored),
+        clusters=by,
+        too_few=len(by.sizes) < TOO_FEW,
+        chosen=results.chosen,
+        all=len(questions),
+        shown=len(shown),
+        skipped={kind: number for counts in results.skipped.values() for kind, number in counts.items()},
+        curves=write_curves(folder, results.epochs) if results.windows.train else "",
+        reliability=as_svg(reliability(trust)) if trust else "",
+        calibration=trust,
+        breakdowns={name: parts for name, kind in KINDS.items() if len(parts := breakdown(scored, kind)) > 1},
+        data=_data(shown, folder),
+    )
+    write_text(folder / "report.html", text)
+
+
+def try_page(folder: Path, results: Results) -> None:
+    """`write_page`, or a warning: a run is finished without its page, and is shown with a new attempt at it."""
+    try:
+        write_page(folder, results)
+    except (OSError, MemoryError, RuntimeError, ValueError) as error:
+        log.warning("%s: not written (%s); the same command tries again", folder / "report.html", first_line(error))
+
+
+def templates() -> Environment:
+    """Those of `qa/templates`; whatever is put into one is escaped."""
+    environment = Environment(loader=PackageLoader("qa"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False}
+    return environment
+
+
+def figure(questions: Sequence[Question], key: str) -> Estimate:
+    """Mean and interval in percent, over questions alone; see `qa.intervals`."""
+    values = np.array([[getattr(question, key) for question in questions]], float)
+    return percent(proportion(values, clusters(questions)))
+
+
+def worst(questions: Sequence[Question]) -> Sequence[Question]:
+    """At most SHOWN questions in their order: those that were answered worst, of equal ones the surest errors."""
+    if len(questions) <= SHOWN:
+        return questions
+    order = sorted(range(len(questions)), key=lambda row: (questions[row].f1 or 0, -(questions[row].probability or 0)))
+    return [questions[row] for row in sorted(order[:SHOWN])]
+
+
+def _data(questions: Sequence[Question], folder: Path) -> dict[str, Any]:
+    """What the page's table is made of; each context once."""
+    contexts: dict[str, int] = {}
+    nbest = read_answers(folder, {q.id for q in questions}) if (folder / "nbest.json").exists() else {}
+    rows = [
+        {
+            "id": q.id,
+            "question": q.question,
+            "context": contexts.setdefault(q.context, len(contexts)),
+            "gold": [[begin, begin + len(text)] for begin, text in zip(q.answer_starts, q.answers, strict=True)],
+            "answers": list(dict.fromkeys(q.answers)),
+            "prediction": q.prediction,
+            "span": None if q.start is None else [q.start, q.end],
+            "probability": _short(q.probability),
+            "em": q.exact_match,
+            "f1": _short(q.f1),
+            "loss": _short(q.loss),
+            "language": q.language or "",
+            "type": question_type(q),
+            "nbest": [[answer.text, _short(answer.probability)] for answer in nbest.get(q.id, [])[:CANDIDATES]],
+        }
+        for q in questions
+    ]
+    return {"contexts": list(contexts), "questions": rows}
+
+
+def _short(number: float | None) -> float | None:
+    return None if number is None or not math.isfinite(number) else round(number, 3)  # NaN is no JSON

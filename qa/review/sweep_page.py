@@ -1,0 +1,105 @@
+"""`sweep.html`: the review of a sweep in one file: its jobs, what their settings did, and how sure that is."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from qa.errors import UserError
+from qa.evaluation.intervals import bounds, clusters, percent, proportion
+from qa.review.charts import OUTCOMES, as_svg, by_epoch, parallel
+from qa.review.comparison import LEFT_OUT
+from qa.review.run_page import figure, templates
+from qa.review.systems import FIGURES, Run, read_run, systems
+from qa.storage import write_text
+from qa.sweeps.rows import FORMATS, Setting, SweepRow, ranked
+from qa.sweeps.sweep import Sweep
+
+
+def write_sweep_page(sweep: Sweep) -> list[str]:
+    """Writes `sweep.html` from what the sweep's folder holds at the moment; returns what its figures stand on."""
+    rows, best = sweep.rows(), sweep.best()
+    runs = {row.job: run for row in rows if (run := _read(sweep.folder / row.folder, row))}
+    settings = ranked(rows, sweep.monitor)
+    names = list(dict.fromkeys(name for row in rows for name in row.settings))
+    drawn = [row for row in reversed(best) if row.job in runs]  # the best one last
+    lines = {
+        str(row.job): {
+            **{name: row.settings.get(name, "–") for name in names},
+            **{title: getattr(row, name) for name, title in OUTCOMES.items()},
+        }
+        for row in drawn
+    }
+    pruned = [row for row in rows if row.status == "pruned" and row.job in runs]
+    curves = {str(row.job): runs[row.job].results.epochs for row in (*pruned, *drawn)}
+    stand_on, same = _questions([runs[row.job] for row in drawn])
+    page = templates().get_template("sweep.html")
+    text = page.render(
+        folder=str(sweep.folder),
+        command=f"python -m qa.compare {shlex.quote(str(sweep.folder))}",
+        settings=names,
+        rows=[{**row.model_dump(), **_cells(row, runs.get(row.job))} for row in rows],
+        best={row.job for row in settings[0].rows} if settings else set(),
+        parallel=as_svg(parallel(lines)) if len(lines) > 1 else "",
+        curves=as_svg(by_epoch(curves)) if curves else "",
+        ranked=[(setting, _intervals(setting, runs) if same else {}) for setting in settings],
+        seeds=any(len(setting.rows) > 1 for setting in settings),
+        stand_on=stand_on,
+        notes=sweep.notes(),
+    )
+    with sweep.lock:
+        write_text(sweep.folder / "sweep.html", text)
+    return stand_on
+
+
+def _read(folder: Path, row: SweepRow) -> Run | None:
+    """A job's run, if it is at its end and has answers that can be scored."""
+    if row.status not in ("finished", "pruned"):
+        return None
+    try:
+        return read_run(folder)
+    except UserError:
+        return None
+
+
+def _cells(row: SweepRow, run: Run | None) -> dict[str, Any]:
+    """The job's page, and its figures as text, EM and F1 with their intervals over questions."""
+    cells = {name: "" if (v := getattr(row, name)) is None else format(v, form) for name, form in FORMATS.items()}
+    if run is None:
+        return {"shown": cells}
+    for name in FIGURES:
+        _, low, high = figure(list(run.questions.values()), name)
+        cells[f"{name}_interval"] = bounds(low, high)
+    return {"shown": cells, "page": f"./{quote(row.folder)}/report.html"}
+
+
+def _questions(runs: Sequence[Run]) -> tuple[list[str], bool]:
+    """Which questions the jobs' figures are of, and whether they are the same in each."""
+    if not runs:
+        return [], False
+    try:
+        shared = systems(runs)[0].questions
+    except UserError as error:
+        return [f"WARNING: the jobs' figures cannot be compared: {error}"], False
+    counts = sorted(len(run.questions) for run in runs)
+    if counts[-1] == len(shared):
+        return [f"{len(shared):,} questions, the same in each job, on {clusters(shared)}."], True
+    own = f"{counts[0]:,} to {counts[-1]:,} questions, of which {len(shared):,} are in all"
+    if counts[-1] - len(shared) > LEFT_OUT * counts[-1]:
+        return [f"WARNING: the jobs have {own}: do not compare them; evaluate all on the same questions."], False
+    return [f"Each job's figures are of its own {own}."], False
+
+
+def _intervals(setting: Setting, runs: Mapping[int, Run]) -> dict[str, str]:
+    """EM's and F1's intervals over questions and, of several, seeds."""
+    own = [runs[row.job] for row in setting.rows if row.job in runs]
+    if len(own) < len(setting.rows):
+        return {}
+    by, found = clusters(list(own[0].questions.values())), {}
+    for name in FIGURES:
+        scores = np.array([[getattr(question, name) for question in run.questions.values()] for run in own])
+        found[name] = bounds(*percent(proportion(scores, by))[1:])
+    return found

@@ -1,0 +1,124 @@
+"""Finished runs as systems: runs that differ in their seed alone are one."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qa.errors import UserError
+from qa.evaluation.question_table import Question, read_questions
+from qa.runs.folder import held_identity
+from qa.runs.results import Results, read_results
+
+FIGURES = {"exact_match": "EM", "f1": "F1"}
+EVALUATED = (  # an evaluation's own choice of these counts beside the training's
+    "decode.", "data.max_length", "data.stride", "data.limit", "data.split_seed", "data.validation_share",
+    "model.attention", "trainer.precision", "trainer.limit",
+)  # fmt: skip
+
+
+class Run(NamedTuple):
+    """What a run folder holds."""
+
+    folder: Path
+    settings: dict[str, Any]  # and the content of its inputs: what it shares with the runs of its system
+    seed: int
+    checkpoint: str  # the content of the one that was evaluated, if any
+    results: Results
+    questions: dict[str, Question]
+
+
+class System(NamedTuple):
+    """Runs that differ in their seed alone; `scores`: EM and F1 in [0, 1], [seeds, questions] each.
+
+    `questions`: those that all systems share, with the means over the seeds.
+    """
+
+    name: str
+    runs: list[Run]
+    questions: list[Question]
+    scores: dict[str, NDArray[np.float64]]
+
+
+def read_run(folder: Path) -> Run:
+    """Errors: UserError for a folder without a finished run whose answers can be scored."""
+    results = read_results(folder)
+    questions = {question.id: question for question in read_questions(folder) if question.exact_match is not None}
+    if not questions:
+        raise UserError(f"{folder}: its questions have no reference answers; compare runs of fit, validate or test")
+    made = held_identity(folder)
+    assert made is not None
+    checkpoint = "" if made["settings"]["stage"] == "fit" else "".join(made["inputs"].pop("resume", []))
+    settings, inputs = dict(made["settings"]), dict(made["inputs"])
+    trained = results.identity.get("trained", {})
+    if "settings" in trained:  # evaluated on its own: a run of the recipe that trained it
+        own = {f"evaluated {key}": value for key, value in settings.items() if key.startswith(EVALUATED)}
+        settings = {**trained["settings"], **own}
+        inputs = {**trained["inputs"], **{f"evaluated {role}": content for role, content in inputs.items()}}
+    if results.schedule_changes:
+        settings["schedule changes"] = results.schedule_changes
+    seed = settings.pop("seed")
+    del settings["stage"]
+    settings |= {f"content of {role}": " ".join(content) for role, content in inputs.items()}
+    return Run(folder, settings, seed, checkpoint, results, questions)
+
+
+def systems(runs: Sequence[Run]) -> list[System]:
+    """The runs by what they have in common, over the questions that all share.
+
+    Errors: UserError for runs that share none, or whose questions of one id are not the same.
+    """
+    shared = sorted(set.intersection(*(set(run.questions) for run in runs)))
+    if not shared:
+        raise UserError("the runs share no question; evaluate them on the same data")
+    same = {"answers": "other reference answers", "question": "another question", "context": "another context"}
+    for run, name, (field, what) in itertools.product(runs[1:], shared, same.items()):
+        if getattr(run.questions[name], field) != getattr(runs[0].questions[name], field):
+            where = f"{runs[0].folder} and {run.folder}"
+            raise UserError(f"{where}: {what} for the id {name!r}; evaluate on the same data")
+    groups = _groups(runs)
+    names = _names([group[0] for group in groups])
+    return [_system(name, group, shared) for name, group in zip(names, groups, strict=True)]
+
+
+def _groups(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs of each system. Several checkpoints of one training are systems of their own.
+
+    Errors: UserError for a run that is given twice, such as by a copy of its folder.
+    """
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(json.dumps(run.settings, sort_keys=True), []).append(run)
+    groups = []
+    for group in found.values():
+        seeds: dict[int, Run] = {}
+        again = next(((seeds[run.seed], run) for run in group if seeds.setdefault(run.seed, run) is not run), None)
+        if again is None:
+            groups.append(group)
+        elif len({run.checkpoint for run in group}) == len(group):
+            settings = [{**run.settings, "content of the checkpoint": run.checkpoint} for run in group]
+            groups += [[run._replace(settings=own)] for run, own in zip(group, settings, strict=True)]
+        else:
+            one, other = (str(run.folder) for run in again)
+            raise UserError(f"{one} and {other}: the same settings, data and seed {again[0].seed}; give one of them")
+    return groups
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """Each run by the settings in which it differs from some other; by its folder where that says little."""
+    keys = sorted({key for run in runs for key in run.settings})
+    differing = [key for key in keys if len({json.dumps(run.settings.get(key)) for run in runs}) > 1]
+    names = [" ".join(f"{key}={run.settings.get(key)}" for key in differing) for run in runs]
+    return names if 0 < len(differing) <= 3 else [str(run.folder) for run in runs]
+
+
+def _system(name: str, runs: list[Run], shared: Sequence[str]) -> System:
+    values = {figure: [[getattr(run.questions[q], figure) for q in shared] for run in runs] for figure in FIGURES}
+    scores = {figure: np.array(rows) for figure, rows in values.items()}
+    means = zip(shared, *(scores[figure].mean(axis=0).tolist() for figure in ("exact_match", "f1")), strict=True)
+    questions = [runs[0].questions[q]._replace(exact_match=exact, f1=overlap) for q, exact, overlap in means]
+    return System(name, runs, questions, scores)

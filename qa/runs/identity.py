@@ -1,0 +1,195 @@
+"""What made a run: its settings, the content of its inputs, the code. Two runs are the same where these are equal."""
+
+import functools
+import hashlib
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from qa.data.records import find_files
+from qa.errors import UserError
+from qa.hub import cached_commit, named
+from qa.storage import content_hash
+
+FOLLOWS_SEED = "${seed}"
+LIBRARIES = ("torch", "lightning", "transformers", "tokenizers", "datasets", "numpy")
+# where and how a run computes, not what; what is read from a path or a name is an input, and counts by its content
+NEUTRAL = {
+    "resume",
+    "data.cache_dir",
+    "data.cache_gib",
+    "data.micro_batch_size",
+    "data.num_workers",
+    "data.name",
+    "data.train_file",
+    "data.validation_file",
+    "data.test_file",
+    "data.predictions_file",
+    "model.pretrained",
+    "trainer.accelerator",
+    "trainer.default_root_dir",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "checkpoint.every_n_steps",
+    "checkpoint.every_n_minutes",
+    "checkpoint.keep",
+    "checkpoint.optimizer_state",
+    "checkpoint.on_error",
+}
+NEUTRAL_GROUPS = ("hydra", "logger", "sweep", "callbacks.live_line", "callbacks.estimate", "trainer.strategy")
+# what a run that was interrupted may change when it resumes; a finished run is another one with it
+LENGTH = {"push_to_hub", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time"}
+LENGTH_GROUPS = ("callbacks",)
+# {setting: what runs did that did not have it yet}: whoever adds a setting adds it here, so that older runs resume
+ADDED: dict[str, Any] = {}
+MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
+
+
+def identity(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """{"settings", "inputs", "code", "versions"} of a run into `folder`, as plain values that JSON keeps.
+
+    `values`: {dotted key: value} of the composed configuration, before anything is changed in it (see
+    `qa.config.composed.resolved`). Errors: UserError for an input file that does not exist.
+    """
+    return {
+        "settings": {key: v for key, v in values.items() if v != FOLLOWS_SEED and not _is_neutral(key, v)},
+        "inputs": _inputs(values, folder),
+        "code": commit(),
+        "versions": dict(_versions()),
+    }
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):  # not every run needs all of them
+            yield name, version(name)
+
+
+def dotted(node: Any, prefix: str = "") -> dict[str, Any]:
+    """{dotted key: value} of the leaves of nested mappings."""
+    if not isinstance(node, Mapping):
+        return {prefix: node}
+    return {k: v for name, child in node.items() for k, v in dotted(child, f"{prefix}.{name}".lstrip(".")).items()}
+
+
+def _is_neutral(key: str, value: Any) -> bool:
+    """Our own code may move, so that its `_target_` says nothing; another's, such as the optimizer's, is a choice."""
+    if key.endswith("._partial_") or (key.endswith("._target_") and str(value).startswith(("qa.", "hydra_plugins."))):
+        return True
+    return key in NEUTRAL or _in_group(key, NEUTRAL_GROUPS)
+
+
+def _in_group(key: str, groups: tuple[str, ...]) -> bool:
+    return any(key == group or key.startswith(f"{group}.") for group in groups)
+
+
+def _inputs(values: Mapping[str, Any], folder: Path) -> dict[str, list[str]]:
+    """{role: content hashes, or NAME@COMMIT on the hub} of all that the stage reads."""
+    stage, resume = values["stage"], values["resume"]
+    splits = {"fit": ["train", "validation"], "predict": ["test"]}.get(stage, [stage])
+    if values.get("data.validation_share") and stage in ("fit", "validate"):
+        splits = ["train"]
+    elif stage == "validate":
+        splits = ["validation"]
+    inputs = {split: _data(values, split) for split in splits}
+    if scored := values.get("data.predictions_file"):
+        return {**inputs, "predictions": [_content_of(scored, "data.predictions_file")]}
+    checkpoint = None if resume in ("auto", "never") else Path(resume)
+    if checkpoint and not (stage == "fit" and checkpoint.resolve().is_relative_to(folder.resolve())):
+        inputs["resume"] = [_content_of(checkpoint, "resume")]
+    if not checkpoint or stage == "fit":
+        inputs["model"] = [_model(str(values["model.pretrained"]))]
+    return inputs
+
+
+def _data(values: Mapping[str, Any], split: str) -> list[str]:
+    if files := values.get(f"data.{split}_file"):
+        return [content_hash(path) for path in find_files(files)]
+    name = values.get("data.name")
+    return [_on_the_hub(str(name), "dataset")] if name else []
+
+
+def _model(pretrained: str) -> str:
+    """A folder by the content of what is loaded from it, a name on the hub by its commit."""
+    path = Path(pretrained)
+    if not path.is_dir():
+        return _on_the_hub(pretrained, "model")
+    files = sorted(file for file in path.iterdir() if file.suffix in MODEL_FILES and file.is_file())
+    whole = hashlib.blake2b(digest_size=16)
+    for file in files:
+        whole.update(f"{file.name} {content_hash(file)}\n".encode())
+    return whole.hexdigest()
+
+
+def _on_the_hub(name: str, kind: Any) -> str:
+    """NAME@COMMIT; without the commit where the cache does not know it yet."""
+    plain, revision = named(name)
+    return f"{plain}@{cached_commit(plain, revision, kind)}"
+
+
+def _content_of(path: str | Path, key: str) -> str:
+    if not Path(path).is_file():
+        raise UserError(f"{key}={path}: no such file; give another")
+    return content_hash(Path(path))
+
+
+@functools.cache
+def commit() -> str | None:
+    """The code's git commit, with a + where files differ from it; None outside a repository."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def differences(held: Mapping[str, Any], wanted: Mapping[str, Any], resuming: bool = False) -> list[str]:
+    """What sets two runs apart, each as `key (VALUE there, VALUE here)`; empty where they are the same run.
+
+    `resuming`: whether `held` is a checkpoint's, whose run may be made longer. Code and versions are not compared:
+    see `other_code`.
+    """
+    return list(_differences(held, wanted, resuming))
+
+
+def _differences(held: Mapping[str, Any], wanted: Mapping[str, Any], resuming: bool) -> Iterator[str]:
+    one, other = {**ADDED, **held["settings"]}, {**ADDED, **wanted["settings"]}
+    for key in sorted(one.keys() | other.keys()):
+        may_change = resuming and (key in LENGTH or _in_group(key, LENGTH_GROUPS))
+        if not may_change and not _same(key, one.get(key), other.get(key)):
+            yield f"{key} ({one.get(key)} there, {other.get(key)} here)"
+    inputs, inputs2 = held["inputs"], wanted["inputs"]
+    for role in sorted(inputs.keys() | inputs2.keys()):
+        if resuming and role == "resume":
+            continue  # the checkpoint itself, which is of the other run
+        if not _same_content(inputs.get(role, []), inputs2.get(role, [])):
+            there = _short(inputs.get(role))
+            remedy = f"; {there} can be given" if "@" in there else ""
+            yield f"the content of {role} ({there} there, {_short(inputs2.get(role))} here{remedy})"
+
+
+def _same(key: str, one: Any, other: Any) -> bool:
+    """For lightning 1 is a batch and 1.0 is all of them."""
+    return one == other and (not key.startswith("trainer.") or isinstance(one, float) == isinstance(other, float))
+
+
+def _same_content(one: list[str], other: list[str]) -> bool:
+    return len(one) == len(other) and all(
+        a == b or (a.endswith("@") and b.startswith(a)) or (b.endswith("@") and a.startswith(b))
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def _short(contents: list[str] | None) -> str:
+    return " ".join(content if "@" in content else content[:8] for content in contents or ["none"])
+
+
+def other_code(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """What of the code differs between two runs, such as "torch 2.12.0 (2.13.0 here)"; empty where nothing does."""
+    pairs = [(name, held["versions"].get(name), here) for name, here in wanted["versions"].items()]
+    if held["code"] and wanted["code"]:
+        pairs.append(("commit", held["code"][:12], wanted["code"][:12]))
+    return ", ".join(f"{name} {there} ({here} here)" for name, there, here in pairs if there != here)

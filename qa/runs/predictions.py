@@ -1,0 +1,51 @@
+"""`predictions.json` and `nbest.json`."""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from qa.errors import UserError
+from qa.evaluation.decode import NBestAnswer
+from qa.evaluation.question_table import Evaluation, evaluated, write_questions
+from qa.storage import write_object
+
+
+def write_predictions(folder: Path, evaluation: Evaluation) -> None:
+    """Writes `predictions.json` ({id: text}, for the official script), `nbest.json` and `questions.parquet`, by id."""
+    answers = evaluation.answers
+    names = sorted(answers)
+    texts = ((name, next((answer.text for answer in answers[name]), "")) for name in names)
+    write_object(folder / "predictions.json", texts)
+    write_object(folder / "nbest.json", ((name, [answer._asdict() for answer in answers[name]]) for name in names))
+    write_questions(folder, evaluated(evaluation))
+
+
+def read_predictions(path: Path) -> dict[str, str]:
+    """{id: answer} in the format of the official evaluation script. Errors: UserError."""
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(path.read_bytes(), strict=True)
+    except OSError as error:
+        raise UserError(f"data.predictions_file={path}: {error.strerror}; give another") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f'{path}: {place}: {first["msg"]}; give JSON of the form {{"id": "answer"}}') from None
+
+
+def read_answers(folder: Path, names: Collection[str]) -> dict[str, list[NBestAnswer]]:
+    """The answers of the questions `names` from `nbest.json`, line by line as `write_object` wrote it."""
+    found: dict[str, list[NBestAnswer]] = {}
+    name, lines = "", [""]
+    decoder = json.JSONDecoder()
+    with (folder / "nbest.json").open(encoding="utf-8") as file:
+        for line in file:
+            if line.startswith((' "', "}")):
+                if name in names:
+                    answers = json.loads("{" + "".join(lines).rstrip(",\n") + "}")[name]
+                    found[name] = [NBestAnswer(**answer) for answer in answers]
+                name, lines = decoder.raw_decode(line, 1)[0] if line[0] == " " else "", []
+            if name in names:
+                lines.append(line)
+    return found

@@ -1,0 +1,96 @@
+"""`results.json`: the figures of a run."""
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from qa.data.examples import Overlap
+from qa.errors import UserError
+
+
+class Row(BaseModel):
+    """One evaluation. Losses are means over windows, EM and F1 percent over questions; None: not measured."""
+
+    epoch: int | float | None = None  # a fraction where it was cut short
+    step: int | None = None
+    train_loss: float | None = None
+    val_loss: float | None = None
+    exact_match: float | None = None
+    f1: float | None = None
+
+
+class PerSplit(BaseModel):
+    """A figure for training and one for evaluation; None where the stage has no such part."""
+
+    train: float | int | None = None
+    validation: float | int | None = None
+
+
+def chosen_here(what: str) -> str:
+    """What is to be said below a table whose best `what` was chosen by the very questions that it shows."""
+    return (
+        f"Chosen on this set: the best {what}, so that its figures are a little too good. On questions that chose"
+        " nothing: python train.py stage=test data.test_file=… model.pretrained=RUN/model"
+    )
+
+
+class EvaluatedPart(BaseModel):
+    """How many of the questions the figures are of; `trainer.limit_val_batches` and its like take a part."""
+
+    questions: int
+    of: int
+
+    def note(self) -> str:
+        """What readers of the figures must know; empty where all questions were evaluated."""
+        part = f"Evaluated on {self.questions:,} of {self.of:,} questions, drawn at random."
+        return part if self.questions < self.of else ""
+
+
+class Results(BaseModel):
+    """`results.json`: written after all but the pages, so that a folder with it is a finished run."""
+
+    epochs: list[Row]
+    best: Row | None
+    windows: PerSplit
+    examples: PerSplit
+    windows_per_second: PerSplit
+    devices: int
+    padded_share: float | None = None
+    hardware: str = ""
+    seconds: float | None = None  # of training and evaluations, over all starts
+    fingerprints: dict[str, str] = {}  # of each split's content, tokenizer and window settings
+    skipped: dict[str, dict[str, int]] = {}
+    nonfinite_steps: int = 0  # left out by nonfinite=skip, or by the gradient scaler of 16-mixed
+    evaluated: EvaluatedPart | None = None
+    overlap: Overlap | None = None  # of training and validation
+    schedule_changes: list[dict[str, int]] = []  # at which step a resumed run was made longer or shorter
+    identity: dict[str, Any] = {}  # what made it: settings, content of its inputs, code, versions
+    about: dict[str, str] = {}  # what the head of the page says of the run
+
+    @property
+    def chosen(self) -> str:
+        """That these questions chose the best epoch; empty where there was one evaluation."""
+        return chosen_here("epoch") if len(self.epochs) > 1 else ""
+
+
+def read_results(folder: Path) -> Results:
+    """A finished run's `results.json`. Errors: UserError for a folder without one that can be read."""
+    try:
+        return Results.model_validate_json((folder / "results.json").read_bytes())
+    except (OSError, ValidationError):
+        raise UserError(f"{folder}: holds no finished run; give the folder that holds its results.json") from None
+
+
+def better(row: Row, than: Row, monitor: Literal["val_loss", "exact_match", "f1"]) -> bool:
+    """Whether `row` beats `than`: a lower val_loss, or a higher EM or F1. What was not measured beats nothing."""
+    new, old = getattr(row, monitor), getattr(than, monitor)
+    if new is None or not math.isfinite(new):
+        return False
+    if old is None:
+        return True
+    return bool(new < old if monitor == "val_loss" else new > old)
+
+
+Monitor = Literal["val_loss", "exact_match", "f1"]  # what makes an epoch, or a job, the best

@@ -1,0 +1,32 @@
+"""The table of a run's evaluations, as text and as Markdown."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from qa.errors import printable
+from qa.runs.results import EvaluatedPart, Row
+
+COLUMNS = ("Epoch", "Step", "Training Loss", "Validation Loss", "EM", "F1")
+
+
+def cells(row: Row) -> list[str]:
+    """A row's figures under COLUMNS, as people read them."""
+    formats = (".1f", "d", ".4f", ".4f", ".2f", ".2f")
+    values = (row.epoch and float(row.epoch), row.step, row.train_loss, row.val_loss, row.exact_match, row.f1)
+    return ["–" if value is None else format(value, form) for value, form in zip(values, formats, strict=True)]
+
+
+def markdown_rows(rows: Sequence[Sequence[str]]) -> str:
+    """Lines of a Markdown table, without a line end after the last."""
+    return "\n".join("| " + " | ".join(map(cell, row)) + " |" for row in rows)
+
+
+def markdown_table(rows: Sequence[Row], part: EvaluatedPart | None = None) -> str:
+    """The same table as Markdown, without a line end."""
+    table = markdown_rows([COLUMNS, ["---"] * len(COLUMNS), *map(cells, rows)])
+    return f"{table}\n\n{note}" if (note := part.note() if part else "") else table
+
+
+def cell(text: Any) -> str:
+    """Text as one cell of a Markdown table."""
+    return printable(" ".join(str(text).split())).replace("|", "\\|")

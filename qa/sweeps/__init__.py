@@ -1,0 +1,1 @@
+"""The jobs of a sweep: run, ranked, searched. Jobs are commands."""

@@ -1,0 +1,125 @@
+"""A search: Optuna proposes the next job's values from those that have ended, and cuts bad ones short."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.trial import Trial, TrialState
+
+from qa.config.settings import Interval, SweepSettings
+from qa.errors import UserError
+from qa.internals import live_trial
+from qa.processes import TRIAL
+from qa.runs.results import Monitor
+from qa.sweeps.rows import SweepRow, is_finite
+from qa.sweeps.study import open_study
+from qa.sweeps.sweep import JOURNAL
+
+Values = list[Any] | Interval
+
+
+class Search:
+    """The trials of a study in a sweep's folder; a trial's number is its job's.
+
+    What is proposed is a function of (seed, number of the trial, trials that have ended): a search that was killed goes
+    on as if it had not been. A lock shows whether a trial that is under way has a process that sees to it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: SweepSettings,
+        monitor: Monitor,
+        seed: int,
+        pruner: BasePruner,
+        sampler: Callable[[int], BaseSampler],
+    ) -> None:
+        """`sampler(seed)`: what proposes one trial. Errors: UserError for a study of another space or monitor."""
+        self.folder, self.settings, self.monitor, self.seed = folder, settings, monitor, seed
+        self._sampler = sampler
+        folder.mkdir(parents=True, exist_ok=True)
+        self.journal = folder / JOURNAL
+        self.study = open_study(self.journal, monitor, pruner)
+        self._asking = FileLock(folder / ".asking")
+        self._held: dict[int, FileLock] = {}
+        about = {"monitor": monitor, "space": settings.model_dump(include={"space"})["space"]}
+        if self.study.user_attrs.get("about", about) != about:
+            raise UserError(
+                f"{self.journal}: a study of another sweep.space or checkpoint.monitor; give another hydra.sweep.dir"
+            )
+        self.study.set_user_attr("about", about)
+        # of earlier starts: what made them fail may be mended, so that they do not count
+        self._failed = len(self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
+
+    def trials(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Number and values of each trial that is to be run; first those that a dead process left under way."""
+        while True:
+            with self._asking:
+                trial = self._abandoned() or self._asked()
+                if trial is None:
+                    return
+                space = self.settings.space.items()
+                proposed = {name: suggested(trial, name, values) for name, values in space}
+            yield trial.number, proposed
+
+    def _abandoned(self) -> Trial | None:
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.number not in self._held and self._hold(trial.number):
+                self._seed(trial.number)
+                return live_trial(self.study, trial.number)
+        return None
+
+    def _asked(self) -> Trial | None:
+        number = len(self.study.get_trials(deepcopy=False))
+        if number - self._failed >= (self.settings.n_trials or 0):
+            return None
+        self._seed(number)
+        trial = self.study.ask()
+        self._hold(trial.number)
+        return trial
+
+    def _seed(self, number: int) -> None:
+        own = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
+        self.study.sampler = self._sampler(int(own))
+
+    def _hold(self, number: int) -> bool:
+        lock = FileLock(self.folder / f".trial-{number}")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        self._held[number] = lock
+        return True
+
+    def environment(self, number: int) -> Mapping[str, str]:
+        """What tells a job's process which trial it is."""
+        return {TRIAL: f"{number}:{self.journal.resolve()}"}
+
+    def pruned(self, number: int) -> bool:
+        """Whether a trial was cut short."""
+        return "pruned" in live_trial(self.study, number).user_attrs
+
+    def tell(self, row: SweepRow) -> None:
+        """Takes in a job's end; one that was interrupted stays under way, and goes on with the next start."""
+        value = getattr(row, self.monitor)
+        if row.status == "finished" and is_finite(value):
+            self.study.tell(row.job, value, state=TrialState.COMPLETE)
+        elif row.status == "pruned":
+            self.study.tell(row.job, state=TrialState.PRUNED)
+        elif row.status in ("finished", "failed"):
+            self.study.tell(row.job, state=TrialState.FAIL)
+        self._held.pop(row.job).release()
+
+
+def suggested(trial: Trial, name: str, values: Values) -> Any:
+    """A value for the setting `name`; whole numbers where the bounds are whole."""
+    if isinstance(values, list):
+        return trial.suggest_categorical(name, values)
+    low, high, step = values.low, values.high, values.step
+    if values.whole:
+        return trial.suggest_int(name, int(low), int(high), step=int(step or 1), log=values.log)
+    return trial.suggest_float(name, low, high, step=step, log=values.log)

@@ -1,0 +1,221 @@
+"""What became of the jobs of a sweep: a table, files that other programs read, and the best setting's command."""
+
+import csv
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from filelock import FileLock
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from qa.console import console
+from qa.errors import UserError
+from qa.processes import SIGNALS
+from qa.runs.disk import check_disk, disk_needed, parameter_count
+from qa.runs.folder import is_run
+from qa.runs.results import Monitor, chosen_here
+from qa.runs.results_table import markdown_rows
+from qa.storage import remove, unused, write_text
+from qa.sweeps.engines import ERROR, Engine, Job, last_words, run_jobs
+from qa.sweeps.rows import COLUMNS, FIGURES, SweepRow, ranked, ranked_jobs, said, script, tables
+
+
+def finished_jobs(folder: Path) -> list[Path]:
+    """The folders of a sweep's finished jobs; a folder that holds no sweep is a run's. Errors: UserError for none."""
+    if not (folder / "sweep.json").exists():
+        return [folder]
+    jobs = [folder / row.folder for row in Sweep(folder).rows() if row.status == "finished"]
+    if not jobs:
+        raise UserError(f"{folder}: no job of this sweep is finished; the same command goes on with it")
+    return jobs
+
+
+JOURNAL = "study.journal"  # of a search
+BEST = "best.sh"
+
+
+class Study(Protocol):
+    """What proposes the jobs of a search, and wants to know how they end."""
+
+    def pruned(self, number: int) -> bool:
+        """Whether a job was cut short."""
+
+    def tell(self, row: SweepRow) -> None:
+        """Takes in a job's end."""
+
+
+class Sweep:
+    """The rows of a sweep, kept in `sweep.json`, `sweep.csv` and `sweep.md` of its folder.
+
+    Several processes may share a folder: each change is made to what the file holds at that moment, under a lock.
+    """
+
+    def __init__(self, folder: Path, monitor: Monitor = "val_loss", keep_best: int | None = None) -> None:
+        """`keep_best`: jobs whose checkpoints and model stay, the best by `monitor`; None: all."""
+        self.folder, self.monitor, self.keep_best = folder, monitor, keep_best
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise UserError(f"{folder}: not a folder; give another hydra.sweep.dir") from None
+        self.lock = FileLock(folder / ".lock")
+
+    def rows(self) -> list[SweepRow]:
+        """By job number. Errors: UserError for a damaged file."""
+        path = self.folder / "sweep.json"
+        try:
+            return TypeAdapter(list[SweepRow]).validate_json(path.read_bytes()) if path.exists() else []
+        except ValidationError:
+            raise UserError(
+                f"{path}: damaged; remove it, and the same sweep in the same order finds its jobs again"
+            ) from None
+
+    def move_aside(self) -> None:
+        """Moves an earlier sweep with its jobs' folders to `FOLDER.old-DATE` beside it."""
+        folder = self.folder.resolve()  # a link may lead to another disk
+        jobs = [folder / row.folder for row in self.rows()]
+        tables = [folder / name for name in ("sweep.json", "sweep.csv", "sweep.md", "sweep.html", BEST, JOURNAL)]
+        held = [path for path in (*jobs, *tables) if path.exists() and path.resolve().is_relative_to(folder)]
+        if held:
+            aside = unused(folder.with_name(f"{folder.name}.old-{datetime.now():%Y-%m-%dT%H-%M-%S}"))
+            for path in held:
+                target = aside / path.relative_to(folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(target)
+            console.print(f"what was in {self.folder} is now in {aside}")
+
+    def number(self, settings: Mapping[str, Any]) -> int:
+        """That of the same job in an earlier start of the sweep, or the next free one."""
+        rows = self.rows()
+        # as JSON: for lightning's limits 1 is a batch, and 1.0 is all of them
+        wanted = json.dumps(settings, sort_keys=True)
+        known = next((row.job for row in rows if json.dumps(row.settings, sort_keys=True) == wanted), None)
+        return max((row.job for row in rows), default=-1) + 1 if known is None else known
+
+    def _began(self, job: Job) -> SweepRow:
+        """A job that is killed together with the sweep stays in the files as started."""
+        with self.lock:
+            before = self._row(job.number)
+            folder = os.path.relpath(job.folder, self.folder)
+            if folder.startswith(".."):
+                raise UserError(f"{job.folder}: not in {self.folder}, the sweep's; give another hydra.sweep.subdir")
+            settings, arguments = dict(job.settings), list(job.arguments)
+            row = SweepRow(job=job.number, settings=settings, folder=folder, arguments=arguments)
+            row.minutes = before.minutes if before else 0.0
+            self._put(row)
+        return row
+
+    def run(self, jobs: Iterator[Job], engine: Engine, study: "Study | None" = None) -> int:
+        """Runs the jobs and writes each row as it changes. Returns the status of a signal or of the worst job."""
+        begun: dict[int, float] = {}
+        codes = [0]
+
+        def begin(job: Job) -> None:
+            job.folder.mkdir(parents=True, exist_ok=True)
+            (job.folder / ERROR).unlink(missing_ok=True)
+            row = self._began(job)
+            begun[job.number] = time.monotonic()
+            console.print(f"job {job.number}: {row.overrides or 'as it stands'} → {job.folder}")
+
+        def end(job: Job, status: int) -> None:
+            minutes = (time.monotonic() - begun[job.number]) / 60
+            row = self._ended(job, status, minutes, pruned=study is not None and study.pruned(job.number))
+            codes.append(row.status_code)
+            console.print(f"job {job.number}: {said(row)}")
+            if study:
+                study.tell(row)
+
+        signum = run_jobs(jobs, engine, begin, end)
+        return 128 + signum if signum else max(codes)
+
+    def _ended(self, job: Job, status: int, minutes: float, pruned: bool) -> SweepRow:
+        """Takes in how a job ended, and removes what is not to be kept."""
+        with self.lock:
+            row = self._row(job.number)
+            assert row is not None
+            row.minutes += minutes
+            if status == 0:
+                row.status = "pruned" if pruned else "finished"
+                results = json.loads((job.folder / "results.json").read_text(encoding="utf-8"))
+                best = results["best"] or {}
+                row.minutes = max(row.minutes, (results.get("seconds") or 0) / 60)  # also of starts that were killed
+                row = row.model_copy(update={name: best.get(name) for name in FIGURES})
+            elif (signum := -status if status < 0 else status - 128) in SIGNALS:
+                row.status, row.status_code = "interrupted", 128 + signum
+            else:
+                row.status, row.error, row.status_code = "failed", last_words(job, status), max(status, 1)
+                print(f"ERROR: job {row.job} ({row.overrides}): {row.error}", file=sys.stderr)
+            self._put(row)
+            self._keep()
+        return row
+
+    def best(self) -> list[SweepRow]:
+        """The finished jobs that have a figure, the best first."""
+        return ranked_jobs(self.rows(), self.monitor)
+
+    def notes(self) -> list[str]:
+        """What the tables are to be read by, a line each; none before something is finished."""
+        settings = ranked(self.rows(), self.monitor)
+        if not settings:
+            return []
+        best = settings[0]
+        mean = f", the mean of seeds {best.seeds}" if len(best.rows) > 1 else ""
+        lines = [f"Best by {self.monitor}{mean}: {best.name}. Again: sh {self.folder / BEST}"]
+        if len(settings) > 1:
+            if all(len(setting.rows) == 1 for setting in settings):
+                lines.append("One seed each, which says nothing of other runs: repeat the best ones with more seeds.")
+            lines.append(chosen_here("epoch and setting"))
+        return lines
+
+    def show(self, out: Console) -> None:
+        """The tables, for a terminal."""
+        rows = self.rows()
+        for title, head, lines in tables(rows, ranked(rows, self.monitor)):
+            table = Table(*head, box=None, header_style="bold", title=title, title_justify="left")
+            for line in lines:
+                table.add_row(*line)
+            out.print(table)
+        for note in self.notes():
+            out.print(note)
+
+    def _row(self, number: int) -> SweepRow | None:
+        return next((row for row in self.rows() if row.job == number), None)
+
+    def _put(self, row: SweepRow) -> None:
+        rows = sorted([row, *(other for other in self.rows() if other.job != row.job)], key=lambda row: row.job)
+        table = io.StringIO()
+        writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({**row.model_dump(), "overrides": row.overrides} for row in rows)
+        write_text(self.folder / "sweep.json", json.dumps([row.model_dump() for row in rows], indent=1))
+        write_text(self.folder / "sweep.csv", table.getvalue())
+        shown = tables(rows, ranked(rows, self.monitor))
+        parts = [markdown_rows([head, ["---"] * len(head), *lines]) for _, head, lines in shown]
+        write_text(self.folder / "sweep.md", "\n\n".join([*parts, *self.notes()]) + "\n")
+
+    def _keep(self) -> None:
+        """Writes the best setting's command; of the jobs that are not to be kept removes what weighs."""
+        settings = ranked(self.rows(), self.monitor)
+        if settings and settings[0].rows[0].arguments:
+            write_text(self.folder / BEST, script(settings[0], f"the best of {self.folder} by {self.monitor}"))
+        pruned = [other for other in self.rows() if other.status == "pruned"]
+        for other in [*self.best()[self.keep_best :], *pruned] if self.keep_best else []:
+            folder = self.folder / other.folder
+            if folder.resolve().is_relative_to(self.folder.resolve()) and is_run(folder):  # the file may be another's
+                for name in ("checkpoints", "model"):
+                    remove(folder / name)
+
+
+def report_disk(pretrained: str, checkpoint: Mapping[str, Any], folder: Path, count: int) -> None:
+    """Reports the disk that `count` runs may take, and warns where that is too much; silent for a model unseen."""
+    if not (parameters := parameter_count(pretrained)):
+        return  # the first job brings it
+    each = disk_needed(parameters, checkpoint["keep"], checkpoint["optimizer_state"] == "last")
+    console.print(f"{count} jobs: {check_disk(folder, each * count)}")

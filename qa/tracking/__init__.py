@@ -1,0 +1,1 @@
+"""Where figures go while a run trains: metrics.csv, Weights & Biases, TensorBoard."""

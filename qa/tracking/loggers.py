@@ -1,0 +1,161 @@
+"""Weights & Biases and TensorBoard, also for a run that was interrupted and resumes."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from qa.console import console
+from qa.errors import UserError, first_line
+from qa.runs.identity import commit
+from qa.runs.metrics_csv import STEP, read_metrics
+from qa.runs.results import Results
+from qa.tracking.account import host, why_offline
+from qa.tracking.tables import end_of_run
+
+if TYPE_CHECKING:
+    import wandb
+
+# on a dashboard, where a name's first part is its section
+NAMES = {
+    **{name: f"train/{name}" for name in STEP},
+    "epoch": "epoch",
+    "train_loss": "train/epoch_loss",
+    **{name: f"val/{name.removeprefix('val_')}" for name in ("val_loss", "exact_match", "f1")},
+}
+SUMMARY: dict[str, Literal["min", "max"]] = {"val/loss": "min", "val/exact_match": "max", "val/f1": "max"}
+
+
+class TensorBoard(TensorBoardLogger):
+    """An event file in the run folder, under the names of the dashboard."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        super().log_metrics({NAMES[name]: value for name, value in metrics.items()}, step)
+
+
+class Wandb(Logger):
+    """A Weights & Biases run whose `_step` is the optimiser's.
+
+    A run that goes on is the same run: its id is kept in the run folder, and it begins by logging what `metrics.csv`
+    knows. Online that fills what the last process did not get to send; offline, where each process writes a folder of
+    its own, the newest one holds the whole run.
+    """
+
+    name = "wandb"
+    version = 0
+
+    def __init__(
+        self,
+        folder: str,
+        project: str,
+        name: str | None = None,
+        mode: Literal["online", "offline"] | None = None,
+        log_model: bool = False,
+        answers: bool = False,
+    ) -> None:
+        """`mode`: None is WANDB_MODE or else online, where that can be; `answers`: whether it gets texts of the data.
+
+        Errors: UserError for online that cannot be.
+        """
+        super().__init__()
+        self.folder, self.project, self.run_name, self.log_model = Path(folder), project, name, log_model
+        self.answers = answers
+        wanted = mode or os.environ.get("WANDB_MODE")
+        self.why_offline = why_offline() if wanted in ("online", None) else None
+        self.mode: Any = wanted or ("offline" if self.why_offline else "online")
+        if self.mode == "online" and self.why_offline:
+            raise UserError(
+                f"logger.mode=online: {self.why_offline}, or take logger.mode=offline and sync the run later"
+            )
+        self.run: wandb.Run | None = None
+        self._config: dict[str, Any] = {}
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """`params`: the configuration, as plain values."""
+        self._config = {**params, "commit": commit()}
+
+    def sends(self) -> str:
+        """What leaves this machine, and where to, for people."""
+        where = f"{host()} is sent" if self.mode == "online" else "`wandb sync` will send"
+        model = ", the best model" if self.log_model else ""
+        texts = "no texts of the data: logger.answers=true adds some answers in their contexts"
+        if self.answers:
+            texts = "up to 600 questions and answers in their contexts, and what the terminal shows"
+        return f"{where} figures, settings with their paths, names of machine and user{model}; {texts}"
+
+    @rank_zero_only
+    def begin(self) -> None:
+        """Begins the run, or goes on with it, if that is not done. Errors: UserError where W&B refuses."""
+        if self.run is not None:
+            return
+        import wandb
+
+        (self.folder / "wandb").mkdir(exist_ok=True)
+        held = self.folder / "wandb" / "run-id"
+        try:
+            self.run = wandb.init(
+                project=self.project,
+                name=self.run_name,
+                dir=self.folder,
+                config=self._config,
+                mode=self.mode,
+                id=held.read_text(encoding="utf-8") if held.exists() else None,
+                resume="allow",
+                # what the terminal shows ends with some answers
+                settings=wandb.Settings(silent=True, console="auto" if self.answers else "off"),
+            )
+        except (wandb.Error, TimeoutError) as error:
+            raise UserError(f"logger=wandb: {first_line(error)}; mend it, or take logger.mode=offline") from None
+        held.write_text(self.run.id, encoding="utf-8")
+        self.run.define_metric("epoch", hidden=True)
+        self.run.define_metric("train/epoch_loss", step_metric="epoch")
+        for name, summary in SUMMARY.items():
+            self.run.define_metric(name, step_metric="epoch", summary=summary)
+        reason = f" ({self.why_offline})" if self.why_offline else ""
+        console.print(f"W&B: {self.run.url if self.mode == 'online' else self.mode}{reason}")
+        for step, metrics in read_metrics(self.folder / "metrics.csv"):
+            self._log(metrics, step)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """An evaluation that was interrupted may belong to a step that is sent already: it goes to the next one."""
+        self.begin()
+        assert self.run is not None and step is not None
+        self._log(metrics, max(step, self.run.step) if "epoch" in metrics else step)
+
+    def _log(self, metrics: Mapping[str, float], step: int) -> None:
+        assert self.run is not None
+        if step >= self.run.step:  # the others are known, and wandb would warn of each
+            self.run.log({NAMES[name]: value for name, value in metrics.items()}, step=step)
+
+    @rank_zero_only
+    def log_end(self, results: Results, seed: int) -> None:
+        """Logs what a finished run shows and, asked to, its best model; ends the run. `seed`: of samples."""
+        self.begin()
+        assert self.run is not None
+        if results.windows.train is None and results.best:  # the figures of a fit are logged by its history
+            row = results.best.model_dump(exclude={"step"}, exclude_none=True)
+            self._log(row, results.best.step or 0)
+        self.run.log(end_of_run(self.folder, results, seed, self.answers), step=self.run.step)
+        if self.log_model and (self.folder / "model").exists():
+            self.run.log_model(self.folder / "model", name=f"model-{self.run.id}", aliases=["best"])
+        self._end(0)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """The trainer says so after each of its loops; only a failure ends the run."""
+        if status != "success":
+            self._end(1)
+
+    def _end(self, exit_code: int) -> None:
+        if self.run is not None:
+            self.run.finish(exit_code)
+            if self.mode == "offline":
+                console.print(f"to W&B by: wandb sync {shlex.quote(str(Path(self.run.dir).parent))}")
+            self.run = None

@@ -1,0 +1,62 @@
+"""What a dashboard shows of a finished run beside its curves: results, kinds of questions, probabilities, answers."""
+
+import io
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qa.evaluation.breakdown import KINDS, breakdown
+from qa.evaluation.calibration import calibration
+from qa.evaluation.question_table import Question, read_questions
+from qa.review.charts import reliability
+from qa.runs.results import Results, Row
+
+WRONG, RIGHT = 500, 100  # answers that are shown, of more a sample
+ANSWER = ("id", "question", "context", "gold", "prediction", "probability", "exact_match", "f1", "loss")
+
+
+def end_of_run(folder: Path, results: Results, seed: int, answers: bool) -> dict[str, Any]:
+    """W&B tables and a picture, by the key that they are logged under; from what the run folder holds already.
+
+    `answers`: whether texts of the data are among them.
+    """
+    import wandb
+    from PIL import Image
+
+    questions = read_questions(folder)
+    rows = [list(row.model_dump().values()) for row in results.epochs]
+    media: dict[str, Any] = {
+        "results": wandb.Table(list(Row.model_fields), rows),
+        "breakdown": wandb.Table(
+            ["kind", "part", "questions", "exact_match", "f1"],
+            [[name, *part] for name, kind in KINDS.items() for part in breakdown(questions, kind)],
+        ),
+    }
+    if answers:
+        rows = [answer(question) for question in shown(questions, seed)]
+        media["predictions"] = wandb.Table(list(ANSWER), rows)
+    if found := calibration(questions):
+        picture = io.BytesIO()
+        reliability(found).savefig(picture, format="png", dpi=150, facecolor="white")
+        media["reliability"] = wandb.Image(Image.open(picture))
+    return media
+
+
+def shown(questions: Sequence[Question], seed: int) -> list[Question]:
+    """Wrong answers, or those of which nobody knows, before right ones; of too many a sample, the same for a seed."""
+    draw = random.Random(seed)
+    wrong, right = ([q for q in questions if (q.exact_match == 1) is correct] for correct in (False, True))
+    return [q for group, limit in ((wrong, WRONG), (right, RIGHT)) for q in draw.sample(group, min(limit, len(group)))]
+
+
+def answer(question: Question) -> list[Any]:
+    """A row under ANSWER: the prediction marked by [[ ]] in its context; EM and F1 in percent."""
+    context = question.context
+    if question.start is not None and question.end is not None:
+        begin, end = question.start, question.end
+        context = f"{context[:begin]}[[{context[begin:end]}]]{context[end:]}"
+    figures = [None if share is None else 100 * share for share in (question.exact_match, question.f1)]
+    gold = " | ".join(dict.fromkeys(question.answers))
+    words = [question.id, question.question, context, gold, question.prediction]
+    return [*words, question.probability, *figures, question.loss]

@@ -1,0 +1,87 @@
+"""What the processes of a run tell each other in every step, through the CPU, so that no GPU has to be waited for."""
+
+import os
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, ParallelStrategy
+from torch import Tensor
+from torch.distributed import FileStore
+
+from qa import processes
+from qa.internals import leave_signals_to_us, set_backend
+
+T = TypeVar("T")
+
+BACKENDS = "cpu:gloo,cuda:nccl"  # flags and objects through the CPU, gradients from GPU to GPU
+
+
+def connect(trainer: Trainer) -> None:
+    """Connects the ranks of this machine, or sets how lightning will connect those of several."""
+    strategy: Any = trainer.strategy
+    if not isinstance(strategy, ParallelStrategy):
+        return
+    on_gpu = strategy.root_device.type == "cuda"
+    if on_gpu and isinstance(strategy, (DDPStrategy, ModelParallelStrategy)):
+        set_backend(strategy, BACKENDS)
+    if processes.MEETING in os.environ and not torch.distributed.is_initialized():
+        if on_gpu:
+            torch.cuda.set_device(strategy.root_device)
+        torch.distributed.init_process_group(
+            BACKENDS if on_gpu else "gloo",
+            store=FileStore(os.environ[processes.MEETING], processes.world_size()),
+            rank=processes.rank() or 0,
+            world_size=processes.world_size(),
+            device_id=strategy.root_device if on_gpu else None,
+        )
+    leave_signals_to_us(trainer)  # the history has handlers of its own
+
+
+def disconnect() -> None:
+    """Ends the ranks' connection: what the first one writes and uploads alone may take longer than others wait."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def largest(values: Sequence[int]) -> list[int]:
+    """The largest of each of the ranks' values, on every rank."""
+    if not _several():
+        return list(values)
+    device = "cpu" if "gloo" in torch.distributed.get_backend() else torch.device("cuda", torch.cuda.current_device())
+    flags = torch.tensor(values, dtype=torch.int64, device=device)
+    torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
+    return flags.tolist()
+
+
+def summed(value: Tensor) -> Tensor:
+    """The ranks' values added up, in place; the host does not wait for it."""
+    if _several():
+        torch.distributed.all_reduce(value)
+    return value
+
+
+def all_gather(part: list[T]) -> list[T]:
+    """The lists of all ranks as one list, on every rank."""
+    if not _several():
+        return part
+    parts: list[list[T]] = [[]] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, part)
+    return [item for ranks in parts for item in ranks]
+
+
+def gather_to_rank_0(part: list[T]) -> list[T]:
+    """The lists of all ranks as one list on rank 0; an empty one on the others."""
+    if not _several():
+        return part
+    parts: list[list[T]] | None = (
+        [[]] * torch.distributed.get_world_size() if torch.distributed.get_rank() == 0 else None
+    )
+    torch.distributed.gather_object(part, parts)
+    return [item for ranks in parts or [] for item in ranks]
+
+
+def _several() -> bool:
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1

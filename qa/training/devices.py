@@ -1,0 +1,27 @@
+"""Whether a run's devices can do what its settings ask of them; before any data is read."""
+
+import torch
+
+from qa.config.settings import Settings
+from qa.errors import UserError
+
+
+def check_driver(settings: Settings) -> None:
+    """Errors: UserError for GPUs that are there, but not for this torch: lightning would find out after the data."""
+    wanted = settings.trainer["accelerator"]
+    if wanted in ("auto", "gpu", "cuda") and torch.cuda.device_count() and not torch.cuda.is_available():
+        raise UserError(
+            f"trainer.accelerator={wanted}: torch {torch.__version__} cannot use this machine's GPUs; update their"
+            " driver, install a torch for it, or take trainer.accelerator=cpu"
+        )
+
+
+def check_attention(settings: Settings, device: torch.device) -> None:
+    """Errors: UserError for flash attention where its kernels do not run: they take half precision on a GPU alone."""
+    precision = str(settings.trainer["precision"])
+    half = device.type == "cuda" and precision.startswith(("16", "bf16"))
+    if settings.model.get("attention") == "flash" and not half:
+        raise UserError(
+            f"model.attention=flash: computes in half precision on GPUs alone, this is {device.type} in {precision};"
+            " take trainer.precision=bf16-mixed on a GPU, or model.attention=auto"
+        )

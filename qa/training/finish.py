@@ -1,0 +1,88 @@
+"""The end of a run: its results, page and last words."""
+
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any
+
+from qa.console import console
+from qa.hub import push
+from qa.review.run_page import try_page
+from qa.review.terminal import answered, results_table
+from qa.runs.folder import CONTENTS
+from qa.runs.predictions import read_answers
+from qa.runs.results import PerSplit, Results, Row
+from qa.runs.results_table import markdown_table
+from qa.storage import write_text
+from qa.tracking.loggers import Wandb
+from qa.training.parts import Parts, evaluated_part
+from qa.training.screen import hardware
+
+
+def begin_dashboard(parts: Parts) -> None:
+    """Once a run that goes on is known to be the same; before its first step, whose time is measured."""
+    for logger in parts.trainer.loggers:
+        if isinstance(logger, Wandb):
+            logger.begin()
+
+
+def collect_results(parts: Parts, rows: list[Row], best: Row | None) -> Results:
+    """The content of `results.json`."""
+    names: dict[str, Any] = {split: "train" if split == "train" else "validation" for split in parts.splits}
+    return Results(
+        epochs=rows,
+        best=best,
+        windows=PerSplit(**{names[split]: len(parts.data.windows[split]) for split in parts.splits}),
+        examples=PerSplit(**{names[split]: parts.data.example_count(split) for split in parts.splits}),
+        windows_per_second=PerSplit(**parts.metrics.per_second()),
+        devices=parts.trainer.world_size,
+        padded_share=parts.data.padded_share() if "train" in parts.splits else None,
+        hardware=hardware(parts.trainer.strategy.root_device),
+        seconds=sum(parts.metrics.seconds.values()),
+        fingerprints=parts.data.fingerprints,
+        skipped={split: dict(parts.data.skipped[split]) for split in parts.splits},
+        nonfinite_steps=parts.module.nonfinite_steps,
+        evaluated=evaluated_part(parts.data, parts.splits[-1]),
+        overlap=parts.data.overlap,
+        identity=parts.history.final_identity(),
+        schedule_changes=parts.history.schedule_changes,
+    )
+
+
+def about(parts: Parts, results: Results) -> dict[str, str]:
+    """What the head of a run's page says of it."""
+    return {
+        "model": parts.module.pretrained,
+        **{str(split): parts.data.source(split) for split in parts.splits},
+        "command": parts.command,
+        "finished": f"{datetime.now():%F %H:%M}, on {parts.trainer.world_size} x {results.hardware}",
+        "versions": ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "transformers")),
+    }
+
+
+def finish(parts: Parts, results: Results) -> None:
+    """Writes the table, `results.json` and, once the run is finished by that, its page; shows some answers."""
+    results.about = about(parts, results)
+    if parts.settings.stage != "fit" and results.best:
+        console.print(results_table(results.epochs, results.best, results.evaluated))
+    if results.chosen:
+        console.print(results.chosen)
+    table = markdown_table(results.epochs, results.evaluated)
+    write_text(parts.folder / "results.md", "\n\n".join(filter(None, (table, results.chosen))) + "\n")
+    if parts.settings.push_to_hub and parts.settings.stage == "fit":
+        address, private = push(parts.folder / "model", parts.settings.push_to_hub)
+        who = "only you see until you make it public" if private else "everybody sees: the repository is public"
+        console.print(f"the model is at {address}, which {who}")
+    write_text(parts.folder / "results.json", results.model_dump_json(indent=1))
+    try_page(parts.folder, results)
+    examples = parts.data.evaluated_examples(parts.splits[-1])
+    few = examples[:: max(1, len(examples) // 5)][:5]
+    answers = read_answers(parts.folder, {example.id for example in few})
+    for example in few:
+        console.print(answered(example, answers[example.id]))
+    console.print(f"\n{parts.folder}")
+    for name, what in CONTENTS.items():
+        if (parts.folder / name).exists():
+            console.print(f"  {name:<17} {what}")
+    for logger in parts.trainer.loggers:
+        if isinstance(logger, Wandb):
+            logger.log_end(results, parts.settings.seed)

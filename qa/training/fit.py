@@ -1,0 +1,68 @@
+"""`stage=fit`: trains, or resumes, and writes what the run folder holds in the end."""
+
+from qa.console import console
+from qa.errors import UserError
+from qa.model.pretrained import save_model
+from qa.review.card import model_card
+from qa.runs.checkpoints import check_same_run, load_checkpoint
+from qa.tracking.metrics_file import MetricsFile
+from qa.training.collectives import disconnect
+from qa.training.finish import begin_dashboard, collect_results, finish
+from qa.training.parts import Parts
+from qa.training.screen import first_screen
+
+
+def fit(parts: Parts) -> None:
+    """Trains, keeps the best epoch, and writes the run folder; `results.json` last."""
+    trainer, module, data, history = parts.trainer, parts.module, parts.data, parts.history
+    first_screen(parts)
+    step = resume(parts)
+    begin_dashboard(parts)
+    if not history.ended and step < module.total_steps:
+        trainer.fit(module, datamodule=data, ckpt_path=parts.checkpoint, weights_only=True)
+    if history.best is None:
+        if history.rows and history.rows[-1].val_loss is not None:
+            raise UserError(
+                f"no evaluation had a finite {history.monitor}; lower optimizer.lr, or use trainer.precision=32-true"
+            )
+        raise UserError("no epoch came to its end; raise trainer.max_epochs or trainer.max_time")
+    disconnect()
+    if not trainer.is_global_zero:
+        return
+    best = load_checkpoint(parts.folder / "checkpoints" / "best.ckpt")["state_dict"]
+    weights = {name.removeprefix("model."): weight for name, weight in best.items() if name.startswith("model.")}
+    results = collect_results(parts, history.rows, history.best)
+    assert data.tokenizer is not None
+    card = model_card(results, parts.settings, parts.command)
+    save_model(parts.folder / "model", module.model, weights, data.tokenizer, card)
+    finish(parts, results)
+
+
+def resume(parts: Parts) -> int:
+    """The steps that are done: takes over the checkpoint, if there is one, and makes up for a pending evaluation."""
+    checkpoint = load_checkpoint(parts.checkpoint) if parts.checkpoint else None
+    step, pending = (checkpoint["global_step"], checkpoint["pending"]) if checkpoint else (0, False)
+    for logger in parts.trainer.loggers:
+        if isinstance(logger, MetricsFile):
+            logger.forget_after(step, evaluated=not pending)
+    if checkpoint is None or parts.checkpoint is None:
+        return 0
+    if not checkpoint["optimizer_states"]:
+        raise UserError(f"{parts.checkpoint}: without the optimizer's state, no run resumes from it; take last.ckpt")
+    history, module, trainer = parts.history, parts.module, parts.trainer
+    check_same_run(parts.checkpoint, checkpoint, history.identity, parts.folder)
+    parts.data.resume(step, history.steps_per_epoch)
+    history.resume_from(parts.checkpoint, checkpoint, trainer.is_global_zero)
+    parts.metrics.load_state_dict(checkpoint["callbacks"][parts.metrics.state_key])
+    console.print(f"resumed at step {step}")
+    if (before := checkpoint["total_steps"]) != (now := module.total_steps):
+        history.schedule_changes.append({"step": step, "total_steps_before": before, "total_steps": now})
+        console.print(f"schedule changed at step {step}: {now} steps in all, {before} before")
+    if pending:
+        module.load_state_dict(checkpoint["state_dict"])
+        module.on_load_checkpoint(checkpoint)
+        trainer.validate(module, datamodule=parts.data, verbose=False)
+        history.add_evaluation(trainer, module, step)
+        if history.best is history.rows[-1] and trainer.is_global_zero:
+            history.files.give_name(parts.checkpoint, parts.folder / "checkpoints" / "best.ckpt")
+    return step

@@ -1,0 +1,214 @@
+"""`History`: a row for every evaluation, and a checkpoint at every moment from which a run may have to resume."""
+
+import logging
+from pathlib import Path
+from typing import Any, cast
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from torch.optim.lr_scheduler import LambdaLR
+
+from qa.console import console
+from qa.data.batches import Batch
+from qa.evaluation.question_table import Evaluation
+from qa.internals import evaluation_follows, loop_state
+from qa.review.terminal import results_table
+from qa.runs.checkpoints import is_own, load_checkpoint
+from qa.runs.folder import PRUNED
+from qa.runs.identity import differences, other_code
+from qa.runs.predictions import write_predictions
+from qa.runs.results import EvaluatedPart, Monitor, Row, better
+from qa.training.checkpoint_files import CheckpointFiles
+from qa.training.module import QuestionAnsweringModule
+from qa.training.signals import Interrupted, NotedSignal
+
+log = logging.getLogger(__name__)
+
+SHOWN = 20  # rows of the table that an evaluation shows, the last ones and the best
+
+
+def follow_schedule(scheduler: LambdaLR) -> None:
+    """Sets the rates of the step to come: a checkpoint brings those of its own schedule, perhaps another."""
+    rates = zip(scheduler.lr_lambdas, scheduler.base_lrs, strict=True)
+    for group, (share, base) in zip(scheduler.optimizer.param_groups, rates, strict=True):
+        group["lr"] = base * share(scheduler.last_epoch)
+
+
+class History(Checkpoint):
+    """A row for every evaluation, shown as a table, and the checkpoints beside it.
+
+    A checkpoint is saved before each evaluation, after it, every so many steps or minutes, and when a signal asks the
+    run to end. What belongs to the best row is written before the checkpoint that knows of it.
+    """
+
+    state_key = "History"  # in checkpoints, wherever this class may move
+
+    def __init__(
+        self,
+        files: CheckpointFiles,
+        steps_per_epoch: int,
+        identity: dict[str, Any],
+        evaluated_part: EvaluatedPart | None = None,
+        monitor: Monitor = "val_loss",
+        every_n_steps: int | None = None,
+        every_n_minutes: float | None = None,
+    ) -> None:
+        """`identity`: what made the run, see `qa.runs.identity`; `evaluated_part`: what the figures are of."""
+        self.files, self.steps_per_epoch, self.identity = files, steps_per_epoch, identity
+        self.evaluated_part, self.monitor = evaluated_part, monitor
+        self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
+        self.rows: list[Row] = []
+        self.best: Row | None = None
+        self.ended = False  # before all steps were done: no further one is wanted
+        self.pruned = False  # by the search that it is a trial of
+        self.schedule_changes: list[dict[str, int]] = []  # where a resumed run was made longer or shorter
+        self._signal = NotedSignal()  # that this rank got
+        self._agreed = 0  # the signal that some rank got, known to all
+        self._pending = False  # an evaluation follows the checkpoint that is being saved
+
+    # when to save
+
+    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        trainer.strategy.checkpoint_io = self.files.writer
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        cast(QuestionAnsweringModule, module).wishes = self._wishes
+        self._signal.start()
+        for config in trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, LambdaLR):
+                follow_schedule(config.scheduler)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Saves where a checkpoint is due or a signal asks a rank to end; all ranks decide alike."""
+        module, step = cast(QuestionAnsweringModule, module), trainer.global_step
+        if step >= module.total_steps:
+            trainer.should_stop = True  # max_steps alone ends a fit in mid-epoch without an evaluation
+        self._agreed, due = module.agreed
+        due |= bool(self.every_n_steps and step % self.every_n_steps == 0)
+        pending = evaluation_follows(trainer)
+        if step % self.steps_per_epoch == 0 and not pending:
+            return  # the epoch's row comes first
+        if self._agreed or due:
+            self._save(trainer, pending)
+        self._end_if_asked(trainer)
+
+    def _wishes(self) -> tuple[int, int]:
+        """The signal that this rank got, and whether its clock says that a checkpoint is due; asked once a step."""
+        return self._signal.number, bool(self.every_n_minutes and self.files.minutes() > self.every_n_minutes)
+
+    def _end_if_asked(self, trainer: Trainer) -> None:
+        if self._agreed:
+            trainer.strategy.barrier()  # once one has ended a launcher may end all: the first has its files now
+            raise Interrupted(self._agreed)
+
+    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._save(trainer, pending=True)
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, loader: int = 0
+    ) -> None:
+        if self._signal.number:
+            raise Interrupted(self._signal.number)  # the checkpoint was saved before the evaluation
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.add_evaluation(trainer, cast(QuestionAnsweringModule, module), trainer.global_step)
+            self._save(trainer, best=self.best is self.rows[-1])
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """An epoch without an evaluation has a row too."""
+        if not self.rows or self.rows[-1].step != trainer.global_step:
+            self._add_row(trainer, cast(QuestionAnsweringModule, module), trainer.global_step, {})
+            self._save(trainer)
+            self._end_if_asked(trainer)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self._signal.stop()
+
+    def _save(self, trainer: Trainer, pending: bool = False, best: bool = False) -> None:
+        self._pending = pending
+        all_steps = cast(QuestionAnsweringModule, trainer.lightning_module).total_steps
+        self.ended = trainer.should_stop and not pending and trainer.global_step < all_steps
+        self.files.save(trainer, best)
+
+    # the rows
+
+    def add_evaluation(self, trainer: Trainer, module: QuestionAnsweringModule, step: int) -> None:
+        """Adds a row for an evaluation after `step` steps; writes its answers where it is the best so far."""
+        self._add_row(trainer, module, step, dict(module.figures))
+
+    def _add_row(self, trainer: Trainer, module: QuestionAnsweringModule, step: int, figures: dict[str, float]) -> None:
+        epoch = step / self.steps_per_epoch
+        figures["train_loss"] = module.loss_sum / max(module.loss_windows, 1)
+        row = Row(epoch=int(epoch) if epoch.is_integer() else epoch, step=step, **figures)
+        self.rows.append(row)
+        for logger in trainer.loggers:
+            logger.log_metrics({"epoch": epoch, **figures}, step)
+        if better(row, self.best or Row(), self.monitor):
+            self.best = row
+            if trainer.is_global_zero:
+                write_predictions(self.files.run_folder, module.evaluation)
+        module.evaluation = Evaluation({}, {}, {})  # large, and on the disk where it is the best
+        shown = [row for row in self.rows[:-SHOWN] if row is self.best] + self.rows[-SHOWN:]
+        console.print(results_table(shown, self.best, self.evaluated_part))
+
+    def resume_from(self, path: Path, checkpoint: dict[str, Any], writes: bool) -> None:
+        """Takes over the rows of a checkpoint, and the best epoch's files where that is in another run's folder.
+
+        `writes`: whether this rank does. Where the best epoch's weights are gone, the best of those to come is taken.
+        """
+        self.load_state_dict(checkpoint["callbacks"][self.state_key])
+        self._take_identity(checkpoint, is_own(path, self.files.run_folder))
+        self.files.resume_from(path, checkpoint["global_step"])
+        best = path.with_name("best.ckpt")
+        held = load_checkpoint(best)["global_step"] if best.exists() else None
+        if self.best and held != self.best.step:
+            # killed between the two names: an evaluation found better weights, and is about to find them again
+            if not (checkpoint["pending"] and held == checkpoint["global_step"]):
+                log.warning("%s: does not hold the weights of step %d; the best to come is taken", best, self.best.step)
+            self.best = None
+        elif self.best and writes:
+            self.files.adopt_best(best)
+
+    def _take_identity(self, checkpoint: dict[str, Any], own: bool) -> None:
+        """Records what else made the run: the checkpoint it began with, and the code of its earlier steps."""
+        held = checkpoint["run"]
+        if own and "resume" in held["inputs"]:
+            self.identity["inputs"].setdefault("resume", held["inputs"]["resume"])
+        if differences(held, self.identity):  # what ended it, such as its time, may be another now
+            self.ended = False
+        earlier_code = list(held.get("earlier_code", []))
+        if other_code(held, self.identity):
+            made = {key: held[key] for key in ("code", "versions")}
+            earlier_code.append({"until_step": checkpoint["global_step"], **made})
+        if earlier_code:
+            self.identity["earlier_code"] = earlier_code
+
+    def final_identity(self) -> dict[str, Any]:
+        """The identity of the finished run: a fit that its search ended early is another than a whole one."""
+        pruned = {PRUNED: True} if self.pruned else {}
+        return {**self.identity, "settings": {**self.identity.get("settings", {}), **pruned}}
+
+    # in checkpoints
+
+    def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["run"], checkpoint["pending"] = self.identity, self._pending
+        checkpoint["total_steps"] = cast(QuestionAnsweringModule, module).total_steps
+        checkpoint["loops"]["fit_loop"].update(loop_state(trainer.global_step, self.steps_per_epoch))
+
+    def state_dict(self) -> dict[str, Any]:
+        best = self.best and self.best.model_dump()
+        changes = self.schedule_changes
+        rows = [row.model_dump() for row in self.rows]
+        return {"rows": rows, "best": best, "ended": self.ended, "schedule": changes, "pruned": self.pruned}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if not self.rows:  # a resumed run has them already, and perhaps an evaluation more
+            self.rows = [Row(**row) for row in state_dict["rows"]]
+            self.best = state_dict["best"] and Row(**state_dict["best"])
+            self.ended = state_dict["ended"]
+            self.schedule_changes = list(state_dict["schedule"])
+            self.pruned = state_dict["pruned"]

@@ -1,0 +1,314 @@
+"""`QuestionAnsweringModule`: the model, its loss, its optimizer, and what is logged."""
+
+import inspect
+import logging
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning import LightningModule
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from qa.data.batches import Batch
+from qa.data.examples import Example
+from qa.errors import UserError, is_out_of_memory
+from qa.evaluation.collect import Evaluated, evaluate_batch, put_together
+from qa.evaluation.metrics import SquadMetric
+from qa.evaluation.question_table import Evaluation
+from qa.internals import run_through_ddp
+from qa.model.loss import span_loss
+from qa.model.micro_batches import MicroBatches, MicroBatchSize
+from qa.model.optimization import parameter_groups
+from qa.model.pretrained import Attention, load_model, shard
+from qa.training.collectives import all_gather, gather_to_rank_0, largest, summed
+
+log = logging.getLogger(__name__)
+
+# families whose every layer attends to all that is not padding; others make masks of their own of one that is 2-D
+WHOLE_ATTENTION = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"}
+
+NonFinite = Literal["stop", "skip"]  # what a step does whose loss or gradient is not finite
+
+
+class QuestionAnsweringModule(LightningModule):
+    """An encoder with a span head. After an evaluation `evaluation` holds what it found, on rank 0."""
+
+    def __init__(
+        self,
+        pretrained: str,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler],
+        total_steps: int = 1,
+        n_best: int = 20,
+        max_answer_length: int = 30,
+        seed: int = 42,
+        micro_batch_size: MicroBatchSize = "auto",
+        nonfinite: NonFinite = "stop",
+        attention: Attention = "auto",
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        """`optimizer(parameter_groups)` and `scheduler(optimizer, total_steps)` make what their names say."""
+        super().__init__()
+        self.pretrained, self.seed = pretrained, seed
+        self.model, self.inputs, self.trained_head = load_model(pretrained, attention, gradient_checkpointing)
+        self.optimizer, self.scheduler, self.total_steps = optimizer, scheduler, total_steps
+        self.n_best, self.max_answer_length = n_best, max_answer_length
+        self.metric = SquadMetric(sync_on_compute=False)  # rank 0 alone scores
+        self.micro_batches, self.nonfinite = MicroBatches(micro_batch_size), nonfinite
+        self.nonfinite_steps = 0  # that were left out
+        self.step_metrics: dict[str, float] = {}  # of the last training step, over all ranks
+        self.wishes: Callable[[], Sequence[int]] = tuple  # flags that this rank wants all to know of
+        self.agreed: list[int] = []  # the largest of each rank's wishes, as of the last training step
+        self.loss_sum, self.loss_windows = 0.0, 0  # of the epoch so far, over all ranks
+        self.figures: dict[str, float] = {}  # val_loss, exact_match and f1 of the last evaluation, over all ranks
+        self.evaluation = Evaluation({}, {}, {})
+        self.evaluated_windows = 0  # of the last evaluation, over all ranks; known to rank 0
+        self._evaluated: list[Evaluated] = []
+        self._examples: dict[str, Example] = {}
+
+    def configure_model(self) -> None:
+        """Called before each stage; `trainer=sharded` gives a mesh, over which the model is sharded once."""
+        if isinstance(self.model, FSDPModule):
+            self.model.reshard()  # an evaluation leaves some of it whole
+        elif self.device_mesh is not None:
+            shard(self.model, self.device_mesh["data_parallel"])
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Start and end logits, float [batch, length] each."""
+        inputs: dict[str, Tensor] = {name: batch[name] for name in self.inputs}  # type: ignore[literal-required]
+        mask = batch["attention_mask"]
+        config = self.model.config
+        if mask.device.type != "cpu" and config._attn_implementation == "sdpa" and config.model_type in WHOLE_ATTENTION:
+            # transformers would look whether anything is padded at all, and wait for the device
+            inputs["attention_mask"] = mask[:, None, None, :].bool()
+        output = self.model(**inputs)
+        return output.start_logits, output.end_logits
+
+    def losses(self, logits: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
+        """`span_loss` of every window of a batch, float32 [batch]."""
+        return span_loss(*logits, batch["start_positions"], batch["end_positions"], batch["attention_mask"])
+
+    def on_train_start(self) -> None:
+        """After its first backward pass DDP lays its buckets out anew, and with them the order of its additions.
+
+        It gets one here without gradients, so that the first step of a run that goes on is added up like all others.
+        """
+        strategy = self.trainer.strategy
+        if isinstance(strategy, DDPStrategy) and strategy.model is not None:
+            model: Any = strategy.model
+            model.broadcast_buffers = False  # an encoder's are constants
+            run_through_ddp(strategy, self, "no_gradients").backward()
+            self.zero_grad()
+
+    def no_gradients(self, _: None = None) -> Tensor:
+        """A loss that does not change, scalar. DDP waits for a gradient of every parameter: here they are all zero.
+
+        The argument is for DDP, which on a GPU moves the inputs of a forward pass and fails where there are none.
+        """
+        return torch.stack([parameter.flatten()[0] * 0 for parameter in self.parameters()]).sum()
+
+    def on_train_epoch_start(self) -> None:
+        self.loss_sum, self.loss_windows = 0.0, 0
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        self._batch = batch
+        self._seed_step()
+
+    def _seed_step(self) -> None:
+        """Dropout is a function of (seed, step, rank): a resumed run draws what it would have drawn."""
+        step = self.seed, self.trainer.global_step, self.global_rank
+        seed_device(int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1), self.device)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Leaves a batch's gradients, carried in as many parts as the memory asks for; what it returns adds the rest.
+
+        Where DDP averages gradients during the last backward pass, that pass is left to the trainer, but only once it
+        is known to fit: a rank that runs out of memory there cannot tell the others, who wait for its gradients.
+        """
+        while True:
+            self.zero_grad()
+            self._losses: list[Tensor] = []
+            last, out_of_memory = self._gradients(batch)
+            short, *self.agreed = largest([out_of_memory, *self.wishes()])
+            if not short:
+                break
+            del last
+            self.micro_batches.halve(batch)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self._seed_step()
+        if self.trainer.optimizers[0].state:  # before its first step an optimizer takes less memory than ever after
+            self.micro_batches.carried(batch)
+        self._loss = summed(torch.cat(self._losses).sum())
+        if last is not None:
+            return last
+        averages = isinstance(self.trainer.strategy, DDPStrategy)
+        return self.no_gradients() if averages else torch.zeros((), device=self.device, requires_grad=True)
+
+    def _gradients(self, batch: Batch) -> tuple[Tensor | None, bool]:
+        """The loss of the part whose gradients are still missing, if any, and whether the memory was too small."""
+        strategy = self.trainer.strategy
+        parts = self.micro_batches.split(batch)
+        last = parts.pop() if isinstance(strategy, DDPStrategy) and self.micro_batches.fits(batch) else None
+        try:
+            for part in parts:
+                loss = self._weighted_loss(part)
+                # the trainer's own backward pass is outside of autocast, within which its sums have other bits
+                with torch.autocast(self.device.type, enabled=False):
+                    strategy.backward(loss, None)
+            return None if last is None else self._weighted_loss(last), False
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        if isinstance(strategy, ModelParallelStrategy) and self.trainer.world_size > 1:
+            raise UserError(  # the other ranks wait for this one's shards
+                f"out of memory with {self.micro_batches.size(batch)} windows of {batch['longest']} tokens at once;"
+                " trainer=sharded needs data.micro_batch_size=N, a number that fits"
+            )
+        return None, True
+
+    def _weighted_loss(self, batch: Batch) -> Tensor:
+        """All ranks' weights add up to 1, and the ranks' gradients are averaged, hence the factor."""
+        losses = self.losses(self(batch), batch) * batch["weight"]
+        self._losses.append(losses.detach())
+        return losses.sum() * self.trainer.world_size
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """`training_step` does so itself, before its first part."""
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Notes the step's figures; a step that is not finite ends the run or, asked to, changes nothing."""
+        scaler, step = self.trainer.scaler, self.step_metrics
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(optimizer)  # a fused optimizer would do so itself, after the clipping
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        # the step's one look at a device, which waits there until all that was asked of it is done
+        step["loss"], step["gradient_norm"] = torch.stack([self._loss, whole]).tolist()
+        step["learning_rate"] = optimizer.param_groups[0]["lr"]
+        if not math.isfinite(step["loss"]):
+            self._not_finite()
+            return
+        if not math.isfinite(step["gradient_norm"]):
+            if scaler is None or scaler.get_scale() <= 1:
+                self._not_finite()
+                return
+            self.nonfinite_steps += 1  # an overflow: the scaler leaves the step out and takes a smaller scale
+        self.loss_sum += step["loss"] * self._batch["windows"]
+        self.loss_windows += self._batch["windows"]
+        if gradient_clip_val and gradient_clip_algorithm == "value":
+            torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
+        elif gradient_clip_val and step["gradient_norm"] > 0.99 * gradient_clip_val:  # below, the factor is 1
+            torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+
+    def _not_finite(self) -> None:
+        finite = torch.cat(self._losses).isfinite().tolist()
+        named = [f"{row} ({name})" for row, name in zip(self._batch["rows"], self._batch["ids"], strict=True)]
+        guilty = [name for name, good in zip(named, finite, strict=False) if not good]
+        figures = "the loss is {loss}, the gradient norm {gradient_norm:.3g}, at learning rate {learning_rate:.3g}"
+        what = f"step {self.trainer.global_step + 1}: {figures.format(**self.step_metrics)}"
+        where = f"training windows (questions) {', '.join(all_gather(guilty) or all_gather(named))}"
+        broken = not all(parameter.isfinite().all() for parameter in self.parameters())
+        if self.nonfinite == "stop" or broken:
+            skip = "" if broken else ", or leave such steps out with nonfinite=skip"
+            raise UserError(
+                f"{what}, {where}; lower optimizer.lr, look at these windows{skip}; the checkpoints before it are kept"
+            )
+        self.nonfinite_steps += 1
+        log.warning("%s, %s: left out", what, where)
+        self.zero_grad()  # without gradients the optimizer changes neither weights nor its own state
+
+    def configure_optimizers(self) -> Any:
+        fused = {"fused": True} if self._fuses() else {}
+        optimizer = self.optimizer(parameter_groups(self.parameters()), **fused)
+        scheduler = self.scheduler(optimizer, self.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _fuses(self) -> bool:
+        """Whether the optimizer can do a step in one kernel, and nobody chose otherwise."""
+        if self.trainer.strategy.root_device.type != "cuda":
+            return False
+        chosen = self.optimizer.keywords if isinstance(self.optimizer, partial) else {}
+        return "fused" in inspect.signature(self.optimizer).parameters and not {"fused", "foreach"} & {
+            name for name, value in chosen.items() if value is not None
+        }
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self(batch)
+        self._collect(logits, batch, self.losses(logits, batch))
+
+    def _collect(self, logits: tuple[Tensor, Tensor], batch: Batch, losses: Tensor | None = None) -> None:
+        self._evaluated.append(evaluate_batch(logits, batch, losses, self.n_best, self.max_answer_length))
+        self._examples.update(zip(batch["ids"], batch["examples"], strict=True))
+
+    def _decode(self) -> NDArray[np.float32]:
+        """Puts the ranks' parts together, fills `evaluation` and returns the loss of every window; both on rank 0."""
+        parts = gather_to_rank_0(self._evaluated)
+        examples = {name: e for found in gather_to_rank_0([self._examples]) for name, e in found.items()}
+        self._evaluated, self._examples = [], {}
+        self.evaluated_windows = len({row for part in parts for row in part.rows.tolist()})
+        self.evaluation, losses = put_together(parts, examples, self.n_best)
+        return losses
+
+    def on_validation_epoch_end(self) -> None:
+        """Rank 0 decodes and scores for all; every rank gets to know the figures."""
+        losses = self._decode()
+        figures = torch.zeros(3, dtype=torch.float64)
+        if self.trainer.is_global_zero:
+            answers, examples, _ = self.evaluation
+            predictions = {name: best[0].text if best else "" for name, best in answers.items()}
+            references = {name: [answer.text for answer in e.answers] for name, e in examples.items()}
+            self.metric.update(predictions, references)
+            values = self.metric.compute()
+            self.metric.reset()
+            means = [float(losses.mean(dtype=np.float64)), float(values["exact_match"]), float(values["f1"])]
+            figures = torch.tensor(means, dtype=torch.float64)
+        names = ("val_loss", "exact_match", "f1")
+        self.figures = dict(zip(names, self.trainer.strategy.broadcast(figures).tolist(), strict=True))
+        # for callbacks that watch them; the loggers get them from the history, with the step that they belong to
+        self.log_dict(self.figures, logger=False)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        self.on_validation_epoch_end()
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> None:
+        self._collect(self(batch), batch)
+
+    def on_predict_epoch_end(self) -> None:
+        self._decode()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["pretrained"] = self.pretrained
+        checkpoint["train_loss"] = [self.loss_sum, self.loss_windows]
+        checkpoint["nonfinite_steps"] = self.nonfinite_steps
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.loss_sum, self.loss_windows = checkpoint["train_loss"]
+        self.nonfinite_steps = checkpoint["nonfinite_steps"]
+
+
+def seed_device(seed: int, device: torch.device) -> None:
+    """What `torch.manual_seed` does, for the generators in use alone: to tell every kind of device takes 1 ms."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index].manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)

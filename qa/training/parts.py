@@ -1,0 +1,175 @@
+"""The parts of a run, each built whole: data, model, trainer, history, loggers."""
+
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.loggers import Logger
+
+from qa import processes
+from qa.config.composed import overrides, resolved
+from qa.config.settings import EVALUATION_LIMITS, Settings
+from qa.config.targets import build
+from qa.data.datamodule import SPLITS, SquadDataModule
+from qa.data.squad_data import Split
+from qa.data.tokenizer import load_tokenizer
+from qa.errors import UserError
+from qa.hub import check_pretrained
+from qa.model.pretrained import check_model
+from qa.runs.checkpoints import as_begun, check_same_run, find_checkpoint, load_checkpoint
+from qa.runs.identity import identity
+from qa.runs.results import EvaluatedPart
+from qa.tracking.metrics_file import MetricsFile
+from qa.training.callbacks import Metrics
+from qa.training.checkpoint_files import CheckpointFiles
+from qa.training.collectives import connect
+from qa.training.devices import check_attention, check_driver
+from qa.training.history import History
+from qa.training.module import QuestionAnsweringModule
+from qa.training.pruning import Pruning
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a stage works with."""
+
+    settings: Settings
+    folder: Path
+    command: str  # that repeats the run
+    data: SquadDataModule
+    module: QuestionAnsweringModule
+    trainer: Trainer
+    history: History
+    metrics: Metrics
+    checkpoint: Path | None  # to resume from, or to evaluate
+    splits: tuple[Split, ...]  # the last one is evaluated
+
+    def log_settings(self) -> None:
+        """Hands the configuration to the loggers."""
+        for logger in self.trainer.loggers:
+            logger.log_hyperparams({**self.settings.model_dump(), "fingerprints": self.data.fingerprints})
+
+
+def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Parts:
+    """Reads the data and builds the rest, what can be refused early first.
+
+    `cfg`: the configuration; `composed`: as it was composed, by which the run is known. Errors: UserError.
+    """
+    lightning.seed_everything(settings.seed, workers=True, verbose=False)
+    fitting, splits = settings.stage == "fit", SPLITS[settings.stage]
+    checkpoint = find_checkpoint(settings.resume, folder, fitting)
+    held = load_checkpoint(checkpoint) if checkpoint else None
+    if held and not fitting:
+        cfg.model.pretrained = held["pretrained"]
+    elif checkpoint and held:  # before anything is read
+        for config in (cfg, composed):
+            config.model.pretrained = as_begun(config.model.pretrained, held, "model")
+            config.data.name = as_begun(config.data.name, held, "train")
+        check_same_run(checkpoint, held, identity(resolved(composed), folder), folder)
+    check_optimizer(cfg)
+    cfg.model.pretrained = check_pretrained(cfg.model.pretrained)
+    tokenizer = load_tokenizer(cfg.model.pretrained)
+    check_model(cfg.model.pretrained, tokenizer, cfg.data.max_length)
+    check_driver(settings)
+    trainer = build_trainer(cfg, settings, folder)
+    data: SquadDataModule = build(cfg.data)
+    for split in splits:
+        data.prepare_split(split, tokenizer, settings.trainer.get(EVALUATION_LIMITS.get(split, "")))
+    steps_per_epoch, total_steps = count_steps(data, settings) if fitting else (1, 1)
+    module: QuestionAnsweringModule = build(
+        cfg.model,
+        optimizer=build(cfg.optimizer),
+        scheduler=build(cfg.scheduler),
+        total_steps=total_steps,
+        seed=settings.seed,
+        micro_batch_size=data.micro_batch_size,
+        nonfinite=settings.nonfinite,
+        **settings.decode.model_dump(),
+    )
+    made = identity(resolved(composed), folder)  # now the hub's commits are known
+    if held and not fitting:
+        made["trained"] = held["run"]
+    history = build_history(settings, folder, steps_per_epoch, made, evaluated_part(data, splits[-1]))
+    metrics = Metrics()
+    callbacks = [build(node) for node in (cfg.callbacks or {}).values()]
+    trainer.callbacks += [metrics, *callbacks, *pruning(cfg, fitting), *([history] if fitting else [])]  # type: ignore[attr-defined]
+    words = shlex.join(["python", "train.py", *overrides()])
+    return Parts(settings, folder, words, data, module, trainer, history, metrics, checkpoint, splits)
+
+
+def check_optimizer(cfg: Any) -> None:
+    """Errors: UserError for values that the optimizer refuses; before any data is read."""
+    try:
+        build(cfg.optimizer)([torch.nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optimizer: {error}") from None
+
+
+def build_trainer(cfg: Any, settings: Settings, folder: Path) -> Trainer:
+    """A trainer without callbacks yet, its ranks connected. Errors: UserError."""
+    # a fit ends after its last evaluation, not at max_steps: the history sees to that
+    trainer: Trainer = build(
+        cfg.trainer, "trainer", max_steps=-1, logger=build_loggers(settings, folder), enable_checkpointing=False,
+        **dict.fromkeys(EVALUATION_LIMITS.values()),
+    )  # fmt: skip
+    connect(trainer)
+    device = trainer.strategy.root_device
+    check_attention(settings, device)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision(settings.matmul_precision)
+    return trainer
+
+
+def build_loggers(settings: Settings, folder: Path) -> list[Logger]:
+    """The chosen logger and, since the curves of the run folder are made of it, `metrics.csv`.
+
+    That comes last: a resumed run tells another logger what is in it before it adds to it.
+    """
+    if not settings.logger:
+        return []
+    logger = build(settings.logger)
+    return [logger] if isinstance(logger, MetricsFile) else [logger, MetricsFile(str(folder / "metrics.csv"))]
+
+
+def count_steps(data: SquadDataModule, settings: Settings) -> tuple[int, int]:
+    """Steps of an epoch and of the whole fit. Errors: UserError where there is none to take."""
+    limit, trainer = settings.trainer["limit_train_batches"], settings.trainer
+    steps = batches_of_epoch(data.batch_count(), limit)
+    ends = [
+        end for end in (steps * (trainer["max_epochs"] or -1), trainer["max_steps"]) if end is not None and end >= 0
+    ]
+    if min(ends) == 0:
+        raise UserError("trainer: no step to take; raise max_epochs, max_steps or limit_train_batches")
+    return steps, min(ends)
+
+
+def batches_of_epoch(batches: int, limit: int | float | None) -> int:
+    """Batches of an epoch under Lightning's `limit_train_batches`: a count or a share."""
+    if limit is None:
+        return batches
+    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+
+def build_history(
+    settings: Settings, folder: Path, steps_per_epoch: int, made: dict[str, Any], part: EvaluatedPart
+) -> History:
+    """`made`: the identity of the run; `part`: of the questions that is evaluated."""
+    c = settings.checkpoint
+    files = CheckpointFiles(folder, c.keep, c.optimizer_state, c.on_error)
+    return History(files, steps_per_epoch, made, part, c.monitor, c.every_n_steps, c.every_n_minutes)
+
+
+def pruning(cfg: Any, fitting: bool) -> list[Callback]:
+    """What ends the trial of a search early, if this run is one."""
+    trial = os.environ.get(processes.TRIAL)
+    return [Pruning(trial, build(cfg.sweep.pruner))] if fitting and trial else []
+
+
+def evaluated_part(data: SquadDataModule, split: Split) -> EvaluatedPart:
+    """How many of a split's questions are evaluated."""
+    return EvaluatedPart(questions=len(data.evaluated_examples(split)), of=data.example_count(split))

@@ -1,0 +1,52 @@
+"""The house: imports go one way, from the data to the training."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+GROUND = {"errors", "storage", "console", "processes", "hub", "internals"}
+LAYERS = ["data", "model", "evaluation", "runs", "config", "sweeps", "review", "tracking", "training"]
+APART = {("model", "evaluation"), ("evaluation", "model"), ("sweeps", "model"), ("sweeps", "training")}
+HYDRA = {"hydra", "omegaconf"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """What a file imports, wherever in it, but for types alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    types = {child for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+             for child in ast.walk(node)}  # fmt: skip
+    for node in set(ast.walk(tree)) - types:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "qa":
+            yield from (f"qa.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "qa").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path) -> None:
+    room = path.parent.name if path.parent.name != "qa" else ""
+    if not room and path.stem not in GROUND:
+        return  # a door or the face, which may import anything
+    above = LAYERS[LAYERS.index(room) + 1 :] if room else LAYERS
+    wrong = []
+    for name in imports(path):
+        first, _, rest = name.partition(".")
+        other = rest.partition(".")[0]
+        if first == "qa" and (
+            other in above or (room, other) in APART or (other not in LAYERS and other not in GROUND)
+        ):
+            wrong.append(name)
+        if first in HYDRA and room != "config":
+            wrong.append(name)
+    assert wrong == []
+
+
+def test_doors_are_short() -> None:
+    doors = [path for path in (ROOT / "qa").glob("*.py") if path.stem not in GROUND | {"__init__"}]
+    assert doors
+    assert [path.name for path in doors if len(path.read_text(encoding="utf-8").splitlines()) > 100] == []
