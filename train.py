@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -104,9 +105,8 @@ def score(cfg: DictConfig, composed: DictConfig, folder: Path) -> int:
     from qa.review.scores import score_predictions, write_scores
 
     if not processes.rank():
-        data = SquadData(
-            **{name: value for name, value in OmegaConf.to_container(cfg.data).items() if name != "_target_"}
-        )
+        values: Any = OmegaConf.to_container(cfg.data, resolve=True)
+        data = SquadData(**{name: value for name, value in values.items() if name != "_target_"})
         found = score_predictions(data, identity(resolved(composed), folder))
         take(folder, composed, anew=cfg.resume == "never")
         write_scores(folder, *found)

@@ -20,6 +20,7 @@ from qa.data.tokenizer import load_tokenizer, pair_template
 from qa.model.optimization import schedule
 from qa.tracking.metrics_file import MetricsFile
 from qa.training.callbacks import Metrics
+from qa.training.checkpoint_files import CheckpointFiles
 from qa.training.history import History
 from qa.training.module import QuestionAnsweringModule, seed_device
 
@@ -55,13 +56,13 @@ def fit(bench: Bench, begin: Callable[[], Any], end: Callable[[], Any]) -> Looke
     steps = (FIRST, LAST - 1) if bench.small else (20, 40)
     data = SquadDataModule(train_file=str(work / "train.json"), cache_dir=str(work / "cache"))
     data.prepare_split("train", load_tokenizer(str(work / "model")))
-    data.steps_per_epoch = data.batch_count()
+    steps_per_epoch = data.batch_count()
     linear = partial(schedule, name="linear", warmup_ratio=0.0)
     adam = partial(torch.optim.Adam, lr=2e-5)
-    module = QuestionAnsweringModule(str(work / "model"), adam, linear, total_steps=data.steps_per_epoch)
+    module = QuestionAnsweringModule(str(work / "model"), adam, linear, total_steps=steps_per_epoch)
     (work / "steps").mkdir(exist_ok=True)
     looked = Looked(begin, end, steps)
-    history = History(work / "steps", data.steps_per_epoch)
+    history = History(CheckpointFiles(work / "steps"), steps_per_epoch, identity={})
     trainer = lightning.Trainer(
         accelerator="cpu" if bench.small else "gpu", devices=1, precision="bf16-mixed", max_epochs=1,
         gradient_clip_val=1.0, callbacks=[looked, Metrics(), history], limit_val_batches=0,

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from conftest import Run
+from helpers.training import a_history
 
 from qa.runs.results import Row
 from qa.training.callbacks import EarlyStopping, Metrics, peak_memory
-from qa.training.history import History
 
 
 def test_nothing_measured_is_no_speed() -> None:
@@ -38,7 +38,7 @@ def test_memory_is_in_gib() -> None:
 def test_a_fit_ends_when_it_gets_no_better(
     values: list[float], patience: int, min_delta: float, stops: bool, monitor: Any, tmp_path: Path
 ) -> None:
-    history = History(tmp_path, monitor=monitor)
+    history = a_history(tmp_path, monitor=monitor)
     history.rows = [Row(**{monitor: value if monitor == "val_loss" else -value}) for value in values]
     history.rows.insert(1, Row(epoch=2))  # an epoch without an evaluation counts for nothing
     trainer: Any = SimpleNamespace(checkpoint_callback=history, should_stop=False)

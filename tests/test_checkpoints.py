@@ -7,15 +7,17 @@ from typing import Any, cast
 
 import pytest
 import torch
+from helpers.training import a_history
 
 from qa.internals import loop_state
 from qa.model.optimization import schedule
 from qa.runs.results import Row, better
-from qa.training.history import History, follow_schedule
+from qa.training.checkpoint_files import hard_link
+from qa.training.history import follow_schedule
 
 
 def test_history_goes_on_from_its_state(tmp_path: Path) -> None:
-    history, other = History(tmp_path), History(tmp_path)
+    history, other = a_history(tmp_path), a_history(tmp_path)
     history.rows = [Row(epoch=1, step=5, val_loss=0.5), Row(epoch=2, step=10, val_loss=0.7)]
     history.best = history.rows[0]
     torch.save(history.state_dict(), tmp_path / "state.pt")
@@ -24,11 +26,11 @@ def test_history_goes_on_from_its_state(tmp_path: Path) -> None:
 
 
 def test_an_evaluation_shows_the_last_rows_and_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    history, trainer = History(tmp_path), SimpleNamespace(loggers=[], is_global_zero=False)
+    history, trainer = a_history(tmp_path), SimpleNamespace(loggers=[], is_global_zero=False)
     module: Any = SimpleNamespace(loss_sum=0.0, loss_windows=0, figures={})
     for step in range(1, 101):
         module.figures = {"val_loss": 0.5 if step == 7 else 1.0}
-        history.evaluated(cast(Any, trainer), module, step)
+        history.add_evaluation(cast(Any, trainer), module, step)
     shown = capsys.readouterr().out.splitlines()
     last = [line.split()[1] for line in shown[-21:]]
     assert last == ["7", *map(str, range(81, 101))]
@@ -57,10 +59,9 @@ def test_best_weights_of_another_step_are_said_unless_their_evaluation_comes_aga
     best = {"step": 25, "val_loss": 1.0}
     state = {"History": {"rows": [best], "best": best, "ended": False, "schedule": [], "pruned": False}}
     made: dict[str, Any] = {"settings": {}, "inputs": {}, "code": None, "versions": {}}
-    history = History(tmp_path)
-    history.identity = made
+    history = a_history(tmp_path, identity=made)
     checkpoint = {"global_step": 30, "pending": pending, "callbacks": state, "run": made}
-    history.goes_on_from(path, checkpoint, writes=True)
+    history.resume_from(path, checkpoint, writes=True)
     assert history.best is None
     assert said in caplog.text and bool(said) == bool(caplog.text)
 
@@ -70,15 +71,15 @@ def test_what_ended_a_run_ends_it_again_only_if_nothing_changed(tmp_path: Path) 
     held = {"settings": {"trainer.max_time": "1"}, "inputs": {"resume": ["aa"]}, "code": "c1", "versions": {}}
     state: dict[str, Any] = {"History": {"rows": [], "best": None, "ended": True, "schedule": [], "pruned": False}}
     for time, ended in (("1", True), ("2", False)):
-        history = History(tmp_path)
-        history.identity = {**held, "settings": {"trainer.max_time": time}, "inputs": {}, "code": "c2"}
+        made = {**held, "settings": {"trainer.max_time": time}, "inputs": {}, "code": "c2"}
+        history = a_history(tmp_path, identity=made)
         checkpoint = {"global_step": 30, "pending": False, "callbacks": state, "run": held}
-        history.goes_on_from(tmp_path / "checkpoints" / "last.ckpt", checkpoint, writes=True)
+        history.resume_from(tmp_path / "checkpoints" / "last.ckpt", checkpoint, writes=True)
         assert history.ended == ended
         assert history.identity["inputs"] == held["inputs"]
         assert history.identity["earlier_code"] == [{"until_step": 30, "code": "c1", "versions": {}}]
     history.pruned = True
-    assert history.made()["settings"] == {"trainer.max_time": "2", "pruned": True}
+    assert history.final_identity()["settings"] == {"trainer.max_time": "2", "pruned": True}
 
 
 def test_without_hard_links_a_checkpoint_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 import train  # noqa: F401  registers the resolvers
 from qa.config.settings import REFUSED, Settings, check_settings
-from qa.config.targets import check_groups
+from qa.config.targets import check_values
 from qa.errors import UserError
 
 FILES = sorted((ROOT / "conf").glob("*/*.yaml"))
@@ -35,7 +35,7 @@ def composed(*overrides: str, tmp_path: Path) -> Any:
 def test_every_choice_composes_is_checked_and_instantiates(path: Path, tmp_path: Path) -> None:
     cfg, config = composed(f"{path.parent.name}={path.stem}", tmp_path=tmp_path)
     check_settings(config)
-    check_groups({name: config[name] for name in GROUPS})
+    check_values({name: config[name] for name in GROUPS})
     built = [instantiate(cfg[name]) for name in ("data", "optimizer", "scheduler")]
     assert all(callable(part) or isinstance(part, lightning.LightningDataModule) for part in built)
     assert isinstance(instantiate(cfg.trainer), lightning.Trainer)
@@ -121,7 +121,7 @@ def test_an_impossible_value_is_one_line_with_the_choices(override: str, message
     _, config = composed(override, tmp_path=tmp_path)
     with pytest.raises(UserError, match=message) as caught:
         check_settings(config)
-        check_groups({name: config[name] for name in GROUPS})
+        check_values({name: config[name] for name in GROUPS})
     assert "\n" not in str(caught.value)
 
 

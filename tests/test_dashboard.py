@@ -15,9 +15,9 @@ import pytest
 from conftest import ROOT, Run
 from wandb.proto import wandb_internal_pb2
 
+from qa import dashboard
 from qa.errors import UserError
 from qa.evaluation.question_table import Question, read_questions
-from qa.tracking import dashboard_view as dashboard
 from qa.tracking.tables import RIGHT, WRONG, shown
 
 Files = tuple[Path, Path]

@@ -17,7 +17,6 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from conftest import ROOT, Run
-from test_report import RESULTS, SETTINGS
 
 from qa.data import records as files
 from qa.data.examples import read_examples
@@ -73,12 +72,12 @@ def test_a_model_that_the_disk_does_not_take(tiny: Path, tmp_path: Path) -> None
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))  # the weights have 4 MiB
     try:
         with pytest.raises(UserError, match=r"model: cannot be written \(.*\); make room there") as error:
-            save_model(tmp_path, loaded, dict(loaded.state_dict()), tokenizer, RESULTS, SETTINGS, "python train.py")
+            save_model(tmp_path / "model", loaded, dict(loaded.state_dict()), tokenizer, "a card")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
-    save_model(tmp_path, loaded, dict(loaded.state_dict()), tokenizer, RESULTS, SETTINGS, "python train.py")
+    save_model(tmp_path / "model", loaded, dict(loaded.state_dict()), tokenizer, "a card")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()}
     (tmp_path / "any").touch()

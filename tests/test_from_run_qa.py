@@ -12,7 +12,7 @@ from test_configs import GROUPS, composed
 
 from qa.config.run_qa_flags import BATCH, KEYS, PRECISION, parse, translate
 from qa.config.settings import check_settings
-from qa.config.targets import check_groups
+from qa.config.targets import check_values
 from qa.errors import UserError
 from qa.runs.identity import dotted
 
@@ -49,7 +49,7 @@ def test_the_printed_command_means_the_same(command: str, expected: dict[str, An
     overrides, _ = translate(parse(shlex.split(command)))
     _, config = composed(*(word for word in overrides if not word.startswith("hydra.")), tmp_path=tmp_path)
     check_settings(config)
-    check_groups({name: config[name] for name in GROUPS})
+    check_values({name: config[name] for name in GROUPS})
     found = dotted(config)
     assert {key: found[key] for key in expected} == expected
 

@@ -13,6 +13,7 @@ import lightning
 import numpy as np
 import pytest
 import torch
+from helpers.training import a_history
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from omegaconf import OmegaConf
@@ -31,7 +32,6 @@ from qa.training.callbacks import Metrics
 from qa.training.checkpoint_files import SyncedFile
 from qa.training.collectives import BACKENDS, connect
 from qa.training.devices import check_attention, check_driver
-from qa.training.history import History
 from qa.training.module import WHOLE_ATTENTION, QuestionAnsweringModule, seed_device
 
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
@@ -82,7 +82,7 @@ def test_a_step_reads_its_device_once(
 
     monkeypatch.setattr(torch.Tensor, "tolist", read)
     counted = Counted(reads)
-    own = [counted, Metrics(), History(tmp_path, steps_per_epoch=4)]
+    own = [counted, Metrics(), a_history(tmp_path, steps_per_epoch=4)]
     with reads:
         train(Small, exact, small_files[0], optimizer=FUSED, callbacks=own, enable_checkpointing=True)
     assert counted.step.pop("masking_utils.py") == 1

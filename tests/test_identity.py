@@ -158,5 +158,5 @@ def test_other_code_and_versions_are_named() -> None:
 def test_a_library_that_is_not_there_has_no_version(
     config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qa.identity.LIBRARIES", ("torch", "not-installed"))
+    monkeypatch.setattr("qa.runs.identity.LIBRARIES", ("torch", "not-installed"))
     assert set(identity(config, tmp_path)["versions"]) == {"torch"}

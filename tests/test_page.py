@@ -147,6 +147,6 @@ def test_questions_by_kind() -> None:
 
 
 def test_the_same_run_gives_the_same_chart() -> None:
-    one, two = (as_svg(curves(([1, 2, 3], [3.0, 2.0, 1.5]), ROWS)) for _ in range(2))
+    one, two = (as_svg(curves([(1, 3.0), (2, 2.0), (3, 1.5)], ROWS)) for _ in range(2))
     assert one == two
     assert one.startswith("<svg") and "training loss, smoothed" in one

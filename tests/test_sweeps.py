@@ -8,23 +8,26 @@ import signal
 import subprocess
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import ROOT, Run, started
+from hydra.utils import instantiate
 from optuna.pruners import MedianPruner
 from optuna.trial import TrialState
 from test_dashboard import records
 
 from qa.config.settings import SweepSettings, validated
 from qa.errors import UserError
+from qa.internals import live_trial
 from qa.review.systems import read_run, systems
-from qa.runs.results import Row
+from qa.runs.results import Monitor, Row
 from qa.sweeps.engines import Job, Processes, device_slots, run_jobs
 from qa.sweeps.rows import COLUMNS, SweepRow
 from qa.sweeps.search import Search
-from qa.sweeps.study import by_share, live, open_study
+from qa.sweeps.study import by_share, open_study
 from qa.sweeps.sweep import Sweep, finished_jobs
 
 Files = tuple[Path, Path]
@@ -209,14 +212,21 @@ def test_a_search_killed_in_the_middle_goes_on_as_if_it_had_not_been(
 
     values = {"n_trials": 6, "space": {"optimizer.lr": space}, "pruner": PRUNER}
     sampler = {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 2, "constant_liar": True}
-    whole = Search(tmp_path / "whole", validated(SweepSettings, {**values, "sampler": sampler}), "val_loss", seed=42)
+    whole = a_search(tmp_path / "whole", {**values, "sampler": sampler}, "val_loss", seed=42)
     for number, proposed in whole.trials():
         assert proposed == rows[number].settings
         results = json.loads((folder / rows[number].folder / "results.json").read_text())
         found = [Row(**row) for row in results["epochs"]]
         for percent, value in by_share(found, 2 * (found[0].step or 0), "val_loss"):
-            live(whole.study, number).report(value, percent)
+            live_trial(whole.study, number).report(value, percent)
         whole.tell(rows[number])
+
+
+def a_search(folder: Path, values: dict[str, Any], monitor: Monitor, seed: int) -> Search:
+    """As the sweeper makes it."""
+    settings = validated(SweepSettings, values)
+    pruner, sampler = instantiate(settings.pruner), partial(instantiate, settings.sampler)
+    return Search(folder, settings, monitor, seed, pruner, lambda own: sampler(seed=own))
 
 
 @pytest.mark.long
@@ -259,28 +269,27 @@ def test_a_sweep_that_cannot_be_is_one_line(overrides: list[str], message: str, 
 def test_a_search_asks_again_for_trials_that_failed_before(tmp_path: Path) -> None:
     sampler = {"_target_": "optuna.samplers.RandomSampler"}
     values = {"n_trials": 2, "space": {"seed": [1, 2, 3]}, "sampler": sampler, "pruner": PRUNER}
-    settings = validated(SweepSettings, values)
     for first in (0, 2):
-        search = Search(tmp_path, settings, "f1", seed=1)
+        search = a_search(tmp_path, values, "f1", seed=1)
         numbers = []
         for number, _ in search.trials():
             search.tell(SweepRow(job=number, settings={}, folder="", status="failed"))
             numbers.append(number)
         assert numbers == [first, first + 1]
     with pytest.raises(UserError, match=r"study.journal: a study of another sweep.space"):
-        Search(tmp_path, validated(SweepSettings, {**values, "space": {"seed": [1]}}), "f1", seed=1)
+        a_search(tmp_path, {**values, "space": {"seed": [1]}}, "f1", seed=1)
     journal = tmp_path / "study.journal"
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code": 4, "worker_id"')  # torn by a power cut
     (tmp_path / ".study.journal.lock").touch()  # and its lock left
-    search = Search(tmp_path, settings, "f1", seed=1)
+    search = a_search(tmp_path, values, "f1", seed=1)
     assert [number for number, _ in search.trials()] == [4, 5]
     for number in (4, 5):
         search.tell(SweepRow(job=number, settings={}, folder="", status="failed"))
-    assert len(Search(tmp_path, settings, "f1", seed=1).study.get_trials()) == 6
+    assert len(a_search(tmp_path, values, "f1", seed=1).study.get_trials()) == 6
     (tmp_path / "study.journal").write_text("no journal\n")
     with pytest.raises(UserError, match=r"study.journal: damaged"):
-        Search(tmp_path, settings, "f1", seed=1)
+        a_search(tmp_path, values, "f1", seed=1)
 
 
 def test_trials_of_other_lengths_are_compared_at_the_same_share_of_their_steps(tmp_path: Path) -> None:
@@ -303,7 +312,7 @@ def test_trials_of_other_lengths_are_compared_at_the_same_share_of_their_steps(t
 def test_a_figure_that_is_no_number_is_a_trial_that_failed(tmp_path: Path) -> None:
     sampler = {"_target_": "optuna.samplers.RandomSampler"}
     values = {"n_trials": 1, "space": {"seed": [1]}, "sampler": sampler, "pruner": PRUNER}
-    search = Search(tmp_path, validated(SweepSettings, values), "val_loss", seed=1)
+    search = a_search(tmp_path, values, "val_loss", seed=1)
     number, _ = next(search.trials())
     search.tell(SweepRow(job=number, settings={}, folder="", status="finished", val_loss=math.nan))
     assert search.study.trials[0].state == TrialState.FAIL

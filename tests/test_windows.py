@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from qa.data import windows
+from qa.data import window_cache
 from qa.data.batches import BatchDataset
 from qa.data.examples import Answer, Example, read_examples
 from qa.data.tokenizer import load_tokenizer, pair_template
@@ -374,7 +374,7 @@ def test_a_cache_file_whose_numbers_point_nowhere_is_built_anew(
     array = getattr(built, name).copy()
     array[-1] = value
     path = tmp_path / f"{fingerprint([example()], minilm, 48, 16)}.safetensors"
-    windows._save(path, replace(built, **{name: array}), {})  # with its checksum, as who may write there would
+    window_cache._save(path, replace(built, **{name: array}), {})  # with its checksum, as who may write there would
     found = cached(tmp_path, [example()], minilm, 48, 16)
     np.testing.assert_array_equal(getattr(found, name), getattr(built, name))
 

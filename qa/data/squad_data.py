@@ -42,7 +42,8 @@ class SquadData:
     `name` is a SQuAD-shaped Hub data set with the splits train and validation; without it the `*_file`s are read, each
     one path, a list or a glob; `validation_share` takes that part of `train_file`'s paragraphs, drawn by `split_seed`,
     instead of a `validation_file`. `predictions_file` is for `qa.review.scores`. `limit` takes the first questions of
-    each split. Lengths and `stride` are in tokens. `num_workers` processes build batches ahead; None: 2 on a GPU, else none.
+    each split. Lengths and `stride` are in tokens. `num_workers` processes build batches ahead; None: 2 on a GPU, else
+    none.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, ParallelStrategy
 from torch import Tensor
-from torch.distributed import FileStore
+from torch.distributed import FileStore  # type: ignore[attr-defined]
 
 from qa import processes
 from qa.internals import leave_signals_to_us, set_backend
