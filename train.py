@@ -58,7 +58,6 @@ def run(cfg: DictConfig) -> int:
     ask_hub(settings)
     if (ended := run_ranks_here(cfg, settings)) is not None:
         return processes.requeue(ended)
-    quiet_libraries()
     if settings.data.get("predictions_file"):
         return score(cfg, composed, folder)
     check_groups(cfg, ("callbacks", "logger"))
@@ -69,6 +68,7 @@ def run(cfg: DictConfig) -> int:
     from qa.training.parts import build_parts
     from qa.training.signals import Interrupted, interruptible
 
+    quiet_libraries()  # after their import, which sets their levels
     parts = build_parts(cfg, composed, settings, folder)
     if not processes.rank():
         take(folder, composed, anew=settings.resume == "never")
