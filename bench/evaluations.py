@@ -20,8 +20,7 @@ import torch
 
 from qa.data.batches import Batch
 from qa.data.examples import Answer, Example
-from qa.evaluation.collect import evaluate_batch, put_together
-from qa.evaluation.metrics import SquadMetric
+from qa.evaluation.collect import collect, evaluate_batch
 from qa.review.run_page import write_page
 from qa.runs.predictions import write_predictions
 from qa.runs.results import PerSplit, Results
@@ -80,19 +79,15 @@ def measure(count: int) -> None:
         asked = examples(count)
     with stage("logits → spans of each window"):
         parts = [evaluate_batch(logits, batch, losses, N_BEST, LONGEST) for logits, batch, losses in batches(asked)]
-    with stage("spans → answers of each question"):
-        evaluation, _ = put_together(parts, asked, N_BEST)
+    with stage("spans → answers, EM and F1"):
+        evaluation = collect(parts, asked, N_BEST)
         parts.clear()
-    with stage("EM and F1"):
-        metric = SquadMetric()
-        predictions = {name: best[0].text if best else "" for name, best in evaluation.answers.items()}
-        metric.update(predictions, {name: [answer.text for answer in e.answers] for name, e in asked.items()})
-        figures = metric.compute()
+        figures = evaluation.figures()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with stage("write predictions, n-best, rows"):
             write_predictions(folder, evaluation)
-        del evaluation, metric, predictions
+        del evaluation
         results = Results(
             epochs=[], best=None, windows=PerSplit(), examples=PerSplit(validation=count),
             windows_per_second=PerSplit(), devices=1, about={"model": f"random, EM {figures['exact_match']:.1f}"},

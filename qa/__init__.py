@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from qa.data.datamodule import SquadDataModule as SquadDataModule
     from qa.data.examples import Example as Example
     from qa.errors import UserError as UserError
-    from qa.evaluation.metrics import SquadMetric as SquadMetric
+    from qa.evaluation.squad_metric import SquadMetric as SquadMetric
     from qa.model.optimization import schedule as schedule
     from qa.tracking.loggers import TensorBoard as TensorBoard
     from qa.tracking.loggers import Wandb as Wandb
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 WHERE = {
     "Example": "qa.data.examples",
     "SquadDataModule": "qa.data.datamodule",
-    "SquadMetric": "qa.evaluation.metrics",
+    "SquadMetric": "qa.evaluation.squad_metric",
     "QuestionAnsweringModule": "qa.training.module",
     "UserError": "qa.errors",
     "schedule": "qa.model.optimization",

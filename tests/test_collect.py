@@ -10,14 +10,14 @@ import torch
 
 from qa.data.batches import Batch
 from qa.data.examples import Example
-from qa.evaluation.collect import Evaluated, evaluate_batch, put_together
+from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
 from qa.runs.predictions import read_answers, write_predictions
 
 N_BEST, LENGTH, BATCH = 20, 40, 8
 
 
 @pytest.fixture(scope="module")
-def evaluated() -> tuple[list[Evaluated], dict[str, Example], dict[str, dict[int, float]]]:
+def evaluated() -> tuple[list[EvaluatedBatch], dict[str, Example], dict[str, dict[int, float]]]:
     """30 questions of one to three windows each, few distinct logits, odd texts and ids; and each window's loss."""
     generator = torch.Generator().manual_seed(0)
     letters = 'ab \u3000é北\U0001f469"\\\u2028'
@@ -50,7 +50,7 @@ def evaluated() -> tuple[list[Evaluated], dict[str, Example], dict[str, dict[int
 
 
 def test_predictions_and_candidates_are_what_a_plain_account_gives(
-    evaluated: tuple[list[Evaluated], dict[str, Example], dict[str, dict[int, float]]], tmp_path: Path
+    evaluated: tuple[list[EvaluatedBatch], dict[str, Example], dict[str, dict[int, float]]], tmp_path: Path
 ) -> None:
     parts, examples, losses = evaluated
     nbest = {}
@@ -73,7 +73,7 @@ def test_predictions_and_candidates_are_what_a_plain_account_gives(
             {"text": context[start:end], "score": score, "probability": probability, "start": start, "end": end}
             for (start, end), score, probability in zip(places, scores, (weights / weights.sum()).tolist(), strict=True)
         ]
-    evaluation, of_windows = put_together(parts, examples, N_BEST)
+    evaluation = collect(parts, examples, N_BEST)
     write_predictions(tmp_path, evaluation)
     predictions = {name: best[0]["text"] if best else "" for name, best in nbest.items()}
     for file, content in (("predictions.json", predictions), ("nbest.json", nbest)):
@@ -82,21 +82,22 @@ def test_predictions_and_candidates_are_what_a_plain_account_gives(
     assert [answer._asdict() for answer in read_answers(tmp_path, list(nbest)[:3])[list(nbest)[2]]] == nbest[
         list(nbest)[2]
     ]
-    assert evaluation.losses == {
+    assert {question.id: question.loss for question in evaluation.questions} == {
         name: float(np.mean([found[row] for row in sorted(found)])) for name, found in losses.items()
     }
     by_row = {row: loss for found in losses.values() for row, loss in found.items()}
-    assert of_windows.tolist() == [by_row[row] for row in sorted(by_row)]
+    assert evaluation.window_losses.tolist() == [by_row[row] for row in sorted(by_row)]
 
 
 def test_without_losses_and_without_questions(
-    evaluated: tuple[list[Evaluated], dict[str, Example], dict[str, dict[int, float]]], tmp_path: Path
+    evaluated: tuple[list[EvaluatedBatch], dict[str, Example], dict[str, dict[int, float]]], tmp_path: Path
 ) -> None:
     parts, examples, _ = evaluated
-    evaluation, losses = put_together([part._replace(losses=None) for part in parts], examples, 1)
-    assert (len(losses), evaluation.losses) == (0, {})
+    evaluation = collect([part._replace(losses=None) for part in parts], examples, 1)
+    assert len(evaluation.window_losses) == 0
+    assert {question.loss for question in evaluation.questions} == {None}
     assert all(math.isclose(best[0].probability, 1) for best in evaluation.answers.values() if best)
-    nothing, losses = put_together([], {}, 20)  # what every rank but the first has
-    assert (dict(nothing.answers), len(losses)) == ({}, 0)
+    nothing = collect([], {}, 20)
+    assert (dict(nothing.answers), len(nothing.window_losses)) == ({}, 0)
     write_predictions(tmp_path, nothing)
     assert (tmp_path / "nbest.json").read_text() == json.dumps({}, indent=1)

@@ -17,7 +17,8 @@ from wandb.proto import wandb_internal_pb2
 
 from qa import dashboard
 from qa.errors import UserError
-from qa.evaluation.question_table import Question, read_questions
+from qa.evaluation.answers import Question
+from qa.evaluation.question_table import read_questions
 from qa.tracking.tables import RIGHT, WRONG, shown
 
 Files = tuple[Path, Path]

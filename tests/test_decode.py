@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qa.evaluation.decode import NBestAnswer, WindowSpans, decode, window_spans
+from qa.evaluation.answers import NBestAnswer
+from qa.evaluation.decode import WindowSpans, decode, window_spans
 
 Case = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 

@@ -40,7 +40,7 @@ def test_a_run_folder_takes_no_more_than_was_said(
     more = f"resume={checkpoints}/step-10.ckpt", "trainer.max_epochs=3", f"hydra.run.dir={tmp_path}/more"
     done = train_py(*settings(small_files, tiny, tmp_path / "cache"), *more)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "step-10.ckpt: without the optimizer's state, which nothing goes on from; take last.ckpt" in done.stderr
+    assert "step-10.ckpt: without the optimizer's state, no run resumes from it; take last.ckpt" in done.stderr
 
 
 def test_too_little_disk_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qa.data.examples import Example, Overlap, overlap, read_examples, split_by_paragraph
-from qa.data.records import Columns, find_files
+from qa.data.record import Columns
+from qa.data.records import find_files
 from qa.errors import UserError
 
 CONTEXT = "Ada Brill built the bridge in 1912."

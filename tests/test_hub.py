@@ -82,7 +82,7 @@ def test_the_command_without_an_argument_downloads_trains_and_starts_again_offli
         done = train_py(*command, f"hydra.run.dir={tmp_path}/one", **there)
         assert (done.returncode, done.stderr) == (0, "")
     assert "rajpurkar/squad from the hub: 40 questions, 80 windows" in done.stdout
-    assert "5 steps an epoch; the published run has 5555" in done.stdout
+    assert "published" not in done.stdout  # other windows than that run's
     done = train_py(*command, f"hydra.run.dir={tmp_path}/two", **there)
     assert (done.returncode, done.stderr) == (0, "")
     one, two = ((tmp_path / name / "predictions.json").read_bytes() for name in ("one", "two"))

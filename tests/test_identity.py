@@ -7,9 +7,16 @@ from typing import Any
 
 import pytest
 
+from qa.config.composed import resolved
 from qa.errors import UserError
 from qa.hub import cached_commit
-from qa.runs.identity import differences, identity, other_code
+from qa.runs import identity as runs_identity
+from qa.runs.identity import differences, other_code
+
+
+def identity(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Of a composed configuration."""
+    return runs_identity.identity(resolved(config), folder)
 
 
 @pytest.fixture

@@ -182,7 +182,7 @@ def test_a_list_of_devices_is_refused_where_another_launcher_starts_the_processe
 
 
 def test_windows_is_named() -> None:
-    script = "import sys; sys.platform = 'win32'; import qa.launch"
+    script = "import sys; sys.platform = 'win32'; import qa.processes"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0
     assert done.stderr == "ERROR: Windows is not supported; use Linux, macOS, or the Windows Subsystem for Linux\n"

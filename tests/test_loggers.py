@@ -12,7 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import train  # noqa: F401  registers the resolvers
 from qa.errors import UserError
-from qa.evaluation.question_table import Question, write_questions
+from qa.evaluation.answers import Question
+from qa.evaluation.question_table import write_questions
 from qa.runs.results import PerSplit, Results
 from qa.tracking.loggers import Wandb
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torchmetrics.functional.text import squad as torchmetrics_squad
 
 from qa.data.examples import read_examples
-from qa.evaluation.metrics import SquadMetric, exact_match, f1, normalize
+from qa.evaluation.metrics import exact_match, f1, normalize
+from qa.evaluation.squad_metric import SquadMetric
 
 TEXT = st.lists(
     st.sampled_from(

@@ -12,9 +12,10 @@ from conftest import phone
 from playwright.sync_api import Page
 
 from qa.data.examples import Overlap
+from qa.evaluation.answers import Question
 from qa.evaluation.breakdown import KINDS, Part, breakdown, question_type
 from qa.evaluation.calibration import calibration
-from qa.evaluation.question_table import Question, write_questions
+from qa.evaluation.question_table import write_questions
 from qa.review import run_page as page_module
 from qa.review.charts import as_svg, curves
 from qa.review.run_page import try_page, write_page

@@ -8,8 +8,8 @@ from conftest import real_data, squad
 
 from qa.data.examples import Answer, Example, read_examples
 from qa.errors import UserError
-from qa.evaluation.decode import NBestAnswer
-from qa.evaluation.question_table import NAME, SCHEMA, Evaluation, evaluated, read_questions, scored, write_questions
+from qa.evaluation.answers import NBestAnswer, score_question
+from qa.evaluation.question_table import NAME, SCHEMA, read_questions, write_questions
 
 
 def test_a_row_holds_the_best_answer_and_its_score_against_every_reference(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_a_row_holds_the_best_answer_and_its_score_against_every_reference(tmp_p
     example = Example(id="x", question="What?", context="See the grey bridge.", answers=references, language="en")
     best = [NBestAnswer(text="grey bridge", score=2.0, probability=0.75, start=8, end=19)]
     nothing = Example(id="b", question="Who?", context="北京")
-    write_questions(tmp_path, evaluated(Evaluation({"x": best, "b": []}, {"x": example, "b": nothing}, {"x": 0.5})))
+    write_questions(tmp_path, [score_question(example, best[0], loss=0.5), score_question(nothing, None)])
     none, row = read_questions(tmp_path)
     assert row.answers == ["the grey bridge", "bridge"] and row.answer_starts == [4, 13]
     assert (row.prediction, row.start, row.end, row.probability, row.language) == ("grey bridge", 8, 19, 0.75, "en")
@@ -37,7 +37,7 @@ def test_the_title_of_the_article_is_kept_from_every_kind_of_file(tmp_path: Path
     for kind in ("parquet", "csv", "jsonl", "json"):
         example = read_examples(str(tmp_path / f"a.{kind}")).examples[0]
         assert example.title == "Bridges"
-        write_questions(tmp_path, [scored(example, None, "Ada")])
+        write_questions(tmp_path, [score_question(example, None, "Ada")])
         assert read_questions(tmp_path)[0].title == "Bridges"
 
 
@@ -48,7 +48,7 @@ def test_a_title_that_is_no_text_refuses_no_question(title: Any, tmp_path: Path)
     (tmp_path / "a.json").write_text(json.dumps(article))
     example = read_examples(str(tmp_path / "a.json")).examples[0]
     assert example.title == ("?" if title == "\ud800" else None)
-    write_questions(tmp_path, [scored(example, None, "Ada")])
+    write_questions(tmp_path, [score_question(example, None, "Ada")])
 
 
 def test_questions_that_were_written_before_titles_were_kept_are_read(tmp_path: Path) -> None:

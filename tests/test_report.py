@@ -4,6 +4,7 @@ import json
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import MINILM
 from huggingface_hub import ModelCard
@@ -11,8 +12,7 @@ from rich.console import Console
 
 from qa.config.settings import Settings
 from qa.data.examples import Answer, Example, Overlap
-from qa.evaluation.decode import NBestAnswer
-from qa.evaluation.question_table import Evaluation
+from qa.evaluation.answers import Evaluation, NBestAnswer, score_question
 from qa.review.card import model_card
 from qa.review.terminal import answered, results_table
 from qa.runs.predictions import read_answers, write_predictions
@@ -122,8 +122,11 @@ def test_better(monitor: str, expected: bool) -> None:
 def test_predictions_are_written_whole_and_in_order(tmp_path: Path) -> None:
     answer = NBestAnswer(text="Ångström 北京", score=1.5, probability=1.0, start=0, end=11)
     answers = {"b": [answer], "a": []}
-    examples = {name: Example(id=name, question="Wer?", context="Ångström 北京") for name in answers}
-    write_predictions(tmp_path, Evaluation(answers, examples, {}))
+    questions = [
+        score_question(Example(id=name, question="Wer?", context="Ångström 北京"), next(iter(best), None))
+        for name, best in answers.items()
+    ]
+    write_predictions(tmp_path, Evaluation(questions, answers, np.zeros(0, np.float32)))
     assert json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8")) == {"a": "", "b": "Ångström 北京"}
     assert read_answers(tmp_path, {"a", "b"}) == answers
     assert read_answers(tmp_path, {"b", "c"}) == {"b": [answer]}

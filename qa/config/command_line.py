@@ -13,7 +13,7 @@ NOT_TEXT = {"true", "false", "null", "inf", "nan"}  # to Hydra, in any case
 
 def command(overrides: Sequence[str], folder: str) -> list[str]:
     """The words that run one job of train.py with these overrides in `folder`."""
-    train = Path(__file__).parent.parent / "train.py"
+    train = Path(__file__).parent.parent.parent / "train.py"
     return [sys.executable, str(train), *overrides, f"hydra.run.dir={quoted(folder)}", "hydra.mode=RUN"]
 
 

@@ -18,7 +18,7 @@ from qa.data.windows import Windows
 
 class Batch(TypedDict, total=False):
     """What the module sees of one step: this rank's part of the batch. `weight` to `longest` are there in training
-    only, the last three in evaluation only."""
+    only, the last two in evaluation only."""
 
     input_ids: Tensor  # int64 [batch, length]
     attention_mask: Tensor  # int64 [batch, length]: 1 where there is a token
@@ -35,7 +35,6 @@ class Batch(TypedDict, total=False):
     ids: list[str]  # [batch]: each window's example id
     context_mask: Tensor  # bool [batch, length]: the context's tokens
     offsets: NDArray[np.int32]  # [batch, length, 2]: characters of the context, end-exclusive
-    examples: list[Example]  # [batch]: each window's example
 
 
 class EpochSampler(Sampler[NDArray[np.int64]]):
@@ -70,8 +69,7 @@ class BatchDataset(Dataset[Batch]):
     def __getitem__(self, rows: NDArray[np.int64]) -> Batch:
         """A batch for evaluation."""
         batch, context_mask, offsets = self._padded(rows)
-        examples = [self.examples[example] for example in self.windows.example[rows]]
-        return Batch(**batch, context_mask=torch.from_numpy(context_mask), offsets=offsets, examples=examples)
+        return Batch(**batch, context_mask=torch.from_numpy(context_mask), offsets=offsets)
 
     def _padded(self, rows: NDArray[np.int64]) -> tuple[Batch, NDArray[np.bool_], NDArray[np.int32]]:
         w, template = self.windows, self.template

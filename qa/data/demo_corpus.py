@@ -5,13 +5,12 @@ wordings are kept for validation, so that a model has to read rather than rememb
 """
 
 import json
+import os
 import random
 import re
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-
-from filelock import FileLock
 
 from qa.storage import write_text
 
@@ -312,7 +311,8 @@ def write_demo(folder: Path, seed: int = 42) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "train.json", folder / "validation.json"
     splits: tuple[Split, Split] = ("train", "validation")
-    with FileLock(folder / ".lock"):
-        for path, split in zip(paths, splits, strict=True):
-            write_text(path, json.dumps(corpus(split, seed), ensure_ascii=False, indent=1) + "\n")
+    for path, split in zip(paths, splits, strict=True):
+        own = path.with_name(f"{path.name}.{os.getpid()}")
+        write_text(own, json.dumps(corpus(split, seed), ensure_ascii=False, indent=1) + "\n")
+        own.replace(path)
     return paths

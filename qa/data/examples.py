@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from qa.console import track
-from qa.data.records import BadRecord, Columns, Files, Record, find_files, plain_name, read_records
+from qa.data.record import BadRecord, Columns, Files, Record
+from qa.data.records import find_files, plain_name, read_records
 from qa.errors import UserError
 
 OnBadRecord = Literal["error", "skip"]

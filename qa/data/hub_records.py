@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from qa.data.records import Record
+from qa.data.record import Record
 from qa.errors import UserError
 from qa.hub import OWN_FILES, _reason, fetch, named
 

@@ -6,57 +6,18 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, cast
 
-import pyarrow
-import pyarrow.compute
-import pyarrow.parquet
 import zstandard
-from pydantic import BaseModel, ConfigDict
 
+from qa.data.record import LONGEST_LINE, BadRecord, Columns, Files, Record, check_columns, example_fields
 from qa.errors import UserError
 
-Files = str | list[str]
-
-SKIP_REMEDY = "mend it, or count and leave out such records with data.on_bad_record=skip"
-# small files can unpack to more than any memory holds
 LARGEST_JSON = 256 << 20  # bytes, unpacked: JSON is held whole, at eleven times its size
-LONGEST_LINE = 16 << 20  # bytes of a line of JSONL, characters of a record of CSV, bytes of a text in Parquet
-LARGEST_ROW_GROUP = 512 << 20  # bytes of a Parquet file, unpacked
-AT_ONCE = 32  # rows of a Parquet file, each text of which may be as long as a line
-
-
-class Columns(BaseModel):
-    """The names of a table's columns, or of the fields of JSONL; `answer_start` may be missing.
-
-    Without an `id` a table's row has its number. A column or field `title` names the question's article.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    id: str = "id"
-    question: str = "question"
-    context: str = "context"
-    answer: str = "answer"
-    answer_start: str = "answer_start"
-
-
-class Record(NamedTuple):
-    """What a file holds for one question, not checked yet, and where it stands."""
-
-    where: str
-    fields: Any
-
-
-class BadRecord(UserError):
-    """A record that cannot be used: its kind (for the counts), where it stands, what is wrong."""
-
-    def __init__(self, kind: str, where: str, problem: str) -> None:
-        super().__init__(f"{where}: {problem}; {SKIP_REMEDY}")
-        self.kind = kind
 
 
 def find_files(files: Files) -> list[Path]:
@@ -85,7 +46,9 @@ def read_records(path: Path, columns: Columns = Columns()) -> Iterator[Record]:
     if kind in {"csv", "tsv"}:
         return _csv_records(path, "," if kind == "csv" else "\t", columns)
     if kind == "parquet":
-        return _parquet_records(path, columns)
+        from qa.data.parquet import parquet_records  # takes a while to import
+
+        return parquet_records(path, columns)
     kinds = ".json (SQuAD v1.1), .jsonl (one example a line), .csv, .tsv or .parquet"
     raise UserError(f"{path}: unknown kind of file; name it {kinds}")
 
@@ -205,7 +168,7 @@ def _csv_records(path: Path, delimiter: str, columns: Columns) -> Iterator[Recor
                 raise UserError(
                     f"{path}: one column only ({rows.fieldnames[0]}); separate fields by {names[delimiter]}"
                 )
-            _check_columns(path, rows.fieldnames, columns)
+            check_columns(path, rows.fieldnames, columns)
             for number, row in enumerate(rows, 1):
                 lines.taken = 0
                 where = f"{path}: line {rows.line_num}"
@@ -213,7 +176,7 @@ def _csv_records(path: Path, delimiter: str, columns: Columns) -> Iterator[Recor
                     problem = f"not {len(rows.fieldnames)} fields, as the first line has"
                     yield Record(where, BadRecord("wrong number of fields", where, problem))
                 else:
-                    yield Record(where, _example(row, number, columns))
+                    yield Record(where, example_fields(row, number, columns))
         except UnicodeDecodeError:
             raise UserError(f"{path}: after line {rows.line_num}: not UTF-8; save the file as UTF-8") from None
         except csv.Error as error:
@@ -234,72 +197,3 @@ class BoundedLines:
                 size = f"{LONGEST_LINE >> 20} MiB"
                 raise UserError(f"{self.path}: a record of more than {size} is no question; mend its quotes")
             yield line
-
-
-def _parquet_records(path: Path, columns: Columns) -> Iterator[Record]:
-    """Texts stay as the file has them, each distinct one once, whatever the rows that it stands in."""
-    wanted = {columns.id, columns.question, columns.context, columns.answer, columns.answer_start, "answers", "title"}
-    texts: dict[str, str] = {}
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            there = file.schema_arrow.names
-            _check_columns(path, there, columns)
-            leaves = [file.schema.column(number) for number in range(len(file.schema))]
-            groups = [file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)]
-        if max(groups, default=0) > LARGEST_ROW_GROUP:
-            most = f"{LARGEST_ROW_GROUP >> 20} MiB"
-            raise UserError(f"{path}: a row group of more than {most}; write it with a smaller row_group_size")
-        names = [name for name in there if name in wanted]
-        as_dictionaries = [
-            leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY" and leaf.path.partition(".")[0] in wanted
-        ]
-        with pyarrow.parquet.ParquetFile(path, read_dictionary=as_dictionaries) as file:
-            numbers = count(1)
-            for batch in file.iter_batches(AT_ONCE, columns=names):
-                if max(map(_longest, batch.columns), default=0) > LONGEST_LINE:
-                    where = f"{path}: rows {(first := next(numbers))} to {first + len(batch) - 1}"
-                    raise UserError(f"{where}: a text of more than {LONGEST_LINE >> 20} MiB is no question; mend it")
-                for row in batch.to_pylist():
-                    number = next(numbers)
-                    yield Record(f"{path}: row {number}", _example(_shared(row, texts), number, columns))
-    except (OSError, pyarrow.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read ({reason}); get the file again or give another") from None
-
-
-def _longest(array: pyarrow.Array) -> int:
-    """Bytes of the longest text in an array, lists and structures of texts included."""
-    if pyarrow.types.is_dictionary(array.type):
-        return pyarrow.compute.max(pyarrow.compute.binary_length(array.dictionary)).as_py() or 0
-    if pyarrow.types.is_struct(array.type):
-        return max(map(_longest, array.flatten()), default=0)
-    return _longest(array.flatten()) if isinstance(array, pyarrow.ListArray | pyarrow.LargeListArray) else 0
-
-
-def _shared(value: Any, texts: dict[str, str]) -> Any:
-    """The value with each text replaced by the first one that equals it."""
-    if isinstance(value, str):
-        return texts.setdefault(value, value)
-    if isinstance(value, list):
-        return [_shared(member, texts) for member in value]
-    return {name: _shared(member, texts) for name, member in value.items()} if isinstance(value, dict) else value
-
-
-def _check_columns(path: Path, there: Sequence[str], columns: Columns) -> None:
-    for key in ("question", "context"):
-        if (name := getattr(columns, key)) not in there:
-            raise UserError(f"{path}: no column {name!r} (there: {', '.join(there)}); say data.columns.{key}=NAME")
-
-
-def _example(row: Mapping[str, Any], number: int, columns: Columns) -> dict[str, Any]:
-    """A row as an example's fields; a cell holds one answer or, in Parquet, a list of them."""
-    fields = {"question": row[columns.question], "context": row[columns.context]}
-    fields |= {"id": str(row.get(columns.id, number)), "title": row.get("title")}
-    if row.get("answers"):
-        return {**fields, "answers": row["answers"]}
-    cells = row.get(columns.answer), row.get(columns.answer_start)
-    texts, starts = (cell if isinstance(cell, list) else [] if cell in (None, "") else [cell] for cell in cells)
-    starts = [int(s) if isinstance(s, str) and s.strip().removeprefix("-").isdecimal() else s for s in starts]
-    starts += [None] * (len(texts) - len(starts))
-    fields["answers"] = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
-    return fields

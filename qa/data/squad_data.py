@@ -23,7 +23,7 @@ from qa.data.examples import (
 )
 from qa.data.hub_records import hub_records
 from qa.data.order import Batching, drawn_windows, epoch_batches, padded_share
-from qa.data.records import Columns, Files
+from qa.data.record import Columns, Files
 from qa.errors import UserError
 
 if TYPE_CHECKING:

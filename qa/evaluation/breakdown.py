@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from qa.evaluation.question_table import Question
+from qa.evaluation.answers import Question
 
 WORDS = re.compile(r"\b(how (?:many|much)|what|who|whom|whose|when|where|which|why|how)\b", re.IGNORECASE)
 

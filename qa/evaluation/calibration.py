@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qa.evaluation.question_table import Question
+from qa.evaluation.answers import Question
 
 BINS = 15
 DRAWS = 1000

@@ -1,4 +1,4 @@
-"""An evaluation: what every batch leaves, and all of it together as answers, examples and losses by question."""
+"""Batches of logits → an `Evaluation`, wherever they were computed."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from qa.data.batches import Batch
 from qa.data.examples import Example
+from qa.evaluation.answers import Evaluation, score_question
 from qa.evaluation.decode import WindowSpans, decode, window_spans
-from qa.evaluation.question_table import Evaluation
 
 
-class Evaluated(NamedTuple):
+class EvaluatedBatch(NamedTuple):
     """What one evaluated batch leaves."""
 
     rows: NDArray[np.int64]  # [batch]: window numbers
@@ -24,7 +24,7 @@ class Evaluated(NamedTuple):
 
 def evaluate_batch(
     logits: tuple[Tensor, Tensor], batch: Batch, losses: Tensor | None, n_best: int, max_answer_length: int
-) -> Evaluated:
+) -> EvaluatedBatch:
     """A batch's best spans, in characters of their contexts, and its losses.
 
     `logits`: of starts and of ends, float [batch, length] each; `losses`: float32 [batch], None where nobody knows.
@@ -32,28 +32,33 @@ def evaluate_batch(
     row, start, end, score = window_spans(*logits, batch["context_mask"], n_best, max_answer_length)
     offsets, rows = np.asarray(batch["offsets"]), np.asarray(batch["rows"])
     spans = row, offsets[row, start, 0], offsets[row, end, 1], score
-    return Evaluated(rows, batch["ids"], None if losses is None else losses.cpu().numpy(), spans)
+    return EvaluatedBatch(rows, batch["ids"], None if losses is None else losses.cpu().numpy(), spans)
 
 
-def put_together(
-    parts: Sequence[Evaluated], examples: Mapping[str, Example], n_best: int
-) -> tuple[Evaluation, NDArray[np.float32]]:
-    """The evaluation of all batches, and the loss of each window that was evaluated, float32 [windows], by its number.
+def collect(parts: Sequence[EvaluatedBatch], examples: Mapping[str, Example], n_best: int) -> Evaluation:
+    """The evaluation of all batches; `examples`: by id, at least those of the batches.
 
     A window that comes more than once, to fill up a rank's share, counts once.
     """
-    contexts = {name: example.context for name, example in examples.items()}
+    contexts = {name: examples[name].context for part in parts for name in part.ids}
     answers = decode(((part.ids, part.spans) for part in parts), contexts, n_best)
-    known = [part for part in parts if part.losses is not None]
-    if not known:
-        return Evaluation(answers, examples, {}), np.zeros(0, np.float32)
-    names = [name for part in known for name in part.ids][::-1]
-    rows = np.concatenate([part.rows for part in known])[::-1]
-    losses = np.concatenate([part.losses for part in known if part.losses is not None])[::-1]
+    window_losses, means = _losses([part for part in parts if part.losses is not None])
+    questions = [
+        score_question(examples[name], next(iter(best), None), loss=means.get(name)) for name, best in answers.items()
+    ]
+    return Evaluation(questions, answers, window_losses)
+
+
+def _losses(parts: Sequence[EvaluatedBatch]) -> tuple[NDArray[np.float32], dict[str, float]]:
+    """The loss of each window by its number, float32 [windows], and the mean over the windows of each question."""
+    if not parts:
+        return np.zeros(0, np.float32), {}
+    names = [name for part in parts for name in part.ids][::-1]
+    rows = np.concatenate([part.rows for part in parts])[::-1]
+    losses = np.concatenate([part.losses for part in parts if part.losses is not None])[::-1]
     _, first = np.unique(rows, return_index=True)  # of those that come again the last one
     losses = losses[first]
-    groups: dict[str, list[int]] = {}
+    places: dict[str, list[int]] = {}
     for place, name in enumerate(names[row] for row in first.tolist()):
-        groups.setdefault(name, []).append(place)
-    means = {name: float(np.mean(losses[places])) for name, places in groups.items()}
-    return Evaluation(answers, examples, means), losses
+        places.setdefault(name, []).append(place)
+    return losses, {name: float(np.mean(losses[found])) for name, found in places.items()}

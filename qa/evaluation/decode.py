@@ -1,23 +1,13 @@
 """Logits → n-best spans of every window → answers of every example."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-
-class NBestAnswer(NamedTuple):
-    """One line of `nbest.json`: a candidate, its text, and its probability among the candidates of its question."""
-
-    text: str
-    score: float
-    probability: float
-    start: int
-    end: int
-
+from qa.evaluation.answers import NBestAnswer
 
 # row of the batch, start, end, score: [spans] each
 WindowSpans = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer], NDArray[np.float32]]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from qa.evaluation.question_table import Question
+from qa.evaluation.answers import Question
 
 TOO_FEW = 10  # clusters: with fewer an interval holds the truth too seldom, so that none is given
 LEVEL = 0.95

@@ -6,8 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from qa.evaluation.answers import Question
 from qa.evaluation.intervals import bounds
-from qa.evaluation.question_table import Question
 from qa.evaluation.significance import DRAWS
 from qa.review.comparison import REAL, verdict
 from qa.review.run_page import templates

@@ -10,11 +10,13 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 
 from qa.errors import first_line
+from qa.evaluation.answers import Question
 from qa.evaluation.breakdown import KINDS, breakdown, question_type
 from qa.evaluation.calibration import calibration
 from qa.evaluation.intervals import TOO_FEW, Estimate, bounds, clusters, percent, proportion
-from qa.evaluation.question_table import Question, read_questions
+from qa.evaluation.question_table import read_questions
 from qa.review.charts import as_svg, reliability, write_curves
+from qa.runs.identity import is_recipe
 from qa.runs.predictions import read_answers
 from qa.runs.results import Results, Row
 from qa.runs.results_table import COLUMNS, cells
@@ -27,7 +29,6 @@ PUBLISHED = [  # of bert-base-multilingual-cased on SQuAD v1.1
     Row(epoch=2, step=11110, train_loss=0.7694, val_loss=0.9356),
     Row(epoch=3, step=16665, train_loss=0.5627, val_loss=1.0122),
 ]
-RECIPE = "rajpurkar/squad from the hub"  # the data of that run, as `SquadDataModule.source` names them
 CANDIDATES = 5  # of each question, that the page shows
 SHOWN = 5000  # questions: a page of more is no pleasure to open
 
@@ -44,7 +45,7 @@ def write_page(folder: Path, results: Results) -> None:
         columns=COLUMNS,
         rows=[(cells(row), row == results.best and len(results.epochs) > 1) for row in results.epochs],
         notes=[part.note() for part in (results.evaluated, results.overlap) if part and part.note()],
-        published=[cells(row)[:4] for row in PUBLISHED] if results.about.get("train") == RECIPE else [],
+        published=[cells(row)[:4] for row in PUBLISHED] if is_recipe(results.identity) else [],
         figures=[(name, *figure(scored, key)) for name, key in (("EM", "exact_match"), ("F1", "f1")) if scored],
         bounds=bounds,
         count=len(scored),
@@ -73,7 +74,7 @@ def try_page(folder: Path, results: Results) -> None:
 
 def templates() -> Environment:
     """Those of `qa/templates`; whatever is put into one is escaped."""
-    environment = Environment(loader=PackageLoader("qa"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(loader=PackageLoader("qa.review"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False}
     return environment
 

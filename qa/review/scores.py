@@ -2,13 +2,13 @@
 
 import logging
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from qa.console import console
 from qa.data.squad_data import SquadData
 from qa.errors import UserError
-from qa.evaluation.question_table import Question, scored, write_questions
+from qa.evaluation.answers import Question, mean_scores, score_question
+from qa.evaluation.question_table import write_questions
 from qa.review.terminal import results_table
 from qa.runs.predictions import read_predictions
 from qa.runs.results import EvaluatedPart, PerSplit, Results, Row
@@ -35,8 +35,8 @@ def score_predictions(data: SquadData, identity: dict[str, Any]) -> tuple[list[Q
     if missing := sum(example.id not in predictions for example in examples):
         log.warning("%s: %d questions have no prediction, and count as wrong", path, missing)
         skipped["no prediction"] = missing
-    questions = [scored(example, None, predictions.get(example.id, "")) for example in examples]
-    exact, overlap = (100 * fmean(getattr(q, name) for q in questions) for name in ("exact_match", "f1"))
+    questions = [score_question(example, None, predictions.get(example.id, "")) for example in examples]
+    exact, overlap = mean_scores(questions)
     row, empty = Row(exact_match=exact, f1=overlap), PerSplit()
     counts = PerSplit(validation=len(questions))
     return questions, Results(

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qa.errors import UserError
-from qa.evaluation.question_table import Question, read_questions
+from qa.evaluation.answers import Question
+from qa.evaluation.question_table import read_questions
 from qa.runs.folder import held_identity
 from qa.runs.results import Results, read_results
 

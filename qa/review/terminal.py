@@ -9,7 +9,7 @@ from rich.text import Text
 
 from qa.console import console
 from qa.data.examples import Example
-from qa.evaluation.decode import NBestAnswer
+from qa.evaluation.answers import NBestAnswer
 from qa.runs.identity import other_code
 from qa.runs.results import EvaluatedPart, Row, read_results
 from qa.runs.results_table import COLUMNS, cells

@@ -7,8 +7,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from qa.errors import UserError
-from qa.evaluation.decode import NBestAnswer
-from qa.evaluation.question_table import Evaluation, evaluated, write_questions
+from qa.evaluation.answers import Evaluation, NBestAnswer
+from qa.evaluation.question_table import write_questions
 from qa.storage import write_object
 
 
@@ -19,7 +19,7 @@ def write_predictions(folder: Path, evaluation: Evaluation) -> None:
     texts = ((name, next((answer.text for answer in answers[name]), "")) for name in names)
     write_object(folder / "predictions.json", texts)
     write_object(folder / "nbest.json", ((name, [answer._asdict() for answer in answers[name]]) for name in names))
-    write_questions(folder, evaluated(evaluation))
+    write_questions(folder, evaluation.questions)
 
 
 def read_predictions(path: Path) -> dict[str, str]:

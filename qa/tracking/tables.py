@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from qa.evaluation.answers import Question
 from qa.evaluation.breakdown import KINDS, breakdown
 from qa.evaluation.calibration import calibration
-from qa.evaluation.question_table import Question, read_questions
+from qa.evaluation.question_table import read_questions
 from qa.review.charts import reliability
 from qa.runs.results import Results, Row
 

@@ -2,7 +2,6 @@
 
 import logging
 
-from qa.evaluation.question_table import Evaluation
 from qa.runs.checkpoints import load_checkpoint
 from qa.runs.predictions import write_predictions
 from qa.runs.results import Row
@@ -38,6 +37,7 @@ def evaluate(parts: Parts) -> None:
             row.epoch, row.step = checkpoint["epoch"] + 1, checkpoint["global_step"]
     disconnect()
     if trainer.is_global_zero:
+        assert module.evaluation is not None
         write_predictions(parts.folder, module.evaluation)
-        module.evaluation = Evaluation({}, {}, {})  # large, and on the disk
+        module.evaluation = None  # large, and on the disk
         finish(parts, collect_results(parts, [row] if row else [], row))

@@ -10,7 +10,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from qa.console import console
 from qa.data.batches import Batch
-from qa.evaluation.question_table import Evaluation
 from qa.internals import evaluation_follows, loop_state
 from qa.review.terminal import results_table
 from qa.runs.checkpoints import is_own, load_checkpoint
@@ -149,9 +148,9 @@ class History(Checkpoint):
             logger.log_metrics({"epoch": epoch, **figures}, step)
         if better(row, self.best or Row(), self.monitor):
             self.best = row
-            if trainer.is_global_zero:
+            if trainer.is_global_zero and module.evaluation:
                 write_predictions(self.files.run_folder, module.evaluation)
-        module.evaluation = Evaluation({}, {}, {})  # large, and on the disk where it is the best
+        module.evaluation = None  # large, and on the disk where it is the best
         shown = [row for row in self.rows[:-SHOWN] if row is self.best] + self.rows[-SHOWN:]
         console.print(results_table(shown, self.best, self.evaluated_part))
 

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from lightning import LightningModule
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
@@ -19,11 +18,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from qa.data.batches import Batch
-from qa.data.examples import Example
 from qa.errors import UserError, is_out_of_memory
-from qa.evaluation.collect import Evaluated, evaluate_batch, put_together
-from qa.evaluation.metrics import SquadMetric
-from qa.evaluation.question_table import Evaluation
+from qa.evaluation.answers import Evaluation
+from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
 from qa.internals import run_through_ddp
 from qa.model.loss import span_loss
 from qa.model.micro_batches import MicroBatches, MicroBatchSize
@@ -37,6 +34,10 @@ log = logging.getLogger(__name__)
 WHOLE_ATTENTION = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"}
 
 NonFinite = Literal["stop", "skip"]  # what a step does whose loss or gradient is not finite
+
+
+FIGURES = ("val_loss", "exact_match", "f1")
+EVALUATED_SPLIT = {"fit": "validation", "validate": "validation", "test": "test", "predict": "predict"}
 
 
 class QuestionAnsweringModule(LightningModule):
@@ -62,7 +63,6 @@ class QuestionAnsweringModule(LightningModule):
         self.model, self.inputs, self.trained_head = load_model(pretrained, attention, gradient_checkpointing)
         self.optimizer, self.scheduler, self.total_steps = optimizer, scheduler, total_steps
         self.n_best, self.max_answer_length = n_best, max_answer_length
-        self.metric = SquadMetric(sync_on_compute=False)  # rank 0 alone scores
         self.micro_batches, self.nonfinite = MicroBatches(micro_batch_size), nonfinite
         self.nonfinite_steps = 0  # that were left out
         self.step_metrics: dict[str, float] = {}  # of the last training step, over all ranks
@@ -70,10 +70,9 @@ class QuestionAnsweringModule(LightningModule):
         self.agreed: list[int] = []  # the largest of each rank's wishes, as of the last training step
         self.loss_sum, self.loss_windows = 0.0, 0  # of the epoch so far, over all ranks
         self.figures: dict[str, float] = {}  # val_loss, exact_match and f1 of the last evaluation, over all ranks
-        self.evaluation = Evaluation({}, {}, {})
+        self.evaluation: Evaluation | None = None  # the last one, on rank 0
         self.evaluated_windows = 0  # of the last evaluation, over all ranks; known to rank 0
-        self._evaluated: list[Evaluated] = []
-        self._examples: dict[str, Example] = {}
+        self._evaluated: list[EvaluatedBatch] = []
 
     def configure_model(self) -> None:
         """Called before each stage; `trainer=sharded` gives a mesh, over which the model is sharded once."""
@@ -254,32 +253,24 @@ class QuestionAnsweringModule(LightningModule):
 
     def _collect(self, logits: tuple[Tensor, Tensor], batch: Batch, losses: Tensor | None = None) -> None:
         self._evaluated.append(evaluate_batch(logits, batch, losses, self.n_best, self.max_answer_length))
-        self._examples.update(zip(batch["ids"], batch["examples"], strict=True))
 
-    def _decode(self) -> NDArray[np.float32]:
-        """Puts the ranks' parts together, fills `evaluation` and returns the loss of every window; both on rank 0."""
-        parts = gather_to_rank_0(self._evaluated)
-        examples = {name: e for found in gather_to_rank_0([self._examples]) for name, e in found.items()}
-        self._evaluated, self._examples = [], {}
-        self.evaluated_windows = len({row for part in parts for row in part.rows.tolist()})
-        self.evaluation, losses = put_together(parts, examples, self.n_best)
-        return losses
+    def _decode(self) -> Evaluation | None:
+        """Puts the ranks' parts together into `evaluation`, on rank 0, which has all examples."""
+        parts, self._evaluated = gather_to_rank_0(self._evaluated), []
+        self.evaluation, self.evaluated_windows = None, 0
+        if self.trainer.is_global_zero:
+            self.evaluated_windows = len({row for part in parts for row in part.rows.tolist()})
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            split = EVALUATED_SPLIT[str(self.trainer.state.fn)]
+            self.evaluation = collect(parts, {example.id: example for example in data.examples[split]}, self.n_best)
+        return self.evaluation
 
     def on_validation_epoch_end(self) -> None:
         """Rank 0 decodes and scores for all; every rank gets to know the figures."""
-        losses = self._decode()
-        figures = torch.zeros(3, dtype=torch.float64)
-        if self.trainer.is_global_zero:
-            answers, examples, _ = self.evaluation
-            predictions = {name: best[0].text if best else "" for name, best in answers.items()}
-            references = {name: [answer.text for answer in e.answers] for name, e in examples.items()}
-            self.metric.update(predictions, references)
-            values = self.metric.compute()
-            self.metric.reset()
-            means = [float(losses.mean(dtype=np.float64)), float(values["exact_match"]), float(values["f1"])]
-            figures = torch.tensor(means, dtype=torch.float64)
-        names = ("val_loss", "exact_match", "f1")
-        self.figures = dict(zip(names, self.trainer.strategy.broadcast(figures).tolist(), strict=True))
+        evaluation = self._decode()
+        figures = evaluation.figures() if evaluation else dict.fromkeys(FIGURES, 0.0)
+        values = torch.tensor([figures[name] for name in FIGURES], dtype=torch.float64)
+        self.figures = dict(zip(FIGURES, self.trainer.strategy.broadcast(values).tolist(), strict=True))
         # for callbacks that watch them; the loggers get them from the history, with the step that they belong to
         self.log_dict(self.figures, logger=False)
 

@@ -8,6 +8,7 @@ from rich.text import Text
 from qa.config.settings import Settings
 from qa.console import console
 from qa.runs.disk import check_disk, disk_needed
+from qa.runs.identity import is_recipe
 from qa.tracking.loggers import Wandb
 from qa.training.parts import Parts, evaluated_part
 
@@ -27,7 +28,7 @@ def first_screen(parts: Parts) -> None:
     if parts.settings.stage == "fit":
         padding = f"{data.padded_share():.1%} of the tokens padding"
         batches = f"batches of {data.batch_size} windows, {data.batching}, {padding}"
-        rows["steps"] = f"{module.total_steps:,} in {trainer.max_epochs} epochs; {batches}"
+        rows["steps"] = f"{steps_in_words(parts)}; {batches}"
         checkpoints = parts.settings.checkpoint
         needed = disk_needed(parameters, checkpoints.keep, checkpoints.optimizer_state == "last")
         rows["disk"] = check_disk(parts.folder, needed)
@@ -39,6 +40,15 @@ def first_screen(parts: Parts) -> None:
             rows["W&B"] = logger.sends()
     for name, what in rows.items():
         console.print(Text.assemble((f"{name:<12}", "bold"), what))
+
+
+def steps_in_words(parts: Parts) -> str:
+    """Such as "16,665 in 3 epochs", with the steps of the published run where it is that one's recipe."""
+    epochs = parts.module.total_steps / parts.history.steps_per_epoch
+    text = f"{parts.module.total_steps:,} in {epochs:.3g} {'epoch' if epochs == 1 else 'epochs'}"
+    if is_recipe(parts.history.identity):
+        text += f" of {parts.history.steps_per_epoch:,} (the published run: 5,555)"
+    return text
 
 
 def arithmetic(device: torch.device, precision: str, settings: Settings) -> str:
