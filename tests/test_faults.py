@@ -174,7 +174,8 @@ def test_small_files_that_unpack_to_much_take_little_memory(tmp_path: Path) -> N
         assert (tmp_path / name).stat().st_size < 1 << 20
     nothing = peak("pass")
     for path in tmp_path.iterdir():
-        code = "parquet.LONGEST_LINE = records.LONGEST_LINE = 8 << 20\ntry: read_examples(sys.argv[1])\nexcept UserError: pass"
+        code = "parquet.LONGEST_LINE = records.LONGEST_LINE = 8 << 20\n"
+        code += "try: read_examples(sys.argv[1])\nexcept UserError: pass"
         assert peak(code, str(path)) - nothing < 400 << 10, path.name  # of 256 MiB to 62 GiB
     texts = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 1000), ["x" * (1 << 20)])
     table = pyarrow.table({"question": ["?"] * 1000, "context": texts, "answer": texts})
