@@ -22,6 +22,10 @@ from qa.review.run_page import try_page, write_page
 from qa.runs.results import PerSplit, Results, Row
 
 ROWS = [Row(epoch=1, step=5, train_loss=3.0, val_loss=2.5, exact_match=40.0, f1=50.0)]
+PUBLISHED = {  # what the recipe's run has
+    "settings": {"data.max_length": 384, "data.stride": 128, "data.batch_size": 16, "data.limit": None},
+    "inputs": {"model": ["google-bert/bert-base-multilingual-cased@0"], "train": ["rajpurkar/squad@0"]},
+}
 RESULTS = Results(
     epochs=ROWS, best=ROWS[0], windows=PerSplit(train=80, validation=20), examples=PerSplit(train=40, validation=10),
     windows_per_second=PerSplit(), devices=1, skipped={"train": {"empty answer": 2}},
@@ -50,7 +54,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     ]
     write_questions(folder, questions)
     about = {"model": evil, "train": "rajpurkar/squad from the hub", "command": "python train.py"}
-    write_page(folder, RESULTS.model_copy(update={"about": about}))
+    write_page(folder, RESULTS.model_copy(update={"about": about, "identity": PUBLISHED}))
     with phone() as opened:
         opened.goto(f"file://{folder}/report.html")
         yield opened

@@ -261,7 +261,7 @@ class QuestionAnsweringModule(LightningModule):
         if self.trainer.is_global_zero:
             self.evaluated_windows = len({row for part in parts for row in part.rows.tolist()})
             data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-            split = EVALUATED_SPLIT[str(self.trainer.state.fn)]
+            split = EVALUATED_SPLIT[self.trainer.state.fn.value]  # type: ignore[union-attr]
             self.evaluation = collect(parts, {example.id: example for example in data.examples[split]}, self.n_best)
         return self.evaluation
 

@@ -1,0 +1,88 @@
+"""CPU time of what does not train, against `import torch`: python -m bench.startup [ROUNDS]
+
+Each command runs in turn, ROUNDS times (5); printed are the median seconds of CPU and the ratio to `import torch`.
+"""
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TRAIN = [sys.executable, str(ROOT / "train.py")]
+FIT = [
+    "experiment=demo", "data.limit=8", "data.max_length=64", "data.stride=16", "trainer.max_epochs=1",
+    "trainer.accelerator=cpu", "logger=csv",
+]  # fmt: skip
+
+
+def commands(folder: Path) -> dict[str, list[str]]:
+    """{name: words}; the finished runs are made first."""
+    run, other = f"hydra.run.dir={folder}/run", f"hydra.run.dir={folder}/other"
+    for where, seed in ((run, 1), (other, 2)):
+        subprocess.run([*TRAIN, *FIT, f"seed={seed}", where], cwd=folder, check=True, capture_output=True)
+    files = f"data.validation_file={folder}/cache/demo/validation.json"
+    scoring = [
+        "stage=validate",
+        "data=local",
+        files,
+        f"data.predictions_file={folder}/run/predictions.json",
+        "data.limit=8",
+    ]
+    subprocess.run([*TRAIN, *scoring, f"hydra.run.dir={folder}/scores"], cwd=folder, check=True, capture_output=True)
+    sweep = [*FIT, "-m", "seed=1,2", f"hydra.sweep.dir={folder}/sweep"]
+    subprocess.run([*TRAIN, *sweep], cwd=folder, check=True, capture_output=True)
+    return {
+        "import torch": [sys.executable, "-c", "import torch"],
+        "import lightning": [sys.executable, "-c", "import lightning"],
+        "train.py --help": [*TRAIN, "--help"],
+        "train.py --cfg job": [*TRAIN, "--cfg", "job"],
+        "a wrong value (data.batch_size=abc)": [*TRAIN, *FIT, "data.batch_size=abc", f"hydra.run.dir={folder}/no"],
+        "a wrong value (optimizer.lr=abc)": [*TRAIN, *FIT, "optimizer.lr=abc", f"hydra.run.dir={folder}/no"],
+        "a wrong value (trainer.max_epochs=abc)": [
+            *TRAIN,
+            *FIT,
+            "trainer.max_epochs=abc",
+            f"hydra.run.dir={folder}/no",
+        ],
+        "a finished run": [*TRAIN, *FIT, "seed=1", run],
+        "scoring (data.predictions_file)": [*TRAIN, *scoring, "resume=never", f"hydra.run.dir={folder}/scores"],
+        "qa.compare": [sys.executable, "-m", "qa.compare", f"{folder}/run", f"{folder}/other"],
+        "a finished sweep's parent": [*TRAIN, *sweep],
+    }
+
+
+def cpu_seconds(words: list[str], folder: Path) -> float:
+    """User and system time of a process and its children."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    subprocess.run(words, cwd=folder, env=environment, capture_output=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def main() -> None:
+    """Prints a line for each command."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        words = commands(folder)
+        seconds: dict[str, list[float]] = {what: [] for what in words}
+        for _ in range(rounds):
+            for what, command in words.items():
+                seconds[what].append(cpu_seconds(command, folder))
+    torch = seconds["import torch"]
+    print(f"{'':<40} CPU seconds   of `import torch`, median (least to most of {rounds})")
+    for what, found in seconds.items():
+        ratios = sorted(one / of for one, of in zip(found, torch, strict=True))
+        print(
+            f"{what:<40} {statistics.median(found):11.2f}   {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        )
+
+
+if __name__ == "__main__":
+    main()
