@@ -18,6 +18,8 @@ FIT = [
     "trainer.accelerator=cpu", "logger=csv",
 ]  # fmt: skip
 
+WRONG = ("data.batch_size", "model.attention", "optimizer.lr", "trainer.max_epochs", "checkpoint.keep")
+
 
 def commands(folder: Path) -> dict[str, list[str]]:
     """{name: words}; the finished runs are made first."""
@@ -35,23 +37,17 @@ def commands(folder: Path) -> dict[str, list[str]]:
     subprocess.run([*TRAIN, *scoring, f"hydra.run.dir={folder}/scores"], cwd=folder, check=True, capture_output=True)
     sweep = [*FIT, "-m", "seed=1,2", f"hydra.sweep.dir={folder}/sweep"]
     subprocess.run([*TRAIN, *sweep], cwd=folder, check=True, capture_output=True)
+    wrong = {key: [*TRAIN, *FIT, f"{key}=abc", f"hydra.run.dir={folder}/no"] for key in WRONG}
     return {
         "import torch": [sys.executable, "-c", "import torch"],
         "import lightning": [sys.executable, "-c", "import lightning"],
         "train.py --help": [*TRAIN, "--help"],
         "train.py --cfg job": [*TRAIN, "--cfg", "job"],
-        "a wrong value (data.batch_size=abc)": [*TRAIN, *FIT, "data.batch_size=abc", f"hydra.run.dir={folder}/no"],
-        "a wrong value (optimizer.lr=abc)": [*TRAIN, *FIT, "optimizer.lr=abc", f"hydra.run.dir={folder}/no"],
-        "a wrong value (trainer.max_epochs=abc)": [
-            *TRAIN,
-            *FIT,
-            "trainer.max_epochs=abc",
-            f"hydra.run.dir={folder}/no",
-        ],
+        **{f"a wrong value: {key}=abc": words for key, words in wrong.items()},
         "a finished run": [*TRAIN, *FIT, "seed=1", run],
-        "scoring (data.predictions_file)": [*TRAIN, *scoring, "resume=never", f"hydra.run.dir={folder}/scores"],
+        "scoring: data.predictions_file": [*TRAIN, *scoring, "resume=never", f"hydra.run.dir={folder}/scores"],
         "qa.compare": [sys.executable, "-m", "qa.compare", f"{folder}/run", f"{folder}/other"],
-        "a finished sweep's parent": [*TRAIN, *sweep],
+        "the parent of a finished sweep": [*TRAIN, *sweep],
     }
 
 
@@ -79,9 +75,8 @@ def main() -> None:
     print(f"{'':<40} CPU seconds   of `import torch`, median (least to most of {rounds})")
     for what, found in seconds.items():
         ratios = sorted(one / of for one, of in zip(found, torch, strict=True))
-        print(
-            f"{what:<40} {statistics.median(found):11.2f}   {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-        )
+        spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        print(f"{what:<40} {statistics.median(found):11.2f}   {spread}")
 
 
 if __name__ == "__main__":

@@ -459,7 +459,8 @@ def test_jobs_are_asked_to_save_where_the_sweep_itself_fails(tmp_path: Path) -> 
 def test_two_processes_can_keep_one_table(tmp_path: Path) -> None:
     """Each writes the rows of its own jobs; none is lost."""
     program = (
-        "import sys, time; from pathlib import Path; from qa.sweeps.engines import Job; from qa.sweeps.sweep import Sweep\n"
+        "import sys, time; from pathlib import Path\n"
+        "from qa.sweeps.engines import Job; from qa.sweeps.sweep import Sweep\n"
         "import qa.report  # takes a while: both are to write at the same time\n"
         "sweep, first = Sweep(Path(sys.argv[1])), int(sys.argv[2])\n"
         "(sweep.folder / f'ready-{first}').touch()\n"

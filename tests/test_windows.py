@@ -80,7 +80,7 @@ def assert_equal(examples: list[Example], tokenizer: Any, max_length: int, strid
     for number, (row, wanted) in enumerate(expected):
         batch = dataset[np.array([number])]
         mask = batch["context_mask"][0]
-        assert batch["examples"] == [examples[row]]
+        assert batch["ids"] == [examples[row].id]
         assert batch["input_ids"][0].tolist() == wanted.input_ids
         assert not types or batch["token_type_ids"][0].tolist() == wanted.token_type_ids
         assert batch["attention_mask"].all()
