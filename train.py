@@ -48,7 +48,7 @@ def run(cfg: DictConfig) -> int:
     if RunFolder.finished:
         show(cfg, folder)
         return 0
-    if cfg.resume == "never" and not processes.anew(cfg.resume):
+    if cfg.resume == "never" and not processes.starts_over(cfg.resume):
         cfg.resume = "auto"
     composed = cfg.copy()
     settings = read_settings(cfg)
@@ -71,7 +71,7 @@ def run(cfg: DictConfig) -> int:
     quiet_libraries()  # after their import, which sets their levels
     parts = build_parts(cfg, composed, settings, folder)
     if not processes.rank():
-        take(folder, composed, anew=settings.resume == "never")
+        take(folder, composed, start_over=settings.resume == "never")
     parts.log_settings()
     try:
         with interruptible():
@@ -108,7 +108,7 @@ def score(cfg: DictConfig, composed: DictConfig, folder: Path) -> int:
         values: Any = OmegaConf.to_container(cfg.data, resolve=True)
         data = SquadData(**{name: value for name, value in values.items() if name != "_target_"})
         found = score_predictions(data, identity(resolved(composed), folder))
-        take(folder, composed, anew=cfg.resume == "never")
+        take(folder, composed, start_over=cfg.resume == "never")
         write_scores(folder, *found)
     return 0
 

@@ -12,7 +12,7 @@ from qa.errors import door
 
 
 def main() -> None:
-    """Writes the demo corpus where the command line says and prints the counts."""
+    """Writes the demo corpus and prints its counts."""
     parser = argparse.ArgumentParser(prog="python -m qa.demo", description="Write the embedded demo corpus.")
     parser.add_argument("folder", type=Path, help="where train.json and validation.json go")
     parser.add_argument("--seed", type=int, default=42, help="another seed gives another corpus (default: 42)")

@@ -103,13 +103,13 @@ def _reason(error: BaseException) -> str:
         if status == 404:
             return "there is no such name on the hub (404); look for its spelling"
         if status == 429:
-            return "the hub asks to wait (429); try again later, or log in by `hf auth login` or HF_TOKEN=…"
+            return "the hub limits requests (429); try again later, or log in by `hf auth login` or HF_TOKEN=…"
         if status is not None:
             return f"the hub failed ({status}); try again later"
         cause = cause.__cause__ or cause.__context__
     if os.environ.get("HF_HUB_OFFLINE"):  # huggingface_hub's own words are a paragraph
         return "the hub is not reached, and its cache does not have it; connect to it, or look for the name's spelling"
-    return f"not to be had from the hub, and not in its cache ({first_line(error)}); connect to it and try again"
+    return f"not available from the hub, and not in its cache ({first_line(error)}); connect to it and try again"
 
 
 def _sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""One process for every device, and for every job of a sweep: started, watched, told to end, and never left behind."""
+"""Processes: one for every device and every job of a sweep, started, watched, and ended together."""
 
 import ctypes
 import logging
@@ -23,13 +23,13 @@ PATIENCE = 60.0  # seconds that processes have to save a checkpoint after a sign
 ERROR_FILE = "QA_ERROR"  # where a process that was started here leaves its last words
 MEETING = "QA_MEETING"  # a file by which the ranks of one machine find each other
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
-TRIAL = "QA_TRIAL"  # tells a job of a search which trial of which study it is
+TRIAL = "QA_TRIAL"  # of a search's job: NUMBER:JOURNAL, its trial and study
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)  # that ask a run to end
 
 
-def anew(resume: str) -> bool:
-    """Whether `resume=never` is to be obeyed: a further turn of a job in a queue resumes what the first one began."""
+def starts_over(resume: str) -> bool:
+    """Whether `resume=never` is to be obeyed: a further turn of a queued job resumes what the first one began."""
     turns = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
     return resume == "never" and not any(int(os.environ.get(name) or 0) for name in turns)
 
@@ -62,7 +62,7 @@ def devices_and_nodes() -> tuple[int, int]:
 
 
 def wanted_devices(trainer: Mapping[str, Any]) -> int:
-    """How many processes `trainer.devices` asks for on this machine. Errors: whatever lightning says."""
+    """Processes that `trainer.devices` means on this machine. Errors: Lightning's own."""
     devices = trainer["devices"]
     if isinstance(devices, int) and devices > 0:
         return devices
@@ -94,7 +94,7 @@ def handle_signals(handler: Callable[[int, Any], None]) -> dict[int, Any]:
 
 
 def leave_terminal() -> None:
-    """After SIGHUP: what is still printed goes nowhere, since writing to a terminal that is gone is an error."""
+    """After SIGHUP: sends later output to /dev/null, since writing to a closed terminal is an error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         if stat.S_ISCHR(os.fstat(descriptor).st_mode):
@@ -106,7 +106,7 @@ def run_ranks(command: Sequence[str], count: int, lock: int | None) -> int:
     """Runs `command` once for every rank on this machine; see `run_processes`.
 
     They meet in a file that is this user's alone and listen on the loopback device: torch.distributed runs what its
-    peers send, and asks nobody who he is.
+    peers send, without authentication.
     """
     interfaces = {name: os.environ.get(name, LOOPBACK) for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")}
     with tempfile.TemporaryDirectory() as folder:
@@ -119,7 +119,7 @@ def run_processes(command: Sequence[str], environments: Sequence[Mapping[str, st
     """Runs `command` in each environment; returns 0 once all are done, else the status of the first that failed.
 
     A process that fails ends all others, and its error is the one that is shown. Signals are handed on; `lock` is
-    inherited, so that it is held until the last process is gone. Only the first process speaks.
+    inherited, so that it is held until the last process is gone. Only the first process prints.
     """
     with tempfile.TemporaryDirectory() as folder:
         errors = [Path(folder, str(number)) for number in range(len(environments))]
@@ -135,37 +135,37 @@ def run_processes(command: Sequence[str], environments: Sequence[Mapping[str, st
             )
             for number, (environment, error) in enumerate(zip(environments, errors, strict=True))
         ]
-        told: list[int] = []
+        received: list[int] = []
 
         def hand_on(signum: int, _: Any) -> None:
             if signum == signal.SIGHUP:
                 leave_terminal()
-            told.append(signum)
+            received.append(signum)
             for process in processes:
                 if process.poll() is None:
                     process.send_signal(signum)
 
         handlers = handle_signals(hand_on)
         try:
-            first = _wait(processes, told)
+            first = _wait(processes, received)
         finally:
             for process in processes:
                 process.kill()
                 process.wait()
             for signum, handler in handlers.items():
                 signal.signal(signum, handler)
-        return _status(first, processes, errors, told)
+        return _status(first, processes, errors, received)
 
 
-def _wait(processes: Sequence["subprocess.Popen[bytes]"], told: Sequence[int]) -> int | None:
+def _wait(processes: Sequence["subprocess.Popen[bytes]"], received: Sequence[int]) -> int | None:
     """Until all have ended, or one has failed, or `PATIENCE` is over after a signal. Returns the first that failed."""
     end: float | None = None
     while any(process.poll() is None for process in processes):
         failed = [number for number, process in enumerate(processes) if process.poll()]
-        if failed and not told:
+        if failed and not received:
             time.sleep(0.5)  # another that failed for the same reason has its own words to say
             return failed[0]
-        if told and end is None:
+        if received and end is None:
             end = time.monotonic() + PATIENCE
         if end is not None and time.monotonic() > end:
             return None
@@ -177,11 +177,11 @@ def _status(
     first: int | None,
     processes: Sequence["subprocess.Popen[bytes]"],
     errors: Sequence[Path],
-    told: Sequence[int],
+    received: Sequence[int],
 ) -> int:
-    """The exit status of the whole, once the error is said that made it end."""
-    if told and any(process.returncode for process in processes):
-        return 128 + told[0]
+    """The exit status of the whole; reports the error that ended it."""
+    if received and any(process.returncode for process in processes):
+        return 128 + received[0]
     if first is None:
         return 0
     status = processes[first].returncode
@@ -194,7 +194,7 @@ def _status(
 
 
 def killed(status: int) -> str:
-    """What is to be said of a process whose status is that of a signal, a negative number."""
+    """The end of a process in words; `status`: negative, that of a signal."""
     return f"was killed by {signal.Signals(-status).name}; was the memory too small?"
 
 
@@ -224,7 +224,7 @@ def keep_freed_memory() -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """Ends this process, whose words are said, with `status`.
+    """Ends this process with `status`; its error is reported already.
 
     One of several ends at once if something is wrong: what torch does as a process ends waits for the others, who wait
     for it. Under srun the first rank's status stands for all, which a signal may have ended before it has saved. A

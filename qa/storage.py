@@ -63,7 +63,7 @@ def remove(path: Path) -> None:
 
 
 def new_file_mode() -> int:
-    """The mode that this process gives any new file, where nothing else is said."""
+    """The mode of a new file by this process's umask."""
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask

@@ -77,7 +77,7 @@ BAD_RECORDS = {
     "empty answer": (broken(answers=[{"text": " ", "answer_start": 3}]), SPOT + "an answer is empty", "empty answer"),
     "blank question": (broken(question=" \n"), SPOT + "the question is empty", "empty question"),
     "blank context": (broken(context="  "), "the context is empty", "empty context"),
-    "repeated id": (broken(id="a"), r"question 1.*the id 'a' stands at .*question 0", "repeated id"),
+    "repeated id": (broken(id="a"), r"question 1.*the id 'a' is at .*question 0", "repeated id"),
     "v2": (broken(is_impossible=True, answers=[]), SPOT + "an unanswerable question", "unanswerable"),
     "half a surrogate": (
         broken(question="\ud800?"),
@@ -202,7 +202,7 @@ def test_tables_hold_the_same_examples(tmp_path: Path) -> None:
         ("question,context,answer\na,b\n", "line 2: not 3 fields"),
         ("question,context,answer\na,b b,b\n", "line 2 .*the answer 'b' is more than once in the context"),
         ("question,context,answer\na,b b,c\n", "line 2 .*the answer 'c' is not in the context"),
-        ('question,context,answer\n"a,b,c\n', "mend its quotes"),
+        ('question,context,answer\n"a,b,c\n', "fix its quotes"),
         ("question,context,answer\n\xe9,b,b\n", "not UTF-8"),
     ],
 )

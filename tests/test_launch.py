@@ -86,7 +86,7 @@ def test_an_evaluation_is_the_same_to_the_byte_on_more_ranks_than_batches(
     assert results(tmp_path / "3")["best"] == results(tmp_path / "1")["best"]
 
 
-@pytest.mark.guarantee("another number of devices goes on with the same data, losses within 1e-4")
+@pytest.mark.guarantee("another number of devices resumes with the same data, losses within 1e-4")
 def test_a_run_goes_on_with_another_number_of_devices(small: list[str], train_py: Run, tmp_path: Path) -> None:
     small = [*small, "trainer.max_epochs=4", "checkpoint.every_n_steps=1"]
     assert train_py(*small, f"hydra.run.dir={tmp_path}/whole").returncode == 0

@@ -144,7 +144,7 @@ def test_the_way_of_gpus_through_ddp_gives_the_weights_of_the_other(ranks: list[
         assert rank["as on GPUs"][3] == rank["whole"][3] != {}
 
 
-@pytest.mark.guarantee("on two ranks a run that goes on ends at the same bits, in bf16-mixed too")
+@pytest.mark.guarantee("on two ranks a resumed run ends at the same bits, in bf16-mixed too")
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_a_process_that_does_not_know_what_was_carried_goes_on_to_the_same_bits(
     precision: str, ranks: list[dict[str, Any]]

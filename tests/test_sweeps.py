@@ -125,7 +125,7 @@ def test_the_same_command_leaves_what_is_finished_and_starts_the_rest(
     assert (rows[3]["settings"], rows[3]["status"]) == ({"optimizer.lr": 0.002}, "finished")
 
 
-@pytest.mark.guarantee("a sweep killed in the middle leaves what is finished and goes on with the rest")
+@pytest.mark.guarantee("a sweep killed in the middle keeps what is finished and resumes the rest")
 def test_a_sweep_killed_in_the_middle_goes_on_with_the_job_that_was_cut(
     small: list[str], train_py: Run, tmp_path: Path
 ) -> None:

@@ -27,5 +27,5 @@ def quoted(value: Any) -> str:
         return json.dumps(value).replace("Infinity", "inf").replace("NaN", "nan")
     if PLAIN.fullmatch(value) and value.lower() not in NOT_TEXT:
         return value
-    # a backslash stands for itself but before a quote
+    # a backslash is itself except before a quote
     return '"' + re.sub(r'(\\*)("|\Z)', lambda found: found[1] * 2 + (found[2] and '\\"'), value) + '"'

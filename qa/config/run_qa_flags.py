@@ -69,7 +69,7 @@ WITHOUT = {
     "logging_strategy": "every step is logged",
     "logging_dir": "everything is in hydra.run.dir",
     "warmup_steps": "scheduler.warmup_ratio, as a share of all steps",
-    "resume_from_checkpoint": "a run goes on by itself in its folder; resume=CHECKPOINT takes one of ours",
+    "resume_from_checkpoint": "a run resumes by itself in its folder; resume=CHECKPOINT takes one of ours",
     "push_to_hub": "push_to_hub=USER/NAME",
     "dataset_config_name": "the data set's default is taken",
     "trust_remote_code": "code from the hub is never run",
@@ -77,7 +77,7 @@ WITHOUT = {
     "local_rank": "trainer.devices=N starts the processes",
 }
 REFUSED = {"version_2_with_negative": "questions without an answer (SQuAD v2) are not supported yet"}
-# what run_qa.py does without being told, and we do otherwise
+# run_qa.py's defaults that differ from ours
 NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?|true|false", re.IGNORECASE)  # which Hydra reads as the shell has it
 DEFAULTS = {"per_device_train_batch_size": "8", "learning_rate": "5e-5", "per_device_eval_batch_size": "8"}
 
@@ -104,7 +104,7 @@ def parse(words: Sequence[str]) -> dict[str, str]:
 
 
 def translate(given: dict[str, str]) -> tuple[list[str], list[str]]:
-    """Overrides of train.py, and what is to be said about the rest."""
+    """Overrides of train.py, and notes about the rest."""
     if "model_name_or_path" not in given:
         raise UserError("--model_name_or_path: not given; name the model")
     flags = {**DEFAULTS, **given}
@@ -128,7 +128,7 @@ def translate(given: dict[str, str]) -> tuple[list[str], list[str]]:
     if "max_train_samples" in flags:
         notes.append("--max_train_samples: data.limit is for every split")
     if "save_steps" in flags and float(flags["save_steps"]) < 1:
-        notes.append("--save_steps: a share of all steps; checkpoint.every_n_steps wants their number")
+        notes.append("--save_steps: a share of all steps; checkpoint.every_n_steps takes their number")
     notes.append(
         "the batch is that of one step, whatever the number of devices; the loss leaves padding out of the softmax"
     )

@@ -78,7 +78,7 @@ def is_finished(folder: Path, config: DictConfig) -> bool:
             f"{folder}: holds a fit, which stage={config.stage} does not replace; give another hydra.run.dir"
         )
     values = resolved(config)
-    if processes.anew(config.resume):
+    if processes.starts_over(config.resume):
         _check_may_move(folder, values)
         return False
     held = held_identity(folder)
@@ -93,7 +93,7 @@ def is_finished(folder: Path, config: DictConfig) -> bool:
 
 
 def _other_run(folder: Path, differ: list[str], held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """What to do with a finished folder that holds another run: a longer one goes on elsewhere."""
+    """The error for a finished folder that holds another run, with the remedy."""
     words = f"{folder}: holds a finished run of other settings or data: {', '.join(differ)}; "
     keys = [text.partition(" ")[0] for text in differ]
     epochs, more = (made["settings"].get("trainer.max_epochs") or 0 for made in (held, wanted))
@@ -114,12 +114,12 @@ def _check_may_move(folder: Path, values: Mapping[str, Any]) -> None:
                 raise UserError(f"{path}: is in {folder}, which resume=never moves aside; give another hydra.run.dir")
 
 
-def take(folder: Path, config: DictConfig, anew: bool) -> None:
+def take(folder: Path, config: DictConfig, start_over: bool) -> None:
     """Makes the folder this run's, once its data and model are known to be good: its first write.
 
-    `anew`: whether an earlier run in it is moved aside. Writes `.hydra/`, which Hydra itself would write too early.
+    `start_over`: whether an earlier run in it is moved aside. Writes `.hydra/`: Hydra would do so too early.
     """
-    if anew and (aside := move_aside(folder)):
+    if start_over and (aside := move_aside(folder)):
         console.print(f"what was in {folder} is now in {aside}")
         for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.FileHandler):

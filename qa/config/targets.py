@@ -1,4 +1,4 @@
-"""Values of the configuration against the signatures of what they are for, and what is built of them."""
+"""The configuration's values, checked against the signatures of their targets; and the objects built from them."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ def check_values(groups: Mapping[str, Any]) -> None:
 
 
 def build(node: Any, prefix: str = "", **arguments: Any) -> Any:
-    """What a `_target_` makes of its values. Errors: UserError of its own, or one that begins with `prefix`."""
+    """Builds the object of a node with a `_target_`. Errors: UserError, the target's own or one beginning with `prefix`."""
     try:
         return instantiate(node, **arguments)
     except InstantiationException as error:
@@ -67,7 +67,7 @@ def _targets(groups: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def _signature(prefix: str, path: str) -> Callable[..., Any]:
-    """The function whose arguments a target takes; of some a stand-in that imports no Lightning."""
+    """The function whose arguments a target takes, or its stand-in that imports no Lightning."""
     if path in SIGNATURES:
         return SIGNATURES[path]
     try:

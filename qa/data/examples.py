@@ -71,7 +71,7 @@ class Example(BaseModel):
 
 
 class Examples(NamedTuple):
-    """The examples of one split in file order, and how many records were left out, by kind."""
+    """The examples of one split in file order, and how many records were skipped, by kind."""
 
     examples: list[Example]
     skipped: Counter[str]
@@ -105,8 +105,8 @@ def read_examples(
     examples = _unique_across_files(paths, per_file)
     if not examples:
         counts = ", ".join(f"{count} {kind}" for kind, count in skipped.items())
-        left_out = f" (left out: {counts})" if counts else ""
-        raise UserError(f"{', '.join(map(str, paths))}: no question in it{left_out}; give a file that holds some")
+        note = f" (skipped: {counts})" if counts else ""
+        raise UserError(f"{', '.join(map(str, paths))}: no question in it{note}; give a file that holds some")
     return Examples(examples, skipped)
 
 
@@ -129,7 +129,7 @@ def check_records(
             example = _check(record, need_answers)
             if example.id in first_seen:
                 raise BadRecord(
-                    "repeated id", record.where, f"the id {example.id!r} stands at {first_seen[example.id]} too"
+                    "repeated id", record.where, f"the id {example.id!r} is at {first_seen[example.id]} too"
                 )
         except BadRecord as bad:
             if on_bad_record == "error":
@@ -297,6 +297,6 @@ def _unique_across_files(paths: list[Path], per_file: list[list[Example]]) -> li
             if counts[example.id] > 1:
                 example = example.model_copy(update={"id": f"{stem}/{example.id}"})
             if example.id in result:
-                raise UserError(f"{path}: the id {example.id!r} stands in another file of this name; rename one file")
+                raise UserError(f"{path}: the id {example.id!r} is in another file of this name; rename one file")
             result[example.id] = example
     return list(result.values())

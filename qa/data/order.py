@@ -65,7 +65,7 @@ def padded_share(lengths: Ints, batches: Sequence[NDArray[np.int64]]) -> float:
 def batches_of_rank(batches: Sequence[NDArray[np.int64]], rank: int, world_size: int) -> list[NDArray[np.int64]]:
     """The batches that one rank evaluates: every `world_size`th, and as many as every other rank.
 
-    A rank that comes out one short repeats the last, shortest one: an answer or a loss that comes twice counts once.
+    A rank with one batch fewer repeats the last, shortest one: an answer or a loss that comes twice counts once.
     """
     each = math.ceil(len(batches) / world_size)
     return [batches[min(rank + turn * world_size, len(batches) - 1)] for turn in range(each)]

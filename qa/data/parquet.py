@@ -17,7 +17,7 @@ AT_ONCE = 32  # rows of a Parquet file, each text of which may be as long as a l
 
 
 def parquet_records(path: Path, columns: Columns) -> Iterator[Record]:
-    """Texts stay as the file has them, each distinct one once, whatever the rows that it stands in."""
+    """Records of one file. Each distinct text is held once, however many rows have it."""
     wanted = {columns.id, columns.question, columns.context, columns.answer, columns.answer_start, "answers", "title"}
     texts: dict[str, str] = {}
     try:
@@ -38,7 +38,7 @@ def parquet_records(path: Path, columns: Columns) -> Iterator[Record]:
             for batch in file.iter_batches(AT_ONCE, columns=names):
                 if max(map(_longest, batch.columns), default=0) > LONGEST_LINE:
                     where = f"{path}: rows {(first := next(numbers))} to {first + len(batch) - 1}"
-                    raise UserError(f"{where}: a text of more than {LONGEST_LINE >> 20} MiB is no question; mend it")
+                    raise UserError(f"{where}: a text of more than {LONGEST_LINE >> 20} MiB is no question; fix it")
                 for row in batch.to_pylist():
                     number = next(numbers)
                     yield Record(f"{path}: row {number}", example_fields(_shared(row, texts), number, columns))

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from qa.errors import UserError
 
 Files = str | list[str]
-SKIP_REMEDY = "mend it, or count and leave out such records with data.on_bad_record=skip"
+SKIP_REMEDY = "fix it, or skip and count such records with data.on_bad_record=skip"
 # small files can unpack to more than any memory holds
 LONGEST_LINE = 16 << 20  # bytes of a line of JSONL, characters of a record of CSV, bytes of a text in Parquet
 
@@ -29,14 +29,14 @@ class Columns(BaseModel):
 
 
 class Record(NamedTuple):
-    """What a file holds for one question, not checked yet, and where it stands."""
+    """What a file holds for one question, not checked yet, and where it is."""
 
     where: str
     fields: Any
 
 
 class BadRecord(UserError):
-    """A record that cannot be used: its kind (for the counts), where it stands, what is wrong."""
+    """A record that cannot be used: its kind (for the counts), where it is, what is wrong."""
 
     def __init__(self, kind: str, where: str, problem: str) -> None:
         super().__init__(f"{where}: {problem}; {SKIP_REMEDY}")

@@ -129,7 +129,7 @@ def _jsonl_records(path: Path, columns: Columns) -> Iterator[Record]:
             where = f"{path}: line {number}"
             line = file.readline(LONGEST_LINE + 1)
             if len(line) > LONGEST_LINE:
-                raise UserError(f"{where}: longer than {LONGEST_LINE >> 20} MiB, which is no question; mend it")
+                raise UserError(f"{where}: longer than {LONGEST_LINE >> 20} MiB, which is no question; fix it")
             if not line:
                 return
             if line.strip():
@@ -180,7 +180,7 @@ def _csv_records(path: Path, delimiter: str, columns: Columns) -> Iterator[Recor
         except UnicodeDecodeError:
             raise UserError(f"{path}: after line {rows.line_num}: not UTF-8; save the file as UTF-8") from None
         except csv.Error as error:
-            raise UserError(f"{path}: line {rows.line_num}: {error}; mend its quotes") from None
+            raise UserError(f"{path}: line {rows.line_num}: {error}; fix its quotes") from None
 
 
 class BoundedLines:
@@ -195,5 +195,5 @@ class BoundedLines:
             self.taken += len(line)
             if self.taken > LONGEST_LINE:
                 size = f"{LONGEST_LINE >> 20} MiB"
-                raise UserError(f"{self.path}: a record of more than {size} is no question; mend its quotes")
+                raise UserError(f"{self.path}: a record of more than {size} is no question; fix its quotes")
             yield line

@@ -110,7 +110,7 @@ class SquadData:
                 raise UserError(
                     f"{split} question {examples[row].id!r}: too long for windows of"
                     f" data.max_length={self.max_length} that share data.stride={self.stride} tokens; raise the first,"
-                    " lower the second, or leave such questions out with data.on_bad_record=skip"
+                    " lower the second, or skip such questions with data.on_bad_record=skip"
                 )
             skipped["question too long"] += 1
         if not len(windows):
@@ -118,7 +118,7 @@ class SquadData:
                 f"{split}: no question leaves room for its context; raise data.max_length={self.max_length}"
             )
         for kind, count in skipped.items():
-            log.warning("%s: %d records left out: %s", split, count, kind)
+            log.warning("%s: %d records skipped: %s", split, count, kind)
         if split == "train" and (lost := unlabelled(windows)):
             log.warning("%s: %d first answers are whole in no window and are trained as (0, 0)", split, lost)
         self.examples[split], self.windows[split], self.skipped[split] = examples, windows, skipped

@@ -46,9 +46,9 @@ def cached_windows(
 ) -> Windows:
     """`build_windows`, or a memory map of what it gave before; `path` must be named by `fingerprint`.
 
-    Where several processes want the same windows one builds them and the others wait. Of all files in the folder those
-    that were used last stay, `limit` bytes of them. A folder that cannot be used is a warning, and each process has
-    windows of its own.
+    Where several processes want the same windows one builds them and the others wait. Of all files in the folder the
+    most recently used stay, `limit` bytes of them. A folder that cannot be used is a warning, and each process builds
+    its own windows.
     """
     if windows := _mapped(path, len(examples), tokenizer):
         return windows
@@ -85,7 +85,7 @@ def _save(path: Path, windows: Windows, metadata: dict[str, str]) -> None:
 
 @functools.cache
 def _warn(folder: Path, reason: str) -> None:
-    log.warning("data.cache_dir=%s: not used (%s); windows are made anew by each process of this run", folder, reason)
+    log.warning("data.cache_dir=%s: not used (%s); each process of this run builds its own", folder, reason)
 
 
 def _prune(path: Path, limit: float) -> None:

@@ -55,7 +55,7 @@ class Evaluation(NamedTuple):
 
 
 def mean_scores(questions: Sequence[Question]) -> tuple[float, float]:
-    """EM and F1 in percent over the questions whose answers are known; NaN without any. Whatever their order."""
+    """EM and F1 in percent over the questions whose answers are known, in any order; NaN without any."""
     scores = [(q.exact_match, q.f1) for q in questions if q.exact_match is not None and q.f1 is not None]
     if not scores:
         return math.nan, math.nan

@@ -40,7 +40,7 @@ def context_length(question: Question) -> str:
 
 def language(question: Question) -> str:
     """That of the file."""
-    return question.language or "not said"
+    return question.language or "unknown"
 
 
 KINDS: dict[str, Callable[[Question], str]] = {

@@ -14,7 +14,7 @@ BLOCK = 1 << 22  # answers that are drawn at a time
 
 
 class Calibration(NamedTuple):
-    """What the probabilities of `counts.sum()` answers are worth; the arrays are by bin, empty bins left out.
+    """How well the probabilities of `counts.sum()` answers are calibrated; the arrays are by bin, without empty bins.
 
     `error`: expected calibration error in [0, 1]; `chance`: what 97.5% of perfectly calibrated models with these
     probabilities stay below; `brier`: mean squared distance of probability and outcome.

@@ -17,7 +17,7 @@ Scores = NDArray[np.float64]
 
 
 class Clusters(NamedTuple):
-    """Questions that are no independent witnesses: `row` [questions] says which cluster each belongs to."""
+    """Questions that are not independent: `row` [questions] is the cluster of each."""
 
     kind: str
     row: NDArray[np.intp]
@@ -74,7 +74,7 @@ def spread(terms: Sequence[Scores], by: Clusters, over_seeds: bool = True) -> Sp
     two crossed ways of clustering (Cameron, Gelbach and Miller 2011, "Robust inference with multiway clustering"; Owen
     2007, "The pigeonhole bootstrap"), where Vqs is their interaction, which both Vq and Vs hold. V is at least each of
     Vq and Vs. Its degrees of freedom are Satterthwaite's (1946) from Vq and each system's own variance over seeds, as
-    in Welch's test: one recipe may be steadier than another. Seeds count as drawn for each system anew.
+    in Welch's test: one recipe may be steadier than another. Seeds count as drawn for each system on its own.
     """
     count, total = len(by.sizes), int(by.sizes.sum())
     mean, pulls, of_seeds, of_both, loose = 0.0, np.zeros(count), 0.0, 0.0, 0.0

@@ -1,4 +1,4 @@
-"""How a batch that is too large for the device is carried in parts, without a change to what is learnt."""
+"""Splits a batch that is too large for the device into parts, with the same gradients."""
 
 import logging
 import math
@@ -36,7 +36,7 @@ class MicroBatches:
     def split(self, batch: Batch) -> list[Batch]:
         """Parts of at most `size` windows, each cut to its longest; their `weight` is that of the whole batch.
 
-        A rank whose share is one part short takes its first window once more, with weight 0.
+        A rank whose share has one part fewer repeats its first window with weight 0.
         """
         size = self.size(batch)
         if size >= batch["share"]:

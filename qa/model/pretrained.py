@@ -81,7 +81,7 @@ def load_model(pretrained: str, attention: Attention = "auto", gradient_checkpoi
     """The model in float32 and in train mode: transformers gives it in eval mode, and Lightning keeps that.
 
     Errors: UserError for weights that cannot be read, or that would have to run code to be, for weights of another
-    model, and for a model that wants more than text or gives no logits.
+    model, and for a model that needs more than text or gives no logits.
     """
     # the load report names the new span head, which is no news
     transformers_logging.set_verbosity_error()
@@ -119,14 +119,14 @@ def load_model(pretrained: str, attention: Attention = "auto", gradient_checkpoi
 
 
 def _inputs(model: PreTrainedModel) -> tuple[str, ...]:
-    """Which of INPUTS the model takes; token types only where it tells some apart."""
+    """Which of INPUTS the model takes; token types only where the model has more than one."""
     taken = inspect.signature(model.forward).parameters
     types = getattr(model.config, "type_vocab_size", 0)
     return tuple(name for name in INPUTS if name in taken and (name != "token_type_ids" or types > 1))
 
 
 def _try(name: str, model: PreTrainedModel, inputs: tuple[str, ...]) -> None:
-    """One short window, so that a model that cannot be used says so before the first step."""
+    """Runs one short window, so that a model that cannot be used fails before the first step."""
     ones = torch.ones(1, 8, dtype=torch.long)
     window = {name: ones * (name != "token_type_ids") for name in inputs}
     kind = model.config.model_type

@@ -27,12 +27,12 @@ CONTENTS = {
     "curves.png": "losses, EM and F1",
     "curves.svg": "the same",
     "model": "weights, config, tokenizer and card, for AutoModelForQuestionAnswering.from_pretrained",
-    "checkpoints": "best.ckpt, last.ckpt and as many more as checkpoint.keep says",
+    "checkpoints": "best.ckpt, last.ckpt and checkpoint.keep earlier ones",
     "wandb": "for W&B, where `wandb sync` takes it from; the run's id",
     "tensorboard": "for tensorboard --logdir",
     "metrics.csv": "each step's loss, learning rate, gradient norm, speed and memory",
-    "interrupted.txt": "when and by which signal the run ended; gone once it goes on",
-    "train.log": "what was said, with the time",
+    "interrupted.txt": "when and by which signal the run ended; removed when it resumes",
+    "train.log": "what the run reported, with the time",
 }
 PRUNED = "pruned"  # a setting of runs that their search ended early
 OURS = {"stage", "data", "model", "decode", "nonfinite"}  # that the composed configuration of a run has
@@ -74,11 +74,11 @@ def check_holds(folder: Path, values: Mapping[str, Any]) -> None:
         try:
             checkpoint = find_checkpoint("auto", folder, fitting=True)
         except UserError:
-            return  # the run itself says that none of them is whole
+            return  # the run itself reports that none of them is whole
         if checkpoint:
             check_same_run(checkpoint, load_checkpoint(checkpoint), wanted, folder)
         return
-    if PRUNED in held["settings"]:  # by its search, which is the one that asks
+    if PRUNED in held["settings"]:  # by its search, which is now checking its own jobs
         wanted["settings"][PRUNED] = True
     if differ := differences(held, wanted):
         raise UserError(f"{folder}: holds a run of other settings or data: {', '.join(differ)}")

@@ -16,7 +16,7 @@ from qa.storage import content_hash
 
 FOLLOWS_SEED = "${seed}"
 LIBRARIES = ("torch", "lightning", "transformers", "tokenizers", "datasets", "numpy")
-# where and how a run computes, not what; what is read from a path or a name is an input, and counts by its content
+# where and how a run computes, not what; inputs (paths and hub names) are compared by their content
 NEUTRAL = {
     "resume",
     "data.cache_dir",
@@ -78,7 +78,7 @@ def dotted(node: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _is_neutral(key: str, value: Any) -> bool:
-    """Our own code may move, so that its `_target_` says nothing; another's, such as the optimizer's, is a choice."""
+    """Whether a setting does not decide about figures. `_target_` of our own code may move; another's is a choice."""
     if key.endswith("._partial_") or (key.endswith("._target_") and str(value).startswith(("qa.", "hydra_plugins."))):
         return True
     return key in NEUTRAL or _in_group(key, NEUTRAL_GROUPS)

@@ -12,7 +12,7 @@ COLUMNS = ["step", *STEP, *EVALUATION]
 
 
 def read_metrics(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
-    """Step and figures of each line; nothing where there is no file. What was not measured is left out."""
+    """Step and figures of each line; nothing where there is no file. A figure that was not measured is missing."""
     if path.exists():
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):

@@ -29,7 +29,7 @@ class PerSplit(BaseModel):
 
 
 def chosen_here(what: str) -> str:
-    """What is to be said below a table whose best `what` was chosen by the very questions that it shows."""
+    """The note below a table whose best `what` was chosen on the very questions that it shows."""
     return (
         f"Chosen on this set: the best {what}, so that its figures are a little too good. On questions that chose"
         " nothing: python train.py stage=test data.test_file=… model.pretrained=RUN/model"
@@ -37,7 +37,7 @@ def chosen_here(what: str) -> str:
 
 
 class EvaluatedPart(BaseModel):
-    """How many of the questions the figures are of; `trainer.limit_val_batches` and its like take a part."""
+    """How many of the questions the figures are of; `trainer.limit_val_batches` and others take a part."""
 
     questions: int
     of: int
@@ -62,12 +62,12 @@ class Results(BaseModel):
     seconds: float | None = None  # of training and evaluations, over all starts
     fingerprints: dict[str, str] = {}  # of each split's content, tokenizer and window settings
     skipped: dict[str, dict[str, int]] = {}
-    nonfinite_steps: int = 0  # left out by nonfinite=skip, or by the gradient scaler of 16-mixed
+    nonfinite_steps: int = 0  # skipped by nonfinite=skip, or by the gradient scaler of 16-mixed
     evaluated: EvaluatedPart | None = None
     overlap: Overlap | None = None  # of training and validation
     schedule_changes: list[dict[str, int]] = []  # at which step a resumed run was made longer or shorter
     identity: dict[str, Any] = {}  # what made it: settings, content of its inputs, code, versions
-    about: dict[str, str] = {}  # what the head of the page says of the run
+    about: dict[str, str] = {}  # for the head of the run's page
 
     @property
     def chosen(self) -> str:

@@ -13,8 +13,8 @@ from qa.errors import UserError, first_line
 from qa.internals import local_process
 from qa.processes import ERROR_FILE, PATIENCE, environment_without_slurm, handle_signals, killed, leave_terminal
 
-TURNS = 1000  # of a job in a cluster's queue, each of which goes on where the last one ended
-ERROR, OUTPUT = "error.txt", "output.txt"  # in a job's folder: its last words, and what it said where several speak
+TURNS = 1000  # of a job in a cluster's queue, each of which resumes where the last one ended
+ERROR, OUTPUT = "error.txt", "output.txt"  # in a job's folder: its error, and its output where several run at once
 
 
 class Job(NamedTuple):
@@ -54,7 +54,7 @@ class Engine(Protocol):
 
 
 class Processes:
-    """Jobs on this machine; `slots`: what each of those that run at the same time is told by its environment."""
+    """Jobs on this machine; `slots`: the environment of each of the jobs that run at the same time."""
 
     def __init__(self, slots: Sequence[Mapping[str, str]]) -> None:
         self.at_once, self.slots = len(slots), slots
@@ -101,7 +101,7 @@ class Submitted:
 
 
 class Command:
-    """What submitit runs on the other machine; told that its time is over, it saves and asks for another turn."""
+    """What submitit runs on the other machine; when its time is over, it saves and asks for another turn."""
 
     def __init__(self, words: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
         self.words, self.environment, self.folder = words, environment, folder
@@ -131,7 +131,7 @@ class Submission:
 
     def __init__(self, submitted: Any, job: Job) -> None:
         self._submitted, self._job = submitted, job
-        self._told = 0  # the signal that it got
+        self._received = 0  # the signal that it got
 
     def poll(self) -> int | None:
         if not self._submitted.done():
@@ -139,13 +139,13 @@ class Submission:
         try:
             return int(self._submitted.result())
         except Exception as error:  # whatever a cluster does to a job
-            if self._told:
-                return 128 + self._told
+            if self._received:
+                return 128 + self._received
             (self._job.folder / ERROR).write_text(f"{first_line(error)}; see {self._submitted.paths.stderr}")
             return 1
 
     def send_signal(self, signum: int, /) -> None:
-        self._told = signum
+        self._received = signum
         if here := local_process(self._submitted):
             here.terminate()  # submitit's own way leaves a job on this machine a second to end
         else:
@@ -163,12 +163,12 @@ def run_jobs(
     A signal is handed on to what runs, and no further job is started.
     """
     running: dict[int, tuple[Job, Running]] = {}  # by slot
-    told: list[int] = []
+    received: list[int] = []
 
     def hand_on(signum: int, _: Any) -> None:
         if signum == signal.SIGHUP:
             leave_terminal()
-        told.append(signum)
+        received.append(signum)
         for _, process in running.values():
             process.send_signal(signum)
 
@@ -177,26 +177,26 @@ def run_jobs(
         end = float("inf")
         while time.monotonic() < end:
             free = [slot for slot in range(engine.at_once) if slot not in running]
-            while free and not told and (job := next(jobs, None)):
+            while free and not received and (job := next(jobs, None)):
                 began(job)
                 slot = free.pop(0)
                 running[slot] = job, engine.start(job, slot)
-                if told:
-                    running[slot][1].send_signal(told[0])
+                if received:
+                    running[slot][1].send_signal(received[0])
             if not running:
                 break
             for slot, (job, process) in list(running.items()):
                 if (status := process.poll()) is not None:
                     del running[slot]
                     ended(job, status)
-            if told:
+            if received:
                 end = min(end, time.monotonic() + 1.5 * PATIENCE)  # each job has PATIENCE for its own processes
             time.sleep(0.05)
     finally:
-        _end([process for _, process in running.values()], 0.0 if told else PATIENCE)
+        _end([process for _, process in running.values()], 0.0 if received else PATIENCE)
         for signum, handler in handlers.items():
             signal.signal(signum, handler)
-    return told[0] if told else 0
+    return received[0] if received else 0
 
 
 def _end(processes: Sequence[Running], patience: float) -> None:
@@ -210,11 +210,11 @@ def _end(processes: Sequence[Running], patience: float) -> None:
         process.kill()
 
 
-def last_words(job: Job, status: int) -> str:
+def job_error(job: Job, status: int) -> str:
     """Why a job failed, on one line."""
     path = job.folder / ERROR
-    if path.exists() and (said := path.read_text(encoding="utf-8").strip()):
-        return said.splitlines()[-1].removeprefix("ERROR: ")
+    if path.exists() and (words := path.read_text(encoding="utf-8").strip()):
+        return words.splitlines()[-1].removeprefix("ERROR: ")
     return killed(status) if status < 0 else f"ended with status {status}; see {job.folder}"
 
 

@@ -25,8 +25,8 @@ Values = list[Any] | Interval
 class Search:
     """The trials of a study in a sweep's folder; a trial's number is its job's.
 
-    What is proposed is a function of (seed, number of the trial, trials that have ended): a search that was killed goes
-    on as if it had not been. A lock shows whether a trial that is under way has a process that sees to it.
+    What is proposed is a function of (seed, number of the trial, trials that have ended): a search that was killed
+    resumes as if it had not been. A lock shows whether a trial that is under way has a process that sees to it.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Search:
                 f"{self.journal}: a study of another sweep.space or checkpoint.monitor; give another hydra.sweep.dir"
             )
         self.study.set_user_attr("about", about)
-        # of earlier starts: what made them fail may be mended, so that they do not count
+        # of earlier starts: what made them fail may be fixed by now, so that they do not count
         self._failed = len(self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
 
     def trials(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -63,7 +63,7 @@ class Search:
                 if trial is None:
                     return
                 space = self.settings.space.items()
-                proposed = {name: suggested(trial, name, values) for name, values in space}
+                proposed = {name: suggest(trial, name, values) for name, values in space}
             yield trial.number, proposed
 
     def _abandoned(self) -> Trial | None:
@@ -96,7 +96,7 @@ class Search:
         return True
 
     def environment(self, number: int) -> Mapping[str, str]:
-        """What tells a job's process which trial it is."""
+        """The variable by which a job's process knows its trial."""
         return {TRIAL: f"{number}:{self.journal.resolve()}"}
 
     def pruned(self, number: int) -> bool:
@@ -104,7 +104,7 @@ class Search:
         return "pruned" in live_trial(self.study, number).user_attrs
 
     def tell(self, row: SweepRow) -> None:
-        """Takes in a job's end; one that was interrupted stays under way, and goes on with the next start."""
+        """Takes in a job's end; one that was interrupted stays under way, and resumes with the next start."""
         value = getattr(row, self.monitor)
         if row.status == "finished" and is_finite(value):
             self.study.tell(row.job, value, state=TrialState.COMPLETE)
@@ -115,7 +115,7 @@ class Search:
         self._held.pop(row.job).release()
 
 
-def suggested(trial: Trial, name: str, values: Values) -> Any:
+def suggest(trial: Trial, name: str, values: Values) -> Any:
     """A value for the setting `name`; whole numbers where the bounds are whole."""
     if isinstance(values, list):
         return trial.suggest_categorical(name, values)

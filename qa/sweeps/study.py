@@ -18,7 +18,7 @@ from qa.runs.results import Monitor, Row
 
 
 class JournalLock:
-    """A lock that the kernel releases with its process, as Optuna asks for one; its own outlive a kill."""
+    """A lock for Optuna that the kernel releases when its process ends; Optuna's own locks outlive a kill."""
 
     def __init__(self, journal: Path) -> None:
         self._lock = FileLock(journal.with_name(f".{journal.name}.lock"))

@@ -24,7 +24,7 @@ from qa.runs.folder import is_run
 from qa.runs.results import Monitor, chosen_here
 from qa.runs.results_table import markdown_rows
 from qa.storage import remove, unused, write_text
-from qa.sweeps.engines import ERROR, Engine, Job, last_words, run_jobs
+from qa.sweeps.engines import ERROR, Engine, Job, job_error, run_jobs
 from qa.sweeps.rows import COLUMNS, FIGURES, SweepRow, ranked, ranked_jobs, said, script, tables
 
 
@@ -150,7 +150,7 @@ class Sweep:
             elif (signum := -status if status < 0 else status - 128) in SIGNALS:
                 row.status, row.status_code = "interrupted", 128 + signum
             else:
-                row.status, row.error, row.status_code = "failed", last_words(job, status), max(status, 1)
+                row.status, row.error, row.status_code = "failed", job_error(job, status), max(status, 1)
                 print(f"ERROR: job {row.job} ({row.overrides}): {row.error}", file=sys.stderr)
             self._put(row)
             self._keep()

@@ -1,4 +1,4 @@
-"""The W&B view that a reviewer wants, kept as code: runs, a sweep's jobs against each other, curves, answers."""
+"""The W&B view for a reviewer, kept as code: runs, a sweep's jobs against each other, curves, answers."""
 
 from typing import TYPE_CHECKING
 
@@ -100,6 +100,6 @@ def save(view: "Workspace") -> str:
         view.save()
     except (wandb.Error, requests.RequestException, ValueError) as error:
         raise UserError(
-            f"{view.entity}/{view.project}: not saved ({first_line(error)}); mend --entity, --project"
+            f"{view.entity}/{view.project}: not saved ({first_line(error)}); fix --entity or --project"
         ) from None
     return str(view.url)

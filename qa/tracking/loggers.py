@@ -41,7 +41,7 @@ class TensorBoard(TensorBoardLogger):
 class Wandb(Logger):
     """A Weights & Biases run whose `_step` is the optimiser's.
 
-    A run that goes on is the same run: its id is kept in the run folder, and it begins by logging what `metrics.csv`
+    A resumed run is the same W&B run: its id is kept in the run folder, and it begins by logging what `metrics.csv`
     knows. Online that fills what the last process did not get to send; offline, where each process writes a folder of
     its own, the newest one holds the whole run.
     """
@@ -91,7 +91,7 @@ class Wandb(Logger):
 
     @rank_zero_only
     def begin(self) -> None:
-        """Begins the run, or goes on with it, if that is not done. Errors: UserError where W&B refuses."""
+        """Begins or resumes the run, unless that is done. Errors: UserError where W&B refuses."""
         if self.run is not None:
             return
         import wandb
@@ -111,7 +111,7 @@ class Wandb(Logger):
                 settings=wandb.Settings(silent=True, console="auto" if self.answers else "off"),
             )
         except (wandb.Error, TimeoutError) as error:
-            raise UserError(f"logger=wandb: {first_line(error)}; mend it, or take logger.mode=offline") from None
+            raise UserError(f"logger=wandb: {first_line(error)}; fix it, or take logger.mode=offline") from None
         held.write_text(self.run.id, encoding="utf-8")
         self.run.define_metric("epoch", hidden=True)
         self.run.define_metric("train/epoch_loss", step_metric="epoch")
@@ -149,7 +149,7 @@ class Wandb(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """The trainer says so after each of its loops; only a failure ends the run."""
+        """The trainer calls it after each of its loops; only a failure ends the run."""
         if status != "success":
             self._end(1)
 

@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other in every step, through the CPU, so that no GPU has to be waited for."""
+"""Exchange between the processes of a run; flags and objects go through the CPU, so that nobody waits for a GPU."""
 
 import os
 from collections.abc import Sequence

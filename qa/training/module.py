@@ -30,7 +30,7 @@ from qa.training.collectives import all_gather, gather_to_rank_0, largest, summe
 
 log = logging.getLogger(__name__)
 
-# families whose every layer attends to all that is not padding; others make masks of their own of one that is 2-D
+# families whose every layer attends to all that is not padding; others build their own masks from a 2-D one
 WHOLE_ATTENTION = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"}
 
 NonFinite = Literal["stop", "skip"]  # what a step does whose loss or gradient is not finite
@@ -64,9 +64,9 @@ class QuestionAnsweringModule(LightningModule):
         self.optimizer, self.scheduler, self.total_steps = optimizer, scheduler, total_steps
         self.n_best, self.max_answer_length = n_best, max_answer_length
         self.micro_batches, self.nonfinite = MicroBatches(micro_batch_size), nonfinite
-        self.nonfinite_steps = 0  # that were left out
+        self.nonfinite_steps = 0  # that were skipped
         self.step_metrics: dict[str, float] = {}  # of the last training step, over all ranks
-        self.wishes: Callable[[], Sequence[int]] = tuple  # flags that this rank wants all to know of
+        self.wishes: Callable[[], Sequence[int]] = tuple  # flags that this rank tells all others
         self.agreed: list[int] = []  # the largest of each rank's wishes, as of the last training step
         self.loss_sum, self.loss_windows = 0.0, 0  # of the epoch so far, over all ranks
         self.figures: dict[str, float] = {}  # val_loss, exact_match and f1 of the last evaluation, over all ranks
@@ -97,9 +97,10 @@ class QuestionAnsweringModule(LightningModule):
         return span_loss(*logits, batch["start_positions"], batch["end_positions"], batch["attention_mask"])
 
     def on_train_start(self) -> None:
-        """After its first backward pass DDP lays its buckets out anew, and with them the order of its additions.
+        """Gives DDP a first backward pass without gradients.
 
-        It gets one here without gradients, so that the first step of a run that goes on is added up like all others.
+        After its first one DDP rebuilds its buckets, and with them the order of its additions: so the first step of a
+        resumed run is added up like all others.
         """
         strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy) and strategy.model is not None:
@@ -128,10 +129,10 @@ class QuestionAnsweringModule(LightningModule):
         seed_device(int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1), self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Leaves a batch's gradients, carried in as many parts as the memory asks for; what it returns adds the rest.
+        """Computes a batch's gradients in as many parts as the memory needs; the returned loss adds the last ones.
 
         Where DDP averages gradients during the last backward pass, that pass is left to the trainer, but only once it
-        is known to fit: a rank that runs out of memory there cannot tell the others, who wait for its gradients.
+        is known to fit: a rank that runs out of memory there cannot tell the others, which wait for its gradients.
         """
         while True:
             self.zero_grad()
@@ -207,7 +208,7 @@ class QuestionAnsweringModule(LightningModule):
             if scaler is None or scaler.get_scale() <= 1:
                 self._not_finite()
                 return
-            self.nonfinite_steps += 1  # an overflow: the scaler leaves the step out and takes a smaller scale
+            self.nonfinite_steps += 1  # an overflow: the scaler skips the step and takes a smaller scale
         self.loss_sum += step["loss"] * self._batch["windows"]
         self.loss_windows += self._batch["windows"]
         if gradient_clip_val and gradient_clip_algorithm == "value":
@@ -224,12 +225,12 @@ class QuestionAnsweringModule(LightningModule):
         where = f"training windows (questions) {', '.join(all_gather(guilty) or all_gather(named))}"
         broken = not all(parameter.isfinite().all() for parameter in self.parameters())
         if self.nonfinite == "stop" or broken:
-            skip = "" if broken else ", or leave such steps out with nonfinite=skip"
+            skip = "" if broken else ", or skip such steps with nonfinite=skip"
             raise UserError(
                 f"{what}, {where}; lower optimizer.lr, look at these windows{skip}; the checkpoints before it are kept"
             )
         self.nonfinite_steps += 1
-        log.warning("%s, %s: left out", what, where)
+        log.warning("%s, %s: skipped", what, where)
         self.zero_grad()  # without gradients the optimizer changes neither weights nor its own state
 
     def configure_optimizers(self) -> Any:
@@ -297,7 +298,7 @@ class QuestionAnsweringModule(LightningModule):
 
 
 def seed_device(seed: int, device: torch.device) -> None:
-    """What `torch.manual_seed` does, for the generators in use alone: to tell every kind of device takes 1 ms."""
+    """Seeds the generators in use alone: `torch.manual_seed` takes 1 ms for all kinds of devices."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.default_generators[device.index].manual_seed(seed)

@@ -20,7 +20,7 @@ class Pruning(Callback):
     """
 
     def __init__(self, trial: str, pruner: BasePruner) -> None:
-        """`trial`: what `Search.environment` says."""
+        """`trial`: as `Search.environment` has it."""
         number, _, journal = trial.partition(":")
         self.number, self.journal, self.pruner = int(number), Path(journal), pruner
 
@@ -34,7 +34,7 @@ class Pruning(Callback):
             self._look(trainer, module, [row])
 
     def _look(self, trainer: Trainer, module: LightningModule, new: list[Row]) -> None:
-        """Also of a run that goes on, whose last evaluation the study may not know."""
+        """Also for a resumed run, whose last evaluation the study may not know."""
         history = trainer.checkpoint_callback
         assert isinstance(history, History) and isinstance(module, QuestionAnsweringModule)
         values = list(by_share([*history.rows, *new], module.total_steps, history.monitor))
