@@ -35,7 +35,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "data.limit=8",
     ]
     subprocess.run([*TRAIN, *scoring, f"hydra.run.dir={folder}/scores"], cwd=folder, check=True, capture_output=True)
-    sweep = [*FIT, "-m", "seed=1,2", f"hydra.sweep.dir={folder}/sweep"]
+    sweep = ["-m", *FIT, "seed=1,2", f"hydra.sweep.dir={folder}/sweep"]
     subprocess.run([*TRAIN, *sweep], cwd=folder, check=True, capture_output=True)
     wrong = {key: [*TRAIN, *FIT, f"{key}=abc", f"hydra.run.dir={folder}/no"] for key in WRONG}
     return {
