@@ -42,7 +42,7 @@ def check_values(groups: Mapping[str, Any]) -> None:
 
 
 def build(node: Any, prefix: str = "", **arguments: Any) -> Any:
-    """Builds the object of a node with a `_target_`. Errors: UserError, the target's own or one beginning with `prefix`."""
+    """Builds the object of a node with a `_target_`. Errors: UserError, its own or one that begins with `prefix`."""
     try:
         return instantiate(node, **arguments)
     except InstantiationException as error:
