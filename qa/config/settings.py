@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=BaseModel)
 
+NonFinite = Literal["stop", "skip"]  # what a step does whose loss or gradient is not finite
+
 REFUSED = {
     "accumulate_grad_batches": "data.batch_size is the batch of one optimiser step, whatever carries it",
     "use_distributed_sampler": "batches are formed before they are batches_of_rank out",
@@ -110,7 +112,7 @@ class Settings(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     stage: Literal["fit", "validate", "test", "predict"]
     resume: str
-    nonfinite: Literal["stop", "skip"]
+    nonfinite: NonFinite
     push_to_hub: str | None = None
     matmul_precision: Literal["highest", "high", "medium"] = "high"
     checkpoint: CheckpointSettings

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from qa.data.squad_data import SquadData
 
-NonFinite = Literal["stop", "skip"]  # what a step does whose loss or gradient is not finite
 Attention = Literal["auto", "sdpa", "eager", "flash"]
 Precision = Literal[
     "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "32", "16", "bf16", "64",

@@ -1,14 +1,16 @@
 """What the optimizer trains, and how fast."""
 
+import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import Field
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from transformers import get_scheduler
 
 
 def parameter_groups(parameters: Iterable[Parameter]) -> list[dict[str, Any]]:
@@ -29,6 +31,18 @@ def schedule(
 
     The warm-up's steps are rounded up, as `run_qa.py` rounds them.
     """
+    from transformers import get_scheduler  # takes a second to import, and a look at the signature does not need it
+
     kind = "constant_with_warmup" if name == "constant" else name
     scheduler: LRScheduler = get_scheduler(kind, optimizer, math.ceil(warmup_ratio * total_steps), total_steps)
     return scheduler
+
+
+def can_fuse(optimizer: Callable[..., Optimizer], device: torch.device) -> bool:
+    """Whether an optimizer can do a step in one kernel, and nobody chose otherwise."""
+    if device.type != "cuda":
+        return False
+    chosen = optimizer.keywords if isinstance(optimizer, partial) else {}
+    return "fused" in inspect.signature(optimizer).parameters and not {"fused", "foreach"} & {
+        name for name, value in chosen.items() if value is not None
+    }

@@ -1,11 +1,9 @@
 """`QuestionAnsweringModule`: the model, its loss, its optimizer, and what is logged."""
 
-import inspect
 import logging
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +15,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from qa.config.settings import NonFinite
 from qa.data.batches import Batch
 from qa.errors import UserError, is_out_of_memory
 from qa.evaluation.answers import Evaluation
@@ -24,17 +23,15 @@ from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
 from qa.internals import run_through_ddp
 from qa.model.loss import span_loss
 from qa.model.micro_batches import MicroBatches, MicroBatchSize
-from qa.model.optimization import parameter_groups
+from qa.model.optimization import can_fuse, parameter_groups
 from qa.model.pretrained import Attention, load_model, shard
 from qa.training.collectives import all_gather, gather_to_rank_0, largest, summed
+from qa.training.devices import seed_device
 
 log = logging.getLogger(__name__)
 
 # families whose every layer attends to all that is not padding; others build their own masks from a 2-D one
 WHOLE_ATTENTION = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"}
-
-NonFinite = Literal["stop", "skip"]  # what a step does whose loss or gradient is not finite
-
 
 FIGURES = ("val_loss", "exact_match", "f1")
 EVALUATED_SPLIT = {"fit": "validation", "validate": "validation", "test": "test", "predict": "predict"}
@@ -73,6 +70,10 @@ class QuestionAnsweringModule(LightningModule):
         self.evaluation: Evaluation | None = None  # the last one, on rank 0
         self.evaluated_windows = 0  # of the last evaluation, over all ranks; known to rank 0
         self._evaluated: list[EvaluatedBatch] = []
+        # of the training step under way
+        self._batch: Batch = {}
+        self._losses: list[Tensor] = []  # weighted, of each part's windows: float32 [part]
+        self._loss = torch.zeros(())  # over all ranks
 
     def configure_model(self) -> None:
         """Called before each stage; `trainer=sharded` gives a mesh, over which the model is sharded once."""
@@ -136,7 +137,7 @@ class QuestionAnsweringModule(LightningModule):
         """
         while True:
             self.zero_grad()
-            self._losses: list[Tensor] = []
+            self._losses = []
             last, out_of_memory = self._gradients(batch)
             short, *self.agreed = largest([out_of_memory, *self.wishes()])
             if not short:
@@ -234,19 +235,10 @@ class QuestionAnsweringModule(LightningModule):
         self.zero_grad()  # without gradients the optimizer changes neither weights nor its own state
 
     def configure_optimizers(self) -> Any:
-        fused = {"fused": True} if self._fuses() else {}
+        fused = {"fused": True} if can_fuse(self.optimizer, self.trainer.strategy.root_device) else {}
         optimizer = self.optimizer(parameter_groups(self.parameters()), **fused)
         scheduler = self.scheduler(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def _fuses(self) -> bool:
-        """Whether the optimizer can do a step in one kernel, and nobody chose otherwise."""
-        if self.trainer.strategy.root_device.type != "cuda":
-            return False
-        chosen = self.optimizer.keywords if isinstance(self.optimizer, partial) else {}
-        return "fused" in inspect.signature(self.optimizer).parameters and not {"fused", "foreach"} & {
-            name for name, value in chosen.items() if value is not None
-        }
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self(batch)
@@ -295,12 +287,3 @@ class QuestionAnsweringModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.loss_sum, self.loss_windows = checkpoint["train_loss"]
         self.nonfinite_steps = checkpoint["nonfinite_steps"]
-
-
-def seed_device(seed: int, device: torch.device) -> None:
-    """Seeds the generators in use alone: `torch.manual_seed` takes 1 ms for all kinds of devices."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.default_generators[device.index].manual_seed(seed)
-    elif device.type == "mps":
-        torch.mps.manual_seed(seed)
