@@ -72,16 +72,17 @@ class BatchDataset(Dataset[Batch]):
         return Batch(**batch, context_mask=torch.from_numpy(context_mask), offsets=offsets)
 
     def _padded(self, rows: NDArray[np.int64]) -> tuple[Batch, NDArray[np.bool_], NDArray[np.int32]]:
+        """Tensors of some windows, the context's positions, bool [batch, length], and its offsets [batch, length, 2]."""
         w, template = self.windows, self.template
         before, between, after = w.special_tokens.tolist()
-        questions, lengths = w.question_lengths(rows), w.length[rows]
-        first = before + questions[:, None] + between  # position of the context's first token
-        last = first + lengths[:, None]  # position after its last one
-        end = last + after
+        questions, lengths = w.question_lengths(rows), w.length[rows]  # [batch]: tokens
+        first = before + questions[:, None] + between  # [batch, 1]: position of the context's first token
+        last = first + lengths[:, None]  # [batch, 1]: position after its last one
+        end = last + after  # [batch, 1]: tokens of the window
         shape = len(rows), int(end.max())
-        position = np.arange(shape[1])
-        in_context = (position >= first) & (position < last)
-        input_ids = np.full(shape, template.padding, np.int64)
+        position = np.arange(shape[1])  # [length]
+        in_context = (position >= first) & (position < last)  # [batch, length]
+        input_ids = np.full(shape, template.padding, np.int64)  # [batch, length]
         token_types = np.where(position < first, template.question_type, in_context * template.context_type)
         offsets = np.zeros((*shape, 2), np.int32)
         for row, window in enumerate(rows):

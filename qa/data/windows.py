@@ -63,24 +63,27 @@ def build_windows(
 
     The label is the smallest run of tokens that covers the first answer, or (0, 0) where the window does not hold all
     of it. An example whose question leaves too little room for its context gets no window: see `without_room`.
+
+    A question of 8 tokens, a context of 20, max_length 24, stride 4: room for 24 - 3 - 8 = 13 context tokens, so the
+    windows hold the context's tokens 0 to 12 and 9 to 19.
     """
     texts, question, context = _distinct_texts(examples)
     token_ids, offsets, bounds = _tokenize(texts, backend(tokenizer))
-    lengths = np.diff(bounds)
+    lengths = np.diff(bounds)  # [texts]
     special_tokens = np.array([len(part) for part in pair_template(tokenizer)[:3]], np.int32)
-    room = max_length - special_tokens.sum() - lengths[question]
-    size = lengths[context]
+    room = max_length - special_tokens.sum() - lengths[question]  # [examples]: context tokens of a window
+    size = lengths[context]  # [examples]
     step = room - stride
     fits = (room >= size) | (step > 0)
     further = np.where(room >= size, 0, -(-(size - room) // np.maximum(step, 1)))
-    counts = np.where(fits, 1 + further, 0)
+    counts = np.where(fits, 1 + further, 0)  # [examples]: windows
 
-    example = np.repeat(np.arange(len(examples), dtype=np.int32), counts)
+    example = np.repeat(np.arange(len(examples), dtype=np.int32), counts)  # [windows]
     first = np.cumsum(counts) - counts
-    begin = (np.arange(len(example)) - first[example]) * step[example]
-    length = np.minimum(room[example], size[example] - begin)
+    begin = (np.arange(len(example)) - first[example]) * step[example]  # [windows]
+    length = np.minimum(room[example], size[example] - begin)  # [windows]
 
-    answer = _answer_tokens(examples, texts, offsets, bounds, context)[example]
+    answer = _answer_tokens(examples, texts, offsets, bounds, context)[example]  # [windows, 2]
     whole = (answer[:, 0] >= begin) & (answer[:, 1] < begin + length) & (answer[:, 0] <= answer[:, 1])
     positions = answer - begin[:, None] + lengths[question[example]][:, None] + special_tokens[:2].sum()
     labels = np.where(whole[:, None], positions, 0).astype(np.int32)

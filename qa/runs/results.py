@@ -9,6 +9,8 @@ from pydantic import BaseModel, ValidationError
 from qa.data.examples import Overlap
 from qa.errors import UserError
 
+Monitor = Literal["val_loss", "exact_match", "f1"]  # what makes an epoch, or a job, the best
+
 
 class Row(BaseModel):
     """One evaluation. Losses are means over windows, EM and F1 percent over questions; None: not measured."""
@@ -83,14 +85,14 @@ def read_results(folder: Path) -> Results:
         raise UserError(f"{folder}: holds no finished run; give the folder that holds its results.json") from None
 
 
-def better(row: Row, than: Row, monitor: Literal["val_loss", "exact_match", "f1"]) -> bool:
+def sign(monitor: Monitor) -> int:
+    """1 for a figure whose lower values are better, -1 for the others."""
+    return 1 if monitor == "val_loss" else -1
+
+
+def better(row: Row, than: Row, monitor: Monitor) -> bool:
     """Whether `row` beats `than`: a lower val_loss, or a higher EM or F1. What was not measured beats nothing."""
     new, old = getattr(row, monitor), getattr(than, monitor)
     if new is None or not math.isfinite(new):
         return False
-    if old is None:
-        return True
-    return bool(new < old if monitor == "val_loss" else new > old)
-
-
-Monitor = Literal["val_loss", "exact_match", "f1"]  # what makes an epoch, or a job, the best
+    return old is None or bool(sign(monitor) * new < sign(monitor) * old)

@@ -14,7 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 
 from qa.errors import UserError
-from qa.runs.results import Monitor, Row
+from qa.runs.results import Monitor, Row, sign
 
 
 class JournalLock:
@@ -50,7 +50,7 @@ def open_study(journal: Path, monitor: Monitor = "val_loss", pruner: Any = None)
     lock = JournalLock(journal)
     _cut_torn_line(journal, lock)
     backend = JournalFileBackend(str(journal), cast(Any, lock))
-    direction = StudyDirection.MINIMIZE if monitor == "val_loss" else StudyDirection.MAXIMIZE
+    direction = StudyDirection.MINIMIZE if sign(monitor) == 1 else StudyDirection.MAXIMIZE
     try:
         return optuna.create_study(
             storage=JournalStorage(backend), study_name="search", direction=direction,

@@ -179,7 +179,7 @@ class QuestionAnsweringModule(LightningModule):
 
     def _weighted_loss(self, batch: Batch) -> Tensor:
         """All ranks' weights add up to 1, and the ranks' gradients are averaged, hence the factor."""
-        losses = self.losses(self(batch), batch) * batch["weight"]
+        losses = self.losses(self(batch), batch) * batch["weight"]  # [part]
         self._losses.append(losses.detach())
         return losses.sum() * self.trainer.world_size
 
