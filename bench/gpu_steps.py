@@ -21,8 +21,9 @@ from qa.model.optimization import schedule
 from qa.tracking.metrics_file import MetricsFile
 from qa.training.callbacks import Metrics
 from qa.training.checkpoint_files import CheckpointFiles
+from qa.training.devices import seed_device
 from qa.training.history import History
-from qa.training.module import QuestionAnsweringModule, seed_device
+from qa.training.module import QuestionAnsweringModule
 
 FIRST, LAST = 3, 6  # steps that are looked at, of the small form
 WAITS = 1  # times that the host may wait in a step

@@ -31,8 +31,8 @@ from qa.sweeps.engines import visible_gpus
 from qa.training.callbacks import Metrics
 from qa.training.checkpoint_files import SyncedFile
 from qa.training.collectives import BACKENDS, connect
-from qa.training.devices import check_attention, check_driver
-from qa.training.module import WHOLE_ATTENTION, QuestionAnsweringModule, seed_device
+from qa.training.devices import check_attention, check_driver, seed_device
+from qa.training.module import WHOLE_ATTENTION, QuestionAnsweringModule
 
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 

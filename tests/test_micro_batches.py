@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from qa.config.settings import NonFinite
 from qa.data.batches import Batch, BatchDataset, TrainingBatches
 from qa.data.examples import read_examples
 from qa.data.tokenizer import load_tokenizer, pair_template
@@ -20,7 +21,7 @@ from qa.errors import UserError, is_out_of_memory
 from qa.model.micro_batches import MicroBatches, MicroBatchSize
 from qa.model.optimization import schedule
 from qa.training.collectives import connect
-from qa.training.module import NonFinite, QuestionAnsweringModule
+from qa.training.module import QuestionAnsweringModule
 
 ADAM = partial(torch.optim.Adam, lr=1e-3)
 

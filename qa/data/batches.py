@@ -72,7 +72,7 @@ class BatchDataset(Dataset[Batch]):
         return Batch(**batch, context_mask=torch.from_numpy(context_mask), offsets=offsets)
 
     def _padded(self, rows: NDArray[np.int64]) -> tuple[Batch, NDArray[np.bool_], NDArray[np.int32]]:
-        """Tensors of some windows, the context's positions, bool [batch, length], and its offsets [batch, length, 2]."""
+        """Tensors of some windows; the context's positions, bool [batch, length]; offsets, [batch, length, 2]."""
         w, template = self.windows, self.template
         before, between, after = w.special_tokens.tolist()
         questions, lengths = w.question_lengths(rows), w.length[rows]  # [batch]: tokens
