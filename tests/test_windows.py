@@ -21,7 +21,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from qa.data import window_cache
 from qa.data.batches import BatchDataset
 from qa.data.examples import Answer, Example, read_examples
-from qa.data.tokenizer import load_tokenizer, pair_template
+from qa.data.tokenizer import check_lengths, load_tokenizer, pair_template
 from qa.data.window_cache import cached_windows, fingerprint
 from qa.data.windows import Windows, build_windows, unlabelled, without_room
 from qa.errors import UserError
@@ -377,6 +377,12 @@ def test_a_cache_file_whose_numbers_point_nowhere_is_built_anew(
     window_cache._save(path, replace(built, **{name: array}), {})  # with its checksum, as who may write there would
     found = cached(tmp_path, [example()], minilm, 48, 16)
     np.testing.assert_array_equal(getattr(found, name), getattr(built, name))
+
+
+def test_a_stride_that_leaves_no_room_beside_the_special_tokens_is_refused(minilm: PreTrainedTokenizerFast) -> None:
+    check_lengths(minilm, 64, 60)
+    with pytest.raises(UserError, match=r"data.stride=61: windows of data.max_length=64 have room for 61 tokens"):
+        check_lengths(minilm, 64, 61)
 
 
 def test_a_tokenizer_without_a_vocabulary_is_refused(tmp_path: Path) -> None:

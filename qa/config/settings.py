@@ -162,10 +162,10 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
     if data.get("predictions_file") and settings.stage != "validate":
         raise UserError("data.predictions_file: is scored by stage=validate, which needs no model then")
     stride, length = data.get("stride"), data.get("max_length")
-    if isinstance(stride, int) and isinstance(length, int) and stride >= length - 3:
+    if isinstance(stride, int) and isinstance(length, int) and stride >= length:
         raise UserError(
             f"data.stride={stride}: windows of data.max_length={length} cannot share that many tokens;"
-            f" give less than {max(length - 3, 1)}"
+            f" give less than {length} minus the special tokens of a window"
         )
     return settings
 

@@ -56,6 +56,16 @@ def _unfit(tokenizer: PreTrainedTokenizerFast) -> str:
     return ""
 
 
+def check_lengths(tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int) -> None:
+    """Errors: UserError where windows of `max_length` tokens cannot share `stride` beside the special tokens."""
+    room = max_length - sum(len(part) for part in pair_template(tokenizer)[:3])
+    if stride >= room:
+        raise UserError(
+            f"data.stride={stride}: windows of data.max_length={max_length} have room for {room} tokens beside the"
+            f" special ones; give less than {max(room, 1)}, the question needs some too"
+        )
+
+
 def pair_template(tokenizer: PreTrainedTokenizerFast) -> Template:
     """Read off a pair that the tokenizer itself puts together."""
     backend(tokenizer)

@@ -17,7 +17,7 @@ from qa.config.settings import EVALUATION_LIMITS, Settings
 from qa.config.targets import build
 from qa.data.datamodule import SPLITS, SquadDataModule
 from qa.data.squad_data import Split
-from qa.data.tokenizer import load_tokenizer
+from qa.data.tokenizer import check_lengths, load_tokenizer
 from qa.errors import UserError
 from qa.hub import check_pretrained
 from qa.model.pretrained import check_model
@@ -74,6 +74,7 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     check_optimizer(cfg)
     cfg.model.pretrained = check_pretrained(cfg.model.pretrained)
     tokenizer = load_tokenizer(cfg.model.pretrained)
+    check_lengths(tokenizer, cfg.data.max_length, cfg.data.stride)
     check_model(cfg.model.pretrained, tokenizer, cfg.data.max_length)
     check_driver(settings)
     trainer = build_trainer(cfg, settings, folder)
