@@ -37,9 +37,12 @@ class SquadDataModule(SquadData, LightningDataModule):
         self.tokenizer = tokenizer
 
     def setup(self, stage: str) -> None:
-        """Prepares what the stage needs and nobody has prepared yet. Errors: as `prepare_split`."""
+        """Prepares what the stage needs and nobody has prepared yet; a fit may do without validation data.
+
+        Errors: as `prepare_split`.
+        """
         for split in SPLITS[stage]:
-            if split not in self.windows:
+            if split not in self.windows and (self.has_source(split) or split == SPLITS[stage][0]):
                 assert self.tokenizer is not None, "call connect(tokenizer) first"
                 self.prepare_split(split, self.tokenizer)
 

@@ -149,6 +149,10 @@ class SquadData:
         parts = split_by_paragraph(examples, self.validation_share or 0, self.split_seed)
         return Examples(parts[split == "validation"], skipped)
 
+    def has_source(self, split: Split) -> bool:
+        """Whether files or a Hub data set are given for a split."""
+        return bool(self.files[split] or self.name or (split == "validation" and self.validation_share))
+
     def source(self, split: Split) -> str:
         """Where a split comes from, for people."""
         if self.validation_share and split == "validation":
