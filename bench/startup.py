@@ -13,20 +13,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 TRAIN = [sys.executable, str(ROOT / "train.py")]
-FIT = [
-    "experiment=demo", "data.limit=8", "data.max_length=64", "data.stride=16", "trainer.max_epochs=1",
-    "trainer.accelerator=cpu", "logger=csv",
-]  # fmt: skip
-
 WRONG = ("data.batch_size", "model.attention", "optimizer.lr", "trainer.max_epochs", "checkpoint.keep")
 
 
 def commands(folder: Path) -> dict[str, list[str]]:
     """{name: words}; the finished runs are made first."""
+    subprocess.run([sys.executable, "-m", "qa.demo", str(folder)], cwd=ROOT, check=True, capture_output=True)
+    files = f"data.validation_file={folder}/validation.json"
+    fit = [
+        "data=local", f"data.train_file={folder}/train.json", files, "data.limit=8", "data.max_length=64",
+        "data.stride=16", "model=minilm", "trainer.max_epochs=1", "trainer.accelerator=cpu", "logger=csv",
+    ]  # fmt: skip
     run, other = f"hydra.run.dir={folder}/run", f"hydra.run.dir={folder}/other"
     for where, seed in ((run, 1), (other, 2)):
-        subprocess.run([*TRAIN, *FIT, f"seed={seed}", where], cwd=folder, check=True, capture_output=True)
-    files = f"data.validation_file={folder}/cache/demo/validation.json"
+        subprocess.run([*TRAIN, *fit, f"seed={seed}", where], cwd=folder, check=True, capture_output=True)
     scoring = [
         "stage=validate",
         "data=local",
@@ -35,16 +35,16 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "data.limit=8",
     ]
     subprocess.run([*TRAIN, *scoring, f"hydra.run.dir={folder}/scores"], cwd=folder, check=True, capture_output=True)
-    sweep = ["-m", *FIT, "seed=1,2", f"hydra.sweep.dir={folder}/sweep"]
+    sweep = ["-m", *fit, "seed=1,2", f"hydra.sweep.dir={folder}/sweep"]
     subprocess.run([*TRAIN, *sweep], cwd=folder, check=True, capture_output=True)
-    wrong = {key: [*TRAIN, *FIT, f"{key}=abc", f"hydra.run.dir={folder}/no"] for key in WRONG}
+    wrong = {key: [*TRAIN, *fit, f"{key}=abc", f"hydra.run.dir={folder}/no"] for key in WRONG}
     return {
         "import torch": [sys.executable, "-c", "import torch"],
         "import lightning": [sys.executable, "-c", "import lightning"],
         "train.py --help": [*TRAIN, "--help"],
         "train.py --cfg job": [*TRAIN, "--cfg", "job"],
         **{f"a wrong value: {key}=abc": words for key, words in wrong.items()},
-        "a finished run": [*TRAIN, *FIT, "seed=1", run],
+        "a finished run": [*TRAIN, *fit, "seed=1", run],
         "scoring: data.predictions_file": [*TRAIN, *scoring, "resume=never", f"hydra.run.dir={folder}/scores"],
         "qa.compare": [sys.executable, "-m", "qa.compare", f"{folder}/run", f"{folder}/other"],
         "the parent of a finished sweep": [*TRAIN, *sweep],

@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-import httpx
-
 from qa.errors import UserError, first_line
 
 log = logging.getLogger(__name__)
@@ -28,6 +26,8 @@ def go_offline_if_unreachable(patience: float = 5.0) -> bool:
     """
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return False
+    import httpx  # takes a while, and most of what does not train asks nobody
+
     try:
         httpx.head(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), timeout=patience)
     except httpx.HTTPError:

@@ -1,5 +1,6 @@
 """How train.py begins and ends: what `${…}` means in conf/, checked settings, errors in one line, the exit status."""
 
+import functools
 import importlib.util
 import os
 import signal
@@ -44,8 +45,9 @@ def package_folder(package: str, folder: str) -> str:
     return str(Path(found.origin).parent / folder)
 
 
+@functools.cache
 def demo_file(cache_dir: str, split: str) -> str:
-    """The embedded corpus, written into the cache on first use."""
+    """The embedded corpus, written into the cache once by each process."""
     from qa.data.demo_corpus import write_demo
 
     train, validation = write_demo(Path(cache_dir) / "demo")

@@ -5,7 +5,9 @@ A test compares each with the one that it stands for.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from qa.data.squad_data import SquadData
 
@@ -66,8 +68,48 @@ def trainer(
     """`lightning.Trainer`, version 2.6.6."""
 
 
+def adam(
+    lr: float = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0,
+    amsgrad: bool = False,
+    *,
+    foreach: bool | None = None,
+    maximize: bool = False,
+    capturable: bool = False,
+    differentiable: bool = False,
+    fused: bool | None = None,
+    decoupled_weight_decay: bool = False,
+) -> None:
+    """`torch.optim.Adam`, version 2.13.0."""
+
+
+def adamw(
+    lr: float = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 1e-2,
+    amsgrad: bool = False,
+    *,
+    maximize: bool = False,
+    foreach: bool | None = None,
+    capturable: bool = False,
+    differentiable: bool = False,
+    fused: bool | None = None,
+) -> None:
+    """`torch.optim.AdamW`, version 2.13.0."""
+
+
+def schedule(name: Literal["linear", "cosine", "constant"], warmup_ratio: Annotated[float, Field(ge=0, le=1)]) -> None:
+    """What conf/scheduler gives to `qa.schedule`."""
+
+
 SIGNATURES: dict[str, Callable[..., Any]] = {
     "qa.SquadDataModule": SquadData.__init__,
     "qa.QuestionAnsweringModule": module,
+    "qa.schedule": schedule,
     "lightning.Trainer": trainer,
+    "torch.optim.Adam": adam,
+    "torch.optim.AdamW": adamw,
 }

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, get_type_hints
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -43,6 +42,8 @@ def check_values(groups: Mapping[str, Any]) -> None:
 
 def build(node: Any, prefix: str = "", **arguments: Any) -> Any:
     """Builds the object of a node with a `_target_`. Errors: UserError, its own or one that begins with `prefix`."""
+    from hydra.utils import instantiate  # what this needs is not imported where nothing is built
+
     try:
         return instantiate(node, **arguments)
     except InstantiationException as error:
@@ -70,6 +71,8 @@ def _signature(prefix: str, path: str) -> Callable[..., Any]:
     """The function whose arguments a target takes, or its stand-in that imports no Lightning."""
     if path in SIGNATURES:
         return SIGNATURES[path]
+    from hydra.utils import get_object
+
     try:
         target = get_object(path)
     except Exception as error:

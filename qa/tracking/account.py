@@ -5,8 +5,6 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
-
 
 def host() -> str:
     return os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
@@ -30,6 +28,8 @@ def why_offline(patience: float = 5.0) -> str | None:
     """
     if not has_key():
         return "there is no W&B key; set WANDB_API_KEY or call `wandb login`"
+    import httpx  # takes a while, and most of what does not train asks nobody
+
     try:
         httpx.head(host(), timeout=patience)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
