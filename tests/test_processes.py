@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, Run, started
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.commands import Run, quick_fit, started, wait, wait_for_files
+from helpers.paths import ROOT
 from qa.config.command_line import quoted
 from qa.processes import run_ranks
 
@@ -27,11 +28,7 @@ Files = tuple[Path, Path]
 @pytest.fixture
 def small(small_files: Files, exact: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     cache = tmp_path_factory.getbasetemp() / "launch-cache"
-    return [
-        "data=local", f"data.train_file={small_files[0]}", f"data.validation_file={small_files[1]}",
-        f"data.cache_dir={cache}", "data.max_length=64", "data.stride=16", f"model.pretrained={exact}",
-        "optimizer.lr=1e-3", "trainer.accelerator=cpu",
-    ]  # fmt: skip
+    return quick_fit(small_files, exact, cache)
 
 
 def steps(folder: Path) -> list[float]:
@@ -195,10 +192,7 @@ def test_no_rank_outlives_the_process_that_started_it(small: list[str], tmp_path
     ranks = children(process.pid)
     process.kill()
     process.communicate()
-    end = time.monotonic() + 10
-    while any(Path(f"/proc/{rank}").exists() for rank in ranks):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait(lambda: not any(Path(f"/proc/{rank}").exists() for rank in ranks), "the end of all ranks", limit=10)
 
 
 def test_a_mistake_is_said_once_for_all_ranks(small: list[str], train_py: Run, tmp_path: Path) -> None:
@@ -305,8 +299,7 @@ def test_sigusr1_in_a_slurm_job_saves_and_asks_for_another_turn(
         env={**os.environ, **slurm(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
-    while not (tmp_path / "run" / "metrics.csv").exists() and process.poll() is None:
-        time.sleep(0.01)
+    wait_for_files(process, tmp_path / "run" / "metrics.csv")
     os.kill(children(process.pid)[-1] if "bash" in command else process.pid, signal.SIGUSR1)
     said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGUSR1, said

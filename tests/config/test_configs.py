@@ -3,32 +3,20 @@
 import inspect
 import re
 from pathlib import Path
-from typing import Any
 
 import lightning
 import pytest
-from conftest import ROOT
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import train  # noqa: F401  registers the resolvers
+from helpers.configs import GROUPS, composed
+from helpers.paths import ROOT
 from qa.config.settings import REFUSED, Settings, check_settings
 from qa.config.targets import check_values
 from qa.errors import UserError
 
 FILES = sorted((ROOT / "conf").glob("*/*.yaml"))
-GROUPS = ("data", "model", "optimizer", "scheduler", "trainer", "callbacks")
-
-
-def composed(*overrides: str, tmp_path: Path) -> Any:
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        cfg = compose("config", [*overrides, f"data.cache_dir={tmp_path}"], return_hydra_config=True)
-    cfg.hydra.runtime.output_dir = str(tmp_path)
-    HydraConfig.instance().set_config(cfg)
-    cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    return cfg, OmegaConf.to_container(cfg, resolve=True)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -126,7 +114,7 @@ def test_an_impossible_value_is_one_line_with_the_choices(override: str, message
 
 
 def test_every_test_that_the_readme_names_is_there() -> None:
-    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     named = re.findall(r"`(test_\w+)(…?)`", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert len(named) > 20
     assert [name for name, cut in named if f"def {name}" + ("" if cut else "(") not in tests] == []

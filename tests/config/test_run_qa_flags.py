@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
-from test_configs import GROUPS, composed
 
+from helpers.configs import GROUPS, composed
+from helpers.paths import ROOT
 from qa.config.run_qa_flags import BATCH, KEYS, PRECISION, parse, translate
 from qa.config.settings import check_settings
 from qa.config.targets import check_values

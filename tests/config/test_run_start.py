@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Run
-from test_train import settings
+
+from helpers.commands import Run, quick_fit
 
 Files = tuple[Path, Path]
 
@@ -17,7 +17,7 @@ def fit(train_py: Run, tiny: Path, small_files: Files, tmp_path: Path) -> tuple[
     files = tmp_path / "train.json", tmp_path / "validation.json"
     for file, copy in zip(small_files, files, strict=True):
         shutil.copy(file, copy)
-    arguments = [*settings(files, tiny, tmp_path / "cache"), "trainer.max_epochs=1", "data.limit=8"]
+    arguments = [*quick_fit(files, tiny, tmp_path / "cache"), "trainer.max_epochs=1", "data.limit=8"]
     done = train_py(*arguments, f"hydra.run.dir={tmp_path}/run")
     assert (done.returncode, done.stderr) == (0, "")
     return tmp_path / "run", arguments
@@ -61,7 +61,7 @@ def test_a_folder_of_something_else_is_left_as_it_is(
         (folder / name).write_text(name)
     before = contents(folder)
     for resume in ("never", "auto"):
-        command = [*settings(small_files, tiny, tmp_path / "cache"), f"resume={resume}", f"hydra.run.dir={folder}"]
+        command = [*quick_fit(small_files, tiny, tmp_path / "cache"), f"resume={resume}", f"hydra.run.dir={folder}"]
         done = train_py(*command)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert f"{folder}: holds model, checkpoints, wandb, and not from a run of this program" in done.stderr

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from conftest import squad
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
+from helpers.questions import squad
 from qa.data.batches import BatchDataset, EpochSampler
 from qa.data.examples import Example
 from qa.data.order import Batching, batches_of_rank, drawn_windows, epoch_batches, ordered_batches, padded_share

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import squad
 from transformers import PreTrainedTokenizerFast
 
+from helpers.questions import squad
 from qa.data.datamodule import SquadDataModule
 from qa.errors import UserError
 

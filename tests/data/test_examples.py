@@ -12,10 +12,11 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 import zstandard
-from conftest import real_data, squad
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.paths import real_data
+from helpers.questions import squad
 from qa.data.examples import Example, Overlap, overlap, read_examples, split_by_paragraph
 from qa.data.record import Columns
 from qa.data.records import find_files

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_page import question
 
+from helpers.questions import question
 from qa.evaluation.intervals import Clusters, Scores, bounds, clusters, difference, p_value, proportion, spread
 from qa.evaluation.significance import DRAWS, holm, sign_flips
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pyarrow.parquet
 import pytest
-from conftest import real_data, squad
 
+from helpers.paths import real_data
+from helpers.questions import squad
 from qa.data.examples import Answer, Example, read_examples
 from qa.errors import UserError
 from qa.evaluation.answers import NBestAnswer, score_question

@@ -9,10 +9,9 @@ import pytest
 import sentencepiece
 import torch
 import transformers as hf
-from conftest import Run
-from test_train import settings
-from test_windows import assert_equal
 
+from helpers.commands import Run, quick_fit
+from helpers.windows import assert_equal
 from qa.data.examples import Answer, Example
 from qa.data.tokenizer import load_tokenizer
 from qa.data.windows import build_windows
@@ -131,7 +130,7 @@ def test_windows_may_be_as_long_as_the_model_can_take(family: Path) -> None:
 def test_a_run_of_another_family_is_whole_and_evaluated_to_the_bit(
     family: Path, small_files: tuple[Path, Path], train_py: Run, tmp_path: Path
 ) -> None:
-    arguments = settings(small_files, family, tmp_path / "cache")
+    arguments = quick_fit(small_files, family, tmp_path / "cache")
     done = train_py(*arguments, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/run")
     assert (done.returncode, done.stderr) == (0, "")
     assert "its trained span head is kept" in done.stdout
@@ -192,7 +191,7 @@ def test_gradient_checkpointing_changes_nothing_and_attention_nearly_nothing(tin
 def test_bf16_mixed_keeps_float32_weights_and_the_loss(
     exact: Path, small_files: tuple[Path, Path], train_py: Run, tmp_path: Path
 ) -> None:
-    arguments = [*settings(small_files, exact, tmp_path / "cache"), "trainer.max_epochs=1"]
+    arguments = [*quick_fit(small_files, exact, tmp_path / "cache"), "trainer.max_epochs=1"]
     found = []
     for precision in ("32-true", "bf16-mixed"):
         done = train_py(*arguments, f"trainer.precision={precision}", f"hydra.run.dir={tmp_path}/{precision}")

@@ -6,61 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MINILM
 from huggingface_hub import ModelCard
 from rich.console import Console
 
-from qa.config.settings import Settings
+from helpers.paths import MINILM
+from helpers.results import RESULTS, ROWS, SETTINGS
 from qa.data.examples import Answer, Example, Overlap
 from qa.evaluation.answers import Evaluation, NBestAnswer, score_question
 from qa.review.card import model_card
 from qa.review.terminal import answered, results_table
 from qa.runs.predictions import read_answers, write_predictions
-from qa.runs.results import EvaluatedPart, PerSplit, Results, Row, better
+from qa.runs.results import EvaluatedPart, Row, better
 from qa.runs.results_table import markdown_table
-
-ROWS = [
-    Row(epoch=1, step=5555, train_loss=0.99821, val_loss=0.9436, exact_match=80.0, f1=88.0),
-    Row(epoch=2, step=11110, train_loss=0.76942, val_loss=0.93561, exact_match=81.7, f1=89.013),
-]
-RESULTS = Results(
-    epochs=ROWS,
-    best=ROWS[1],
-    windows=PerSplit(train=88870, validation=10800),
-    examples=PerSplit(train=87599, validation=10570),
-    windows_per_second=PerSplit(),
-    devices=1,
-    hardware="cpu (x86_64)",
-    seconds=5400.0,
-    fingerprints={"train": "0123abcd"},
-)
-
-SETTINGS = Settings(
-    seed=42,
-    stage="fit",
-    resume="auto",
-    nonfinite="stop",
-    checkpoint={
-        "monitor": "val_loss",
-        "every_n_steps": None,
-        "every_n_minutes": 15,
-        "keep": 1,
-        "optimizer_state": "all",
-        "on_error": "stop",
-    },
-    decode={"n_best": 20, "max_answer_length": 30},
-    data={
-        "_target_": "x",
-        "name": "rajpurkar/squad",
-        "train_file": None,
-        "validation_file": None,
-        "max_length": 384,
-    },
-    model={"pretrained": "google-bert/bert-base-multilingual-cased"},
-    optimizer={"lr": 2e-5},
-    scheduler={"name": "linear"},
-    trainer={"max_epochs": 2},
-)
 
 
 def test_the_markdown_table_looks_like_the_published_one() -> None:

@@ -9,51 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT
-from test_page import question
 
+from helpers.finished_runs import WORDS, finished_run
+from helpers.paths import ROOT
+from helpers.questions import question
 from qa.errors import UserError
 from qa.evaluation.question_table import read_questions, write_questions
 from qa.review.comparison import compare, verdict
 from qa.review.systems import read_run, systems
-from qa.runs.results import PerSplit, Results, Row
-
-WORDS = "grey at 1e-05 at 2e-05"  # what the runs below may answer
-
-
-def run(
-    folder: Path,
-    rights: list[float],
-    seed: int = 42,
-    lr: float = 2e-5,
-    paragraph: int = 2,
-    epochs: int = 3,
-    said: str = "grey",
-    train: str = "ab12",
-    monitor: str = "val_loss",
-    **fields: Any,
-) -> Path:
-    """A finished run's folder whose question n, on context n // paragraph, is right or not."""
-    folder.mkdir(parents=True)
-    questions = [
-        question(
-            f"q{n:04}", "grey", said, exact_match=right, f1=right, **{"context": f"{n // paragraph} {WORDS}", **fields}
-        )
-        for n, right in enumerate(rights)
-    ]
-    write_questions(folder, questions)
-    row = Row(
-        epoch=1, val_loss=2.0 + seed / 10, exact_match=100 * float(np.mean(rights)), f1=100 * float(np.mean(rights))
-    )
-    empty = PerSplit()
-    settings = {"seed": seed, "stage": "fit", "optimizer.lr": lr, "trainer.max_epochs": epochs}
-    settings["checkpoint.monitor"] = monitor
-    made: dict[str, Any] = {"settings": settings, "inputs": {"train": [train]}, "code": None, "versions": {}}
-    results = Results(
-        epochs=[row], best=row, windows=empty, examples=empty, windows_per_second=empty, devices=1, identity=made
-    )
-    (folder / "results.json").write_text(results.model_dump_json())
-    return folder
 
 
 def report(*folders: Path, baseline: int | None = None) -> dict[str, Any]:
@@ -63,8 +26,8 @@ def report(*folders: Path, baseline: int | None = None) -> dict[str, Any]:
 
 def test_runs_of_several_seeds_are_one_system_named_by_what_differs(tmp_path: Path) -> None:
     right = [1.0, 0.0, 1.0, 1.0]
-    folders = [run(tmp_path / "a", right, seed=1), run(tmp_path / "b", [1.0, 0.0, 0.0, 0.0], seed=2)]
-    folders.append(run(tmp_path / "c", right, lr=5e-5))
+    folders = [finished_run(tmp_path / "a", right, seed=1), finished_run(tmp_path / "b", [1.0, 0.0, 0.0, 0.0], seed=2)]
+    folders.append(finished_run(tmp_path / "c", right, lr=5e-5))
     found = report(*folders)
     first, second = found["systems"]
     assert (first["name"], first["seeds"]) == ("optimizer.lr=2e-05", [1, 2])
@@ -81,7 +44,9 @@ def test_the_same_answers_are_no_difference_and_better_ones_are(tmp_path: Path) 
     rights = (generator.random(200) < 0.5).astype(float).tolist()
     better = [1.0 if generator.random() < 0.5 else right for right in rights]
     found = report(
-        run(tmp_path / "a", rights), run(tmp_path / "b", rights, lr=3e-5), run(tmp_path / "c", better, lr=5e-5)
+        finished_run(tmp_path / "a", rights),
+        finished_run(tmp_path / "b", rights, lr=3e-5),
+        finished_run(tmp_path / "c", better, lr=5e-5),
     )
     best, second, same = (row["weights"] for row in found["pairs"])
     assert (same["difference"], same["low"], same["high"], same["p"], same["p_corrected"]) == (0, None, None, 1, 1)
@@ -94,7 +59,10 @@ def test_the_same_answers_are_no_difference_and_better_ones_are(tmp_path: Path) 
 def test_questions_on_one_context_count_as_one_witness(tmp_path: Path) -> None:
     """Six contexts can be swapped in 64 ways: two of them are as far apart, however many questions each holds."""
     rights = [1.0] * 120
-    found = report(run(tmp_path / "a", rights, paragraph=20), run(tmp_path / "b", [0.0] * 120, lr=5e-5, paragraph=20))
+    found = report(
+        finished_run(tmp_path / "a", rights, paragraph=20),
+        finished_run(tmp_path / "b", [0.0] * 120, lr=5e-5, paragraph=20),
+    )
     weights = found["pairs"][0]["weights"]
     assert (weights["p"], weights["p_least"], weights["low"]) == (2 / 64, 2 / 64, None)
     assert "6 paragraphs: too few for an interval, which takes 10." in found["notes"]
@@ -110,7 +78,7 @@ def test_a_recipe_is_better_where_other_seeds_would_say_so_too(tmp_path: Path) -
     generator = np.random.default_rng(0)
     shares = {1e-5: [0.9, 0.5], 2e-5: [0.6, 0.61, 0.6], 3e-5: [0.3, 0.31, 0.29]}
     folders = [
-        run(tmp_path / f"{rate}-{seed}", rights(generator, share), seed=seed, lr=rate)
+        finished_run(tmp_path / f"{rate}-{seed}", rights(generator, share), seed=seed, lr=rate)
         for rate, own in shares.items()
         for seed, share in enumerate(own)
     ]
@@ -126,7 +94,7 @@ def test_a_recipe_is_better_where_other_seeds_would_say_so_too(tmp_path: Path) -
 
 def test_one_figure_decides_and_the_other_has_no_test(tmp_path: Path) -> None:
     for monitor, primary in (("val_loss", "F1"), ("exact_match", "EM")):
-        folders = [run(tmp_path / f"{monitor}-{lr}", [1.0, lr], lr=lr, monitor=monitor) for lr in (0.0, 1.0)]
+        folders = [finished_run(tmp_path / f"{monitor}-{lr}", [1.0, lr], lr=lr, monitor=monitor) for lr in (0.0, 1.0)]
         found = report(*folders)
         assert found["primary"] == primary
         assert [row["figure"] for row in found["pairs"]] == [primary]
@@ -137,7 +105,9 @@ def test_one_figure_decides_and_the_other_has_no_test(tmp_path: Path) -> None:
 def test_which_pairs_are_tested_is_said_and_the_best_meets_the_second(tmp_path: Path) -> None:
     generator = np.random.default_rng(1)
     shares = [0.2, 0.9, 0.3, 0.8, 0.4, 0.5, 0.6]
-    folders = [run(tmp_path / str(n), rights(generator, share), lr=float(n), seed=n) for n, share in enumerate(shares)]
+    folders = [
+        finished_run(tmp_path / str(n), rights(generator, share), lr=float(n), seed=n) for n, share in enumerate(shares)
+    ]
     best, second = "optimizer.lr=1.0", "optimizer.lr=3.0"
     few, many, against = report(*folders[:3]), report(*folders), report(*folders, baseline=0)
     assert (len(few["pairs"]), few["tested"]) == (3, "all pairs")
@@ -151,16 +121,16 @@ def test_which_pairs_are_tested_is_said_and_the_best_meets_the_second(tmp_path: 
 
 
 def test_the_loss_is_that_of_the_shared_questions_and_zero_is_a_loss(tmp_path: Path) -> None:
-    long = run(tmp_path / "a", [1.0, 1.0, 1.0], loss=0.0)
+    long = finished_run(tmp_path / "a", [1.0, 1.0, 1.0], loss=0.0)
     write_questions(long, [q._replace(loss=5.0 * (q.id == "q0002")) for q in read_questions(long)])
-    found = report(long, run(tmp_path / "b", [1.0, 1.0], lr=5e-5, loss=0.5))
+    found = report(long, finished_run(tmp_path / "b", [1.0, 1.0], lr=5e-5, loss=0.5))
     assert [row["question_loss"]["mean"] for row in found["systems"]] == [0.0, 0.5]
     assert any(note.startswith("WARNING: more than 20% of a run's questions are left out") for note in found["notes"])
     assert f"{long}: 1 further questions are left out." in found["notes"]
 
 
 def test_what_chose_is_said_where_it_was_trained_and_not_where_it_was_tested(tmp_path: Path) -> None:
-    folder = run(tmp_path / "a", [1.0])
+    folder = finished_run(tmp_path / "a", [1.0])
     assert not any("Chosen on this set" in note for note in report(folder)["notes"])
     results = json.loads((folder / "results.json").read_text())
     (folder / "results.json").write_text(json.dumps({**results, "windows": {"train": 8}}))
@@ -175,7 +145,9 @@ def test_what_chose_is_said_where_it_was_trained_and_not_where_it_was_tested(tmp
 
 
 def test_runs_of_other_lengths_are_other_systems_and_other_devices_are_not(tmp_path: Path) -> None:
-    folders = [run(tmp_path / f"{epochs}-{seed}", [1.0], seed, epochs=epochs) for epochs in (2, 4) for seed in (1, 2)]
+    folders = [
+        finished_run(tmp_path / f"{epochs}-{seed}", [1.0], seed, epochs=epochs) for epochs in (2, 4) for seed in (1, 2)
+    ]
     found = report(*folders)["systems"]
     assert [(row["name"], row["seeds"]) for row in found] == [
         ("trainer.max_epochs=2", [1, 2]), ("trainer.max_epochs=4", [1, 2]),
@@ -183,7 +155,11 @@ def test_runs_of_other_lengths_are_other_systems_and_other_devices_are_not(tmp_p
 
 
 def test_runs_on_other_data_are_other_systems(tmp_path: Path) -> None:
-    folders = [run(tmp_path / f"{train}-{seed}", [1.0], seed, train=train) for train in ("ab", "cd") for seed in (1, 2)]
+    folders = [
+        finished_run(tmp_path / f"{train}-{seed}", [1.0], seed, train=train)
+        for train in ("ab", "cd")
+        for seed in (1, 2)
+    ]
     found = report(*folders)["systems"]
     assert [(row["name"], row["seeds"]) for row in found] == [
         ("content of train=ab", [1, 2]), ("content of train=cd", [1, 2]),
@@ -201,7 +177,7 @@ def evaluation(fit: Path, folder: Path, checkpoint: str) -> Path:
 
 
 def test_evaluations_belong_to_the_recipe_that_trained_them(tmp_path: Path) -> None:
-    fits = [run(tmp_path / f"{lr}-{seed}", [1.0], seed, lr=lr) for lr in (1e-5, 2e-5) for seed in (1, 2)]
+    fits = [finished_run(tmp_path / f"{lr}-{seed}", [1.0], seed, lr=lr) for lr in (1e-5, 2e-5) for seed in (1, 2)]
     folders = [evaluation(fit, tmp_path / f"test-{fit.name}", str(number)) for number, fit in enumerate(fits)]
     found = report(*folders)["systems"]
     assert [(row["name"], row["seeds"]) for row in found] == [
@@ -215,14 +191,14 @@ def test_evaluations_belong_to_the_recipe_that_trained_them(tmp_path: Path) -> N
 
 
 def test_what_cannot_be_compared_is_one_line(tmp_path: Path) -> None:
-    good = run(tmp_path / "good", [1.0])
-    other = run(tmp_path / "other", [1.0], answers=["gray"])
-    moved = run(tmp_path / "moved", [1.0], context=f"elsewhere {WORDS}")
-    asked = run(tmp_path / "asked", [1.0], question="Why?")
-    blind = run(tmp_path / "blind", [1.0])
+    good = finished_run(tmp_path / "good", [1.0])
+    other = finished_run(tmp_path / "other", [1.0], answers=["gray"])
+    moved = finished_run(tmp_path / "moved", [1.0], context=f"elsewhere {WORDS}")
+    asked = finished_run(tmp_path / "asked", [1.0], question="Why?")
+    blind = finished_run(tmp_path / "blind", [1.0])
     copy = shutil.copytree(good, tmp_path / "copy")
     write_questions(blind, [question("q0000", "a", "a", exact_match=None, f1=None)])
-    far = run(tmp_path / "far", [1.0])
+    far = finished_run(tmp_path / "far", [1.0])
     write_questions(far, [question("elsewhere", "a", "a")])
     for folders, complaint in (
         ([tmp_path], "holds no finished run"),
@@ -238,7 +214,7 @@ def test_what_cannot_be_compared_is_one_line(tmp_path: Path) -> None:
 
 
 def test_the_command_line(tmp_path: Path) -> None:
-    folders = [run(tmp_path / "a", [1.0, 0.0, 1.0]), run(tmp_path / "b", [1.0, 1.0], lr=5e-5)]
+    folders = [finished_run(tmp_path / "a", [1.0, 0.0, 1.0]), finished_run(tmp_path / "b", [1.0, 1.0], lr=5e-5)]
     files = [f"--json={tmp_path}/c.json", f"--html={tmp_path}/c.html"]
     command = [sys.executable, "-m", "qa.compare", *map(str, folders), *files]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

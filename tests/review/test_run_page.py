@@ -4,15 +4,14 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from conftest import phone
 from playwright.sync_api import Page
 
+from helpers.browser import phone
+from helpers.questions import question
 from qa.data.examples import Overlap
-from qa.evaluation.answers import Question
 from qa.evaluation.breakdown import KINDS, Part, breakdown, question_type
 from qa.evaluation.calibration import calibration
 from qa.evaluation.question_table import write_questions
@@ -30,17 +29,6 @@ RESULTS = Results(
     epochs=ROWS, best=ROWS[0], windows=PerSplit(train=80, validation=20), examples=PerSplit(train=40, validation=10),
     windows_per_second=PerSplit(), devices=1, skipped={"train": {"empty answer": 2}},
 )  # fmt: skip
-
-
-def question(name: str, answer: str, prediction: str, **fields: Any) -> Question:
-    context = fields.pop("context", f"👩‍👩‍👧 {answer} is not {prediction}.")
-    begin, start = context.index(answer), context.index(prediction)
-    given: dict[str, Any] = {
-        "id": name, "question": f"What is {name}?", "context": context, "language": None, "answers": [answer],
-        "answer_starts": [begin], "prediction": prediction, "start": start, "end": start + len(prediction),
-        "probability": 0.5, "exact_match": float(answer == prediction), "f1": float(answer == prediction), "loss": 1.0,
-    }  # fmt: skip
-    return Question(**{**given, **fields})
 
 
 @pytest.fixture(scope="module")

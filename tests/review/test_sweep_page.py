@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import phone
 from playwright.sync_api import Page
-from test_compare import run
 
+from helpers.browser import phone
+from helpers.finished_runs import finished_run
 from qa.review.charts import as_svg, parallel
 from qa.review.compare_page import as_page
 from qa.review.comparison import compare
@@ -23,7 +23,7 @@ EVIL = "<img src=x onerror=\"document.title='taken'\">"
 
 def job(sweep: Sweep, number: int, rate: float, seed: int, rights: list[float]) -> None:
     """A finished job of a sweep."""
-    folder = run(sweep.folder / str(number), rights, seed=seed, lr=rate, said=f"at {rate}")
+    folder = finished_run(sweep.folder / str(number), rights, seed=seed, lr=rate, said=f"at {rate}")
     again = [f"optimizer.lr={rate}", f"seed={seed}"]
     row = sweep._began(Job(number, {"optimizer.lr": rate, "seed": seed}, folder, again))
     best = read_run(folder).results.best

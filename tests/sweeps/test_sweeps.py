@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Run, started
 from hydra.utils import instantiate
 from optuna.pruners import MedianPruner
 from optuna.trial import TrialState
-from test_dashboard import records
 
+from helpers.commands import Run, quick_fit, started
+from helpers.paths import ROOT
+from helpers.wandb_file import records
 from qa.config.settings import SweepSettings, validated
 from qa.errors import UserError
 from qa.internals import live_trial
@@ -37,11 +38,7 @@ PRUNER = {"_target_": "optuna.pruners.NopPruner"}
 @pytest.fixture
 def small(small_files: Files, exact: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     cache = tmp_path_factory.getbasetemp() / "sweeps-cache"
-    return [
-        "-m", "data=local", f"data.train_file={small_files[0]}", f"data.validation_file={small_files[1]}",
-        f"data.cache_dir={cache}", "data.max_length=64", "data.stride=16", f"model.pretrained={exact}",
-        "trainer.accelerator=cpu", "trainer.max_epochs=2", "optimizer.lr=1e-3",
-    ]  # fmt: skip
+    return ["-m", *quick_fit(small_files, exact, cache, "trainer.max_epochs=2")]
 
 
 def table(folder: Path) -> list[dict[str, Any]]:
@@ -56,10 +53,8 @@ def swept(
     """Three jobs, two at once, of which one has an impossible rate: the folder, the arguments, what was said."""
     folder = tmp_path_factory.mktemp("swept") / "rates"
     arguments = [
-        "-m", "data=local", f"data.train_file={small_files[0]}", f"data.validation_file={small_files[1]}",
-        f"data.cache_dir={folder.parent}/cache", "data.max_length=64", "data.stride=16", f"model.pretrained={exact}",
-        "trainer.accelerator=cpu", "trainer.max_epochs=2", "optimizer.lr=1e-3,-1,3e-3", "sweep.keep_best=1",
-        "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={folder}",
+        "-m", *quick_fit(small_files, exact, folder.parent / "cache", "trainer.max_epochs=2"),
+        "optimizer.lr=1e-3,-1,3e-3", "sweep.keep_best=1", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={folder}",
     ]  # fmt: skip
     done = train_py(*arguments)
     assert done.returncode == 2

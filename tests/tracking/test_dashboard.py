@@ -3,18 +3,17 @@
 import json
 import shlex
 import signal
-import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import ROOT, Run
-from wandb.proto import wandb_internal_pb2
 
+from helpers.commands import Run, quick_fit, started
+from helpers.paths import ROOT
+from helpers.wandb_file import records
 from qa import dashboard
 from qa.errors import UserError
 from qa.evaluation.answers import Question
@@ -22,25 +21,6 @@ from qa.evaluation.question_table import read_questions
 from qa.tracking.tables import RIGHT, WRONG, shown
 
 Files = tuple[Path, Path]
-BLOCK, HEADER = 32768, 7  # bytes of LevelDB's log, in which a .wandb file is framed; its own header is as long
-
-
-def records(folder: Path) -> Iterator[Any]:
-    """The records of a run's `.wandb` file; a record may be cut into fragments, none of which crosses a block."""
-    data = next(folder.glob("*.wandb")).read_bytes()
-    position, content = HEADER, b""
-    while position + HEADER <= len(data):
-        if (room := BLOCK - position % BLOCK) < HEADER:
-            position += room
-            continue
-        length, kind = struct.unpack_from("<HB", data, position + 4)
-        position += HEADER + length
-        content += data[position - length : position]
-        if kind in (1, 4):  # a whole record, or the last fragment of one
-            record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
-            record.ParseFromString(content)
-            content = b""
-            yield record
 
 
 def dotted(items: Any) -> dict[str, Any]:
@@ -90,17 +70,14 @@ def tracked(
 ) -> tuple[Path, list[Path], str]:
     """A run that was told to end and went on with another number of devices: its folder, its two, what it said."""
     folder = tmp_path_factory.mktemp("tracked") / "a run"
-    command = [
-        "data=local", f"data.train_file={small_files[0]}", f"data.validation_file={small_files[1]}",
-        f"data.cache_dir={folder.parent}/cache", "data.max_length=64", "data.stride=16", f"model.pretrained={tiny}",
-        "optimizer.lr=1e-3", "trainer.accelerator=cpu", "trainer.max_epochs=3", "logger=wandb", "logger.mode=offline",
+    command = quick_fit(
+        small_files, tiny, folder.parent / "cache", "trainer.max_epochs=3", "logger=wandb", "logger.mode=offline",
         "logger.answers=true", f"hydra.run.dir='{folder}'",
-    ]  # fmt: skip
-    first = subprocess.Popen([sys.executable, "train.py", *command], cwd=ROOT, stdout=subprocess.DEVNULL)
-    while first.poll() is None and not (folder / "metrics.csv").exists():
-        time.sleep(0.01)
+    )  # fmt: skip
+    first = started(command, folder / "metrics.csv")
     first.send_signal(signal.SIGTERM)
-    assert first.wait() == 143
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 143, said
     time.sleep(1)  # the folders' names have seconds
     done = train_py(*command, "trainer.devices=2")
     assert (done.returncode, done.stderr) == (0, "")

@@ -6,11 +6,12 @@ import pwd
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Run
 from hydra import compose, initialize_config_dir
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train  # noqa: F401  registers the resolvers
+from helpers.commands import Run, quick_fit
+from helpers.paths import ROOT
 from qa.errors import UserError
 from qa.evaluation.answers import Question
 from qa.evaluation.question_table import write_questions
@@ -115,8 +116,5 @@ def test_tensorboard_has_every_figure_and_the_curves_have_theirs(
 
 
 def settings(files: Files, tiny: Path, folder: Path) -> list[str]:
-    return [
-        "data=local", f"data.train_file={files[0]}", f"data.validation_file={files[1]}", "data.max_length=64",
-        "data.stride=16", f"data.cache_dir={folder}/cache", f"model.pretrained={tiny}", "trainer.accelerator=cpu",
-        "trainer.max_epochs=1", "data.limit=20", f"hydra.run.dir={folder}/run",
-    ]  # fmt: skip
+    more = "trainer.max_epochs=1", "data.limit=20", f"hydra.run.dir={folder}/run"
+    return quick_fit(files, tiny, folder / "cache", *more)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Run
-from helpers.training import a_history
 
+from helpers.commands import Run, quick_fit
+from helpers.training import a_history
 from qa.runs.results import Row
 from qa.training.callbacks import EarlyStopping, Metrics, peak_memory
 
@@ -49,11 +49,10 @@ def test_a_fit_ends_when_it_gets_no_better(
 def test_a_run_that_gets_no_better_ends_and_is_finished(
     train_py: Run, tiny: Path, small_files: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    command = [
-        "data=local", f"data.train_file={small_files[0]}", "data.validation_share=0.2", "data.max_length=64",
-        "data.stride=16", f"data.cache_dir={tmp_path}/cache", f"model.pretrained={tiny}", "trainer.accelerator=cpu",
+    command = quick_fit(
+        small_files, tiny, tmp_path / "cache", "data.validation_file=null", "data.validation_share=0.2",
         "callbacks=early_stopping", "callbacks.early_stopping.min_delta=99", f"hydra.run.dir={tmp_path}/run",
-    ]  # fmt: skip
+    )  # fmt: skip
     done = train_py(*command)
     assert (done.returncode, done.stderr) == (0, "")
     results = json.loads((tmp_path / "run" / "results.json").read_text())

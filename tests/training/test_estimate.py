@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Run
-from test_train import settings
 from transformers import BertModel
 
+from helpers.commands import Run, quick_fit
 from qa.runs.checkpoints import load_checkpoint
 from qa.runs.disk import check_disk, disk_needed
 from qa.training.estimate import RISE, STEPS, Estimate
@@ -24,7 +23,7 @@ def test_a_run_folder_takes_no_more_than_was_said(
     parameters = 995_138
     for state, dropped in (("all", False), ("last", True)):
         done = train_py(
-            *settings(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=3", "checkpoint.keep=2",
+            *quick_fit(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=3", "checkpoint.keep=2",
             f"checkpoint.optimizer_state={state}", f"hydra.run.dir={tmp_path}/{state}",
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")
@@ -38,7 +37,7 @@ def test_a_run_folder_takes_no_more_than_was_said(
         assert not load_checkpoint(path)["optimizer_states"]
         assert path.stat().st_size < 0.4 * (checkpoints / "last.ckpt").stat().st_size
     more = f"resume={checkpoints}/step-10.ckpt", "trainer.max_epochs=3", f"hydra.run.dir={tmp_path}/more"
-    done = train_py(*settings(small_files, tiny, tmp_path / "cache"), *more)
+    done = train_py(*quick_fit(small_files, tiny, tmp_path / "cache"), *more)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "step-10.ckpt: without the optimizer's state, no run resumes from it; take last.ckpt" in done.stderr
 
@@ -91,7 +90,7 @@ def test_a_real_run_begins_at_chance_and_says_how_long_it_takes(
     BertModel.from_pretrained(tiny).save_pretrained(tmp_path / "body")
     for file in tiny.glob("token*"):
         (tmp_path / "body" / file.name).symlink_to(file)
-    command = settings(small_files, tmp_path / "body", tmp_path / "cache")
+    command = quick_fit(small_files, tmp_path / "body", tmp_path / "cache")
     done = train_py(*command, "trainer.max_epochs=10", f"hydra.run.dir={tmp_path}/run")
     assert (done.returncode, done.stderr) == (0, "")
     assert "a new span head" in done.stdout

@@ -13,15 +13,14 @@ import lightning
 import numpy as np
 import pytest
 import torch
-from helpers.training import a_history
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from omegaconf import OmegaConf
-from test_micro_batches import ADAM, Small, batches, train
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from helpers.training import ADAM, Small, a_history, batches, train
 from qa.data.batches import BatchDataset
 from qa.errors import UserError
 from qa.model.micro_batches import MicroBatches

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 import torch
-from helpers.training import a_history
 
+from helpers.training import a_history
 from qa.internals import loop_state
 from qa.model.optimization import schedule
 from qa.runs.results import Row, better

@@ -9,10 +9,10 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from conftest import ROOT
 from lightning.pytorch.strategies import DDPStrategy
-from test_micro_batches import Small, train, trained
 
+from helpers.paths import ROOT
+from helpers.training import Small, train, trained
 from qa.data.batches import Batch
 
 Tensors = dict[str, torch.Tensor]
@@ -110,9 +110,10 @@ def ranks(
     folder = tmp_path_factory.mktemp("ranks")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     (folder / "rank.py").write_text(RANK)
+    path = f"{ROOT}:{ROOT}/tests:{Path(__file__).parent}"
     done = subprocess.run(
         [*command, folder / "rank.py", exact, tiny, small_files[0], f"{folder}/"], cwd=ROOT, capture_output=True,
-        text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT}/tests"},
+        text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [torch.load(folder / rank) for rank in "01"]
