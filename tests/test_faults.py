@@ -16,8 +16,9 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from conftest import ROOT, Run
 
+from helpers.commands import Run, quick_fit
+from helpers.paths import ROOT
 from qa.data import records as files
 from qa.data.examples import read_examples
 from qa.data.tokenizer import load_tokenizer
@@ -28,11 +29,7 @@ Files = tuple[Path, Path]
 
 
 def arguments(files: Files, tiny: Path, cache: Path) -> list[str]:
-    return [
-        "data=local", f"data.train_file={files[0]}", f"data.validation_file={files[1]}", f"data.cache_dir={cache}",
-        "data.max_length=64", "data.stride=16", f"model.pretrained={tiny}", "trainer.accelerator=cpu",
-        "trainer.max_epochs=2",
-    ]  # fmt: skip
+    return quick_fit(files, tiny, cache, "trainer.max_epochs=2")
 
 
 def with_files_of_at_most(size: int, *command: str) -> "subprocess.CompletedProcess[str]":

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
-from conftest import ROOT, Run
-from hub_server import COMMIT, Hub, hub
-from test_train import settings
 
+from helpers.commands import Run, quick_fit
+from helpers.hub_server import COMMIT, Hub, hub
+from helpers.paths import ROOT
 from qa.data.examples import read_examples
 from qa.errors import UserError
 from qa.hub import check_pretrained, check_push, go_offline_if_unreachable
@@ -146,7 +146,7 @@ def test_a_name_that_no_hub_takes_is_said_without_asking(monkeypatch: pytest.Mon
 def test_the_finished_model_is_pushed_and_loads_from_there(
     root: Path, tiny: Path, small_files: tuple[Path, Path], train_py: Run, tmp_path: Path
 ) -> None:
-    command = [*settings(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=1", "push_to_hub=ada/bridges"]
+    command = [*quick_fit(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=1", "push_to_hub=ada/bridges"]
     with hub(root) as server:
         there = home(server, tmp_path / "home")
         done = train_py(*command, f"hydra.run.dir={tmp_path}/run", **there)

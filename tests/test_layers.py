@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+
+from helpers.paths import ROOT
 
 GROUND = {"errors", "storage", "console", "processes", "hub", "internals"}
 LAYERS = ["data", "model", "evaluation", "runs", "config", "sweeps", "review", "tracking", "training"]

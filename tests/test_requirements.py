@@ -2,9 +2,10 @@
 
 from importlib.metadata import PackageNotFoundError, requires, version
 
-from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from helpers.paths import ROOT
 
 ELSEWHERE = ("nvidia-", "cuda-", "triton", "setuptools")  # torch pins the first, Python's venv brings the last
 

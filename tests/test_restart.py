@@ -13,32 +13,29 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, Run, started
 from transformers import AutoModelForQuestionAnswering
 
+from helpers.commands import Run, quick_fit, started, wait_for_files
+from helpers.paths import ROOT
+
 Files = tuple[Path, Path]
+pytestmark = pytest.mark.slow
 # nothing is better by 99: six evaluations
 EARLY = ["callbacks=early_stopping", "callbacks.early_stopping.patience=5", "callbacks.early_stopping.min_delta=99"]
 
 
 def arguments(files: Files, tiny: Path, cache: Path, *more: str) -> list[str]:
-    return [
-        "data=local", f"data.train_file={files[0]}", f"data.validation_file={files[1]}", f"data.cache_dir={cache}",
-        "data.max_length=64", "data.stride=16", f"model.pretrained={tiny}", "optimizer.lr=1e-3",
-        "trainer.accelerator=cpu", "trainer.max_epochs=8", "checkpoint.every_n_steps=3", *more,
-    ]  # fmt: skip
+    return quick_fit(files, tiny, cache, "trainer.max_epochs=8", "checkpoint.every_n_steps=3", *more)
 
 
 def start(command: list[str], folder: Path) -> "subprocess.Popen[str]":
     """Starts a run and returns when it trains."""
     begun = time.time()
-    metrics = folder / "metrics.csv"
     process = subprocess.Popen(
         [sys.executable, "train.py", *command, f"hydra.run.dir={folder}"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    while process.poll() is None and not (metrics.exists() and metrics.stat().st_mtime > begun):
-        time.sleep(0.005)
+    wait_for_files(process, folder / "metrics.csv", newer_than=begun)
     return process
 
 

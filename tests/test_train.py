@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, Run
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
+from helpers.commands import Run, quick_fit
+from helpers.paths import ROOT
 from qa.evaluation.question_table import read_questions
 
 Files = tuple[Path, Path]
@@ -36,27 +37,13 @@ FILES = {
 }
 
 
-def settings(files: Files, tiny: Path, cache: Path) -> list[str]:
-    return [
-        "data=local",
-        f"data.train_file={files[0]}",
-        f"data.validation_file={files[1]}",
-        f"data.cache_dir={cache}",
-        "data.max_length=64",
-        "data.stride=16",
-        f"model.pretrained={tiny}",
-        "optimizer.lr=1e-3",
-        "trainer.accelerator=cpu",
-    ]
-
-
 @pytest.fixture(scope="module")
 def fitted(
     train_py: Run, tiny: Path, small_files: Files, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, list[str], str]:
     """The folder of a finished run of two epochs, its arguments, and what it printed."""
     folder = tmp_path_factory.mktemp("fitted")
-    arguments = [*settings(small_files, tiny, folder / "cache"), "trainer.max_epochs=2", f"hydra.run.dir={folder}/run"]
+    arguments = [*quick_fit(small_files, tiny, folder / "cache"), "trainer.max_epochs=2", f"hydra.run.dir={folder}/run"]
     done = train_py(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     return folder / "run", arguments, done.stdout
@@ -205,7 +192,7 @@ def test_bad_records_are_counted_in_the_results(train_py: Run, tiny: Path, small
     questions[0]["answers"][0]["answer_start"] += 1
     questions[1]["question"] = "why " * 70
     (tmp_path / "bad.json").write_text(json.dumps(data))
-    arguments = settings((tmp_path / "bad.json", small_files[1]), tiny, tmp_path / "cache")
+    arguments = quick_fit((tmp_path / "bad.json", small_files[1]), tiny, tmp_path / "cache")
     refused = train_py(*arguments, f"hydra.run.dir={tmp_path}/run")
     assert refused.returncode == 2
     assert "misplaced" not in refused.stderr
@@ -225,7 +212,7 @@ def test_an_epoch_without_an_evaluation_has_no_figures_of_an_older_one(
     train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
 ) -> None:
     done = train_py(
-        *settings(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2",
+        *quick_fit(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2",
         "data.limit=10", f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -236,7 +223,7 @@ def test_an_epoch_without_an_evaluation_has_no_figures_of_an_older_one(
 
 def test_adamw_with_warm_up_in_half_precision(train_py: Run, tiny: Path, small_files: Files, tmp_path: Path) -> None:
     done = train_py(
-        *settings(small_files, tiny, tmp_path / "cache"), "optimizer=adamw", "scheduler=cosine",
+        *quick_fit(small_files, tiny, tmp_path / "cache"), "optimizer=adamw", "scheduler=cosine",
         "scheduler.warmup_ratio=0.5", "data.limit=10", "trainer.max_epochs=1", "data.batching=random",
         "trainer.precision=bf16-mixed", f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
@@ -267,7 +254,7 @@ def test_adamw_with_warm_up_in_half_precision(train_py: Run, tiny: Path, small_f
 def test_a_mistake_is_one_line_and_status_2(
     arguments: list[str], message: str, train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
 ) -> None:
-    done = train_py(*settings(small_files, tiny, tmp_path / "cache"), f"hydra.run.dir={tmp_path}/run", *arguments)
+    done = train_py(*quick_fit(small_files, tiny, tmp_path / "cache"), f"hydra.run.dir={tmp_path}/run", *arguments)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "\n" not in done.stderr.strip()
@@ -278,7 +265,7 @@ def test_ctrl_c_is_one_line_and_leaves_nothing_that_looks_finished(
     tiny: Path, small_files: Files, tmp_path: Path
 ) -> None:
     endless = ["trainer.max_epochs=500", f"hydra.run.dir={tmp_path}/run"]
-    command = [sys.executable, "train.py", *settings(small_files, tiny, tmp_path / "cache"), *endless]
+    command = [sys.executable, "train.py", *quick_fit(small_files, tiny, tmp_path / "cache"), *endless]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         while "Validation Loss" not in process.stdout.readline():
@@ -300,7 +287,7 @@ def test_help_names_the_stages_and_groups(train_py: Run) -> None:
 
 def test_a_terminal_gets_a_live_line(tiny: Path, small_files: Files, tmp_path: Path) -> None:
     reader, writer = pty.openpty()
-    command = [sys.executable, "train.py", *settings(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=1"]
+    command = [sys.executable, "train.py", *quick_fit(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=1"]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
     arguments = [*command, f"hydra.run.dir={tmp_path}/run"]
     with subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=writer, stderr=writer) as process:
@@ -322,7 +309,7 @@ def test_a_terminal_gets_a_live_line(tiny: Path, small_files: Files, tmp_path: P
 def test_a_run_cut_short_is_whole(
     short: str, last: dict[str, float], tiny: Path, small_files: Files, train_py: Run, tmp_path: Path
 ) -> None:
-    arguments = [*settings(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=2000", short]
+    arguments = [*quick_fit(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=2000", short]
     done = train_py(*arguments, f"hydra.run.dir={tmp_path}/run")
     assert (done.returncode, done.stderr) == (0, "")
     assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
@@ -370,7 +357,7 @@ def test_a_part_of_an_evaluation_is_whole_questions_and_said_wherever_its_figure
     train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
 ) -> None:
     files = small_files[0], small_files[0]  # 40 questions of several windows each
-    command = [*settings(files, tiny, tmp_path / "cache"), "stage=validate", "data.eval_batch_size=8"]
+    command = [*quick_fit(files, tiny, tmp_path / "cache"), "stage=validate", "data.eval_batch_size=8"]
     assert train_py(*command, f"hydra.run.dir={tmp_path}/whole").returncode == 0
     part = train_py(*command, f"hydra.run.dir={tmp_path}/part", "trainer.limit_val_batches=3", "trainer.devices=2")
     assert part.returncode == 0, part.stderr

@@ -1,1 +1,5 @@
 """What the tests share."""
+
+import pytest
+
+pytest.register_assert_rewrite("helpers.browser", "helpers.windows")

@@ -1,11 +1,97 @@
 """Parts of a fit."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import lightning
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from qa.config.settings import NonFinite
+from qa.data.batches import Batch, BatchDataset, TrainingBatches
+from qa.data.examples import read_examples
+from qa.data.tokenizer import load_tokenizer, pair_template
+from qa.data.windows import build_windows
+from qa.model.micro_batches import MicroBatchSize
+from qa.model.optimization import schedule
 from qa.runs.results import Monitor
 from qa.training.checkpoint_files import CheckpointFiles
+from qa.training.collectives import connect
 from qa.training.history import History
+from qa.training.module import QuestionAnsweringModule
+
+ADAM = partial(torch.optim.Adam, lr=1e-3)
+
+
+class Small(QuestionAnsweringModule):
+    """On a device that carries `room` windows at once."""
+
+    room = 99
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        if len(batch["input_ids"]) > self.room:
+            raise torch.OutOfMemoryError
+        return super().forward(batch)
+
+
+class Losses(lightning.Callback):
+    def __init__(self) -> None:
+        self.found: list[tuple[float, float]] = []
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
+        self.found.append((module.step_metrics["loss"], module.step_metrics["gradient_norm"]))
+
+
+def batches(exact: Path, file: Path, rank: int = 0, world_size: int = 1) -> TrainingBatches:
+    examples = read_examples(str(file)).examples
+    tokenizer = load_tokenizer(str(exact))
+    windows = build_windows(examples, tokenizer, 64, 16)
+    return TrainingBatches(windows, examples, pair_template(tokenizer), rank, world_size)
+
+
+def train(
+    kind: type[Small],
+    exact: Path,
+    file: str | Path,
+    room: int = 99,
+    devices: int = 1,
+    steps: int = 4,
+    size: MicroBatchSize = "auto",
+    nonfinite: NonFinite = "stop",
+    optimizer: Callable[..., torch.optim.Optimizer] = ADAM,
+    validated: bool = False,
+    callbacks: Sequence[lightning.Callback] = (),
+    **arguments: Any,
+) -> tuple[Small, list[tuple[float, float]]]:
+    """The module after steps of 10 windows, and the loss and gradient norm of each. `arguments`: the trainer's."""
+    linear = partial(schedule, name="linear", warmup_ratio=0.0)
+    module = kind(str(exact), optimizer, linear, total_steps=4, micro_batch_size=size, nonfinite=nonfinite)
+    module.room = room
+    losses = Losses()
+    rows: Any = [np.arange(10) + 7 * step for step in range(steps)]
+    settings: Any = {
+        "accelerator": "cpu", "devices": devices, "max_epochs": 1, "logger": False, "enable_checkpointing": False,
+        "enable_progress_bar": False, "enable_model_summary": False, "gradient_clip_val": 1.0,
+        "callbacks": [losses, *callbacks], "use_distributed_sampler": False, "num_sanity_val_steps": 0,
+    }  # fmt: skip
+    trainer = lightning.Trainer(**{**settings, **arguments})
+    connect(trainer)
+    dataset = batches(exact, Path(file), trainer.global_rank, devices)
+    evaluated = BatchDataset(dataset.windows, dataset.examples, dataset.template)
+    loader = partial(DataLoader, batch_size=None)
+    trainer.fit(module, loader(dataset, sampler=rows), loader(evaluated, sampler=rows[:2]) if validated else None)
+    return module, losses.found
+
+
+def trained(
+    exact: Path, small_files: tuple[Path, Path], room: int, size: MicroBatchSize = "auto"
+) -> tuple[list[tuple[float, float]], QuestionAnsweringModule]:
+    """Loss and gradient norm of 4 steps of 10 windows, and the module."""
+    module, losses = train(Small, exact, small_files[0], room, size=size)
+    return losses, module
 
 
 def a_history(

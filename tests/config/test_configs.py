@@ -1,0 +1,120 @@
+"""Every config file composes, says what it is for, and fits the signature of what it configures."""
+
+import inspect
+import re
+from pathlib import Path
+
+import lightning
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+import train  # noqa: F401  registers the resolvers
+from helpers.configs import GROUPS, composed
+from helpers.paths import ROOT
+from qa.config.settings import REFUSED, Settings, check_settings
+from qa.config.targets import check_values
+from qa.errors import UserError
+
+FILES = sorted((ROOT / "conf").glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_choice_composes_is_checked_and_instantiates(path: Path, tmp_path: Path) -> None:
+    cfg, config = composed(f"{path.parent.name}={path.stem}", tmp_path=tmp_path)
+    check_settings(config)
+    check_values({name: config[name] for name in GROUPS})
+    built = [instantiate(cfg[name]) for name in ("data", "optimizer", "scheduler")]
+    assert all(callable(part) or isinstance(part, lightning.LightningDataModule) for part in built)
+    assert isinstance(instantiate(cfg.trainer), lightning.Trainer)
+    assert all(isinstance(instantiate(node), lightning.Callback) for node in cfg.callbacks.values())
+    if cfg.get("logger"):
+        assert isinstance(instantiate(cfg.logger), lightning.pytorch.loggers.Logger)
+
+
+@pytest.mark.parametrize("path", [ROOT / "conf" / "config.yaml", *FILES], ids=lambda path: path.stem)
+def test_every_file_begins_with_its_purpose_and_a_command(path: Path) -> None:
+    first, second = [*path.read_text().splitlines(), ""][:2]
+    first = second if first == "# @package _global_" else first  # Hydra wants its own line on top
+    assert first.startswith("# ")
+    assert "  python train.py" in first
+
+
+def test_every_argument_of_the_trainer_can_be_set() -> None:
+    keys = set(OmegaConf.load(ROOT / "conf" / "trainer" / "default.yaml")) - {"_target_"}
+    assert keys == set(inspect.signature(lightning.Trainer).parameters)
+    assert set(REFUSED) <= keys
+
+
+def test_the_default_is_the_published_recipe(tmp_path: Path) -> None:
+    _, config = composed(tmp_path=tmp_path)
+    adam = {"lr": 2e-5, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0}
+    assert config["optimizer"] == {"_target_": "torch.optim.Adam", "_partial_": True, **adam}
+    assert config["model"]["pretrained"] == "google-bert/bert-base-multilingual-cased"
+    assert config["scheduler"] == {
+        "_target_": "qa.schedule",
+        "_partial_": True,
+        "name": "linear",
+        "warmup_ratio": 0,
+    }
+    data = {
+        key: config["data"][key] for key in ("name", "max_length", "stride", "batch_size", "eval_batch_size", "seed")
+    }
+    assert list(data.values()) == ["rajpurkar/squad", 384, 128, 16, 16, 42]
+    assert (config["trainer"]["max_epochs"], config["trainer"]["gradient_clip_val"]) == (3, 1.0)
+
+
+def test_settings_know_every_top_level_key(tmp_path: Path) -> None:
+    _, config = composed("logger=csv", tmp_path=tmp_path)
+    assert set(config) == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stage=fti", "stage=fti: should be 'fit', 'validate', 'test' or 'predict'"),
+        ("seed=-1", "seed=-1: should be greater than or equal to 0"),
+        ("decode.n_best=0", "decode.n_best=0: should be greater than 0"),
+        ("checkpoint.monitor=loss", "checkpoint.monitor=loss: should be 'val_loss', 'exact_match' or 'f1'"),
+        ("optimizer.lr=abc", "optimizer.lr=abc: should be a valid number"),
+        ("data.stride=400", "data.stride=400: windows of data.max_length=384 cannot share"),
+        ("data.batching=sorted", "data.batching=sorted: should be 'bucketed' or 'random'"),
+        ("data.batch_size=0", "data.batch_size=0: should be greater than 0"),
+        ("data.limit=none", "data.limit=none: should be a valid integer"),
+        ("trainer.devices=0", r"trainer.devices=0: give a number, a list of GPUs such as \[0,2\], or auto"),
+        ("trainer.num_nodes=2", "trainer.num_nodes=2: start the nodes with torchrun or srun"),
+        ("checkpoint.every_n_steps=0", "checkpoint.every_n_steps=0: should be greater than 0"),
+        ("checkpoint.optimizer_state=best", "checkpoint.optimizer_state=best: should be 'all' or 'last'"),
+        ("data.cache_gib=0", "data.cache_gib=0: should be greater than 0"),
+        ("model.attention=fast", "model.attention=fast: should be 'auto', 'sdpa', 'eager' or 'flash'"),
+        ("trainer.limit_val_batches=0", "trainer.limit_val_batches=0: should be .* without an evaluation"),
+        ("trainer.limit_test_batches=1.5", "trainer.limit_test_batches=1.5: should be a number of batches"),
+        ("trainer.val_check_interval='00:00:30:00'", "trainer.val_check_interval=00:00:30:00: each process .* clock"),
+        ("matmul_precision=tf32", "matmul_precision=tf32: should be 'highest', 'high' or 'medium'"),
+        ("trainer.accumulate_grad_batches=2", "trainer.accumulate_grad_batches=2: refused"),
+        ("trainer.overfit_batches=3", "trainer.overfit_batches=3: refused; use data.limit"),
+        ("trainer.use_distributed_sampler=true", "trainer.use_distributed_sampler=True: refused"),
+        ("trainer.logger=true", "trainer.logger=True: refused; it is a group of its own"),
+        ("trainer.precision=fp8", "trainer.precision=fp8: should be"),
+        ("trainer.max_epochs=-1", "trainer.max_epochs: without an end"),
+        ("+optimizer.momentum=1", "optimizer.momentum: no such setting"),
+        ("+data.batchsize=1", "data.batchsize: no such setting; did you mean batch_size"),
+        ("+speed=1", "speed: no such setting"),
+        ("optimizer._target_=torch.optim.Adan", "optimizer._target_=torch.optim.Adan: not found"),
+        ("scheduler.warmup_ratio=2", "scheduler.warmup_ratio=2: should be less than or equal to 1"),
+        ("scheduler.name=lin", "scheduler.name=lin: should be 'linear', 'cosine' or 'constant'"),
+    ],
+)
+def test_an_impossible_value_is_one_line_with_the_choices(override: str, message: str, tmp_path: Path) -> None:
+    _, config = composed(override, tmp_path=tmp_path)
+    with pytest.raises(UserError, match=message) as caught:
+        check_settings(config)
+        check_values({name: config[name] for name in GROUPS})
+    assert "\n" not in str(caught.value)
+
+
+def test_every_test_that_the_readme_names_is_there() -> None:
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    named = re.findall(r"`(test_\w+)(…?)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(named) > 20
+    assert [name for name, cut in named if f"def {name}" + ("" if cut else "(") not in tests] == []

@@ -1,0 +1,123 @@
+"""Whose a run folder is: nothing in it is lost to another run, and it answers for its own run alone."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from helpers.commands import Run, quick_fit
+
+Files = tuple[Path, Path]
+
+
+@pytest.fixture
+def fit(train_py: Run, tiny: Path, small_files: Files, tmp_path: Path) -> tuple[Path, list[str]]:
+    """The folder of a finished run of one epoch, and its arguments but for the folder."""
+    files = tmp_path / "train.json", tmp_path / "validation.json"
+    for file, copy in zip(small_files, files, strict=True):
+        shutil.copy(file, copy)
+    arguments = [*quick_fit(files, tiny, tmp_path / "cache"), "trainer.max_epochs=1", "data.limit=8"]
+    done = train_py(*arguments, f"hydra.run.dir={tmp_path}/run")
+    assert (done.returncode, done.stderr) == (0, "")
+    return tmp_path / "run", arguments
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files of a folder but its lock and its log."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name not in (".run.lock", "train.log")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+@pytest.mark.guarantee("resume=never moves an earlier run aside, once data and model are checked; no folder is cleared")
+def test_an_earlier_run_is_moved_aside_once_the_new_one_is_known_to_be_good(
+    fit: tuple[Path, list[str]], train_py: Run
+) -> None:
+    folder, arguments = fit
+    before = contents(folder)
+    for mistake in ("data.train_file=/nowhere.json", "model.pretrained=/nowhere", "data.max_length=20"):
+        refused = train_py(*arguments, mistake, "resume=never", f"hydra.run.dir={folder}")
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+        assert contents(folder) == before
+    done = train_py(*arguments, "seed=2", "resume=never", f"hydra.run.dir={folder}")
+    assert (done.returncode, done.stderr) == (0, "")
+    (aside,) = folder.parent.glob("run.old-*")
+    assert f"what was in {folder} is now in {aside}" in done.stdout
+    assert contents(aside) == before
+    assert "seed: 2" in (folder / ".hydra" / "config.yaml").read_text()
+    assert contents(folder)["results.json"] != before["results.json"]
+    shown = train_py(*arguments, f"hydra.run.dir={aside}")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert f"{aside} is finished" in shown.stdout
+
+
+@pytest.mark.guarantee("a folder that is not a run's is refused and left as it is")
+def test_a_folder_of_something_else_is_left_as_it_is(
+    train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
+) -> None:
+    folder = tmp_path / "project"
+    for name in ("model/thesis", "checkpoints/other.pt", "wandb/x"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    before = contents(folder)
+    for resume in ("never", "auto"):
+        command = [*quick_fit(small_files, tiny, tmp_path / "cache"), f"resume={resume}", f"hydra.run.dir={folder}"]
+        done = train_py(*command)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert f"{folder}: holds model, checkpoints, wandb, and not from a run of this program" in done.stderr
+        assert contents(folder) == before
+
+
+def test_an_evaluation_takes_no_fits_folder_and_no_advice_would_lose_it(
+    fit: tuple[Path, list[str]], train_py: Run
+) -> None:
+    folder, arguments = fit
+    before = contents(folder)
+    for resume in ("auto", "never"):
+        evaluation = [
+            "stage=validate",
+            f"model.pretrained={folder}/model",
+            f"resume={resume}",
+            f"hydra.run.dir={folder}",
+        ]
+        done = train_py(*arguments, *evaluation)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "give another hydra.run.dir" in done.stderr and "resume=never" not in done.stderr
+    done = train_py(*arguments, f"model.pretrained={folder}/model", "resume=never", f"hydra.run.dir={folder}")
+    assert f"{folder}/model: is in {folder}, which resume=never moves aside" in done.stderr
+    assert contents(folder) == before
+    (folder / "results.json").unlink()  # as if it had been interrupted
+    before = contents(folder)
+    evaluation = ["stage=validate", f"resume={folder}/checkpoints/last.ckpt", f"hydra.run.dir={folder}"]
+    done = train_py(*arguments, *evaluation)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{folder}: holds a fit, which stage=validate does not replace" in done.stderr
+    assert contents(folder) == before
+
+
+@pytest.mark.guarantee("a folder never answers for other settings or data: what differs is named")
+def test_a_folder_answers_for_its_own_data_and_weights_alone(
+    fit: tuple[Path, list[str]], train_py: Run, tmp_path: Path
+) -> None:
+    """Also one that was copied without its hidden files, the second time as the first."""
+    folder, arguments = fit
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(".hydra"))
+    evaluation = [*arguments, "stage=validate", f"model.pretrained={folder}/model"]
+    for _ in range(2):
+        done = train_py(*evaluation, f"hydra.run.dir={copy}")
+        assert (done.returncode, "stage (fit there, validate here)" in done.stderr) == (2, True)
+    assert f"{copy} is finished" in train_py(*arguments, f"hydra.run.dir={copy}").stdout
+    for more, status in (([], 0), (["seed=2"], 2)):  # a further rank of torchrun or srun waits for nobody
+        second = train_py(*arguments, *more, f"hydra.run.dir={copy}", RANK="1", WORLD_SIZE="2", timeout=60)
+        assert (second.returncode, second.stdout, second.stderr) == (status, "", "")
+
+    done = train_py(*evaluation, f"hydra.run.dir={tmp_path}/validate")
+    assert (done.returncode, done.stderr) == (0, "")
+    table = json.loads((tmp_path / "validate" / "results.json").read_text())
+    file = tmp_path / "validation.json"
+    file.write_text(file.read_text().replace("grey stone", "blue stone"))
+    done = train_py(*evaluation, f"hydra.run.dir={tmp_path}/validate")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "holds a finished run of other settings or data: the content of validation (" in done.stderr
+    assert json.loads((tmp_path / "validate" / "results.json").read_text()) == table

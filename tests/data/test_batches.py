@@ -1,0 +1,111 @@
+"""Which windows go together: each once, the same for the same seed and epoch, little padding."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
+
+from helpers.questions import squad
+from qa.data.batches import BatchDataset, EpochSampler
+from qa.data.examples import Example
+from qa.data.order import Batching, batches_of_rank, drawn_windows, epoch_batches, ordered_batches, padded_share
+from qa.data.tokenizer import pair_template
+from qa.data.windows import build_windows
+
+LENGTHS = np.random.default_rng(0).gamma(6, 30, 5000).astype(np.int32) + 10
+BATCHINGS = st.sampled_from(["bucketed", "random"])
+
+
+@given(st.integers(1, 700), st.integers(1, 40), BATCHINGS, st.integers(0, 99), st.integers(0, 9))
+def test_every_window_comes_once_in_batches_of_the_wanted_size(
+    count: int, batch_size: int, batching: Batching, seed: int, epoch: int
+) -> None:
+    batches = epoch_batches(LENGTHS[:count], batch_size, batching, seed, epoch)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(count))
+    assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
+    assert len(batches) == -(-count // batch_size)
+
+
+@pytest.mark.parametrize("batching", ["bucketed", "random"])
+def test_batches_depend_on_seed_and_epoch_alone(batching: Batching) -> None:
+    def flat(seed: int, epoch: int) -> list[int]:
+        return [int(row) for row in np.concatenate(epoch_batches(LENGTHS, 16, batching, seed, epoch))]
+
+    assert flat(1, 2) == flat(1, 2)
+    assert flat(1, 2) != flat(1, 3)
+    assert flat(1, 2) != flat(2, 2)
+
+
+def test_bucketed_batches_pad_little_and_come_in_no_order_of_length() -> None:
+    bucketed = epoch_batches(LENGTHS, 16, "bucketed", 42, 0)
+    assert padded_share(LENGTHS, bucketed) < 0.05
+    assert padded_share(LENGTHS, epoch_batches(LENGTHS, 16, "random", 42, 0)) > 0.3
+    longest = [int(LENGTHS[batch].max()) for batch in bucketed]
+    assert abs(np.corrcoef(np.arange(len(longest)), longest)[0, 1]) < 0.2
+
+
+def test_padded_share_is_the_padding_of_the_tensors(minilm: PreTrainedTokenizerFast) -> None:
+    examples = [Example(id=str(n), question="who ?", context="one " * n) for n in (3, 9, 30)]
+    windows = build_windows(examples, minilm, 64, 8)
+    mask = BatchDataset(windows, examples, pair_template(minilm))[np.arange(3)]["attention_mask"]
+    assert padded_share(windows.lengths(), [np.arange(3)]) == pytest.approx(1 - mask.float().mean().item())
+
+
+def test_the_sampler_follows_the_trainers_epoch() -> None:
+    sampler = EpochSampler(LENGTHS, 16, "bucketed", 42)
+    sampler.set_epoch(3)
+    assert [b.tolist() for b in sampler] == [b.tolist() for b in epoch_batches(LENGTHS, 16, "bucketed", 42, 3)]
+    assert len(sampler) == len(list(sampler)) == 313
+
+
+def test_evaluation_begins_with_the_longest_windows() -> None:
+    batches = ordered_batches(np.arange(5000), LENGTHS, 16)
+    longest = [int(LENGTHS[batch].max()) for batch in batches]
+    assert longest == sorted(longest, reverse=True)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(5000))
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=60).filter(any), st.integers(1, 9), st.integers(1, 4))
+def test_a_part_holds_whole_questions_and_fills_about_so_many_batches(
+    windows: list[int], most: int, world_size: int
+) -> None:
+    example = np.repeat(np.arange(len(windows), dtype=np.int32), windows)
+    rows = drawn_windows(example, most * 4, seed=42)
+    questions = set(example[rows].tolist())
+    assert rows.tolist() == [row for row, question in enumerate(example) if question in questions]
+    assert 1 <= len(rows) <= max(most * 4, max(windows))
+    assert len(rows) > most * 4 - 5 or len(questions) == len(set(example.tolist()))
+    assert set(rows) <= set(drawn_windows(example, most * 4 + 1, seed=42))
+    batches = ordered_batches(rows, LENGTHS, 4)
+    shares = [batches_of_rank(batches, rank, world_size) for rank in range(world_size)]
+    assert {int(row) for share in shares for batch in share for row in batch} == set(rows.tolist())
+
+
+def test_a_part_is_drawn_whatever_the_lengths() -> None:
+    example = np.arange(5000, dtype=np.int32)
+    part = LENGTHS[drawn_windows(example, 500, seed=42)]
+    assert len(part) == 500
+    assert abs(part.mean() - LENGTHS.mean()) < 3 * LENGTHS.std() / 500**0.5
+    assert np.array_equal(drawn_windows(example, np.inf, seed=42), example)
+
+
+def test_a_window_does_not_depend_on_its_neighbours(minilm: PreTrainedTokenizerFast) -> None:
+    data = squad(
+        ("Ada built it in 1912. " * 9, [("a", "when ?", "1912")]), ("In 1913.", [("b", "which year ?", "1913")])
+    )
+    examples = [
+        Example.model_validate({**question, "context": paragraph["context"]})
+        for paragraph in data["data"][0]["paragraphs"]
+        for question in paragraph["qas"]
+    ]
+    windows = build_windows(examples, minilm, 48, 8)
+    dataset = BatchDataset(windows, examples, pair_template(minilm))
+    together = dataset[np.arange(len(windows))]
+    for row in range(len(windows)):
+        alone = dataset[np.array([row])]
+        length = alone["input_ids"].shape[1]
+        for name in ("input_ids", "attention_mask", "token_type_ids", "context_mask"):
+            assert torch.equal(alone[name][0], together[name][row, :length])
+            assert not together[name][row, length:].any()

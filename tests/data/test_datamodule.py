@@ -1,0 +1,95 @@
+"""The data module: each split prepared as its stage needs it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from helpers.questions import squad
+from qa.data.datamodule import SquadDataModule
+from qa.errors import UserError
+
+
+def prepared(
+    minilm: PreTrainedTokenizerFast, files: tuple[Path, Path], tmp_path: Path, **settings: Any
+) -> SquadDataModule:
+    module = SquadDataModule(
+        train_file=str(files[0]),
+        validation_file=str(files[1]),
+        cache_dir=str(tmp_path),
+        max_length=64,
+        stride=16,
+        **settings,
+    )
+    module.prepare_split("train", minilm)
+    module.prepare_split("validation", minilm)
+    return module
+
+
+def test_an_epoch_is_made_of_batches_of_the_wanted_size(
+    minilm: PreTrainedTokenizerFast, small_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    module = prepared(minilm, small_files, tmp_path, batch_size=7)
+    batches = list(module.train_dataloader())
+    assert len(batches) == len(module.train_dataloader()) == -(-len(module.windows["train"]) // 7)
+    assert [len(batch["input_ids"]) for batch in batches[:-1]] == [7] * (len(batches) - 1)
+    assert "offsets" not in batches[0]
+    assert all(len(batch["ids"]) * batch["weight"] == pytest.approx(1) for batch in batches)
+    share = 1 - sum(int(b["attention_mask"].sum()) for b in batches) / sum(b["attention_mask"].numel() for b in batches)
+    assert module.padded_share() == pytest.approx(share)
+
+
+def test_worker_processes_change_nothing(
+    minilm: PreTrainedTokenizerFast, small_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    alone, helped = (prepared(minilm, small_files, tmp_path, num_workers=n) for n in (0, 2))
+    for one, other in zip(alone.train_dataloader(), helped.train_dataloader(), strict=True):
+        assert torch.equal(one["input_ids"], other["input_ids"])
+    for one, other in zip(alone.val_dataloader(), helped.val_dataloader(), strict=True):
+        assert one["examples"] == other["examples"]
+        np.testing.assert_array_equal(one["offsets"], other["offsets"])
+
+
+def test_a_question_that_is_too_long_is_named_with_its_remedy(minilm: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    context = "Ada Brill built the bridge in 1912. " * 20
+    path = tmp_path / "long.json"
+    path.write_text(json.dumps(squad((context, [("a", "who ?", "Ada"), ("b", "why " * 60, "Ada")]))))
+    module = SquadDataModule(train_file=str(path), cache_dir=str(tmp_path), max_length=64, stride=16)
+    with pytest.raises(UserError, match=r"question 'b': too long .* data\.max_length=64 .* data\.on_bad_record=skip"):
+        module.prepare_split("train", minilm)
+    module = SquadDataModule(
+        train_file=str(path), cache_dir=str(tmp_path), max_length=64, stride=16, on_bad_record="skip"
+    )
+    module.prepare_split("train", minilm)
+    assert module.example_count("train") == 1
+    assert module.skipped["train"] == {"question too long": 1}
+
+
+def test_a_split_without_a_file_is_named(minilm: PreTrainedTokenizerFast) -> None:
+    for split, key in (("train", "train_file"), ("test", "test_file"), ("predict", "test_file")):
+        with pytest.raises(UserError, match=rf"data\.{key}: not given"):
+            SquadDataModule().prepare_split(split, minilm)  # type: ignore[arg-type]
+
+
+def test_every_seed_is_evaluated_on_the_same_part_of_the_training_file(small_files: tuple[Path, Path]) -> None:
+    def questions(**seeds: Any) -> list[str]:
+        module = SquadDataModule(train_file=str(small_files[0]), validation_share=0.2, **seeds)
+        train, validation = (module.read(split).examples for split in ("train", "validation"))
+        assert len(train) + len(validation) == 40
+        return [example.id for example in validation]
+
+    assert questions(seed=1) == questions(seed=2) != questions(split_seed=7)
+
+
+def test_an_evaluation_on_the_training_file_is_a_warning(
+    minilm: PreTrainedTokenizerFast, small_files: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepared(minilm, small_files, tmp_path)
+    assert "training" not in caplog.text
+    module = prepared(minilm, (small_files[0], small_files[0]), tmp_path)
+    assert "validation: All 40 questions of the evaluation are training questions" in caplog.text
+    assert module.overlap is not None and module.overlap.repeated == 40

