@@ -71,7 +71,7 @@ def shown(path: Path) -> list[Setting]:
 def as_markdown() -> str:
     """The page."""
     parts = [BEGIN, "## The run itself\n", _table(shown(CONF / "config.yaml"), "")]
-    defaults = {}
+    defaults: dict[str, str] = {}
     for entry in yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))["defaults"]:
         if isinstance(entry, dict):
             defaults |= {name.removeprefix("override "): choice for name, choice in entry.items()}
