@@ -22,9 +22,9 @@ HERE = Path(__file__).parent
 def main(run: Path, sweep: Path) -> None:
     """`run`: the folder of the finished demo."""
     words = ["train.py", "experiment=demo", "stage=validate", f"model.pretrained={run}/model"]
-    folder = ["hydra.run.dir=runs/pictures", "resume=never"]
+    where = ["hydra.run.dir=runs/pictures", "resume=never"]
     done = subprocess.run(
-        [sys.executable, *words, *folder], cwd=HERE.parent, capture_output=True, text=True, check=True
+        [sys.executable, *words, *where], cwd=HERE.parent, capture_output=True, text=True, check=True
     )
     terminal = Console(record=True, width=110, file=io.StringIO())
     terminal.print(Text(f"$ python {' '.join(words)}\n{done.stdout}"))
