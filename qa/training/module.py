@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 WHOLE_ATTENTION = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"}
 
 FIGURES = ("val_loss", "exact_match", "f1")
-EVALUATED_SPLIT = {"fit": "validation", "validate": "validation", "test": "test", "predict": "predict"}
 
 
 class QuestionAnsweringModule(LightningModule):
@@ -253,9 +252,11 @@ class QuestionAnsweringModule(LightningModule):
         self.evaluation, self.evaluated_windows = None, 0
         if self.trainer.is_global_zero:
             self.evaluated_windows = len({row for part in parts for row in part.rows.tolist()})
-            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-            split = EVALUATED_SPLIT[self.trainer.state.fn.value]  # type: ignore[union-attr]
-            self.evaluation = collect(parts, {example.id: example for example in data.examples[split]}, self.n_best)
+            trainer = self.trainer
+            loaders = {trainer.predicting: trainer.predict_dataloaders, trainer.testing: trainer.test_dataloaders}
+            loader: Any = loaders.get(True, trainer.val_dataloaders)
+            examples = {example.id: example for example in loader.dataset.examples}
+            self.evaluation = collect(parts, examples, self.n_best)
         return self.evaluation
 
     def on_validation_epoch_end(self) -> None:

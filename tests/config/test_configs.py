@@ -2,17 +2,20 @@
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import lightning
 import pytest
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 import train  # noqa: F401  registers the resolvers
 from helpers.configs import GROUPS, composed
 from helpers.paths import ROOT
 from qa.config.settings import REFUSED, Settings, check_settings
+from qa.config.signatures import SIGNATURES
 from qa.config.targets import check_values
+from qa.data.record import Columns
 from qa.errors import UserError
 
 FILES = sorted((ROOT / "conf").glob("*/*.yaml"))
@@ -37,6 +40,53 @@ def test_every_file_begins_with_its_purpose_and_a_command(path: Path) -> None:
     first = second if first == "# @package _global_" else first  # Hydra wants its own line on top
     assert first.startswith("# ")
     assert "  python train.py" in first
+
+
+@pytest.mark.parametrize("target", sorted(SIGNATURES))
+def test_a_stand_in_has_the_arguments_and_defaults_of_what_it_stands_for(target: str) -> None:
+    """So that a wrong value can be reported without the import of Lightning or torch."""
+    real = inspect.signature(get_object(target)).parameters
+    own = {name: p for name, p in inspect.signature(SIGNATURES[target]).parameters.items() if name != "self"}
+    assert {name: p.default for name, p in own.items()} == {name: real[name].default for name in own}
+    if target.startswith(("lightning.", "torch.")):
+        assert own.keys() == real.keys() - {"params"}
+
+
+# {setting: why conf/ says something else than the constructor}
+OTHERWISE = {
+    "data.cache_dir": "of these tests",
+    "data.name": "the recipe's data set",
+    "trainer.devices": "Lightning takes all there are; a run is asked for them",
+    "trainer.max_epochs": "the recipe's 3",
+    "trainer.precision": "Lightning's null, spelled out",
+    "trainer.num_sanity_val_steps": "an untrained model's evaluation is no news",
+    "trainer.log_every_n_steps": "each step is logged",
+    "trainer.gradient_clip_val": "the recipe's 1",
+    "trainer.gradient_clip_algorithm": "Lightning's null, spelled out",
+    "trainer.default_root_dir": "the run folder",
+    "trainer.enable_checkpointing": "Lightning's null, spelled out",
+    "trainer.enable_progress_bar": "callbacks.live_line is ours",
+    "trainer.enable_model_summary": "the first screen has it",
+    "trainer.enable_autolog_hparams": "the loggers get the whole configuration",
+    "trainer.use_distributed_sampler": "batches are formed before they are dealt out",
+    "optimizer.lr": "the recipe's 2e-5",
+    "optimizer.weight_decay": "the recipe's 0",
+}
+
+
+def test_conf_says_what_the_constructors_have_as_defaults(tmp_path: Path) -> None:
+    cfg, _ = composed(tmp_path=tmp_path)
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    other = set()
+    for group in ("data", "model", "optimizer", "scheduler", "trainer"):
+        parameters = inspect.signature(get_object(config[group]["_target_"])).parameters
+        for key, value in config[group].items():
+            default = parameters[key].default if key in parameters else inspect.Parameter.empty
+            default = dict(default) if isinstance(default, Columns) else default
+            default = list(default) if isinstance(default, tuple) else default
+            if default is not inspect.Parameter.empty and default != value:
+                other.add(f"{group}.{key}")
+    assert other <= OTHERWISE.keys(), other - OTHERWISE.keys()
 
 
 def test_every_argument_of_the_trainer_can_be_set() -> None:

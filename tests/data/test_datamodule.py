@@ -1,9 +1,11 @@
 """The data module: each split prepared as its stage needs it."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import lightning
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,8 @@ from transformers import PreTrainedTokenizerFast
 from helpers.questions import squad
 from qa.data.datamodule import SquadDataModule
 from qa.errors import UserError
+from qa.model.optimization import schedule
+from qa.training.module import QuestionAnsweringModule
 
 
 def prepared(
@@ -50,7 +54,7 @@ def test_worker_processes_change_nothing(
     for one, other in zip(alone.train_dataloader(), helped.train_dataloader(), strict=True):
         assert torch.equal(one["input_ids"], other["input_ids"])
     for one, other in zip(alone.val_dataloader(), helped.val_dataloader(), strict=True):
-        assert one["examples"] == other["examples"]
+        assert one["ids"] == other["ids"]
         np.testing.assert_array_equal(one["offsets"], other["offsets"])
 
 
@@ -93,3 +97,25 @@ def test_an_evaluation_on_the_training_file_is_a_warning(
     module = prepared(minilm, (small_files[0], small_files[0]), tmp_path)
     assert "validation: All 40 questions of the evaluation are training questions" in caplog.text
     assert module.overlap is not None and module.overlap.repeated == 40
+
+
+def test_a_bare_trainer_trains_and_evaluates(
+    minilm: PreTrainedTokenizerFast, tiny: Path, small_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Without train.py: what is not prepared yet `setup` prepares; a fit may have no validation data."""
+    data = SquadDataModule(
+        train_file=str(small_files[0]), test_file=str(small_files[1]), cache_dir=str(tmp_path), max_length=64, stride=16
+    )
+    data.connect(minilm)
+    adam, linear = partial(torch.optim.Adam, lr=1e-3), partial(schedule, name="linear", warmup_ratio=0.0)
+    module = QuestionAnsweringModule(str(tiny), adam, linear, total_steps=3)
+    quiet: Any = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = lightning.Trainer(
+        accelerator="cpu", max_steps=3, limit_val_batches=0, enable_model_summary=False, **quiet
+    )
+    trainer.fit(module, datamodule=data)
+    assert trainer.global_step == 3 and set(data.windows) == {"train"}
+    trainer.test(module, datamodule=data, verbose=False)
+    figures = trainer.callback_metrics
+    assert set(figures) == {"val_loss", "exact_match", "f1"} and 0 <= figures["f1"] <= 100
+    assert module.evaluation is not None and len(module.evaluation.questions) == 10

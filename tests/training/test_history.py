@@ -1,14 +1,16 @@
 """The history's state, the best row, and where a run goes on; killed runs are in test_restart.py."""
 
+import copy
 import errno
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import lightning
 import pytest
 import torch
 
-from helpers.training import a_history
+from helpers.training import Small, a_history, train
 from qa.internals import loop_state
 from qa.model.optimization import schedule
 from qa.runs.results import Row, better
@@ -47,6 +49,37 @@ def test_a_run_goes_on_between_two_steps() -> None:
     for state in (within, between):
         steps = state["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"]["completed"]
         assert steps == state["epoch_loop.batch_progress"]["total"]["completed"]
+
+
+class Taken(lightning.Callback):
+    """Lightning's own state of its loops, after each step and at the end of each epoch."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Any] = {}
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        self.found[f"step {trainer.global_step}"] = copy.deepcopy(trainer.fit_loop.state_dict())
+
+    def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:
+        self.found["epoch"] = copy.deepcopy(trainer.fit_loop.state_dict())
+
+
+def test_the_loops_state_is_one_that_lightning_itself_has(exact: Path, small_files: tuple[Path, Path]) -> None:
+    """Every key is one of Lightning's, and the counters of steps done agree wherever its own are settled."""
+    taken = Taken()
+    train(Small, exact, small_files[0], callbacks=[taken])  # an epoch of 4 steps
+    for moment, step in (("step 2", 2), ("epoch", 4)):
+        own, theirs = loop_state(step, 4), taken.found[moment]
+        assert own.keys() <= theirs.keys()
+        assert all(own[key].keys() == theirs[key].keys() for key in own if key.endswith(("progress", "batch_progress")))
+        optimizer = "epoch_loop.automatic_optimization.optim_progress"
+        for count in ("step", "zero_grad"):
+            mine, other = (state[optimizer]["optimizer"][count] for state in (own, theirs))
+            assert mine["total"] == other["total"]
+            # an epoch's end has the counts of the epoch that ends; ours are those before the next one
+            assert moment == "epoch" or mine["current"] == other["current"]
+        total = (state["epoch_loop.batch_progress"]["total"]["ready"] for state in (own, theirs))
+        assert set(total) == {step}
 
 
 @pytest.mark.parametrize(("held", "pending", "said"), [(30, True, ""), (30, False, "step 25"), (20, True, "step 25")])
