@@ -35,7 +35,8 @@ def test_an_installed_package_has_the_face_and_its_templates(tmp_path: Path) -> 
     heavy = "sorted({'torch', 'lightning', 'hydra', 'transformers'} & set(sys.modules))"
     assert python(f"import qa; print({heavy}, qa.__file__)", installed) == f"[] {installed}/qa/__init__.py"
     assert python(f"from qa import Example, UserError; print({heavy})", installed) == "[]"
-    code = "from qa import SquadMetric; m = SquadMetric(); m.update({'a': 'x'}, {'a': ['x']})\nprint(m.compute()['f1'].item())"
+    code = "from qa import SquadMetric; m = SquadMetric(); m.update({'a': 'x'}, {'a': ['x']})\n"
+    code += "print(m.compute()['f1'].item())"
     assert python(code, installed) == "100.0"
     assert python("from qa.review.run_page import templates; print(templates().list_templates())", installed) == str(
         sorted(path.name for path in (ROOT / "qa" / "review" / "templates").iterdir())
