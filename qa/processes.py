@@ -23,6 +23,7 @@ PATIENCE = 60.0  # seconds that processes have to save a checkpoint after a sign
 ERROR_FILE = "QA_ERROR"  # where a process that was started here leaves its last words
 MEETING = "QA_MEETING"  # a file by which the ranks of one machine find each other
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+SWEEP = "QA_SWEEP"  # tells a job that it is one of a sweep, which says at its end what to open
 TRIAL = "QA_TRIAL"  # tells a job of a search which trial of which study it is
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)  # that ask a run to end

@@ -15,6 +15,7 @@ from qa.data.examples import Answer, Example, Overlap
 from qa.evaluation.answers import Evaluation, NBestAnswer, score_question
 from qa.review.card import model_card
 from qa.review.terminal import answered, results_table
+from qa.review.verdict import remarks
 from qa.runs.predictions import read_answers, write_predictions
 from qa.runs.results import EvaluatedPart, PerSplit, Results, Row, better
 from qa.runs.results_table import markdown_table
@@ -104,10 +105,25 @@ def test_the_card_tells_of_evaluation_questions_that_were_trained() -> None:
 def test_the_terminal_table_marks_the_best_row() -> None:
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(results_table(ROWS, ROWS[1]))
-    marked = [line for line in capture.get().splitlines() if "best" in line]
+        console.print(results_table(ROWS, ROWS[1], monitor="val_loss"))
+    marked = [line for line in capture.get().splitlines() if "← best by validation loss" in line]
     assert len(marked) == 1
     assert "11110" in marked[0]
+
+
+def test_a_run_says_what_its_figures_mean() -> None:
+    rows = [ROWS[0].model_copy(update={"exact_match": 5.0, "f1": 10.42}), ROWS[1].model_copy(update={"f1": 7.56})]
+    made = {"settings": {"checkpoint.monitor": "val_loss"}}
+    few = PerSplit(train=160, validation=1)
+    poor = RESULTS.model_copy(update={"epochs": rows, "best": rows[1], "identity": made, "examples": few})
+    assert list(remarks(poor)) == [
+        "Epoch 2 is the best by validation loss; epoch 1 has the higher F1 (10.42): checkpoint.monitor=f1 would keep"
+        " it.",
+        "F1 7.56 is hardly better than untrained: words drawn at random from the context get F1 2 to 10.",
+        "160 training questions: very few; a span head needs thousands to learn its task.",
+        "1 evaluated question: very few; the figures may be far off.",
+    ]
+    assert list(remarks(RESULTS.model_copy(update={"identity": made}))) == []
 
 
 @pytest.mark.parametrize(("monitor", "expected"), [("val_loss", True), ("exact_match", True), ("f1", True)])
@@ -179,7 +195,7 @@ evaluated on `rajpurkar/squad, split validation` (10570 questions, 10800 windows
 | 2.0 | 11110 | 0.7694 | 0.9356 | 81.70 | 89.01 |
 
 Losses are means over windows; EM and F1 are the official SQuAD v1.1 metrics over questions, in percent.
-These weights are those of epoch 2 (step 11110), the best by val_loss.
+These weights are those of epoch 2 (step 11110), the best by validation loss.
 
 ## Limits
 

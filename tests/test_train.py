@@ -125,6 +125,10 @@ def test_the_first_screen_and_the_table_are_printed(fitted: tuple[Path, list[str
     ):
         assert words in printed
     assert printed.count("Validation Loss") == 2
+    assert "← best by validation loss" in printed
+    assert "10 questions\n" in printed and "10 evaluated questions: very few" in printed
+    assert f"open {folder}/report.html\n{folder}/model: the model and its card; " in printed
+    assert "questions.parquet" not in printed
     assert "\x1b" not in printed  # no colours, no live line in a log file
     assert "Warning" not in printed
 

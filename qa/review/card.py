@@ -11,7 +11,7 @@ from jinja2 import Environment
 
 from qa.config.settings import Settings
 from qa.hub import named
-from qa.runs.results import Results
+from qa.runs.results import MONITORS, Results
 from qa.runs.results_table import cell, markdown_table
 
 HUB_NAMES = {"data.name", "model.pretrained", "push_to_hub"}  # settings whose value may be USER/NAME
@@ -101,7 +101,7 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
         evaluation=evaluation if files or share else f"{name}, split validation",
         results=results,
         table=markdown_table(results.epochs, results.evaluated),
-        monitor=settings.checkpoint.monitor,
+        monitor=MONITORS[settings.checkpoint.monitor],
         command=command_without_folders(command),
         settings={key: cell(v if key == "data.name" else without_folders(v)) for key, v in shown.items()},
         versions={

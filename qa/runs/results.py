@@ -9,6 +9,9 @@ from pydantic import BaseModel, ValidationError
 from qa.data.examples import Overlap
 from qa.errors import UserError
 
+Monitor = Literal["val_loss", "exact_match", "f1"]  # what makes an epoch, or a job, the best
+MONITORS: dict[Monitor, str] = {"val_loss": "validation loss", "exact_match": "EM", "f1": "F1"}
+
 
 class Row(BaseModel):
     """One evaluation. Losses are means over windows, EM and F1 percent over questions; None: not measured."""
@@ -70,6 +73,12 @@ class Results(BaseModel):
     about: dict[str, str] = {}  # what the head of the page says of the run
 
     @property
+    def monitor(self) -> Monitor | None:
+        """What made the best epoch of a fit the best; None where there is no choice."""
+        monitor: Monitor | None = self.identity.get("settings", {}).get("checkpoint.monitor")
+        return monitor if self.windows.train and len(self.epochs) > 1 else None
+
+    @property
     def chosen(self) -> str:
         """That these questions chose the best epoch; empty where there was one evaluation."""
         return chosen_here("epoch") if len(self.epochs) > 1 else ""
@@ -83,7 +92,7 @@ def read_results(folder: Path) -> Results:
         raise UserError(f"{folder}: holds no finished run; give the folder that holds its results.json") from None
 
 
-def better(row: Row, than: Row, monitor: Literal["val_loss", "exact_match", "f1"]) -> bool:
+def better(row: Row, than: Row, monitor: Monitor) -> bool:
     """Whether `row` beats `than`: a lower val_loss, or a higher EM or F1. What was not measured beats nothing."""
     new, old = getattr(row, monitor), getattr(than, monitor)
     if new is None or not math.isfinite(new):
@@ -91,6 +100,3 @@ def better(row: Row, than: Row, monitor: Literal["val_loss", "exact_match", "f1"
     if old is None:
         return True
     return bool(new < old if monitor == "val_loss" else new > old)
-
-
-Monitor = Literal["val_loss", "exact_match", "f1"]  # what makes an epoch, or a job, the best

@@ -7,8 +7,8 @@ from typing import Any
 from qa.console import console
 from qa.hub import push
 from qa.review.run_page import try_page
-from qa.review.terminal import answered, results_table
-from qa.runs.folder import CONTENTS
+from qa.review.terminal import answered, results_table, show_end, show_next
+from qa.review.verdict import remarks
 from qa.runs.predictions import read_answers
 from qa.runs.results import PerSplit, Results, Row
 from qa.runs.results_table import markdown_table
@@ -64,10 +64,10 @@ def finish(parts: Parts, results: Results) -> None:
     results.about = about(parts, results)
     if parts.settings.stage != "fit" and results.best:
         console.print(results_table(results.epochs, results.best, results.evaluated))
-    if results.chosen:
-        console.print(results.chosen)
-    table = markdown_table(results.epochs, results.evaluated)
-    write_text(parts.folder / "results.md", "\n\n".join(filter(None, (table, results.chosen))) + "\n")
+    show_end(parts.folder, results)
+    if results.epochs:
+        lines = [markdown_table(results.epochs, results.evaluated), results.chosen, *remarks(results)]
+        write_text(parts.folder / "results.md", "\n\n".join(filter(None, lines)) + "\n")
     if parts.settings.push_to_hub and parts.settings.stage == "fit":
         address, private = push(parts.folder / "model", parts.settings.push_to_hub)
         who = "only you see until you make it public" if private else "everybody sees: the repository is public"
@@ -79,10 +79,7 @@ def finish(parts: Parts, results: Results) -> None:
     answers = read_answers(parts.folder, {example.id for example in few})
     for example in few:
         console.print(answered(example, answers[example.id]))
-    console.print(f"\n{parts.folder}")
-    for name, what in CONTENTS.items():
-        if (parts.folder / name).exists():
-            console.print(f"  {name:<17} {what}")
+    show_next(parts.folder)
     for logger in parts.trainer.loggers:
         if isinstance(logger, Wandb):
             logger.log_end(results, parts.settings.seed)
