@@ -38,7 +38,6 @@ def main(cfg: DictConfig) -> None:
         if (line := explain_in_job(cause)) is None:
             raise
         processes.report_error(f"ERROR: {line}")
-        log.info("ended: %s", line)
         status = 2
 
 

@@ -93,7 +93,7 @@ class JobLauncher(Launcher):
         folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir)
         whole: Any = OmegaConf.to_container(config)
         group = "/".join(self.sweep.folder.parts[-2:])
-        environment = {"WANDB_RUN_GROUP": os.environ.get("WANDB_RUN_GROUP", group)}
+        environment = {"WANDB_RUN_GROUP": os.environ.get("WANDB_RUN_GROUP", group), processes.SWEEP: "1"}
         return Job(number, settings, folder, arguments, environment), whole
 
     def check_rows(self) -> None:

@@ -6,9 +6,10 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, NewLine, RenderableType
+from rich.control import Control
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 
@@ -23,9 +24,25 @@ if isinstance(sys.stdout, io.TextIOWrapper):
 class Terminal(Console):
     """A console that shows control characters of what it is given instead of obeying them."""
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Prints as rich does, and writes the same words into the log file, if there is one."""
+        super().print(*objects, **options)
+        if not (self.quiet or any(isinstance(thing, Control | NewLine) for thing in objects)):
+            with (words := Terminal(file=io.StringIO(), width=240, markup=False)).capture() as capture:
+                Console.print(words, *objects, **options)
+            to_log_file(capture.get())
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
+def to_log_file(text: str, level: int = logging.INFO) -> None:
+    """Writes lines into the log file of the run, and to no terminal."""
+    files = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+    for line in filter(str.strip, text.splitlines()):
+        for handler in files:
+            handler.handle(logging.LogRecord("qa", level, "", 0, line.rstrip(), None, None))
 
 
 class Plain(logging.Formatter):
@@ -66,10 +83,10 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def live_line(*columns: str) -> Progress:
-    """A rich progress line: description, bar, done of total, the given task fields, time left."""
+def live_line(*columns: str, time_left: bool = True) -> Progress:
+    """A rich progress line: description, bar, done of total, the given fields, and rich's guess of the time left."""
     fields = [TextColumn("{task.fields[" + column + "]}") for column in columns]
-    left = [TextColumn("time left"), TimeRemainingColumn()]
+    left = [TextColumn("time left"), TimeRemainingColumn()] if time_left else []
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from qa.console import to_log_file
 from qa.errors import printable
 
 if sys.platform == "win32":
@@ -23,6 +24,7 @@ PATIENCE = 60.0  # seconds that processes have to save a checkpoint after a sign
 ERROR_FILE = "QA_ERROR"  # where a process that was started here leaves its last words
 MEETING = "QA_MEETING"  # a file by which the ranks of one machine find each other
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+SWEEP = "QA_SWEEP"  # of a sweep's job: the sweep's end says what to open
 TRIAL = "QA_TRIAL"  # of a search's job: NUMBER:JOURNAL, its trial and study
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)  # that ask a run to end
@@ -204,6 +206,8 @@ def report_error(line: str) -> None:
         Path(os.environ[ERROR_FILE]).write_text(line, encoding="utf-8")
     else:
         print(printable(line), file=sys.stderr)
+    if rank() is None or not started_here():  # else the process that started this rank chooses among their errors
+        to_log_file(line.removeprefix("ERROR: "), logging.ERROR)
 
 
 def requeue(status: int) -> int:

@@ -125,7 +125,7 @@ def test_told_to_end_a_run_saves_a_checkpoint_within_a_step(
     process.send_signal(signum)
     _, said = process.communicate(timeout=90)
     assert process.returncode == status
-    assert said.startswith("interrupted; ")
+    assert said.startswith("interrupted; resume where it ended by: python ")
     assert said.count("\n") == 1
     logged = (tmp_path / "cut" / "metrics.csv").read_text().splitlines()
     checkpoint = torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)
@@ -191,7 +191,7 @@ def test_an_evaluation_that_is_told_to_end_is_not_finished(tiny: Path, small_fil
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 143, said
-    assert said.splitlines()[-1].startswith("interrupted; ")
+    assert said.splitlines()[-1].startswith("interrupted; resume where it ended by: python ")
     assert (tmp_path / "run" / "interrupted.txt").read_text().endswith(" SIGTERM\n")
     assert not (tmp_path / "run" / "results.json").exists()
 

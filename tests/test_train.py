@@ -102,7 +102,7 @@ def test_the_saved_model_is_the_best_checkpoints(fitted: tuple[Path, list[str], 
 def test_the_first_screen_and_the_table_are_printed(fitted: tuple[Path, list[str], str], tiny: Path) -> None:
     folder, _, printed = fitted
     for words in (
-        str(tiny),
+        f"model       {tiny.name}, ",
         "parameters",
         "40 questions",
         "10 questions",
@@ -112,6 +112,13 @@ def test_the_first_screen_and_the_table_are_printed(fitted: tuple[Path, list[str
     ):
         assert words in printed
     assert printed.count("Validation Loss") == 2
+    assert "← best by validation loss" in printed
+    assert "10 questions\n" in printed and "10 evaluated questions: very few" in printed
+    assert f"open {folder}/report.html\n{folder}/model: the model and its card; " in printed
+    assert "questions.parquet" not in printed
+    log = (folder / "train.log").read_text()
+    for line in filter(None, map(str.rstrip, printed.splitlines())):
+        assert re.search(rf"^\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d,\d{{3}} INFO {re.escape(line)}$", log, re.MULTILINE)
     assert "\x1b" not in printed  # no colours, no live line in a log file
     assert "Warning" not in printed
 
@@ -237,7 +244,7 @@ def test_adamw_with_warm_up_in_half_precision(train_py: Run, tiny: Path, small_f
         (["optimiser=adam"], "optimiser"),
         (["optimizer=sgd"], "no such choice; choose one of adam, adamw"),
         (["optimizer.rl=1"], "optimizer.rl: no such setting; did you mean optimizer.lr?"),
-        (["optimizer.lr=abc"], "optimizer.lr=abc: should be a valid number"),
+        (["optimizer.lr=abc"], "optimizer.lr=abc: should be a number such as 0.1"),
         (["stage=fti"], "stage=fti: should be 'fit', 'validate', 'test' or 'predict'"),
         (["data.max_length=600"], "data.max_length=600: the model has 512 positions"),
         (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
@@ -245,6 +252,10 @@ def test_adamw_with_warm_up_in_half_precision(train_py: Run, tiny: Path, small_f
         (["resume=none.ckpt"], "resume=none.ckpt: no such checkpoint"),
         (["data.train_file=none.json"], "none.json: no such file"),
         (["data.train_file=null"], "data.train_file: not given"),
+        (["data.validation_file=null"], "or data.validation_share=0.1 to take a tenth of data.train_file"),
+        (["data.batch_size=lots"], "data.batch_size=lots: should be a whole number such as 16"),
+        (["trainer.deterministic=maybe"], "trainer.deterministic=maybe: should be true or false or 'warn'"),
+        (["--learning_rate", "3e-4"], "--learning_rate: a flag of run_qa.py; `python -m qa.from_run_qa --lear"),
         (["trainer.accelerator=gpux"], "trainer"),
         (["trainer.max_epochs=0"], "trainer.max_epochs=0: should be greater than 0"),
         (["trainer.val_check_interval=0"], "trainer.val_check_interval=0: should be greater than 0"),
@@ -258,7 +269,7 @@ def test_a_mistake_is_one_line_and_status_2(
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "\n" not in done.stderr.strip()
-    assert not (tmp_path / "run" / "results.json").exists()
+    assert not (tmp_path / "run").exists()  # nothing is left of a run that did not begin
 
 
 def test_ctrl_c_is_one_line_and_leaves_nothing_that_looks_finished(
@@ -273,7 +284,7 @@ def test_ctrl_c_is_one_line_and_leaves_nothing_that_looks_finished(
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said.startswith("interrupted; ")
+    assert said.startswith("interrupted; resume where it ended by: python ")
     assert said.count("\n") == 1
     assert not (tmp_path / "run" / "results.json").exists()
 

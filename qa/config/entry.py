@@ -1,12 +1,13 @@
-"""How train.py begins and ends: what `${…}` means in conf/, checked settings, errors in one line, the exit status."""
+"""How train.py begins and ends: resolvers of conf/, checked settings, errors in one line, the exit status."""
 
 import functools
 import importlib.util
 import os
+import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from omegaconf.errors import OmegaConfBaseException
 from qa import processes
 from qa.config.command_line import command, quoted
 from qa.config.hydra_errors import explain_hydra, explain_in_job
-from qa.config.run_start import INTERRUPTED, RunFolder
+from qa.config.run_qa_flags import KNOWN
+from qa.config.run_start import INTERRUPTED, RunFolder, remove_unused
 from qa.config.settings import EVALUATION_LIMITS, Settings, check_settings
+from qa.console import to_log_file
 from qa.errors import UserError
 
 
@@ -101,6 +104,7 @@ def exit_status(main: Callable[[], int]) -> int:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on as they are, instead of printing and exiting with 1
     try:
+        check_flags(sys.argv[1:])
         status = main()
     except (KeyboardInterrupt, SystemExit) as error:
         code = error.code if isinstance(error, SystemExit) else 130
@@ -114,13 +118,36 @@ def exit_status(main: Callable[[], int]) -> int:
         status = 2 if line else 1
     if status > 128:
         _report_interruption(status - 128)
+    elif status == 2:
+        remove_unused()
     return status
+
+
+def check_flags(words: Sequence[str]) -> None:
+    """Errors: UserError for a flag of Hugging Face's run_qa.py."""
+    names = {word[2:].partition("=")[0].replace("-", "_"): word for word in words if word.startswith("--")}
+    if found := next((word for name, word in names.items() if name in KNOWN), None):
+        raise UserError(
+            f"{found}: a flag of run_qa.py; `python -m qa.from_run_qa {found} …` prints the command of this program"
+        )
+
+
+def resuming_command() -> str:
+    """The command to paste after an interruption: this one, in the same folder, without what would begin anew."""
+    words = [word for word in sys.argv if word not in ("resume=never", "sweep.resume=false")]
+    folders = {"hydra.run.dir": RunFolder.folder, "hydra.sweep.dir": RunFolder.sweep}
+    for key, folder in folders.items():
+        if folder and not any(word.startswith(f"{key}=") for word in words):
+            words.append(f"{key}={quoted(str(folder))}")
+    return shlex.join(["python", *words])
 
 
 def _report_interruption(signum: int) -> None:
     if not processes.started_here():
-        without = next((f" without {word}" for word in ("resume=never", "sweep.resume=false") if word in sys.argv), "")
-        print(f"interrupted; the same command{without} in the same folder resumes where it ended", file=sys.stderr)
+        again = resuming_command() if processes.rank() is None else "the same command in the same folder"
+        line = f"interrupted; resume where it ended by: {again}"
+        print(line, file=sys.stderr)
+        to_log_file(line)
     if RunFolder.folder:
         names = {known.value: known.name for known in signal.Signals}
         ended = f"{datetime.now():%F %T} {names.get(signum, signum)}\n"

@@ -77,6 +77,7 @@ WITHOUT = {
     "local_rank": "trainer.devices=N starts the processes",
 }
 REFUSED = {"version_2_with_negative": "questions without an answer (SQuAD v2) are not supported yet"}
+KNOWN = {*KEYS, *BATCH, *SWITCHES, *WITHOUT, *REFUSED}
 # run_qa.py's defaults that differ from ours
 NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?|true|false", re.IGNORECASE)  # which Hydra reads as the shell has it
 DEFAULTS = {"per_device_train_batch_size": "8", "learning_rate": "5e-5", "per_device_eval_batch_size": "8"}
@@ -84,15 +85,14 @@ DEFAULTS = {"per_device_train_batch_size": "8", "learning_rate": "5e-5", "per_de
 
 def parse(words: Sequence[str]) -> dict[str, str]:
     """{flag: value}, "true" for one without a value. Errors: UserError for a flag that neither program knows."""
-    known = {*KEYS, *BATCH, *SWITCHES, *WITHOUT, *REFUSED}
     given: dict[str, str] = {}
     name = ""
     for word in words:
         if word.startswith("--"):
             name, _, value = word[2:].partition("=")
             name = name.replace("-", "_")
-            if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
+            if name not in KNOWN:
+                close = difflib.get_close_matches(name, KNOWN, n=1)
                 raise UserError(f"--{name}: not known{f'; did you mean --{close[0]}?' if close else ''}")
             given[name] = value or "true"
         elif name and given[name] == "true":

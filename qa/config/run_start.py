@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,13 @@ class RunFolder(Callback):
 
     lock: int | None = None
     folder: Path | None = None  # of this run, once it is this process's
+    sweep: Path | None = None  # the folder of this sweep
+    made: tuple[Path, ...] = ()  # folders that this process made, the innermost first
     finished = False  # the folder holds this very run, and there is nothing to do but to show it
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Notes the folder, for the command that resumes the sweep."""
+        RunFolder.sweep = Path(config.hydra.sweep.dir)
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before anything is written. Ends the program where the folder may not be used."""
@@ -54,12 +61,27 @@ class RunFolder(Callback):
 def _lock(folder: Path, config: DictConfig) -> None:
     """Locks the folder for this process. A finished run in a folder that cannot be written is shown without a lock."""
     try:
+        missing = tuple(place for place in (folder, *folder.parents) if not place.exists())
         folder.mkdir(parents=True, exist_ok=True)
+        RunFolder.made = missing
         RunFolder.lock, RunFolder.folder = lock(folder), folder
     except OSError:
         if not folder.is_dir() or not is_finished(folder, config):
             raise
         RunFolder.finished = True
+
+
+def remove_unused() -> None:
+    """Removes the folder of a refused run, if this process made it and it holds nothing but its lock and log."""
+    folder = RunFolder.folder
+    if folder is None or folder not in RunFolder.made:
+        return
+    with suppress(OSError):
+        if {path.name for path in folder.iterdir()} <= {"train.log", ".run.lock"}:
+            for path in folder.iterdir():
+                path.unlink()
+            for place in RunFolder.made:
+                place.rmdir()  # one that holds anything else is an error, and stays
 
 
 def is_finished(folder: Path, config: DictConfig) -> bool:
@@ -120,10 +142,10 @@ def take(folder: Path, config: DictConfig, start_over: bool) -> None:
     `start_over`: whether an earlier run in it is moved aside. Writes `.hydra/`: Hydra would do so too early.
     """
     if start_over and (aside := move_aside(folder)):
-        console.print(f"what was in {folder} is now in {aside}")
         for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.close()  # its file was moved; the next line opens a new one
+        console.print(f"what was in {folder} is now in {aside}")
     (folder / INTERRUPTED).unlink(missing_ok=True)
     inside = folder / ".hydra"
     inside.mkdir(exist_ok=True)

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from qa.data.records import find_files
 from qa.errors import UserError
 from qa.runs.results import Monitor
 
@@ -28,18 +29,19 @@ Model = TypeVar("Model", bound=BaseModel)
 NonFinite = Literal["stop", "skip"]  # what a step does whose loss or gradient is not finite
 
 REFUSED = {
-    "accumulate_grad_batches": "data.batch_size is the batch of one optimiser step, whatever carries it",
-    "use_distributed_sampler": "batches are formed before they are batches_of_rank out",
+    "accumulate_grad_batches": "data.batch_size is the batch of one optimiser step on any hardware",
+    "use_distributed_sampler": "batches are formed before the processes share them",
     "overfit_batches": "use data.limit",
     "logger": "it is a group of its own: logger=wandb|csv|tensorboard|none",
     "callbacks": "it is a group of its own: callbacks=…",
 }
-# a random part of the questions is evaluated: the datamodule draws it, and lightning sees no limit
+# the datamodule draws a random part of the questions; lightning sees no limit
 EVALUATION_LIMITS = {
     "validation": "limit_val_batches",
     "test": "limit_test_batches",
     "predict": "limit_predict_batches",
 }
+READ = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",), "predict": ("test",)}
 ALLOWED = {
     "accumulate_grad_batches": 1,
     "use_distributed_sampler": False,
@@ -60,7 +62,7 @@ class CheckpointSettings(BaseModel):
 
 
 class Interval(BaseModel):
-    """Values of a search from `low` to `high`, both inclusive; `log`: alike by their logarithm."""
+    """Values of a search from `low` to `high`, both inclusive; `log`: drawn on a logarithmic scale."""
 
     model_config = ConfigDict(extra="forbid")
     low: int | float
@@ -89,7 +91,7 @@ class DecodeSettings(BaseModel):
 
 
 class SweepSettings(BaseModel):
-    """What becomes of the jobs of a multirun; `n_trials` and what follows are those of a search."""
+    """How a multirun runs its jobs and what it keeps; `n_trials` and the settings below it are for a search."""
 
     model_config = ConfigDict(extra="forbid")
     resume: bool = True
@@ -106,7 +108,7 @@ class SweepSettings(BaseModel):
 
 
 class Settings(BaseModel):
-    """The composed configuration. The groups are what their `_target_` takes, see `check_groups`."""
+    """The composed configuration. `check_groups` checks each group against its `_target_`."""
 
     model_config = ConfigDict(extra="forbid")
     seed: Annotated[int, Field(ge=0, lt=2**32)]
@@ -138,7 +140,7 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
         raise UserError(f"trainer.devices={trainer['devices']}: give a number, a list of GPUs such as [0,2], or auto")
     if trainer["num_nodes"] != 1:
         raise UserError(
-            f"trainer.num_nodes={trainer['num_nodes']}: start the nodes with torchrun or srun, which say how many"
+            f"trainer.num_nodes={trainer['num_nodes']}: start the nodes with torchrun or srun, which set their number"
         )
     for key in ("max_epochs", "max_steps", "check_val_every_n_epoch", "val_check_interval"):
         value = trainer.get(key)
@@ -147,11 +149,11 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
             raise UserError(f"trainer.{key}={value}: should be greater than 0")
     if isinstance(interval := trainer.get("val_check_interval"), str | Mapping):
         raise UserError(
-            f"trainer.val_check_interval={interval}: each process would look at a clock of its own; give a number of"
+            f"trainer.val_check_interval={interval}: each process has a clock of its own; give a number of"
             " steps, or a share of an epoch such as 0.25"
         )
     if trainer.get("max_epochs") in (None, -1) and trainer.get("max_steps") in (None, -1):
-        raise UserError("trainer.max_epochs: without an end there is no schedule; set it or trainer.max_steps")
+        raise UserError("trainer.max_epochs: the schedule needs an end; set it or trainer.max_steps")
     for key in EVALUATION_LIMITS.values():
         limit = trainer.get(key)
         if limit is not None and not (limit >= 1 if isinstance(limit, int) else 0 < limit <= 1):
@@ -160,18 +162,34 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
                 " 0.1; without an evaluation no epoch is the best"
             )
     if data.get("predictions_file") and settings.stage != "validate":
-        raise UserError("data.predictions_file: is scored by stage=validate, which needs no model then")
+        raise UserError("data.predictions_file: only stage=validate scores it; add stage=validate")
     stride, length = data.get("stride"), data.get("max_length")
     if isinstance(stride, int) and isinstance(length, int) and stride >= length:
         raise UserError(
             f"data.stride={stride}: windows of data.max_length={length} cannot share that many tokens;"
             f" give less than {length} minus the special tokens of a window"
         )
+    _check_files(settings)
     return settings
 
 
+def _check_files(settings: Settings) -> None:
+    """Looks for the data files before anything slow begins. Errors: UserError for a file that does not exist."""
+    data = settings.data
+    files = {split: data.get(f"{split}_file") for split in READ[settings.stage]}
+    for given in filter(None, files.values()):
+        find_files(given)
+    if data.get("name") and any(files.values()) and not (all(files.values()) or data.get("validation_share")):
+        missing = next(split for split in files if not files[split])
+        log.warning(
+            "data.%s_file: not given: these questions come from %s; for your own files alone add data=local",
+            missing,
+            data["name"],
+        )
+
+
 def validated(model: type[Model], values: Any, prefix: str = "") -> Model:
-    """The values as a model. Errors: UserError, one line for the first that cannot be."""
+    """The values as a model. Errors: UserError, one line for the first wrong value."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -188,15 +206,22 @@ def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def wrong_value(key: str, error: ValidationError, choices: Iterable[str], prefix: str = "") -> str:
-    """One line for pydantic's complaints about one key, below `prefix`: the key, the value, and what it may be."""
+    """One line for pydantic's errors about one key, below `prefix`: the key, the value, and what it should be."""
     errors = error.errors()
     first = errors[0]
     names = [] if key else [str(part) for part in first["loc"]]
     key = key or ".".join([*([prefix] if prefix else []), *names])
     if first["type"] == "extra_forbidden":
         return f"{key}: no such setting{suggestion(names[-1], choices)}"
-    wishes = dict.fromkeys(e["msg"].replace("Input should be ", "") for e in errors if e["type"] != "is_instance_of")
+    wishes = dict.fromkeys(map(_wish, (e for e in errors if e["type"] != "is_instance_of")))
     return f"{key}={first['input']}: should be {' or '.join(wishes)}"
+
+
+def _wish(error: Mapping[str, Any]) -> str:
+    """What a value should be, in plain words."""
+    kind = error["type"].partition("_")[0]
+    plain = {"int": "a whole number such as 16", "float": "a number such as 0.1", "bool": "true or false"}
+    return plain.get(kind) or error["msg"].replace("Input should be ", "").replace("a valid string", "text")
 
 
 def suggestion(name: str, choices: Iterable[str]) -> str:

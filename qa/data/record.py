@@ -17,7 +17,8 @@ LONGEST_LINE = 16 << 20  # bytes of a line of JSONL, characters of a record of C
 class Columns(BaseModel):
     """The names of a table's columns, or of the fields of JSONL; `answer_start` may be missing.
 
-    Without an `id` a table's row has its number. A column or field `title` names the question's article.
+    Without an `id` a table's row or a line of JSONL has its number. A column or field `title` names the
+    question's article.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

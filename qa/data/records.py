@@ -1,6 +1,7 @@
 """Files → records, not checked yet: SQuAD v1.1 JSON, JSONL, CSV, TSV and Parquet, packed by gzip or zstd or not."""
 
 import csv
+import difflib
 import glob
 import gzip
 import io
@@ -31,6 +32,9 @@ def find_files(files: Files) -> list[Path]:
         matches = [match for match in matches if Path(match).is_file()]
         if not matches:
             what = "a folder" if Path(name).is_dir() else "no such file"
+            beside = [path.name for path in Path(name).parent.glob("*") if path.is_file()]
+            if close := difflib.get_close_matches(Path(name).name, beside, n=1):
+                raise UserError(f"{name}: {what}; did you mean {Path(name).with_name(close[0])}?")
             raise UserError(f"{name}: {what}; give a path, a list [a.json,b.json] or a glob in data.*_file")
         found += [Path(match) for match in matches if Path(match) not in found]
     return found
@@ -134,7 +138,7 @@ def _jsonl_records(path: Path, columns: Columns) -> Iterator[Record]:
                 return
             if line.strip():
                 row = _json_line(line, where, number == 1)
-                yield Record(where, _named(row, columns) if isinstance(row, dict) else row)
+                yield Record(where, _named(row, number, columns) if isinstance(row, dict) else row)
 
 
 def _json_line(line: bytes, where: str, first: bool) -> Any:
@@ -146,10 +150,10 @@ def _json_line(line: bytes, where: str, first: bool) -> Any:
         return BadRecord("not JSON", where, f"not JSON ({error})")
 
 
-def _named(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
-    """A line's fields under our names; a single answer as a list of one."""
+def _named(row: dict[str, Any], number: int, columns: Columns) -> dict[str, Any]:
+    """A line's fields under our names; without an id its number; a single answer as a list of one."""
     ours = {theirs: name for name, theirs in columns}
-    fields = {ours.get(name, name): value for name, value in row.items()}
+    fields = {"id": str(number), **{ours.get(name, name): value for name, value in row.items()}}
     if "answers" not in fields and fields.get("answer") is not None:
         fields["answers"] = [{"text": fields["answer"], "answer_start": fields.get("answer_start")}]
     return fields

@@ -138,7 +138,10 @@ class SquadData:
             return read_examples(files, self.on_bad_record, self.limit, need_answers, self.columns)
         if self.name is None:
             key = "test" if split == "predict" else split
-            raise UserError(f"data.{key}_file: not given; give one path, a list or a glob")
+            remedy = "give one path, a list or a glob"
+            if split == "validation" and self.files["train"]:
+                remedy += ", or data.validation_share=0.1 to take a tenth of data.train_file's paragraphs"
+            raise UserError(f"data.{key}_file: not given; {remedy}")
         part = "train" if split == "train" else "validation"
         return Examples(*check_records(hub_records(self.name, part), self.on_bad_record, self.limit, need_answers))
 

@@ -6,12 +6,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_from_cache
 from jinja2 import Environment
 
 from qa.config.settings import Settings
 from qa.hub import named
-from qa.runs.results import Results
+from qa.runs.results import MONITORS, Results
 from qa.runs.results_table import cell, markdown_table
 
 HUB_NAMES = {"data.name", "model.pretrained", "push_to_hub"}  # settings whose value may be USER/NAME
@@ -77,8 +77,8 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
     groups = {name: getattr(settings, name) for name in ("data", "optimizer", "scheduler", "trainer")}
     shown = {f"{group}.{key}": value for group, node in groups.items() for key, value in node.items()}
     shown = {"seed": settings.seed, **{key: v for key, v in shown.items() if v is not None and "._" not in key}}
-    local = Path(settings.model["pretrained"]).is_dir()
-    base = without_folders(settings.model["pretrained"]) if local else named(settings.model["pretrained"])[0]
+    pretrained = settings.model["pretrained"]
+    local, base = Path(pretrained).is_dir(), model_name(pretrained)
     made = results.identity
     name, files, share = (settings.data.get(key) for key in ("name", "validation_file", "validation_share"))
     training = without_folders(settings.data["train_file"]) if settings.data["train_file"] else name
@@ -89,6 +89,7 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
         pipeline_tag="question-answering",
         tags=["extractive-qa"],
         base_model=None if local else base,
+        **license_and_language(pretrained),
         model_name=f"{Path(base).name}-question-answering",
         eval_results=[
             EvalResult("question-answering", evaluation, evaluation, metric, value, dataset_split="validation")
@@ -101,7 +102,7 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
         evaluation=evaluation if files or share else f"{name}, split validation",
         results=results,
         table=markdown_table(results.epochs, results.evaluated),
-        monitor=settings.checkpoint.monitor,
+        monitor=MONITORS[settings.checkpoint.monitor],
         command=command_without_folders(command),
         settings={key: cell(v if key == "data.name" else without_folders(v)) for key, v in shown.items()},
         versions={
@@ -110,6 +111,25 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
         },
     )
     return f"---\n{data.to_yaml()}\n---\n\n{body}"
+
+
+def model_name(pretrained: str) -> str:
+    """A model by its own name: on the hub without a revision, of a folder without the folders above it."""
+    return without_folders(pretrained) if Path(pretrained).is_dir() else named(pretrained)[0]
+
+
+def license_and_language(pretrained: str) -> dict[str, Any]:
+    """What the base model's own card gives of them, as long as it is in the model's folder or in the hub's cache."""
+    name, revision = (pretrained, None) if Path(pretrained).is_dir() else named(pretrained)
+    cached = None if Path(pretrained).is_dir() else try_to_load_from_cache(name, "README.md", revision=revision)
+    card = Path(cached if isinstance(cached, str) else Path(pretrained) / "README.md")
+    if not card.is_file():
+        return {}
+    try:
+        data = ModelCard.load(card, ignore_metadata_errors=True).data.to_dict()
+    except (OSError, ValueError):  # a card that cannot be read says nothing
+        return {}
+    return {key: data[key] for key in ("license", "language") if data.get(key)}
 
 
 def without_folders(value: Any) -> str:

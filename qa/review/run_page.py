@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader
 
 from qa.errors import first_line
 from qa.evaluation.answers import Question
 from qa.evaluation.breakdown import KINDS, breakdown, question_type
 from qa.evaluation.calibration import calibration
-from qa.evaluation.intervals import TOO_FEW, Estimate, bounds, clusters, percent, proportion
+from qa.evaluation.intervals import TOO_FEW, bounds, clusters
 from qa.evaluation.question_table import read_questions
 from qa.review.charts import as_svg, reliability, write_curves
+from qa.review.terminal import best_mark
+from qa.review.verdict import FIGURES, figure, remarks
 from qa.runs.identity import is_recipe
 from qa.runs.predictions import read_answers
 from qa.runs.results import Results, Row
@@ -44,9 +45,11 @@ def write_page(folder: Path, results: Results) -> None:
         about=results.about,
         columns=COLUMNS,
         rows=[(cells(row), row == results.best and len(results.epochs) > 1) for row in results.epochs],
-        notes=[part.note() for part in (results.evaluated, results.overlap) if part and part.note()],
+        notes=[part.note() for part in (results.evaluated, results.overlap) if part and part.note()]
+        + list(remarks(results)),
+        best_mark=best_mark(results.monitor),
         published=[cells(row)[:4] for row in PUBLISHED] if is_recipe(results.identity) else [],
-        figures=[(name, *figure(scored, key)) for name, key in (("EM", "exact_match"), ("F1", "f1")) if scored],
+        figures=[(name, *figure(scored, key)) for key, name in FIGURES.items() if scored],
         bounds=bounds,
         count=len(scored),
         clusters=by,
@@ -77,12 +80,6 @@ def templates() -> Environment:
     environment = Environment(loader=PackageLoader("qa.review"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False}
     return environment
-
-
-def figure(questions: Sequence[Question], key: str) -> Estimate:
-    """Mean and interval in percent, over questions alone; see `qa.intervals`."""
-    values = np.array([[getattr(question, key) for question in questions]], float)
-    return percent(proportion(values, clusters(questions)))
 
 
 def worst(questions: Sequence[Question]) -> Sequence[Question]:

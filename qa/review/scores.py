@@ -9,7 +9,7 @@ from qa.data.squad_data import SquadData
 from qa.errors import UserError
 from qa.evaluation.answers import Question, mean_scores, score_question
 from qa.evaluation.question_table import write_questions
-from qa.review.terminal import results_table
+from qa.review.terminal import results_table, show_end
 from qa.runs.predictions import read_predictions
 from qa.runs.results import EvaluatedPart, PerSplit, Results, Row
 from qa.runs.results_table import markdown_table
@@ -52,3 +52,4 @@ def write_scores(folder: Path, questions: list[Question], results: Results) -> N
     write_text(folder / "results.md", markdown_table(results.epochs) + "\n")
     write_text(folder / "results.json", results.model_dump_json(indent=1))
     console.print(results_table(results.epochs, results.best))
+    show_end(folder, results)

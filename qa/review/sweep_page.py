@@ -12,8 +12,9 @@ from qa.errors import UserError
 from qa.evaluation.intervals import bounds, clusters, percent, proportion
 from qa.review.charts import OUTCOMES, as_svg, by_epoch, parallel
 from qa.review.comparison import LEFT_OUT
-from qa.review.run_page import figure, templates
+from qa.review.run_page import templates
 from qa.review.systems import FIGURES, Run, read_run, systems
+from qa.review.verdict import figure
 from qa.storage import write_text
 from qa.sweeps.rows import FORMATS, Setting, SweepRow, ranked
 from qa.sweeps.sweep import Sweep

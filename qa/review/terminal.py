@@ -1,5 +1,7 @@
 """What a finished run shows in a terminal."""
 
+import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,24 +9,32 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from qa import processes
 from qa.console import console
 from qa.data.examples import Example
 from qa.evaluation.answers import NBestAnswer
 from qa.runs.identity import other_code
-from qa.runs.results import EvaluatedPart, Row, read_results
+from qa.runs.results import MONITORS, EvaluatedPart, Monitor, Results, Row, read_results
 from qa.runs.results_table import COLUMNS, cells
 
 
-def results_table(rows: Sequence[Row], best: Row | None, part: EvaluatedPart | None = None) -> Table:
-    """The table for a terminal; the best row is marked, and what is not of all questions is said below."""
+def results_table(
+    rows: Sequence[Row], best: Row | None, part: EvaluatedPart | None = None, monitor: Monitor | None = None
+) -> Table:
+    """The table for a terminal. It marks the best row and names by what it is; a note below tells of a part."""
     caption = (part and part.note()) or None
     table = Table(*COLUMNS, "", box=None, header_style="bold", caption=caption, caption_justify="left")
     for column in table.columns[:-1]:
         column.justify = "right"
     for row in rows:
         mark = row == best and len(rows) > 1
-        table.add_row(*cells(row), "← best" if mark else "", style="bold" if mark else "")
+        table.add_row(*cells(row), best_mark(monitor) if mark else "", style="bold" if mark else "")
     return table
+
+
+def best_mark(monitor: Monitor | None) -> str:
+    """What stands beside the best row."""
+    return f"← best by {MONITORS[monitor]}" if monitor else "← best"
 
 
 def show_finished(folder: Path, wanted: Mapping[str, Any], logger_asked: bool = False) -> None:
@@ -36,15 +46,40 @@ def show_finished(folder: Path, wanted: Mapping[str, Any], logger_asked: bool = 
     console.print(f"{folder} is finished; resume=never moves it aside and runs it anew")
     if code := other_code(results.identity, wanted):
         console.print(f"it was made by {code}")
-    console.print(results_table(results.epochs, results.best, results.evaluated))
-    if results.chosen:
-        console.print(results.chosen)
+    console.print(results_table(results.epochs, results.best, results.evaluated, results.monitor))
+    show_end(folder, results)
     if logger_asked:
         console.print("logger: nothing more is logged of a finished run")
     if (folder / "questions.parquet").exists() and results.about and not (folder / "report.html").exists():
         from qa.review.run_page import try_page  # needs NumPy and SciPy, which most runs shown do not
 
         try_page(folder, results)
+    show_next(folder)
+
+
+def show_end(folder: Path, results: Results) -> None:
+    """What the figures mean, and the one thing to open next."""
+    from qa.evaluation.question_table import read_questions  # needs pyarrow, NumPy and SciPy
+    from qa.review.verdict import figures, remarks
+
+    if results.best and (folder / "questions.parquet").exists():
+        console.print(figures([question for question in read_questions(folder) if question.exact_match is not None]))
+    for remark in remarks(results):
+        console.print(remark)
+    if results.chosen:
+        console.print(results.chosen)
+
+
+def show_next(folder: Path) -> None:
+    """What to open of a run folder; a sweep names its own page instead."""
+    if processes.SWEEP in os.environ:
+        return
+    if (folder / "report.html").exists():
+        console.print(f"\nopen {shlex.quote(str(folder / 'report.html'))}")
+    what = {"model": "the model and its card", "results.json": "all figures"}
+    if not (folder / "model").exists():
+        what = {"predictions.json": "the answers", "results.json": "all figures"}
+    console.print("; ".join(f"{folder / name}: {words}" for name, words in what.items()))
 
 
 def answered(example: Example, best: Sequence[NBestAnswer], width: int = 160) -> Text:

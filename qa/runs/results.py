@@ -10,6 +10,7 @@ from qa.data.examples import Overlap
 from qa.errors import UserError
 
 Monitor = Literal["val_loss", "exact_match", "f1"]  # what makes an epoch, or a job, the best
+MONITORS: dict[Monitor, str] = {"val_loss": "validation loss", "exact_match": "EM", "f1": "F1"}
 
 
 class Row(BaseModel):
@@ -70,6 +71,12 @@ class Results(BaseModel):
     schedule_changes: list[dict[str, int]] = []  # at which step a resumed run was made longer or shorter
     identity: dict[str, Any] = {}  # what made it: settings, content of its inputs, code, versions
     about: dict[str, str] = {}  # for the head of the run's page
+
+    @property
+    def monitor(self) -> Monitor | None:
+        """What made the best epoch of a fit the best; None where there is no choice."""
+        monitor: Monitor | None = self.identity.get("settings", {}).get("checkpoint.monitor")
+        return monitor if self.windows.train and len(self.epochs) > 1 else None
 
     @property
     def chosen(self) -> str:

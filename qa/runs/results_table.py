@@ -9,6 +9,11 @@ from qa.runs.results import EvaluatedPart, Row
 COLUMNS = ("Epoch", "Step", "Training Loss", "Validation Loss", "EM", "F1")
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 question", "2,000 questions"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def cells(row: Row) -> list[str]:
     """A row's figures under COLUMNS, as people read them."""
     formats = (".1f", "d", ".4f", ".4f", ".2f", ".2f")

@@ -1,7 +1,6 @@
-"""What a run will take, said before and at its beginning, and whether it begins as it should."""
+"""How long a run will take, reported after its first steps, and a warning where its loss is wrong."""
 
 import logging
-import math
 import time
 from collections import deque
 from datetime import timedelta
@@ -12,18 +11,17 @@ from lightning import Callback, LightningModule, Trainer
 
 from qa.console import console
 from qa.data.batches import Batch
-from qa.training.callbacks import peak_memory
+from qa.training.callbacks import Workload, peak_memory
 from qa.training.module import QuestionAnsweringModule
 
 log = logging.getLogger(__name__)
 
 STEPS = 20  # that are enough to tell the speed
 RISE = 0.3  # of a mean over STEPS losses: five times its standard deviation with batches of 16 windows
-FORWARD_SHARE = 1 / 3  # of a training step's time is what an evaluation takes: a backward pass costs two forward ones
 
 
 class Estimate(Callback):
-    """After some steps the time that the run will take and its memory; warns of a loss that is not as it should be."""
+    """Reports time and memory after some steps; warns of a first loss far from chance and of a rising loss."""
 
     def __init__(self) -> None:
         self._steps: list[tuple[float, int]] = []  # seconds and tokens of the first steps
@@ -47,20 +45,16 @@ class Estimate(Callback):
         if len(self._steps) <= STEPS:
             self._steps.append((time.perf_counter() - self._begin, batch["tokens"]))
             if len(self._steps) == STEPS + 1 < module.total_steps - trainer.global_step:
-                self._say(trainer, module)
+                self._report(trainer, module)
 
-    def _say(self, trainer: Trainer, module: QuestionAnsweringModule) -> None:
+    def _report(self, trainer: Trainer, module: QuestionAnsweringModule) -> None:
         seconds, tokens = (sum(column) for column in zip(*self._steps[1:], strict=True))  # the first one warms up
-        epochs = (module.total_steps - trainer.global_step) / trainer.num_training_batches
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        train = int(data.windows["train"].lengths().sum())
-        validation = int(data.windows["validation"].lengths()[data.evaluated["validation"]].sum())
-        left = train * epochs + validation * math.ceil(epochs) * FORWARD_SHARE
+        left = Workload(trainer, module).left(trainer.global_step)
         whole = timedelta(seconds=round(left * seconds / tokens))
         memory = f"{peak_memory(module.device):.1f} GiB"
         if module.device.type == "cuda":
             memory += f" of {torch.cuda.get_device_properties(module.device).total_memory / 2**30:.0f} GiB"
-        console.print(f"after {STEPS} steps: about {whole} to go, {memory} of memory in use")
+        console.print(f"after {STEPS} steps: about {whole} left, {memory} of memory in use")
 
     def _check_rise(self, learning_rate: float) -> None:
         mean = sum(self._losses) / len(self._losses)

@@ -1,4 +1,4 @@
-"""The end of a run: its results, page and last words."""
+"""The end of a run: its results, its page, and what the terminal shows last."""
 
 from datetime import datetime
 from importlib.metadata import version
@@ -6,9 +6,10 @@ from typing import Any
 
 from qa.console import console
 from qa.hub import push
+from qa.review.card import model_name
 from qa.review.run_page import try_page
-from qa.review.terminal import answered, results_table
-from qa.runs.folder import CONTENTS
+from qa.review.terminal import answered, results_table, show_end, show_next
+from qa.review.verdict import remarks
 from qa.runs.predictions import read_answers
 from qa.runs.results import PerSplit, Results, Row
 from qa.runs.results_table import markdown_table
@@ -19,7 +20,7 @@ from qa.training.screen import hardware
 
 
 def begin_dashboard(parts: Parts) -> None:
-    """Once a run that goes on is known to be the same; before its first step, whose time is measured."""
+    """Begins or resumes the W&B run, once this run is known to be the same, and before its first step is timed."""
     for logger in parts.trainer.loggers:
         if isinstance(logger, Wandb):
             logger.begin()
@@ -49,9 +50,9 @@ def collect_results(parts: Parts, rows: list[Row], best: Row | None) -> Results:
 
 
 def about(parts: Parts, results: Results) -> dict[str, str]:
-    """What the head of a run's page says of it."""
+    """The head of a run's page."""
     return {
-        "model": parts.module.pretrained,
+        "model": model_name(parts.module.pretrained),
         **{str(split): parts.data.source(split) for split in parts.splits},
         "command": parts.command,
         "finished": f"{datetime.now():%F %H:%M}, on {parts.trainer.world_size} x {results.hardware}",
@@ -64,14 +65,14 @@ def finish(parts: Parts, results: Results) -> None:
     results.about = about(parts, results)
     if parts.settings.stage != "fit" and results.best:
         console.print(results_table(results.epochs, results.best, results.evaluated))
-    if results.chosen:
-        console.print(results.chosen)
-    table = markdown_table(results.epochs, results.evaluated)
-    write_text(parts.folder / "results.md", "\n\n".join(filter(None, (table, results.chosen))) + "\n")
+    show_end(parts.folder, results)
+    if results.epochs:
+        lines = [markdown_table(results.epochs, results.evaluated), results.chosen, *remarks(results)]
+        write_text(parts.folder / "results.md", "\n\n".join(filter(None, lines)) + "\n")
     if parts.settings.push_to_hub and parts.settings.stage == "fit":
         address, private = push(parts.folder / "model", parts.settings.push_to_hub)
-        who = "only you see until you make it public" if private else "everybody sees: the repository is public"
-        console.print(f"the model is at {address}, which {who}")
+        who = "private until you make it public" if private else "public: everybody sees it"
+        console.print(f"the model is at {address}, {who}")
     write_text(parts.folder / "results.json", results.model_dump_json(indent=1))
     try_page(parts.folder, results)
     examples = parts.data.evaluated_examples(parts.splits[-1])
@@ -79,10 +80,7 @@ def finish(parts: Parts, results: Results) -> None:
     answers = read_answers(parts.folder, {example.id for example in few})
     for example in few:
         console.print(answered(example, answers[example.id]))
-    console.print(f"\n{parts.folder}")
-    for name, what in CONTENTS.items():
-        if (parts.folder / name).exists():
-            console.print(f"  {name:<17} {what}")
+    show_next(parts.folder)
     for logger in parts.trainer.loggers:
         if isinstance(logger, Wandb):
             logger.log_end(results, parts.settings.seed)

@@ -152,7 +152,7 @@ class History(Checkpoint):
                 write_predictions(self.files.run_folder, module.evaluation)
         module.evaluation = None  # large, and on the disk where it is the best
         shown = [row for row in self.rows[:-SHOWN] if row is self.best] + self.rows[-SHOWN:]
-        console.print(results_table(shown, self.best, self.evaluated_part))
+        console.print(results_table(shown, self.best, self.evaluated_part, self.monitor))
 
     def resume_from(self, path: Path, checkpoint: dict[str, Any], writes: bool) -> None:
         """Takes over the rows of a checkpoint, and the best epoch's files where that is in another run's folder.

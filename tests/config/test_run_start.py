@@ -1,12 +1,15 @@
 """Whose a run folder is: nothing in it is lost to another run, and it answers for its own run alone."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 
 from helpers.commands import Run, quick_fit
+from qa.config.entry import resuming_command
+from qa.config.run_start import RunFolder, remove_unused
 
 Files = tuple[Path, Path]
 
@@ -121,3 +124,30 @@ def test_a_folder_answers_for_its_own_data_and_weights_alone(
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "holds a finished run of other settings or data: the content of validation (" in done.stderr
     assert json.loads((tmp_path / "validate" / "results.json").read_text()) == table
+
+
+def test_the_command_after_an_interruption_names_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["train.py", "resume=never", "data.train_file='a b.json'"]
+    monkeypatch.setattr("sys.argv", words)
+    monkeypatch.setattr(RunFolder, "folder", Path("runs/2026-11-26/00-48-00"))
+    named = ["python", "train.py", words[2], "hydra.run.dir=runs/2026-11-26/00-48-00"]
+    assert shlex.split(resuming_command()) == named
+    monkeypatch.setattr("sys.argv", [*words, "hydra.run.dir=mine"])
+    assert shlex.split(resuming_command()) == ["python", "train.py", words[2], "hydra.run.dir=mine"]
+
+
+def test_only_what_a_refused_run_made_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs").mkdir()
+    folder = tmp_path / "runs" / "date" / "time"
+    for held, stays in (((), False), (("results.json",), True)):
+        folder.mkdir(parents=True)
+        for name in ("train.log", ".run.lock", *held):
+            (folder / name).touch()
+        monkeypatch.setattr(RunFolder, "folder", folder)
+        monkeypatch.setattr(RunFolder, "made", ())
+        remove_unused()
+        assert (folder / "train.log").exists()  # it was there before
+        monkeypatch.setattr(RunFolder, "made", (folder, folder.parent))
+        remove_unused()
+        assert folder.exists() == folder.parent.exists() == stays
+        assert (tmp_path / "runs").exists()

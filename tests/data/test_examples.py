@@ -26,6 +26,19 @@ CONTEXT = "Ada Brill built the bridge in 1912."
 GOOD = squad((CONTEXT, [("a", "Who built it?", "Ada Brill"), ("b", "When?", "1912")]))
 
 
+def test_a_line_without_an_id_has_its_number(tmp_path: Path) -> None:
+    lines = [{"question": "When?", "context": CONTEXT}, {"id": "own", "question": "Who?", "context": CONTEXT}]
+    (tmp_path / "ask.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = read_examples(str(tmp_path / "ask.jsonl"), need_answers=False).examples
+    assert [example.id for example in found] == ["1", "own"]
+
+
+def test_a_wrong_path_names_the_file_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "mydata.json").touch()
+    with pytest.raises(UserError, match=f"mydat.json: no such file; did you mean {tmp_path}/mydata.json?"):
+        find_files(str(tmp_path / "mydat.json"))
+
+
 def broken(**changes: Any) -> bytes:
     """GOOD with fields of its second question changed; None removes one; `context` is the paragraph's."""
     data = json.loads(json.dumps(GOOD))

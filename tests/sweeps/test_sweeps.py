@@ -153,7 +153,7 @@ def test_ctrl_c_ends_all_jobs_and_leaves_whole_folders(small: list[str], tmp_pat
     process.send_signal(signal.SIGINT)
     shown, said = process.communicate(timeout=90)
     assert process.returncode == 130
-    assert said.startswith("interrupted; ")
+    assert said.startswith("interrupted; resume where it ended by: python ")
     assert [row["status"] for row in table(tmp_path)] == ["interrupted", "interrupted"]
     for job in jobs:
         assert (job / "checkpoints" / "last.ckpt").exists()

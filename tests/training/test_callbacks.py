@@ -1,21 +1,54 @@
 """Speeds, memory and when to stop; what is logged is tested with the whole run."""
 
 import json
+import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from helpers.commands import Run, quick_fit
 from helpers.training import a_history
 from qa.runs.results import Row
-from qa.training.callbacks import EarlyStopping, Metrics, peak_memory
+from qa.training.callbacks import EarlyStopping, LiveLine, Metrics, peak_memory
+from qa.training.module import QuestionAnsweringModule
 
 
 def test_nothing_measured_is_no_speed() -> None:
     assert Metrics().per_second() == {"train": None, "validation": None}
+
+
+def test_a_log_file_gets_a_line_every_few_minutes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps of one window and of ten, 10 tokens a second: the speed is that of the last ones together."""
+    now = [0.0]
+    for name in ("monotonic", "perf_counter"):
+        monkeypatch.setattr(time, name, lambda: now[0])
+    module = QuestionAnsweringModule.__new__(QuestionAnsweringModule)
+    torch.nn.Module.__init__(module)
+    module.total_steps, module.step_metrics = 100, {"loss": 1.5}
+    lengths = {"train": np.full(275, 20), "validation": np.full(10, 30)}
+    windows = {split: SimpleNamespace(lengths=partial(np.copy, lengths[split])) for split in lengths}
+    data = SimpleNamespace(windows=windows, evaluated={"validation": np.arange(10)})
+    trainer: Any = SimpleNamespace(
+        datamodule=data, num_training_batches=50, current_epoch=0, max_epochs=2, global_step=0
+    )  # fmt: skip
+    line = LiveLine(every_n_minutes=2)
+    line.on_train_epoch_start(trainer, module)
+    for step in range(1, 51):
+        count = 1 if step % 2 else 10
+        now[0] += count * 2
+        batch: Any = {"windows": count, "tokens": count * 20}
+        trainer.global_step = step
+        line.on_train_batch_end(trainer, module, None, batch, step)
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == 4  # in 550 seconds
+    assert shown[-1] == "epoch 1/2  step 48/100  loss 1.500  0.5 windows/s  time left 0:09:52"
 
 
 def test_memory_is_in_gib() -> None:

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertModel
+from transformers import BertModel, PreTrainedTokenizerFast
 
 from helpers.commands import Run, quick_fit
+from helpers.paths import real_data
+from qa.data.datamodule import SquadDataModule
 from qa.runs.checkpoints import load_checkpoint
 from qa.runs.disk import check_disk, disk_needed
 from qa.training.estimate import RISE, STEPS, Estimate
+from qa.training.screen import broken_words
 
 Files = tuple[Path, Path]
 
@@ -95,3 +98,12 @@ def test_a_real_run_begins_at_chance_and_says_how_long_it_takes(
     assert (done.returncode, done.stderr) == (0, "")
     assert "a new span head" in done.stdout
     assert "after 20 steps: about 0:00:" in done.stdout
+
+
+@pytest.mark.parametrize(("language", "problem"), [("en", ""), ("de", "into 2."), ("zh", "does not know 60%")])
+def test_a_tokenizer_of_another_language_is_reported(
+    language: str, problem: str, minilm: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    data = SquadDataModule(test_file=str(real_data(f"xquad.{language}.json")), limit=200, cache_dir=str(tmp_path))
+    data.prepare_split("test", minilm)
+    assert problem in broken_words(data, "test") and bool(problem) == bool(broken_words(data, "test"))
