@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from qa.data.batches import Batch
+from qa.data.batches import EvaluationBatch
 from qa.data.examples import Answer, Example
 from qa.evaluation.collect import collect, evaluate_batch
 from qa.review.run_page import write_page
@@ -54,7 +54,9 @@ def examples(count: int) -> dict[str, Example]:
     return made
 
 
-def batches(asked: dict[str, Example]) -> Iterator[tuple[tuple[torch.Tensor, torch.Tensor], Batch, torch.Tensor]]:
+def batches(
+    asked: dict[str, Example],
+) -> Iterator[tuple[tuple[torch.Tensor, torch.Tensor], EvaluationBatch, torch.Tensor]]:
     """Logits, batch and losses of windows of which every fifth question has two."""
     names = list(asked)
     windows = [name for row, name in enumerate(names) for _ in range(2 if row % 5 == 0 else 1)]
@@ -68,7 +70,7 @@ def batches(asked: dict[str, Example]) -> Iterator[tuple[tuple[torch.Tensor, tor
         size = len(ids)
         logits = torch.randn(2, size, LENGTH, generator=generator)
         rows = np.arange(first, first + size)
-        batch = Batch(rows=rows, ids=ids, context_mask=mask[:size], offsets=offsets[:size])
+        batch = EvaluationBatch(rows=rows, ids=ids, context_mask=mask[:size], offsets=offsets[:size])
         yield (logits[0], logits[1]), batch, torch.rand(size, generator=generator)
 
 

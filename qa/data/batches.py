@@ -17,22 +17,31 @@ from qa.data.windows import Windows
 
 
 class Batch(TypedDict, total=False):
-    """What the module sees of one step: this rank's part of the batch. `weight` to `longest` are there in training
-    only, the last two in evaluation only."""
+    """Some windows as the model takes them, padded to the longest."""
 
     input_ids: Tensor  # int64 [batch, length]
     attention_mask: Tensor  # int64 [batch, length]: 1 where there is a token
     token_type_ids: Tensor  # int64 [batch, length]: as the tokenizer has them; BERT's: 1 for the context and after
     start_positions: Tensor  # int64 [batch]
     end_positions: Tensor  # int64 [batch]
+    rows: NDArray[np.int64]  # [batch]: window numbers
+    ids: list[str]  # [batch]: each window's example id
+
+
+class TrainingBatch(Batch, total=False):
+    """One rank's part of the batch of a step."""
+
     weight: float  # of each window: 1 / windows of the whole batch; 0 for a stand-in on a rank that has no part
     lengths: Ints  # [batch]: tokens of each window, known without a look at a device
     windows: int  # of the whole batch, over all ranks
     tokens: int  # of the whole batch, over all ranks, without padding
     share: int  # windows of the rank that has most
     longest: int  # tokens of the longest window of the whole batch
-    rows: NDArray[np.int64]  # [batch]: window numbers
-    ids: list[str]  # [batch]: each window's example id
+
+
+class EvaluationBatch(Batch, total=False):
+    """A whole batch, with what decoding needs."""
+
     context_mask: Tensor  # bool [batch, length]: the context's tokens
     offsets: NDArray[np.int32]  # [batch, length, 2]: characters of the context, end-exclusive
 
@@ -60,16 +69,11 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
         return iter(batches[self.done :])
 
 
-class BatchDataset(Dataset[Batch]):
-    """Window numbers [batch] → their `Batch`, padded to the longest of them."""
+class WindowDataset(Dataset[Batch]):
+    """Windows with what turns some of them into a batch."""
 
     def __init__(self, windows: Windows, examples: Sequence[Example], template: Template) -> None:
         self.windows, self.examples, self.template = windows, examples, template
-
-    def __getitem__(self, rows: NDArray[np.int64]) -> Batch:
-        """A batch for evaluation."""
-        batch, context_mask, offsets = self._padded(rows)
-        return Batch(**batch, context_mask=torch.from_numpy(context_mask), offsets=offsets)
 
     def _padded(self, rows: NDArray[np.int64]) -> tuple[Batch, NDArray[np.bool_], NDArray[np.int32]]:
         """Tensors of some windows; the context's positions, bool [batch, length]; offsets, [batch, length, 2]."""
@@ -112,7 +116,15 @@ class BatchDataset(Dataset[Batch]):
         return batch, in_context, offsets
 
 
-class TrainingBatches(BatchDataset):
+class EvaluationBatches(WindowDataset):
+    """Window numbers [batch] → their batch."""
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> EvaluationBatch:
+        batch, context_mask, offsets = self._padded(rows)
+        return EvaluationBatch(**batch, context_mask=torch.from_numpy(context_mask), offsets=offsets)
+
+
+class TrainingBatches(WindowDataset):
     """Window numbers of a whole batch → one rank's part of it: every `world_size`th window, so that lengths even out.
 
     A rank without a part (fewer windows than ranks) gets the first window with weight 0, since every rank must take
@@ -130,13 +142,13 @@ class TrainingBatches(BatchDataset):
         super().__init__(windows, examples, template)
         self.rank, self.world_size, self.lengths = rank, world_size, windows.lengths()
 
-    def __getitem__(self, rows: NDArray[np.int64]) -> Batch:
+    def __getitem__(self, rows: NDArray[np.int64]) -> TrainingBatch:
         part = rows[self.rank :: self.world_size]
         weight = 1 / len(rows) if len(part) else 0.0
         part = part if len(part) else rows[:1]
         batch, _, _ = self._padded(part)
         lengths = self.lengths[rows]
-        return Batch(
+        return TrainingBatch(
             **batch,
             weight=weight,
             lengths=self.lengths[part],

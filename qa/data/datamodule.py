@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
-from qa.data.batches import Batch, BatchDataset, EpochSampler, TrainingBatches
+from qa.data.batches import Batch, EpochSampler, EvaluationBatches, TrainingBatches, WindowDataset
 from qa.data.order import batches_of_rank, ordered_batches
 from qa.data.squad_data import Split, SquadData
 from qa.data.tokenizer import Template, pair_template
@@ -68,7 +68,7 @@ class SquadDataModule(SquadData, LightningDataModule):
 
     def _evaluation(self, split: Split) -> DataLoader[Batch]:
         batches = ordered_batches(self.evaluated[split], self.windows[split].lengths(), self.eval_batch_size)
-        dataset = BatchDataset(self.windows[split], self.examples[split], self._template())
+        dataset = EvaluationBatches(self.windows[split], self.examples[split], self._template())
         return self._loader(dataset, batches_of_rank(batches, *self._rank()))
 
     def _rank(self) -> tuple[int, int]:
@@ -78,7 +78,7 @@ class SquadDataModule(SquadData, LightningDataModule):
         assert self.tokenizer is not None
         return pair_template(self.tokenizer)
 
-    def _loader(self, dataset: BatchDataset, batches: EpochSampler | list[NDArray[np.int64]]) -> DataLoader[Batch]:
+    def _loader(self, dataset: WindowDataset, batches: EpochSampler | list[NDArray[np.int64]]) -> DataLoader[Batch]:
         # a generator of its own: without one each new iterator draws from the stream that dropout uses
         own = torch.Generator().manual_seed(self.seed)
         gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qa.data.batches import Batch
+from qa.data.batches import EvaluationBatch
 from qa.data.examples import Example
 from qa.evaluation.answers import Evaluation, score_question
 from qa.evaluation.decode import WindowSpans, decode, window_spans
@@ -23,7 +23,7 @@ class EvaluatedBatch(NamedTuple):
 
 
 def evaluate_batch(
-    logits: tuple[Tensor, Tensor], batch: Batch, losses: Tensor | None, n_best: int, max_answer_length: int
+    logits: tuple[Tensor, Tensor], batch: EvaluationBatch, losses: Tensor | None, n_best: int, max_answer_length: int
 ) -> EvaluatedBatch:
     """A batch's best spans, in characters of their contexts, and its losses.
 

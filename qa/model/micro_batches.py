@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 
-from qa.data.batches import Batch
+from qa.data.batches import TrainingBatch
 from qa.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -26,14 +26,14 @@ class MicroBatches:
         self._found: dict[int, int] = {}  # longest window in tokens: windows that fit, after running out of memory
         self._carried: set[tuple[int, int]] = set()  # windows, longest: parts that did fit
 
-    def size(self, batch: Batch) -> int:
+    def size(self, batch: TrainingBatch) -> int:
         """Windows at a time: what a shorter batch could not carry a longer one cannot either."""
         if self.given != "auto":
             return min(self.given, batch["share"])
         known = (size for longest, size in self._found.items() if longest <= batch["longest"])
         return min([batch["share"], *known])
 
-    def split(self, batch: Batch) -> list[Batch]:
+    def split(self, batch: TrainingBatch) -> list[TrainingBatch]:
         """Parts of at most `size` windows, each cut to its longest; their `weight` is that of the whole batch.
 
         A rank whose share has one part fewer repeats its first window with weight 0.
@@ -43,17 +43,17 @@ class MicroBatches:
             return [batch]
         return [_part(batch, number * size, size) for number in range(math.ceil(batch["share"] / size))]
 
-    def fits(self, batch: Batch) -> bool:
+    def fits(self, batch: TrainingBatch) -> bool:
         """Whether parts as large as this batch's were carried before."""
         size, longest = self.size(batch), batch["longest"]
         return any(size <= size2 and longest <= longest2 for size2, longest2 in self._carried)
 
-    def carried(self, batch: Batch) -> None:
+    def carried(self, batch: TrainingBatch) -> None:
         """Notes that this batch's parts did fit."""
         if not self.fits(batch):
             self._carried.add((self.size(batch), batch["longest"]))
 
-    def halve(self, batch: Batch) -> None:
+    def halve(self, batch: TrainingBatch) -> None:
         """Half as many windows of this length from now on. Errors: UserError where it was one already, or is given."""
         size, longest = self.size(batch), batch["longest"]
         if self.given != "auto" or size == 1:
@@ -65,7 +65,7 @@ class MicroBatches:
         log.warning("out of memory: batches of %d tokens go %d windows at a time", longest, self._found[longest])
 
 
-def _part(batch: Batch, begin: int, size: int) -> Batch:
+def _part(batch: TrainingBatch, begin: int, size: int) -> TrainingBatch:
     stand_in = begin >= len(batch["input_ids"])
     rows = slice(0, 1) if stand_in else slice(begin, begin + size)
     length = int(batch["lengths"][rows].max())

@@ -12,7 +12,7 @@ from lightning import Callback, LightningModule, Trainer
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from qa.console import console, live_line, to_log_file
-from qa.data.batches import Batch
+from qa.data.batches import Batch, TrainingBatch
 from qa.runs.results import Row
 from qa.training.history import History
 from qa.training.module import QuestionAnsweringModule
@@ -55,7 +55,7 @@ class Metrics(Callback):
         self._begin = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: TrainingBatch, batch_idx: int
     ) -> None:
         seconds = self._lap("train", batch["windows"])
         speeds = {"windows_per_second": batch["windows"] / seconds, "tokens_per_second": batch["tokens"] / seconds}
@@ -67,7 +67,13 @@ class Metrics(Callback):
             logger.log_metrics(metrics, trainer.global_step)
 
     def on_validation_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, loader: int = 0
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        loader: int = 0,
     ) -> None:
         self._lap("validation", 0)
 
@@ -125,7 +131,7 @@ class Pace:
     def __init__(self) -> None:
         self._seconds = self._tokens = self._windows = 0.0
 
-    def add(self, seconds: float, batch: Batch) -> None:
+    def add(self, seconds: float, batch: TrainingBatch) -> None:
         """Takes in a step."""
         new = {"_seconds": seconds, "_tokens": batch["tokens"], "_windows": batch["windows"]}
         for name, value in new.items():
@@ -184,7 +190,7 @@ class LiveLine(Callback):
         return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step"
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: TrainingBatch, batch_idx: int
     ) -> None:
         now, begin = time.perf_counter(), self._begin
         self._pace.add(now - begin, batch)
@@ -213,7 +219,13 @@ class LiveLine(Callback):
         self._start("evaluation  batch", int(sum(batches)))
 
     def on_validation_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, loader: int = 0
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        loader: int = 0,
     ) -> None:
         self._line.update(self._task, completed=batch_idx + 1)
         if time.monotonic() - self._kept > 60 * self.every_n_minutes:

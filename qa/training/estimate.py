@@ -10,7 +10,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from qa.console import console
-from qa.data.batches import Batch
+from qa.data.batches import TrainingBatch
 from qa.training.callbacks import Workload, peak_memory
 from qa.training.module import QuestionAnsweringModule
 
@@ -28,11 +28,13 @@ class Estimate(Callback):
         self._losses: deque[float] = deque(maxlen=STEPS)
         self._first: float | None = None  # mean of the first STEPS losses of a new span head, near that of chance
 
-    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, module: LightningModule, batch: TrainingBatch, batch_idx: int
+    ) -> None:
         self._begin = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: TrainingBatch, batch_idx: int
     ) -> None:
         module = cast(QuestionAnsweringModule, module)
         loss = module.step_metrics["loss"]
@@ -71,7 +73,7 @@ class Estimate(Callback):
         self._first = None
 
 
-def _check_first_loss(loss: float, batch: Batch) -> None:
+def _check_first_loss(loss: float, batch: TrainingBatch) -> None:
     """A new span head knows nothing: each position of a window is as likely as any other."""
     chance = batch["attention_mask"].sum(dim=1).log().mean().item()
     if abs(loss - chance) > 1:

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch.optim.lr_scheduler import LambdaLR
 
 from qa.console import console
-from qa.data.batches import Batch
+from qa.data.batches import Batch, TrainingBatch
 from qa.internals import evaluation_follows, loop_state
 from qa.review.terminal import results_table
 from qa.runs.checkpoints import is_own, load_checkpoint
@@ -78,7 +78,7 @@ class History(Checkpoint):
                 follow_schedule(config.scheduler)
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: TrainingBatch, batch_idx: int
     ) -> None:
         """Saves where a checkpoint is due or a signal asks a rank to end; all ranks decide alike."""
         module, step = cast(QuestionAnsweringModule, module), trainer.global_step
@@ -107,7 +107,13 @@ class History(Checkpoint):
             self._save(trainer, pending=True)
 
     def on_validation_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, loader: int = 0
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        loader: int = 0,
     ) -> None:
         if self._signal.number:
             raise Interrupted(self._signal.number)  # the checkpoint was saved before the evaluation

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from qa.config.settings import NonFinite
-from qa.data.batches import Batch
+from qa.data.batches import Batch, EvaluationBatch, TrainingBatch
 from qa.errors import UserError, is_out_of_memory
 from qa.evaluation.answers import Evaluation
 from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
@@ -70,7 +70,7 @@ class QuestionAnsweringModule(LightningModule):
         self.evaluated_windows = 0  # of the last evaluation, over all ranks; known to rank 0
         self._evaluated: list[EvaluatedBatch] = []
         # of the training step under way
-        self._batch: Batch = {}
+        self._batch: TrainingBatch = {}
         self._losses: list[Tensor] = []  # weighted, of each part's windows: float32 [part]
         self._loss = torch.zeros(())  # over all ranks
 
@@ -119,7 +119,7 @@ class QuestionAnsweringModule(LightningModule):
     def on_train_epoch_start(self) -> None:
         self.loss_sum, self.loss_windows = 0.0, 0
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: TrainingBatch, batch_idx: int) -> None:
         self._batch = batch
         self._seed_step()
 
@@ -128,7 +128,7 @@ class QuestionAnsweringModule(LightningModule):
         step = self.seed, self.trainer.global_step, self.global_rank
         seed_device(int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1), self.device)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """Computes a batch's gradients in as many parts as the memory needs; the returned loss adds the last ones.
 
         Where DDP averages gradients during the last backward pass, that pass is left to the trainer, but only once it
@@ -154,7 +154,7 @@ class QuestionAnsweringModule(LightningModule):
         averages = isinstance(self.trainer.strategy, DDPStrategy)
         return self.no_gradients() if averages else torch.zeros((), device=self.device, requires_grad=True)
 
-    def _gradients(self, batch: Batch) -> tuple[Tensor | None, bool]:
+    def _gradients(self, batch: TrainingBatch) -> tuple[Tensor | None, bool]:
         """The loss of the part whose gradients are still missing, if any, and whether the memory was too small."""
         strategy = self.trainer.strategy
         parts = self.micro_batches.split(batch)
@@ -176,7 +176,7 @@ class QuestionAnsweringModule(LightningModule):
             )
         return None, True
 
-    def _weighted_loss(self, batch: Batch) -> Tensor:
+    def _weighted_loss(self, batch: TrainingBatch) -> Tensor:
         """All ranks' weights add up to 1, and the ranks' gradients are averaged, hence the factor."""
         losses = self.losses(self(batch), batch) * batch["weight"]  # [part]
         self._losses.append(losses.detach())
@@ -239,11 +239,11 @@ class QuestionAnsweringModule(LightningModule):
         scheduler = self.scheduler(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
         logits = self(batch)
         self._collect(logits, batch, self.losses(logits, batch))
 
-    def _collect(self, logits: tuple[Tensor, Tensor], batch: Batch, losses: Tensor | None = None) -> None:
+    def _collect(self, logits: tuple[Tensor, Tensor], batch: EvaluationBatch, losses: Tensor | None = None) -> None:
         self._evaluated.append(evaluate_batch(logits, batch, losses, self.n_best, self.max_answer_length))
 
     def _decode(self) -> Evaluation | None:
@@ -268,13 +268,13 @@ class QuestionAnsweringModule(LightningModule):
         # for callbacks that watch them; the loggers get them from the history, with the step that they belong to
         self.log_dict(self.figures, logger=False)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)
 
     def on_test_epoch_end(self) -> None:
         self.on_validation_epoch_end()
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> None:
+    def predict_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
         self._collect(self(batch), batch)
 
     def on_predict_epoch_end(self) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from helpers.questions import squad
-from qa.data.batches import BatchDataset, EpochSampler
+from qa.data.batches import EpochSampler, EvaluationBatches
 from qa.data.examples import Example
 from qa.data.order import Batching, batches_of_rank, drawn_windows, epoch_batches, ordered_batches, padded_share
 from qa.data.tokenizer import pair_template
@@ -49,7 +49,7 @@ def test_bucketed_batches_pad_little_and_come_in_no_order_of_length() -> None:
 def test_padded_share_is_the_padding_of_the_tensors(minilm: PreTrainedTokenizerFast) -> None:
     examples = [Example(id=str(n), question="who ?", context="one " * n) for n in (3, 9, 30)]
     windows = build_windows(examples, minilm, 64, 8)
-    mask = BatchDataset(windows, examples, pair_template(minilm))[np.arange(3)]["attention_mask"]
+    mask = EvaluationBatches(windows, examples, pair_template(minilm))[np.arange(3)]["attention_mask"]
     assert padded_share(windows.lengths(), [np.arange(3)]) == pytest.approx(1 - mask.float().mean().item())
 
 
@@ -101,7 +101,7 @@ def test_a_window_does_not_depend_on_its_neighbours(minilm: PreTrainedTokenizerF
         for question in paragraph["qas"]
     ]
     windows = build_windows(examples, minilm, 48, 8)
-    dataset = BatchDataset(windows, examples, pair_template(minilm))
+    dataset = EvaluationBatches(windows, examples, pair_template(minilm))
     together = dataset[np.arange(len(windows))]
     for row in range(len(windows)):
         alone = dataset[np.array([row])]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from qa.data.batches import Batch
+from qa.data.batches import EvaluationBatch
 from qa.data.examples import Example
 from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
 from qa.runs.predictions import read_answers, write_predictions
@@ -42,7 +42,7 @@ def evaluated() -> tuple[list[EvaluatedBatch], dict[str, Example], dict[str, dic
         offsets[..., 1] = offsets[..., 0] + 1
         ids = [windows[number][0] for number in rows]
         found = torch.rand(len(rows), generator=generator)
-        batch = Batch(rows=np.array(rows), ids=ids, context_mask=mask, offsets=offsets)
+        batch = EvaluationBatch(rows=np.array(rows), ids=ids, context_mask=mask, offsets=offsets)
         parts.append(evaluate_batch((logits[0], logits[1]), batch, found, N_BEST, 30))
         for number, name, loss in zip(rows, ids, found.numpy(), strict=True):
             losses.setdefault(name, {})[number] = loss

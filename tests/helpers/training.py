@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from qa.config.settings import NonFinite
-from qa.data.batches import Batch, BatchDataset, TrainingBatches
+from qa.data.batches import Batch, EvaluationBatches, TrainingBatches
 from qa.data.examples import read_examples
 from qa.data.tokenizer import load_tokenizer, pair_template
 from qa.data.windows import build_windows
@@ -80,7 +80,7 @@ def train(
     trainer = lightning.Trainer(**{**settings, **arguments})
     connect(trainer)
     dataset = batches(exact, Path(file), trainer.global_rank, devices)
-    evaluated = BatchDataset(dataset.windows, dataset.examples, dataset.template)
+    evaluated = EvaluationBatches(dataset.windows, dataset.examples, dataset.template)
     loader = partial(DataLoader, batch_size=None)
     trainer.fit(module, loader(dataset, sampler=rows), loader(evaluated, sampler=rows[:2]) if validated else None)
     return module, losses.found

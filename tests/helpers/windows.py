@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qa.data.batches import BatchDataset
+from qa.data.batches import EvaluationBatches
 from qa.data.examples import Answer, Example
 from qa.data.tokenizer import pair_template
 from qa.data.windows import Windows, build_windows, without_room
@@ -51,7 +51,7 @@ def reference(example: Example, tokenizer: Any, max_length: int, stride: int) ->
 def assert_equal(examples: list[Example], tokenizer: Any, max_length: int, stride: int, types: bool = True) -> Windows:
     """Every window of every example that has room equals the reference's."""
     windows = build_windows(examples, tokenizer, max_length, stride)
-    dataset = BatchDataset(windows, examples, pair_template(tokenizer))
+    dataset = EvaluationBatches(windows, examples, pair_template(tokenizer))
     lost = set(without_room(windows).tolist())
     expected = [
         (row, window)

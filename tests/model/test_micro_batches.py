@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from helpers.training import Small, batches, train, trained
-from qa.data.batches import Batch
+from qa.data.batches import Batch, TrainingBatch
 from qa.errors import UserError, is_out_of_memory
 from qa.model.micro_batches import MicroBatches
 
@@ -79,7 +79,7 @@ def test_a_rank_one_part_short_repeats_a_window_with_weight_0(exact: Path, small
 
 def test_a_longer_batch_takes_no_more_than_a_shorter_one() -> None:
     sizes = MicroBatches()
-    short, long, shorter = (Batch(share=16, longest=longest) for longest in (100, 200, 50))
+    short, long, shorter = (TrainingBatch(share=16, longest=longest) for longest in (100, 200, 50))
     sizes.carried(short)
     assert (sizes.fits(shorter), sizes.fits(short), sizes.fits(long)) == (True, True, False)
     sizes.halve(short)

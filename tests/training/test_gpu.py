@@ -21,7 +21,7 @@ from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedMo
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from helpers.training import ADAM, Small, a_history, batches, train
-from qa.data.batches import BatchDataset
+from qa.data.batches import EvaluationBatches
 from qa.errors import UserError
 from qa.model.micro_batches import MicroBatches
 from qa.model.optimization import schedule
@@ -95,7 +95,7 @@ def test_a_step_and_an_evaluation_mix_no_tensors_of_the_host_with_those_of_a_dev
     monkeypatch.setattr("torch.autocast", lambda *_, **__: nullcontext())  # `meta` has none
     module = QuestionAnsweringModule(str(exact), ADAM, partial(schedule, name="linear", warmup_ratio=0.0)).to("meta")
     dataset, rows = batches(exact, small_files[0]), np.arange(10)
-    for batch in (dataset[rows], BatchDataset(dataset.windows, dataset.examples, dataset.template)[rows]):
+    for batch in (dataset[rows], EvaluationBatches(dataset.windows, dataset.examples, dataset.template)[rows]):
         there: Any = {k: v.to("meta") if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
         parts = MicroBatches(4).split(there) if "share" in there else [there]
         for part in parts:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import BertForQuestionAnswering
 
-from qa.data.batches import BatchDataset
+from qa.data.batches import EvaluationBatches
 from qa.data.examples import read_examples
 from qa.data.tokenizer import load_tokenizer, pair_template
 from qa.data.windows import build_windows
@@ -91,7 +91,7 @@ def test_it_learns_a_small_batch_by_heart(tiny: Path, small_files: tuple[Path, P
     examples = read_examples(str(small_files[0]), limit=8).examples
     tokenizer = load_tokenizer(str(tiny))
     windows = build_windows(examples, tokenizer, 384, 128)
-    batch = BatchDataset(windows, examples, pair_template(tokenizer))[torch.arange(8).numpy()]
+    batch = EvaluationBatches(windows, examples, pair_template(tokenizer))[torch.arange(8).numpy()]
     model = new_module(tiny).eval()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     losses = []
