@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple
 
 from qa.storage import write_text
 
-Split = Literal["train", "validation"]
+DemoSplit = Literal["train", "validation"]
 
-PARAGRAPHS: dict[Split, int] = {"train": 260, "validation": 55}
+PARAGRAPHS: dict[DemoSplit, int] = {"train": 260, "validation": 55}
 QUESTIONS_PER_PARAGRAPH = 5
 FACTS_PER_PARAGRAPH = 2  # besides the opening
 SLOTS_PER_KIND = 6  # {town1} … {town6}
@@ -225,7 +225,7 @@ def topics() -> dict[str, list[Fact]]:
     return found
 
 
-def entities(split: Split, seed: int = 42) -> dict[str, list[str]]:
+def entities(split: DemoSplit, seed: int = 42) -> dict[str, list[str]]:
     """All that may fill a slot in this split, by kind; nothing is in both splits."""
     rng = random.Random(seed)
     pools = {}
@@ -249,7 +249,7 @@ def cast(pools: dict[str, list[str]], rng: random.Random) -> dict[str, Value]:
     return {f"{kind}{i}": Value(value) for kind, values in drawn.items() for i, value in enumerate(values, 1)}
 
 
-def choose(template: str, split: Split, rng: random.Random) -> str:
+def choose(template: str, split: DemoSplit, rng: random.Random) -> str:
     """The template with every [choice] made, inner ones first."""
     while found := CHOICE.search(template):
         wordings = found[1].split("|")
@@ -263,7 +263,7 @@ def choose(template: str, split: Split, rng: random.Random) -> str:
     return template
 
 
-def answers(slot: str, text: str, context: str, split: Split) -> list[dict[str, Any]]:
+def answers(slot: str, text: str, context: str, split: DemoSplit) -> list[dict[str, Any]]:
     """The reference answers: the entity itself and, in validation, its longer form where the context has it."""
     texts = [text]
     if split == "validation" and (kind := slot[:-1]) in LONGER_ANSWERS:
@@ -274,7 +274,7 @@ def answers(slot: str, text: str, context: str, split: Split) -> list[dict[str, 
 
 
 def article(
-    title: str, facts: list[Fact], split: Split, pools: dict[str, list[str]], rng: random.Random
+    title: str, facts: list[Fact], split: DemoSplit, pools: dict[str, list[str]], rng: random.Random
 ) -> dict[str, Any]:
     """A SQuAD article of one paragraph; its questions have no ids yet."""
     names = cast(pools, rng)
@@ -291,7 +291,7 @@ def article(
     return {"title": title.format(**names), "paragraphs": [{"context": context, "qas": qas}]}
 
 
-def corpus(split: Split, seed: int = 42) -> dict[str, Any]:
+def corpus(split: DemoSplit, seed: int = 42) -> dict[str, Any]:
     """One split as SQuAD v1.1 JSON, the topics taking turns; ids are `<split>-<six digits>` in file order."""
     rng = random.Random(f"{split} {seed}")
     pools = entities(split, seed)
@@ -310,7 +310,7 @@ def write_demo(folder: Path, seed: int = 42) -> tuple[Path, Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "train.json", folder / "validation.json"
-    splits: tuple[Split, Split] = ("train", "validation")
+    splits: tuple[DemoSplit, DemoSplit] = ("train", "validation")
     for path, split in zip(paths, splits, strict=True):
         own = path.with_name(f"{path.name}.{os.getpid()}")
         write_text(own, json.dumps(corpus(split, seed), ensure_ascii=False, indent=1) + "\n")

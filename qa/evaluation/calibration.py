@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from qa.evaluation.answers import Question
 
 BINS = 15
-DRAWS = 1000
+SIMULATIONS = 1000
 BLOCK = 1 << 22  # answers that are drawn at a time
 
 
@@ -55,8 +55,8 @@ def calibration(questions: Sequence[Question], seed: int = 42) -> Calibration | 
     kept = np.add.reduceat(right, begins)
     generator, chance = np.random.default_rng(seed), []
     rows = max(1, BLOCK // len(probability))
-    for begin in range(0, DRAWS, rows):
-        drawn = generator.random((min(rows, DRAWS - begin), len(probability)), np.float32) < probability
+    for begin in range(0, SIMULATIONS, rows):
+        drawn = generator.random((min(rows, SIMULATIONS - begin), len(probability)), np.float32) < probability
         chance.append(np.abs(np.add.reduceat(drawn, begins, axis=1, dtype=np.int64) - promised).sum(axis=1))
     return Calibration(
         float(np.abs(kept - promised).sum()) / len(scored),

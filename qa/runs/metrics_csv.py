@@ -8,7 +8,7 @@ from qa.storage import atomic_write
 
 STEP = ["loss", "learning_rate", "gradient_norm", "windows_per_second", "tokens_per_second", "memory_gib"]
 EVALUATION = ["epoch", "train_loss", "val_loss", "exact_match", "f1"]
-COLUMNS = ["step", *STEP, *EVALUATION]
+CSV_COLUMNS = ["step", *STEP, *EVALUATION]
 
 
 def read_metrics(path: Path) -> Iterator[tuple[int, dict[str, float]]]:

@@ -10,7 +10,7 @@ from typing import IO, Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from qa.runs.metrics_csv import COLUMNS, forget_after
+from qa.runs.metrics_csv import CSV_COLUMNS, forget_after
 
 
 class MetricsFile(Logger):
@@ -38,7 +38,7 @@ class MetricsFile(Logger):
         if self._file is None:
             new = not self.path.exists() or not self.path.stat().st_size
             self._file = self.path.open("a", encoding="utf-8", newline="")
-            self._writer = csv.DictWriter(self._file, COLUMNS)
+            self._writer = csv.DictWriter(self._file, CSV_COLUMNS)
             if new:
                 self._writer.writeheader()
         self._writer.writerow({"step": step, **metrics})

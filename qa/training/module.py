@@ -25,6 +25,7 @@ from qa.model.loss import span_loss
 from qa.model.micro_batches import MicroBatches, MicroBatchSize
 from qa.model.optimization import can_fuse, parameter_groups
 from qa.model.pretrained import Attention, load_model, shard
+from qa.runs.results import MONITORS
 from qa.training.collectives import all_gather, gather_to_rank_0, largest, summed
 from qa.training.devices import seed_device
 
@@ -32,8 +33,6 @@ log = logging.getLogger(__name__)
 
 # families whose every layer attends to all that is not padding; others build their own masks from a 2-D one
 WHOLE_ATTENTION = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"}
-
-FIGURES = ("val_loss", "exact_match", "f1")
 
 
 class QuestionAnsweringModule(LightningModule):
@@ -262,9 +261,9 @@ class QuestionAnsweringModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Rank 0 decodes and scores for all; every rank gets to know the figures."""
         evaluation = self._decode()
-        figures = evaluation.figures() if evaluation else dict.fromkeys(FIGURES, 0.0)
-        values = torch.tensor([figures[name] for name in FIGURES], dtype=torch.float64)
-        self.figures = dict(zip(FIGURES, self.trainer.strategy.broadcast(values).tolist(), strict=True))
+        figures = evaluation.figures() if evaluation else dict.fromkeys(MONITORS, 0.0)
+        values = torch.tensor([figures[name] for name in MONITORS], dtype=torch.float64)
+        self.figures = dict(zip(MONITORS, self.trainer.strategy.broadcast(values).tolist(), strict=True))
         # for callbacks that watch them; the loggers get them from the history, with the step that they belong to
         self.log_dict(self.figures, logger=False)
 

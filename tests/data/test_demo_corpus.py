@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from qa.data.demo_corpus import KINDS, Split, corpus, entities, write_demo
+from qa.data.demo_corpus import KINDS, DemoSplit, corpus, entities, write_demo
 from qa.data.examples import read_examples
 
-SPLITS: tuple[Split, Split] = ("train", "validation")
-Corpora = dict[Split, dict[str, Any]]
+SPLITS: tuple[DemoSplit, DemoSplit] = ("train", "validation")
+Corpora = dict[DemoSplit, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_paragraphs_fit_a_small_window(corpora: Corpora, minilm: PreTrainedToken
 
 def test_validation_has_wordings_of_its_own(corpora: Corpora) -> None:
     # names replaced, the sentences and questions that are left are the wordings
-    def wordings(split: Split) -> set[str]:
+    def wordings(split: DemoSplit) -> set[str]:
         text = told(corpora[split])
         return {re.sub(r"\b[A-Z]\w+|[\d,]+", "_", question) for question in re.findall(r"[^\n]+\?", text)}
 
