@@ -11,13 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from qa import processes
 from qa.config.composed import resolved
-from qa.config.entry import exit_status, read_settings, register_resolvers, run_ranks_here
+from qa.config.entry import ask_hub, exit_status, read_settings, register_resolvers, run_ranks_here
 from qa.config.hydra_errors import explain_in_job
 from qa.config.run_start import RunFolder, take
-from qa.config.settings import Settings
 from qa.config.targets import check_groups
 from qa.console import mute_rank, quiet_libraries
-from qa.hub import check_push, go_offline_if_unreachable
 from qa.runs.identity import identity
 from qa.tracking.account import default_logger
 
@@ -78,16 +76,6 @@ def run(cfg: DictConfig) -> int:
     except Interrupted as interruption:
         return processes.requeue(128 + interruption.signum)
     return 0
-
-
-def ask_hub(settings: Settings) -> None:
-    """Before transformers and datasets are imported: they read whether the hub is used when they are."""
-    own_files = settings.data.get("name") is None and not settings.push_to_hub
-    local = own_files and Path(str(settings.model.get("pretrained"))).is_dir()
-    if not local and not go_offline_if_unreachable():
-        log.info("the hub is not reached: only its cache is used")
-    if settings.push_to_hub and settings.stage == "fit" and not processes.rank():
-        check_push(settings.push_to_hub)
 
 
 def show(cfg: DictConfig, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import logging
 import os
 import shlex
 import signal
@@ -26,6 +27,9 @@ from qa.config.run_start import INTERRUPTED, RunFolder, remove_unused
 from qa.config.settings import EVALUATION_LIMITS, Settings, check_settings
 from qa.console import to_log_file
 from qa.errors import UserError
+from qa.hub import check_push, go_offline_if_unreachable
+
+log = logging.getLogger("qa")
 
 
 def register_resolvers(default_logger: Callable[[], str]) -> None:
@@ -70,6 +74,16 @@ def read_settings(cfg: DictConfig) -> Settings:
         # a SystemExit ends the whole multirun
         processes.stop("hydra/launcher: each job needs its own process; take local, submitit_local or submitit_slurm")
     return check_settings(config)
+
+
+def ask_hub(settings: Settings) -> None:
+    """Before transformers and datasets are imported: they read whether the hub is used when they are."""
+    own_files = settings.data.get("name") is None and not settings.push_to_hub
+    local = own_files and Path(str(settings.model.get("pretrained"))).is_dir()
+    if not local and not go_offline_if_unreachable():
+        log.info("the hub is not reached: only its cache is used")
+    if settings.push_to_hub and settings.stage == "fit" and not processes.rank():
+        check_push(settings.push_to_hub)
 
 
 def run_ranks_here(cfg: DictConfig, settings: Settings) -> int | None:
