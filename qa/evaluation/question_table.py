@@ -1,6 +1,7 @@
 """`questions.parquet`: one row for every question of an evaluation, with all that a review of its answers needs."""
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow
@@ -49,15 +50,21 @@ def read_questions(folder: Path) -> list[Question]:
     """A run's questions, by id. Errors: UserError for a folder without them, or a damaged file."""
     path = folder / NAME
     try:
-        contexts: dict[str, str] = {}  # each held once, whatever the questions on it
-        questions = []
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(AT_ONCE):
-                for row in batch.to_pylist():
-                    row["context"] = contexts.setdefault(row["context"], row["context"])
-                    questions.append(Question(**row))
-        return questions
+        status = path.stat()
+        return list(_read(path, status.st_size, status.st_mtime_ns))
     except FileNotFoundError:
         raise UserError(f"{path}: not there; give the folder of a finished run, or repeat its stage=validate") from None
     except (OSError, TypeError, pyarrow.ArrowException) as error:
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())}); repeat stage=validate") from None
+
+
+@functools.lru_cache(maxsize=1)  # the end of a run asks for it several times
+def _read(path: Path, *_: int) -> Sequence[Question]:
+    contexts: dict[str, str] = {}  # each held once, whatever the questions on it
+    questions = []
+    with pyarrow.parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(AT_ONCE):
+            for row in batch.to_pylist():
+                row["context"] = contexts.setdefault(row["context"], row["context"])
+                questions.append(Question(**row))
+    return questions

@@ -11,8 +11,7 @@ from rich.text import Text
 
 from qa import processes
 from qa.console import console
-from qa.data.examples import Example
-from qa.evaluation.answers import NBestAnswer
+from qa.evaluation.answers import Question
 from qa.runs.identity import other_code
 from qa.runs.results import MONITORS, EvaluatedPart, Monitor, Results, Row, read_results
 from qa.runs.results_table import COLUMNS, cells
@@ -82,19 +81,19 @@ def show_next(folder: Path) -> None:
     console.print("; ".join(f"{folder / name}: {words}" for name, words in what.items()))
 
 
-def answered(example: Example, best: Sequence[NBestAnswer], width: int = 160) -> Text:
+def question_in_context(question: Question, width: int = 160) -> Text:
     """A question, its answer marked in the part of the context around it, and the reference where that differs."""
-    text = Text(f"\nQ  {example.question}\n", style="bold")
-    if not best:
+    text = Text(f"\nQ  {question.question}\n", style="bold")
+    if question.start is None or question.end is None:
         return text.append("   no answer", style="red")
-    answer = best[0]
-    begin = max(0, answer.start - width // 2)
-    end = min(len(example.context), answer.end + width // 2)
+    context = question.context
+    begin = max(0, question.start - width // 2)
+    end = min(len(context), question.end + width // 2)
     shown = Text("   " + ("…" if begin else ""), style="not bold")
-    shown.append(example.context[begin : answer.start])
-    shown.append("[" + answer.text + "]", style="bold green")
-    shown.append(example.context[answer.end : end] + ("…" if end < len(example.context) else ""))
-    shown.append(f"   (probability {answer.probability:.2f})", style="dim")
-    if example.answers and answer.text not in {reference.text for reference in example.answers}:
-        shown.append(f"\n   expected: {example.answers[0].text}", style="red")
+    shown.append(context[begin : question.start])
+    shown.append("[" + question.prediction + "]", style="bold green")
+    shown.append(context[question.end : end] + ("…" if end < len(context) else ""))
+    shown.append(f"   (probability {question.probability:.2f})", style="dim")
+    if question.answers and question.prediction not in question.answers:
+        shown.append(f"\n   expected: {question.answers[0]}", style="red")
     return text.append(shown)

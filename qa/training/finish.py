@@ -5,12 +5,12 @@ from importlib.metadata import version
 from typing import Any
 
 from qa.console import console
+from qa.evaluation.question_table import read_questions
 from qa.hub import push
 from qa.review.card import model_name
 from qa.review.run_page import try_page
-from qa.review.terminal import answered, results_table, show_end, show_next
+from qa.review.terminal import question_in_context, results_table, show_end, show_next
 from qa.review.verdict import remarks
-from qa.runs.predictions import read_answers
 from qa.runs.results import PerSplit, Results, Row
 from qa.runs.results_table import markdown_table
 from qa.storage import write_text
@@ -76,10 +76,10 @@ def finish(parts: Parts, results: Results) -> None:
     write_text(parts.folder / "results.json", results.model_dump_json(indent=1))
     try_page(parts.folder, results)
     examples = parts.data.evaluated_examples(parts.splits[-1])
-    few = examples[:: max(1, len(examples) // 5)][:5]
-    answers = read_answers(parts.folder, {example.id for example in few})
-    for example in few:
-        console.print(answered(example, answers[example.id]))
+    few = {example.id for example in examples[:: max(1, len(examples) // 5)][:5]}
+    questions = {question.id: question for question in read_questions(parts.folder) if question.id in few}
+    for name in (example.id for example in examples if example.id in few):
+        console.print(question_in_context(questions[name]))
     show_next(parts.folder)
     for logger in parts.trainer.loggers:
         if isinstance(logger, Wandb):

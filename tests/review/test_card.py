@@ -14,7 +14,7 @@ from helpers.results import RESULTS, ROWS, SETTINGS
 from qa.data.examples import Answer, Example, Overlap
 from qa.evaluation.answers import Evaluation, NBestAnswer, score_question
 from qa.review.card import model_card
-from qa.review.terminal import answered, results_table
+from qa.review.terminal import question_in_context, results_table
 from qa.review.verdict import remarks
 from qa.runs.predictions import read_answers, write_predictions
 from qa.runs.results import EvaluatedPart, PerSplit, Row, better
@@ -109,13 +109,17 @@ def test_predictions_are_written_whole_and_in_order(tmp_path: Path) -> None:
 def test_an_answer_is_shown_at_its_place_beside_what_was_expected() -> None:
     context = "Ada built it [in Oslo] in 1912, long before the war."
     example = Example(id="x", question="When?", context=context, answers=(Answer(text="1912", answer_start=26),))
-    shown = answered(example, [NBestAnswer(text="war", score=1, probability=0.5, start=48, end=51)]).plain
+    shown = question_in_context(
+        score_question(example, NBestAnswer(text="war", score=1, probability=0.5, start=48, end=51))
+    ).plain
     assert "before the [war]." in shown
     assert "expected: 1912" in shown
-    right = answered(example, [NBestAnswer(text="1912", score=1, probability=0.5, start=26, end=30)]).plain
+    right = question_in_context(
+        score_question(example, NBestAnswer(text="1912", score=1, probability=0.5, start=26, end=30))
+    ).plain
     assert "[in Oslo] in [1912], long" in right
     assert "expected" not in right
-    assert "no answer" in answered(example, []).plain
+    assert "no answer" in question_in_context(score_question(example, None)).plain
 
 
 CARD = """\
