@@ -15,12 +15,11 @@ from qa.evaluation.calibration import calibration
 from qa.evaluation.intervals import TOO_FEW, bounds, clusters
 from qa.evaluation.question_table import read_questions
 from qa.review.charts import as_svg, reliability, write_curves
-from qa.review.terminal import best_mark
 from qa.review.verdict import FIGURES, figure, remarks
 from qa.runs.identity import is_recipe
 from qa.runs.predictions import read_answers
 from qa.runs.results import Results, Row
-from qa.runs.results_table import COLUMNS, cells
+from qa.runs.results_table import COLUMNS, best_mark, cells
 from qa.storage import write_text
 
 log = logging.getLogger(__name__)

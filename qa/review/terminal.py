@@ -13,8 +13,8 @@ from qa import processes
 from qa.console import console
 from qa.evaluation.answers import Question
 from qa.runs.identity import other_code
-from qa.runs.results import MONITORS, EvaluatedPart, Monitor, Results, Row, read_results
-from qa.runs.results_table import COLUMNS, cells
+from qa.runs.results import EvaluatedPart, Monitor, Results, Row, read_results
+from qa.runs.results_table import COLUMNS, best_mark, cells
 
 
 def results_table(
@@ -29,11 +29,6 @@ def results_table(
         mark = row == best and len(rows) > 1
         table.add_row(*cells(row), best_mark(monitor) if mark else "", style="bold" if mark else "")
     return table
-
-
-def best_mark(monitor: Monitor | None) -> str:
-    """What stands beside the best row."""
-    return f"← best by {MONITORS[monitor]}" if monitor else "← best"
 
 
 def show_finished(folder: Path, wanted: Mapping[str, Any], logger_asked: bool = False) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qa.errors import printable
-from qa.runs.results import EvaluatedPart, Row
+from qa.runs.results import MONITORS, EvaluatedPart, Monitor, Row
 
 COLUMNS = ("Epoch", "Step", "Training Loss", "Validation Loss", "EM", "F1")
 
@@ -19,6 +19,11 @@ def cells(row: Row) -> list[str]:
     formats = (".1f", "d", ".4f", ".4f", ".2f", ".2f")
     values = (row.epoch and float(row.epoch), row.step, row.train_loss, row.val_loss, row.exact_match, row.f1)
     return ["–" if value is None else format(value, form) for value, form in zip(values, formats, strict=True)]
+
+
+def best_mark(monitor: Monitor | None) -> str:
+    """What stands beside the best row."""
+    return f"← best by {MONITORS[monitor]}" if monitor else "← best"
 
 
 def markdown_rows(rows: Sequence[Sequence[str]]) -> str:
