@@ -23,9 +23,7 @@ def main(run: Path, sweep: Path) -> None:
     """`run`: the folder of the finished demo."""
     words = ["train.py", "experiment=demo", "stage=validate", f"model.pretrained={run}/model"]
     where = ["hydra.run.dir=runs/pictures", "resume=never"]
-    done = subprocess.run(
-        [sys.executable, *words, *where], cwd=HERE.parent, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, *words, *where], cwd=HERE.parent, capture_output=True, text=True, check=True)
     terminal = Console(record=True, width=110, file=io.StringIO())
     terminal.print(Text(f"$ python {' '.join(words)}\n{done.stdout}"))
     terminal.save_svg(str(HERE / "terminal.svg"), title="the demo's model, validated")

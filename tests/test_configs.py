@@ -1,7 +1,6 @@
 """Every config file composes, says what it is for, and fits the signature of what it configures."""
 
 import inspect
-import re
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +122,3 @@ def test_an_impossible_value_is_one_line_with_the_choices(override: str, message
         check_settings(config)
         check_values({name: config[name] for name in GROUPS})
     assert "\n" not in str(caught.value)
-
-
-def test_every_test_that_the_readme_names_is_there() -> None:
-    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
-    named = re.findall(r"`(test_\w+)(…?)`", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert len(named) > 20
-    assert [name for name, cut in named if f"def {name}" + ("" if cut else "(") not in tests] == []
