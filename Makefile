@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test prove coverage lint dashboard clean-cache
+.PHONY: help demo quick test prove coverage lint dashboard clean-cache
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -15,6 +15,9 @@ $(READY): requirements.txt requirements.lock requirements-minilm.txt
 
 demo: $(READY) ## install, fine-tune on the embedded corpus, show the table and five answers
 	$(BIN)/python train.py experiment=demo hydra.run.dir=runs/demo
+
+quick: $(READY) ## the tests that start no run, under a minute
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test: $(READY) ## install, run every test; QA_REAL_DATA=FOLDER adds the real data
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -18,6 +18,8 @@ from helpers.paths import MINILM, ROOT, real_data
 from helpers.questions import squad
 from qa.data.tokenizer import load_tokenizer
 
+SLOW = {"train_py", "small", "ranks", "page"}  # fixtures that start `train.py`, ranks or a browser
+
 # whose tests these are must not decide which logger they have
 os.environ["NETRC"] = os.devnull
 for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE"):
@@ -28,14 +30,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--prove", action="store_true", help="the tests of what is guaranteed, in all cases, and a table")
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """`--prove` takes what is guaranteed, with the cases marked long; otherwise all but those are taken."""
+    """Marks what uses a slow fixture; `--prove` takes the guarantees, otherwise all but the long cases are taken."""
     prove = config.getoption("--prove")
     taken = [item for item in items if item.get_closest_marker("guarantee" if prove else "long") is not None]
     taken = taken if prove else [item for item in items if item not in taken]
     config.hook.pytest_deselected(items=[item for item in items if item not in taken])
     items[:] = taken
     for item in items:
+        if SLOW & {*getattr(item, "fixturenames", ())}:
+            item.add_marker("slow")
         if marker := item.get_closest_marker("guarantee"):
             item.user_properties.append(("guarantee", marker.args[0]))
 
@@ -113,11 +118,13 @@ def small_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def train_py() -> Run:
-    """Runs `python train.py ARGUMENTS` without a network and returns what it said."""
+    """Runs `python train.py ARGUMENTS` without a network and returns its status and output."""
 
-    def run(*arguments: str | Path, timeout: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str | Path, timeout: float = 240, cwd: Path = ROOT, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "train.py"), *map(str, arguments)]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200", **env}
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
 
     return run

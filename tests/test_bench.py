@@ -4,7 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from helpers.paths import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_checks_for_a_gpu_run_in_a_small_form_and_keep_their_lines(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_worker_processes_change_nothing(
     for one, other in zip(alone.train_dataloader(), helped.train_dataloader(), strict=True):
         assert torch.equal(one["input_ids"], other["input_ids"])
     for one, other in zip(alone.val_dataloader(), helped.val_dataloader(), strict=True):
-        assert one["examples"] == other["examples"]
+        assert one["ids"] == other["ids"]
         np.testing.assert_array_equal(one["offsets"], other["offsets"])
 
 

@@ -451,6 +451,7 @@ def test_jobs_are_asked_to_save_where_the_sweep_itself_fails(tmp_path: Path) -> 
     assert saved.exists()
 
 
+@pytest.mark.slow
 def test_two_processes_can_keep_one_table(tmp_path: Path) -> None:
     """Each writes the rows of its own jobs; none is lost."""
     program = (
