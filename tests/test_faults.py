@@ -152,6 +152,7 @@ def peak(code: str, *arguments: str) -> int:
     return int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.guarantee("hostile data files: one line, little memory")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_data_files_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

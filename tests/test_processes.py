@@ -23,6 +23,7 @@ from qa.config.command_line import quoted
 from qa.processes import run_ranks
 
 Files = tuple[Path, Path]
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

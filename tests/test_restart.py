@@ -19,7 +19,7 @@ from helpers.commands import Run, quick_fit, started, wait_for_files
 from helpers.paths import ROOT
 
 Files = tuple[Path, Path]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 # nothing is better by 99: six evaluations
 EARLY = ["callbacks=early_stopping", "callbacks.early_stopping.patience=5", "callbacks.early_stopping.min_delta=99"]
 

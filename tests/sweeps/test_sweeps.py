@@ -32,6 +32,7 @@ from qa.sweeps.study import by_share, open_study
 from qa.sweeps.sweep import Sweep, finished_jobs
 
 Files = tuple[Path, Path]
+pytestmark = pytest.mark.timeout(600)
 PRUNER = {"_target_": "optuna.pruners.NopPruner"}
 
 
