@@ -2,12 +2,15 @@
 
 import inspect
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import lightning
 import pytest
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
+from pydantic import BaseModel
 
 import train  # noqa: F401  registers the resolvers
 from helpers.configs import GROUPS, composed
@@ -15,6 +18,9 @@ from helpers.paths import ROOT
 from qa.config.settings import REFUSED, Settings, check_settings
 from qa.config.targets import check_values
 from qa.errors import UserError
+from qa.training.checkpoint_files import CheckpointFiles
+from qa.training.history import History
+from qa.training.module import QuestionAnsweringModule
 
 FILES = sorted((ROOT / "conf").glob("*/*.yaml"))
 
@@ -118,3 +124,59 @@ def test_every_test_that_the_readme_names_is_there() -> None:
     named = re.findall(r"`(test_\w+)(…?)`", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert len(named) > 20
     assert [name for name, cut in named if f"def {name}" + ("" if cut else "(") not in tests] == []
+
+
+INTENDED = {  # keys whose value in conf/ is meant to be another than the constructor's default
+    "qa.SquadDataModule": {"name", "seed"},  # the recipe's data, the run's seed
+    "qa.TensorBoard": {"name", "version", "default_hp_metric"},  # one plain folder in the run's, without a mock metric
+    "torch.optim.Adam": {"lr"},
+    "torch.optim.AdamW": {"lr"},
+    "optuna.samplers.TPESampler": {"n_startup_trials"},  # a study of 20 trials has no room for 10 random ones
+    "lightning.Trainer": {
+        "devices", "max_epochs", "gradient_clip_val", "gradient_clip_algorithm", "precision", "default_root_dir",
+        "num_sanity_val_steps", "log_every_n_steps", "enable_checkpointing", "enable_progress_bar",
+        "enable_model_summary", "enable_autolog_hparams", "use_distributed_sampler",
+    },
+    "lightning.pytorch.strategies.ModelParallelStrategy": {
+        "data_parallel_size", "tensor_parallel_size", "save_distributed_checkpoint",
+    },
+}  # fmt: skip
+
+
+def targets(node: Any) -> Iterator[dict[str, Any]]:
+    """Every node with a `_target_`."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        for child in node.values():
+            yield from targets(child)
+
+
+def plain(value: Any) -> Any:
+    """A default as YAML writes it."""
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def others(values: dict[str, Any], function: Any) -> set[str]:
+    """The keys whose value is not the default of the function's parameter of that name."""
+    parameters = inspect.signature(function).parameters
+    given = {name: plain(p.default) for name, p in parameters.items() if p.default is not inspect.Parameter.empty}
+    return {key for key, value in values.items() if key in given and value != given[key]}
+
+
+def test_values_of_conf_are_the_defaults_of_what_they_configure() -> None:
+    found: dict[str, set[str]] = {}
+    for path in FILES:
+        for node in targets(OmegaConf.to_container(OmegaConf.load(path))):
+            found.setdefault(node["_target_"], set()).update(others(node, get_object(node["_target_"])))
+    assert {target: keys for target, keys in found.items() if keys} == INTENDED
+
+
+def test_values_of_config_yaml_are_the_defaults_of_what_they_configure() -> None:
+    config: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "config.yaml"))
+    module = {**config["decode"], "seed": config["seed"], "nonfinite": config["nonfinite"]}
+    assert others(module, QuestionAnsweringModule) == set()
+    assert others(config["checkpoint"], History) == {"every_n_minutes"}  # a history by itself has no clock
+    assert others(config["checkpoint"], CheckpointFiles) == set()
