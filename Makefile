@@ -16,8 +16,8 @@ $(READY): requirements.txt requirements.lock requirements-minilm.txt
 demo: $(READY) ## install, fine-tune on the embedded corpus, show the table and five answers
 	$(BIN)/python train.py experiment=demo hydra.run.dir=runs/demo
 
-quick: $(READY) ## the tests that start no run, under a minute
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+quick: $(READY) ## the tests that start no run, under a minute on 2 cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test: $(READY) ## install, run every test; QA_REAL_DATA=FOLDER adds the real data
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks what uses a slow fixture; `--prove` takes what is guaranteed, else all but the long cases are taken."""
+    """Marks what uses a slow fixture; `--prove` takes the guarantees, otherwise all but the long cases are taken."""
     prove = config.getoption("--prove")
     taken = [item for item in items if item.get_closest_marker("guarantee" if prove else "long") is not None]
     taken = taken if prove else [item for item in items if item not in taken]

@@ -8,7 +8,7 @@ import pytest
 
 from helpers.paths import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_the_checks_for_a_gpu_run_in_a_small_form_and_keep_their_lines(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from helpers.commands import Run, quick_fit
 from helpers.paths import ROOT
-from qa.data import records as files
+from qa.data import parquet, records
 from qa.data.examples import read_examples
 from qa.data.tokenizer import load_tokenizer
 from qa.errors import UserError
@@ -152,18 +152,21 @@ def peak(code: str, *arguments: str) -> int:
     return int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.guarantee("hostile data files: one line, little memory")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_data_files_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write, complaint = HOSTILE[name]
     write(tmp_path / name)
-    monkeypatch.setattr(files, "LARGEST_JSON", 8 << 20)
-    monkeypatch.setattr(files, "LONGEST_LINE", 8 << 20)
+    monkeypatch.setattr(records, "LARGEST_JSON", 8 << 20)
+    for module in (records, parquet):
+        monkeypatch.setattr(module, "LONGEST_LINE", 8 << 20)
     with pytest.raises(UserError, match=complaint) as error:
         read_examples(str(tmp_path / name))
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.guarantee("hostile data files: one line, little memory")
 def test_small_files_that_unpack_to_much_take_little_memory(tmp_path: Path) -> None:
     for write, name in ((long_line, "line.csv.gz"), (one_text, "text.parquet"), (one_answer, "answer.parquet")):

@@ -105,6 +105,7 @@ def prefetch(**env: str) -> "subprocess.CompletedProcess[str]":
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "complaint"),
     [
@@ -162,6 +163,7 @@ def test_the_finished_model_is_pushed_and_loads_from_there(
         assert "which only you see" in " ".join(done.stdout.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("private", "said"), [(True, ""), (False, "ada/arches: this repository is public")])
 def test_who_will_see_a_pushed_model_is_what_its_repository_says(
     private: bool, said: str, root: Path, tmp_path: Path

@@ -23,6 +23,7 @@ from qa.config.command_line import quoted
 from qa.processes import run_ranks
 
 Files = tuple[Path, Path]
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
@@ -136,6 +137,7 @@ def test_an_error_of_the_first_rank_alone_ends_all_at_once_in_its_own_words(
     assert time.monotonic() - begin < 150
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_aborted_while_it_waits_is_not_what_is_told(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,6 +180,7 @@ def test_a_list_of_devices_is_refused_where_another_launcher_starts_the_processe
     assert "trainer.devices=[0, 2]: torchrun and srun start a process" in done.stderr
 
 
+@pytest.mark.slow
 def test_windows_is_named() -> None:
     script = "import sys; sys.platform = 'win32'; import qa.processes"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)

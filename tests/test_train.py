@@ -272,6 +272,7 @@ def test_a_mistake_is_one_line_and_status_2(
     assert not (tmp_path / "run").exists()  # nothing is left of a run that did not begin
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_line_and_leaves_nothing_that_looks_finished(
     tiny: Path, small_files: Files, tmp_path: Path
 ) -> None:
@@ -296,6 +297,7 @@ def test_help_names_the_stages_and_groups(train_py: Run) -> None:
         assert words in done.stdout
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_live_line(tiny: Path, small_files: Files, tmp_path: Path) -> None:
     reader, writer = pty.openpty()
     command = [sys.executable, "train.py", *quick_fit(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=1"]

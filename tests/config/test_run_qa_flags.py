@@ -67,6 +67,7 @@ def test_nothing_is_dropped_in_silence() -> None:
             translate(parse(flags))
 
 
+@pytest.mark.slow
 def test_the_command_line() -> None:
     command = [sys.executable, "-m", "qa.from_run_qa"]
     done = subprocess.run([*command, *shlex.split(PUBLISHED)], cwd=ROOT, capture_output=True, text=True)

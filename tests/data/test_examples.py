@@ -289,6 +289,7 @@ def test_what_an_evaluation_shares_with_training_is_counted_and_said() -> None:
     assert "All 3 questions of the evaluation are training questions" in overlap(training, training).note()
 
 
+@pytest.mark.slow
 def test_a_large_evaluation_is_compared_with_its_training_data_in_a_second() -> None:
     contexts = [f"{number} {'a word of it ' * 60}" for number in range(20_000)]
     training = [asked(contexts[number // 5], f"What of {number} ?") for number in range(100_000)]

@@ -47,6 +47,7 @@ def covered(count: int, size: int, seeds: tuple[int, int], deviation: float, rep
 CELLS = [(count, size, seeds) for count, size in ((240, 5), (48, 25)) for seeds in ((2, 2), (3, 3), (5, 5))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "size", "seeds"), CELLS)
 def test_an_interval_over_seeds_and_questions_holds_the_truth_as_often_as_it_says(
     count: int, size: int, seeds: tuple[int, int]
@@ -153,6 +154,7 @@ def test_flips_are_all_there_are_where_they_are_few_and_never_give_zero() -> Non
     assert found == [1 / (DRAWS + 1), 1.0] and least == 1 / (DRAWS + 1)
 
 
+@pytest.mark.slow
 def test_20000_clusters_take_seconds_and_bounded_memory() -> None:
     generator = np.random.default_rng(0)
     by = drawn(generator, 20_000, 2)

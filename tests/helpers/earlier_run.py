@@ -2,7 +2,8 @@
 
     python tests/helpers/earlier_run.py OUT.tar.gz
 
-The archive is of the commit before `qa/` had folders: later code still reads, resumes and compares its runs.
+The archive is of the commit before `qa/` had folders: a test shows that later code still reads, resumes and
+compares it.
 """
 
 import json

@@ -213,6 +213,7 @@ def test_what_cannot_be_compared_is_one_line(tmp_path: Path) -> None:
             report(*folders)
 
 
+@pytest.mark.slow
 def test_the_command_line(tmp_path: Path) -> None:
     folders = [finished_run(tmp_path / "a", [1.0, 0.0, 1.0]), finished_run(tmp_path / "b", [1.0, 1.0], lr=5e-5)]
     files = [f"--json={tmp_path}/c.json", f"--html={tmp_path}/c.html"]

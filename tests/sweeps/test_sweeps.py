@@ -32,6 +32,7 @@ from qa.sweeps.study import by_share, open_study
 from qa.sweeps.sweep import Sweep, finished_jobs
 
 Files = tuple[Path, Path]
+pytestmark = pytest.mark.timeout(600)
 PRUNER = {"_target_": "optuna.pruners.NopPruner"}
 
 
@@ -451,6 +452,7 @@ def test_jobs_are_asked_to_save_where_the_sweep_itself_fails(tmp_path: Path) -> 
     assert saved.exists()
 
 
+@pytest.mark.slow
 def test_two_processes_can_keep_one_table(tmp_path: Path) -> None:
     """Each writes the rows of its own jobs; none is lost."""
     program = (

@@ -76,6 +76,7 @@ def test_online_without_a_key_is_one_line(train_py: Run, tiny: Path, small_files
     assert not (tmp_path / "run" / "wandb").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers", [False, True])
 def test_texts_of_the_data_go_to_wandb_only_when_asked(answers: bool, tmp_path: Path) -> None:
     secret = "Where did Ada Brill hide the letters?"
