@@ -32,10 +32,10 @@ class PerSplit(BaseModel):
 
 
 def chosen_here(what: str) -> str:
-    """What is to be said below a table whose best `what` was chosen by the very questions that it shows."""
+    """A note for a table whose best `what` was chosen by the same questions that it shows."""
     return (
-        f"Chosen on this set: the best {what}, so that its figures are a little too good. On questions that chose"
-        " nothing: python train.py stage=test data.test_file=… model.pretrained=RUN/model"
+        f"Chosen on this set: the best {what}, so its figures are a little too good. On other questions:"
+        " python train.py stage=test data.test_file=… model.pretrained=RUN/model"
     )
 
 
