@@ -1,4 +1,4 @@
-"""What Hydra calls in a multirun: launchers that run its jobs, and the sweeper of a search. Hydra wants them here."""
+"""Launchers that run the jobs of a multirun, and the sweeper of a search. Hydra looks for them in this package."""
 
 import os
 import sys
@@ -36,7 +36,7 @@ class JobLauncher(Launcher):
         raise NotImplementedError
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Errors: UserError for settings of the sweep that cannot be."""
+        """Errors: UserError for wrong settings of the sweep."""
         from qa.config.settings import SweepSettings, validated
         from qa.sweeps.sweep import Sweep
 
@@ -57,9 +57,9 @@ class JobLauncher(Launcher):
         return []
 
     def begin(self, searching: bool) -> None:
-        """Looks at the sweep's folder before anything in it is touched.
+        """Checks the sweep's folder before anything in it changes.
 
-        Errors: UserError where it holds jobs of a grid for a search, or the other way round, or jobs of other settings.
+        Errors: UserError where it holds a grid and this is a search, or the other way round, or jobs of other settings.
         """
         from qa.sweeps.sweep import JOURNAL
 
@@ -84,7 +84,7 @@ class JobLauncher(Launcher):
                 yield job
 
     def job(self, number: int, settings: Mapping[str, Any], arguments: Sequence[str]) -> tuple["Job", dict[str, Any]]:
-        """A job and its whole configuration; `settings`: those that set it apart."""
+        """A job and its whole configuration; `settings`: those in which it differs from the other jobs."""
         from qa.sweeps.engines import Job
 
         config = self.context.config_loader.load_sweep_config(self.config, list(arguments))
@@ -125,7 +125,7 @@ class JobLauncher(Launcher):
         return [override for override in self.parsed(self.config.hydra.overrides.task) if override.is_sweep_override()]
 
     def run(self, jobs: Iterator["Job"], count: int, study: "Study | None" = None) -> None:
-        """Runs `count` jobs, shows what became of them, and raises SystemExit where one failed."""
+        """Runs `count` jobs, shows their results, and raises SystemExit where one failed."""
         from qa.console import console
         from qa.sweeps.sweep import report_disk
 
@@ -135,14 +135,15 @@ class JobLauncher(Launcher):
         status = self.sweep.run(jobs, self.engine(self.sweep.folder), study)
         from qa.review.sweep_page import write_sweep_page
 
-        stand_on = write_sweep_page(self.sweep)
+        based_on = write_sweep_page(self.sweep)
         self.sweep.show(console)
-        for line in stand_on:
+        for line in based_on:
             console.print(line)
-        again = "the same command" if self.settings.resume else "the same command without sweep.resume=false"
-        console.print(f"{self.sweep.folder}: sweep.json, sweep.csv, sweep.md and sweep.html; {again} with the")
-        console.print("same hydra.sweep.dir skips finished jobs, resumes interrupted ones and starts the others")
+        for line in self.sweep.next_steps():
+            console.print(line)
         if status:
+            again = "The same command" if self.settings.resume else "The same command without sweep.resume=false"
+            console.print(f"{again} with hydra.sweep.dir={self.sweep.folder} skips finished jobs and runs the others.")
             sys.exit(status)
 
 
@@ -206,12 +207,12 @@ class SearchSweeper(Sweeper):
             raise UserError("sweep=optuna: needs hydra/launcher=local, submitit_local or submitit_slurm")
         if grid := launcher.grid():
             raise UserError(
-                f"{grid[0].input_line}: sweep=optuna takes its values from sweep.space; put it there, or leave out"
+                f"{grid[0].input_line}: sweep=optuna takes its values from sweep.space; put it there, or remove"
                 " sweep=optuna"
             )
         if launcher.settings.n_trials is None:
             raise UserError("sweep.n_trials: not given; take sweep=optuna, which has it and sweep.space")
-        for name, choices in launcher.settings.space.items():  # what cannot be is said before it is a trial
+        for name, choices in launcher.settings.space.items():  # a wrong value is an error before it is a trial
             for value in choices if isinstance(choices, list) else [choices.low]:
                 launcher.job(0, {}, [*arguments, f"{name}={quoted(value)}"])
         launcher.begin(searching=True)

@@ -9,6 +9,10 @@ from qa.evaluation.answers import Question
 
 WORDS = re.compile(r"\b(how (?:many|much)|what|who|whom|whose|when|where|which|why|how)\b", re.IGNORECASE)
 
+ANSWER_LENGTHS = ("1 word", "2 words", "3–5 words", "6 words or more")
+CONTEXT_LENGTHS = ("up to 500 characters", "up to 1,000 characters", "up to 2,000 characters", "more than 2,000")
+ORDER = {name: row for names in (ANSWER_LENGTHS, CONTEXT_LENGTHS) for row, name in enumerate(names)}
+
 
 class Part(NamedTuple):
     """The questions of one kind: EM and F1 in percent."""
@@ -17,6 +21,7 @@ class Part(NamedTuple):
     questions: int
     exact_match: float
     f1: float
+    contexts: int  # that these questions are on
 
 
 def question_type(question: Question) -> str:
@@ -29,13 +34,13 @@ def question_type(question: Question) -> str:
 def answer_length(question: Question) -> str:
     """Words of the first answer."""
     words = len(question.answers[0].split()) if question.answers else 0
-    return "1 word" if words == 1 else "2 words" if words == 2 else "3–5 words" if words <= 5 else "6 words or more"
+    return ANSWER_LENGTHS[0 if words <= 1 else 1 if words == 2 else 2 if words <= 5 else 3]
 
 
 def context_length(question: Question) -> str:
     """Characters of the context."""
-    limits = {500: "up to 500 characters", 1000: "up to 1,000 characters", 2000: "up to 2,000 characters"}
-    return next((name for limit, name in limits.items() if len(question.context) <= limit), "more than 2,000")
+    length = len(question.context)
+    return CONTEXT_LENGTHS[0 if length <= 500 else 1 if length <= 1000 else 2 if length <= 2000 else 3]
 
 
 def language(question: Question) -> str:
@@ -52,13 +57,16 @@ KINDS: dict[str, Callable[[Question], str]] = {
 
 
 def breakdown(questions: Sequence[Question], kind: Callable[[Question], str]) -> list[Part]:
-    """The scored questions by kind, the most frequent first."""
+    """The scored questions by kind: lengths in their order, all else the most frequent first."""
     groups: dict[str, list[Question]] = {}
     for question in questions:
         if question.exact_match is not None:
             groups.setdefault(kind(question), []).append(question)
-    parts = [Part(name, len(group), _mean(group, "exact_match"), _mean(group, "f1")) for name, group in groups.items()]
-    return sorted(parts, key=lambda part: (-part.questions, part.name))
+    parts = [
+        Part(name, len(group), _mean(group, "exact_match"), _mean(group, "f1"), len({q.context for q in group}))
+        for name, group in groups.items()
+    ]
+    return sorted(parts, key=lambda part: (ORDER.get(part.name, 0), -part.questions, part.name))
 
 
 def _mean(group: Sequence[Question], figure: str) -> float:

@@ -1,7 +1,8 @@
 """Charts of a run: what was logged by step and epoch, and how far its probabilities can be trusted."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,90 +25,108 @@ STYLE: Any = {
     "axes.spines.right": False,
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), GREY),
 }
-OUTCOMES = {"val_loss": "validation loss", "exact_match": "EM, percent", "f1": "F1, percent"}
+OUTCOMES = {"f1": "F1, percent", "exact_match": "EM, percent", "val_loss": "validation loss"}
 SMOOTHED = 0.9  # of the average so far, in the loss by step
 
 
-def curves(losses: Sequence[tuple[int, float]], rows: Sequence[Row]) -> "Figure":
-    """Training loss by step, validation loss, EM and F1 by epoch. `losses`: of each step its number and loss."""
-    figure, (left, middle, right) = _figure(3, width=10)
+Draw = Callable[[Any], None]  # draws into a matplotlib axes
+
+
+def curves(losses: Sequence[tuple[int, float]], rows: Sequence[Row]) -> list[Draw]:
+    """EM and F1 by epoch, both losses by epoch, training loss by step. `losses`: of each step its number and loss."""
     steps, values = [step for step, _ in losses], [loss for _, loss in losses]
-    left.plot(steps, values, color=FIRST, alpha=0.25, linewidth=0.6)
-    left.plot(steps, _smooth(values), color=FIRST, label="training loss")
-    left.set(xlabel="step", title="training loss, smoothed")
-    epochs = [row.epoch for row in rows]
-    for name, label, color in (("train_loss", "training", FIRST), ("val_loss", "validation", SECOND)):
-        middle.plot(epochs, [getattr(row, name) for row in rows], "o-", color=color, label=label)
-    for name, label, color in (("exact_match", "EM", FIRST), ("f1", "F1", SECOND)):
-        right.plot(epochs, [getattr(row, name) for row in rows], "o-", color=color, label=label)
-    middle.set(xlabel="epoch", title="loss")
-    right.set(xlabel="epoch", title="EM and F1, percent")
-    for axes in (middle, right):
+
+    def by_step(axes: Any) -> None:
+        axes.plot(steps, values, color=FIRST, alpha=0.25, linewidth=0.6, label="each step")
+        axes.plot(steps, _smooth(values), color=FIRST, label="smoothed")
+        axes.set(xlabel="step", title="training loss, mean over windows")
+        axes.legend(frameon=False, labelcolor=GREY)
+
+    def lines(axes: Any, title: str, names: Mapping[str, str]) -> None:
+        for (name, label), color in zip(names.items(), (FIRST, SECOND), strict=True):
+            axes.plot([row.epoch for row in rows], [getattr(row, name) for row in rows], "o-", color=color, label=label)
+        axes.set(xlabel="epoch", title=title)
         axes.legend(frameon=False, labelcolor=GREY)
         axes.locator_params(axis="x", integer=True, nbins=10)
-    return figure
+
+    figures, both = {"exact_match": "EM", "f1": "F1"}, {"train_loss": "training", "val_loss": "validation"}
+    return [
+        partial(lines, title="EM and F1, percent", names=figures),
+        partial(lines, title="loss, mean over windows", names=both),
+        by_step,
+    ]
 
 
-def by_epoch(histories: Mapping[str, Sequence[Row]]) -> "Figure":
-    """Validation loss, EM and F1 by epoch, a line for each name; its SVG group is `line-NAME`."""
-    figure, axes = _figure(3, width=10)
-    for panel, (figure_name, title) in zip(axes, OUTCOMES.items(), strict=True):
-        for number, (name, rows) in enumerate(histories.items()):
-            known = [row for row in rows if getattr(row, figure_name) is not None]
-            values = [getattr(row, figure_name) for row in known]
-            line = panel.plot([row.epoch for row in known], values, "o-", color=_color(number, len(histories)))
-            line[0].set(gid=f"line-{name}", alpha=0.7, markersize=3)
-        panel.set(xlabel="epoch", title=title)
-        panel.locator_params(axis="x", integer=True, nbins=10)
-    return figure
+def by_epoch(histories: Mapping[str, Sequence[Row]], colors: Mapping[str, str]) -> list[Draw]:
+    """F1, EM and validation loss by epoch, a line for each name; its SVG group is `line-NAME`."""
+
+    def panel(axes: Any, figure: str, title: str) -> None:
+        for name, rows in histories.items():
+            known = [row for row in rows if getattr(row, figure) is not None]
+            line = axes.plot([row.epoch for row in known], [getattr(row, figure) for row in known], "o-")
+            line[0].set(color=colors[name], gid=f"line-{name}", alpha=0.8, markersize=3)
+        axes.set(xlabel="epoch", title=title)
+        axes.locator_params(axis="x", integer=True, nbins=10)
+
+    return [partial(panel, figure=figure, title=title) for figure, title in OUTCOMES.items()]
 
 
-def parallel(jobs: Mapping[str, Mapping[str, Any]]) -> "Figure":
+def parallel(jobs: Mapping[str, Mapping[str, Any]], colors: Mapping[str, str]) -> "Figure":
     """A line for each job through its settings and figures: an axis each, numbers to scale, words in order.
 
-    The SVG group of a job's line is `line-NAME`, as in `by_epoch`.
+    The better end of a figure is at the top. The SVG group of a job's line is `line-NAME`, that of the ground below a
+    label is `label`.
     """
     names = list(next(iter(jobs.values())))
     figure, axes = _figure(1, width=max(6, 1.6 * len(names)))
     panel = axes[0]
     heights = {}
     for column, name in enumerate(names):
-        heights[name], ticks = _scaled([job[name] for job in jobs.values()])
+        heights[name], ticks = _scaled([job[name] for job in jobs.values()], falling=name == OUTCOMES["val_loss"])
         panel.axvline(column, color=GREY, linewidth=0.8)
         below = -1.0
         for height, text in sorted((height, text) for text, height in ticks):
-            if height - below > 0.05:  # else they would cover each other
-                panel.text(column + 0.03, height, text, fontsize=7, va="center", color=GREY, parse_math=False)
+            if height - below > 0.08:  # else they would cover each other
+                words = panel.text(column, height, text, fontsize=8, va="center", ha="center", parse_math=False)
+                words.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.5})
+                words.get_bbox_patch().set_gid("label")
                 below = height
     for number, name in enumerate(jobs):
         line = panel.plot(range(len(names)), [heights[key][number] for key in names])
-        line[0].set(color=_color(number, len(jobs)), alpha=0.8, gid=f"line-{name}")
+        line[0].set(color=colors[name], alpha=0.8, gid=f"line-{name}")
     panel.set_xticks(range(len(names)), names, parse_math=False)
     panel.set_yticks([])
-    panel.set_xlim(-0.1, len(names) - 0.6)
+    panel.set_xlim(-0.4, len(names) - 0.6)
     for spine in ("left", "bottom"):
         panel.spines[spine].set_visible(False)
     return figure
 
 
-def _scaled(values: Sequence[Any]) -> tuple[list[float], list[tuple[str, float]]]:
-    """Heights in [0, 1], and the texts beside an axis: numbers over a power of ten or more by their logarithm."""
+def colors(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each name, from dark to bright."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    last = max(len(names) - 1, 1)
+    return {name: to_hex(colormaps["viridis"](0.15 + 0.7 * number / last)) for number, name in enumerate(names)}
+
+
+def _scaled(values: Sequence[Any], falling: bool) -> tuple[list[float], list[tuple[str, float]]]:
+    """Heights in [0, 1], and the labels of an axis: numbers over a power of ten or more by their logarithm.
+
+    `falling`: the lowest number is at the top.
+    """
     numbers = [value for value in values if isinstance(value, int | float)]
     if len(numbers) == len(values):
         low, high = min(numbers), max(numbers)
         form = np.log if low > 0 and high >= 10 * low else np.asarray
         span = float(form(high) - form(low)) or 1.0
-        heights = [float(form(value) - form(low)) / span for value in numbers]
+        rising = [float(form(value) - form(low)) / span for value in numbers]
+        heights = [1 - height for height in rising] if falling else rising
         return heights, sorted({(f"{value:.4g}", height) for value, height in zip(numbers, heights, strict=True)})
     words = sorted({str(value) for value in values})
     place = {word: number / max(len(words) - 1, 1) for number, word in enumerate(words)}
     return [place[str(value)] for value in values], list(place.items())
-
-
-def _color(number: int, count: int) -> Any:
-    from matplotlib import colormaps
-
-    return colormaps["viridis"](0.15 + 0.7 * number / max(count - 1, 1))
 
 
 def _smooth(values: Sequence[float]) -> list[float]:
@@ -120,17 +139,33 @@ def _smooth(values: Sequence[float]) -> list[float]:
     return smooth
 
 
-def reliability(found: Calibration) -> "Figure":
-    """Share of exact matches by the probability given to the answer, and how many questions each is of."""
-    figure, (left, right) = _figure(2, width=7)
-    left.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
-    left.plot(found.probabilities, found.shares, "o-", color=FIRST)
-    title = f"calibration error {found.error:.3f} (chance {found.chance:.3f})"
-    left.set(xlabel="probability", ylabel="share of exact matches", title=title)
+def reliability(found: Calibration) -> list[Draw]:
+    """Share of exact matches by the probability of the answer, and the number of questions at each probability."""
     bins = np.minimum(np.floor(found.probabilities * BINS), BINS - 1)
-    right.bar((bins + 0.5) / BINS, found.counts, width=0.9 / BINS, color=FIRST)
-    right.set(xlabel="probability", title="questions", xlim=(0, 1))
+
+    def shares(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
+        axes.plot(found.probabilities, found.shares, "o-", color=FIRST)
+        axes.set(xlabel="probability", title="share of exact matches", xlim=(0, 1), ylim=(-0.03, 1.03))
+
+    def counts(axes: Any) -> None:
+        axes.bar((bins + 0.5) / BINS, found.counts, width=0.9 / BINS, color=FIRST)
+        axes.set(xlabel="probability", title="questions", xlim=(0, 1))
+
+    return [shares, counts]
+
+
+def together(panels: Sequence[Draw]) -> "Figure":
+    """The panels side by side in one figure."""
+    figure, axes = _figure(len(panels), width=3.4 * len(panels))
+    for draw, panel in zip(panels, axes, strict=True):
+        draw(panel)
     return figure
+
+
+def apart(panels: Sequence[Draw]) -> str:
+    """An `<svg>` element for each panel, so that a narrow page can stack them."""
+    return "\n".join(as_svg(together([panel])) for panel in panels)
 
 
 def _figure(count: int, width: float) -> tuple["Figure", list[Any]]:
@@ -154,11 +189,11 @@ def as_svg(figure: "Figure") -> str:
 
 
 def write_curves(folder: Path, rows: Sequence[Row]) -> str:
-    """Writes `curves.png` and `curves.svg` of a fit's rows and its `metrics.csv`; returns the latter."""
+    """Writes `curves.png` and `curves.svg` of a fit's rows and its `metrics.csv`; returns the panels for a page."""
     losses = [(step, row["loss"]) for step, row in read_metrics(folder / "metrics.csv") if "loss" in row]
-    figure = curves(losses, rows)
+    panels = curves(losses, rows)
+    figure = together(panels)
     with atomic_write(folder / "curves.png", binary=True) as file:
         figure.savefig(file, format="png", dpi=150, facecolor="white")
-    svg = as_svg(figure)
-    write_text(folder / "curves.svg", svg)
-    return svg
+    write_text(folder / "curves.svg", as_svg(figure))
+    return apart(panels)

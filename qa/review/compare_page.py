@@ -9,17 +9,18 @@ from rich.table import Table
 from qa.evaluation.answers import Question
 from qa.evaluation.intervals import bounds
 from qa.evaluation.significance import DRAWS
-from qa.review.comparison import REAL, verdict
+from qa.review.comparison import REAL, headline, verdict
 from qa.review.run_page import templates
 from qa.review.systems import FIGURES, System
 
 SIDES = ("only_one", "only_other")
 SHOWN = 200  # questions that one system alone answers, on the page
 WEIGHTS = (
-    "With other questions, of these runs alone: says nothing of other seeds. p by flipping all answers of an article or"
-    f" paragraph ({DRAWS:,} draws; at least {{p_least:.4f}} before correction)."
+    "These runs alone, with other questions; other seeds may give another result. p: how often chance gives such a"
+    f" difference, counted by swapping the answers of both runs for an article or paragraph ({DRAWS:,} times; at least"
+    " {p_least:.4f} before correction)."
 )
-CORRECTED = "p is corrected for the number of pairs (Holm), the intervals are not."
+CORRECTED = "p is corrected for the number of pairs (Holm); the intervals are not."
 
 
 def as_page(report: dict[str, Any], found: Sequence[System]) -> str:
@@ -30,17 +31,27 @@ def as_page(report: dict[str, Any], found: Sequence[System]) -> str:
         for fix in report["fixes"]
     ]
     template = templates().get_template("compare.html")
-    words = {"spread": spread_of, "bounds": _bounds, "verdict": verdict, "p": _p, "real": REAL}
+    words = {
+        "spread": spread_of,
+        "bounds": _bounds,
+        "verdict": verdict,
+        "p": _p,
+        "real": REAL,
+        "headline": headline(report),
+    }
     return template.render(report=report, fixes=fixes, shown=SHOWN, weights=WEIGHTS, corrected=CORRECTED, **words)
 
 
 def _said(name: str, one: dict[str, Question], other: dict[str, Question]) -> tuple[str, ...]:
-    expected = " | ".join(dict.fromkeys(one[name].answers))
-    return one[name].question, expected, one[name].prediction, other[name].prediction
+    references = " | ".join(dict.fromkeys(one[name].answers))
+    return one[name].question, references, one[name].prediction, other[name].prediction
 
 
 def show(report: dict[str, Any], out: Console) -> None:
-    """The tables, for a terminal."""
+    """The tables, for a terminal, below one plain sentence."""
+    if words := headline(report):
+        out.print(words, style="bold")
+        out.print()
     table = Table("system", "seeds", "EM", "95%", "F1", "95%", "loss per question", title="Systems")
     for row in report["systems"]:
         cells = [part for figure in FIGURES for part in (spread_of(row[figure]), _bounds(row[figure]))]
@@ -67,8 +78,8 @@ def _show_pairs(report: dict[str, Any], out: Console) -> None:
             also = f"{row['secondary']['difference']:+.2f}", _bounds(row["secondary"])
             table.add_row(row["one"], row["other"], *cells, *also)
         out.print(table)
-        out.print("Over other seeds and other questions, by t. * more than chance at 5%.")
-    table = Table("one", "other", primary, "95%", "p", title="These very weights")
+        out.print("With other seeds and other questions, by a t-test. *: more than chance explains, at 5%.")
+    table = Table("one", "other", primary, "95%", "p", title="These weights alone")
     for row in rows:
         cells = f"{row['difference']:+.2f}", _bounds(row["weights"]), _p(row["weights"], "")
         table.add_row(row["one"], row["other"], *cells)
@@ -103,7 +114,9 @@ def _bounds(figure: dict[str, Any]) -> str:
 
 
 def _p(test: dict[str, Any], star: str = " *") -> str:
-    """The corrected p-value; `star` marks what is more than chance."""
+    """The corrected p-value with two or three digits; `star` marks what is more than chance."""
     if test["p_corrected"] is None:
         return "–"
-    return f"{test['p_corrected']:.4f}{star if test['p_corrected'] < REAL else ''}"
+    p = test["p_corrected"]
+    shown = "<0.001" if p < 0.001 else format(p, ".3f" if p < 0.1 else ".2f")
+    return f"{shown}{star if p < REAL else ''}"

@@ -1,4 +1,4 @@
-"""Systems against each other: whether a recipe is better than another, and what that says it by."""
+"""Systems against each other: whether a recipe is better than another, or whether chance explains it."""
 
 import itertools
 from collections.abc import Sequence
@@ -22,6 +22,7 @@ from qa.evaluation.intervals import (
 from qa.evaluation.significance import holm, sign_flips
 from qa.review.systems import FIGURES, Run, System
 from qa.runs.results import chosen_here
+from qa.runs.results_table import counted
 
 ALL_PAIRS = 6  # systems; of more the best is compared with each other
 LEFT_OUT = 0.2  # of a run's questions; with more of them left out its figures are others
@@ -130,20 +131,20 @@ def over_seeds(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def notes(found: Sequence[System], by: Clusters) -> list[str]:
-    """What the figures stand on, a line each: questions, seeds, what was left out, what was chosen on them."""
+    """What the figures are based on, a line each: questions, seeds, skipped questions, what was chosen on them."""
     count, runs = len(found[0].questions), [run for system in found for run in system.runs]
-    lines = [f"{count:,} questions that all runs share, on {by}. ± is the standard deviation over seeds."]
+    lines = [f"{counted(count, 'question')} that all runs share, on {by}. ± is the standard deviation over seeds."]
     if len(by.sizes) < TOO_FEW:
         lines.append(f"{by}: too few for an interval, which takes {TOO_FEW}.")
     else:
-        lines.append(f"95%: where the figure would be with other {by.kind} and, where there are several, other seeds.")
+        lines.append(f"95%: the interval of the figure with other {by.kind} and, where there are several, other seeds.")
     if single := [system.name for system in found if len(system.runs) == 1]:
-        lines.append(f"One seed says nothing of other runs: {', '.join(single)}.")
+        lines.append(f"One seed each, which may be a lucky one: {', '.join(single)}.")
     less = {run.folder: len(run.questions) - count for run in runs if len(run.questions) > count}
-    lines += [f"{folder}: {number:,} further questions are left out." for folder, number in less.items()]
+    lines += [f"{folder}: {counted(number, 'further question')} skipped." for folder, number in less.items()]
     if any(len(run.questions) - count > LEFT_OUT * len(run.questions) for run in runs):
         lines.append(
-            f"WARNING: more than {LEFT_OUT:.0%} of a run's questions are left out; evaluate all runs on the same ones."
+            f"WARNING: more than {LEFT_OUT:.0%} of a run's questions are skipped; evaluate all runs on the same ones."
         )
     if any(map(_chosen_on_these, runs)):
         lines.append(chosen_here("epoch or system"))
@@ -158,13 +159,42 @@ def _chosen_on_these(run: Run) -> bool:
     return run.results.windows.train is not None or not set(validated).isdisjoint(read)
 
 
+def headline(report: dict[str, Any]) -> str:
+    """What the comparison comes to, in one plain sentence about its first pair; empty for a single system.
+
+    The number of questions that would be needed is a guess: an interval shrinks with the root of their number, and the
+    difference is taken to be as large as it is here.
+    """
+    if not report["pairs"]:
+        return ""
+    row, count = report["pairs"][0], counted(report["questions"], "question")
+    one, other, apart = row["one"], row["other"], row["difference"]
+    found = row["recipe"] or row["weights"]
+    if found["p_corrected"] is not None and found["p_corrected"] < REAL:
+        better, worse = (one, other) if apart > 0 else (other, one)
+        sure = "" if row["recipe"] else "; with one seed each, other seeds may give another order"
+        return f"{better} is better than {worse} by {abs(apart):.1f} {row['figure']}, more than chance explains{sure}."
+    words = f"{one} and {other} cannot be told apart with these {count}"
+    if found["low"] is None:
+        return f"{words}: they are on {report['clusters']}, too few to tell."
+    if row["recipe"] and row["recipe"]["seeds_share"] > 0.5:
+        return f"{words} and these seeds; more seeds would help most."
+    half = (found["high"] - found["low"]) / 2
+    if abs(apart) < half / 10:
+        return f"{words}; their difference, {abs(apart):.1f} {row['figure']}, is next to nothing."
+    needed = report["questions"] * (half / abs(apart)) ** 2
+    return f"{words}; that would take about {float(f'{needed:.1g}'):,.0f} questions, or more seeds."
+
+
 def verdict(row: dict[str, Any]) -> str:
     """A pair's row in words."""
     one, other, figure = row["one"], row["other"], row["figure"]
     apart = f"{row['difference']:+.2f} {figure}"
     recipe = row["recipe"]
     if recipe is None:
-        return f"{one} against {other}: {apart} with these very weights; one seed: says nothing of other runs."
+        return (
+            f"{one} against {other}: {apart} with these weights alone; one seed each: another may give another result."
+        )
     if recipe["low"] is None:
         return f"{one} against {other}: {apart}; too few articles or paragraphs, or no spread, to say more."
     around = f"{apart}, with other seeds and questions {bounds(recipe['low'], recipe['high'])}"

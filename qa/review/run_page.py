@@ -1,4 +1,4 @@
-"""`report.html`: the review of a run in one file that needs no network, no account and no server."""
+"""`report.html`: the review of a run in one file, without network, account or server."""
 
 import logging
 import math
@@ -14,12 +14,12 @@ from qa.evaluation.breakdown import KINDS, breakdown, question_type
 from qa.evaluation.calibration import calibration
 from qa.evaluation.intervals import TOO_FEW, bounds, clusters
 from qa.evaluation.question_table import read_questions
-from qa.review.charts import as_svg, reliability, write_curves
+from qa.review.charts import apart, reliability, write_curves
 from qa.review.verdict import FIGURES, figure, remarks
 from qa.runs.identity import is_recipe
 from qa.runs.predictions import read_answers
 from qa.runs.results import Results, Row
-from qa.runs.results_table import COLUMNS, best_mark, cells
+from qa.runs.results_table import COLUMNS, best_mark, cells, counted
 from qa.storage import write_text
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ PUBLISHED = [  # of bert-base-multilingual-cased on SQuAD v1.1
     Row(epoch=2, step=11110, train_loss=0.7694, val_loss=0.9356),
     Row(epoch=3, step=16665, train_loss=0.5627, val_loss=1.0122),
 ]
+PLACES = [0, 5, 4, 3, 2, 1]  # of COLUMNS: epoch, F1, EM, validation loss; the last two are not on a phone
 CANDIDATES = 5  # of each question, that the page shows
 SHOWN = 5000  # questions: a page of more is no pleasure to open
 
@@ -42,12 +43,12 @@ def write_page(folder: Path, results: Results) -> None:
     page = templates().get_template("report.html")
     text = page.render(
         about=results.about,
-        columns=COLUMNS,
-        rows=[(cells(row), row == results.best and len(results.epochs) > 1) for row in results.epochs],
+        columns=[COLUMNS[place] for place in PLACES],
+        rows=[(_placed(row), row == results.best and len(results.epochs) > 1) for row in results.epochs],
         notes=[part.note() for part in (results.evaluated, results.overlap) if part and part.note()]
         + list(remarks(results)),
         best_mark=best_mark(results.monitor),
-        published=[cells(row)[:4] for row in PUBLISHED] if is_recipe(results.identity) else [],
+        published=[_placed(row) for row in PUBLISHED] if is_recipe(results.identity) else [],
         figures=[(name, *figure(scored, key)) for key, name in FIGURES.items() if scored],
         bounds=bounds,
         count=len(scored),
@@ -58,8 +59,10 @@ def write_page(folder: Path, results: Results) -> None:
         shown=len(shown),
         skipped={kind: number for counts in results.skipped.values() for kind, number in counts.items()},
         curves=write_curves(folder, results.epochs) if results.windows.train else "",
-        reliability=as_svg(reliability(trust)) if trust else "",
+        reliability=apart(reliability(trust)) if trust else "",
         calibration=trust,
+        few=TOO_FEW,
+        counted=counted,
         breakdowns={name: parts for name, kind in KINDS.items() if len(parts := breakdown(scored, kind)) > 1},
         data=_data(shown, folder),
     )
@@ -67,7 +70,7 @@ def write_page(folder: Path, results: Results) -> None:
 
 
 def try_page(folder: Path, results: Results) -> None:
-    """`write_page`, or a warning: a run is finished without its page, and is shown with a new attempt at it."""
+    """Writes the page, or warns: a run is finished without it, and showing the run tries again."""
     try:
         write_page(folder, results)
     except (OSError, MemoryError, RuntimeError, ValueError) as error:
@@ -75,18 +78,24 @@ def try_page(folder: Path, results: Results) -> None:
 
 
 def templates() -> Environment:
-    """Those of `qa/templates`; whatever is put into one is escaped."""
+    """The templates of `qa/review/templates`; all values in them are escaped."""
     environment = Environment(loader=PackageLoader("qa.review"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False}
     return environment
 
 
 def worst(questions: Sequence[Question]) -> Sequence[Question]:
-    """At most SHOWN questions in their order: those that were answered worst, of equal ones the surest errors."""
+    """At most SHOWN questions in their order: the worst answers, of equal ones the surest."""
     if len(questions) <= SHOWN:
         return questions
     order = sorted(range(len(questions)), key=lambda row: (questions[row].f1 or 0, -(questions[row].probability or 0)))
     return [questions[row] for row in sorted(order[:SHOWN])]
+
+
+def _placed(row: Row) -> list[str]:
+    """A row's cells in the page's order, the figures that matter first."""
+    found = cells(row)
+    return [found[place] for place in PLACES]
 
 
 def _data(questions: Sequence[Question], folder: Path) -> dict[str, Any]:

@@ -10,18 +10,19 @@ import numpy as np
 
 from qa.errors import UserError
 from qa.evaluation.intervals import bounds, clusters, percent, proportion
-from qa.review.charts import OUTCOMES, as_svg, by_epoch, parallel
+from qa.review.charts import OUTCOMES, apart, as_svg, by_epoch, colors, parallel
 from qa.review.comparison import LEFT_OUT
 from qa.review.run_page import templates
 from qa.review.systems import FIGURES, Run, read_run, systems
 from qa.review.verdict import figure
+from qa.runs.results_table import counted
 from qa.storage import write_text
 from qa.sweeps.rows import FORMATS, Setting, SweepRow, ranked
 from qa.sweeps.sweep import Sweep
 
 
 def write_sweep_page(sweep: Sweep) -> list[str]:
-    """Writes `sweep.html` from what the sweep's folder holds at the moment; returns what its figures stand on."""
+    """Writes `sweep.html` from what the sweep's folder holds at the moment; returns what its figures are based on."""
     rows, best = sweep.rows(), sweep.best()
     runs = {row.job: run for row in rows if (run := _read(sweep.folder / row.folder, row))}
     settings = ranked(rows, sweep.monitor)
@@ -29,31 +30,34 @@ def write_sweep_page(sweep: Sweep) -> list[str]:
     drawn = [row for row in reversed(best) if row.job in runs]  # the best one last
     lines = {
         str(row.job): {
-            **{name: row.settings.get(name, "–") for name in names},
+            **{name: row.settings.get(name, "–") for name in names if name != "seed"},  # no setting to choose
             **{title: getattr(row, name) for name, title in OUTCOMES.items()},
         }
         for row in drawn
     }
     pruned = [row for row in rows if row.status == "pruned" and row.job in runs]
     curves = {str(row.job): runs[row.job].results.epochs for row in (*pruned, *drawn)}
-    stand_on, same = _questions([runs[row.job] for row in drawn])
+    shades = colors(list(curves))
+    based_on, same = _questions([runs[row.job] for row in drawn])
     page = templates().get_template("sweep.html")
     text = page.render(
         folder=str(sweep.folder),
+        title=sweep.folder.resolve().name,
         command=f"python -m qa.compare {shlex.quote(str(sweep.folder))}",
         settings=names,
         rows=[{**row.model_dump(), **_cells(row, runs.get(row.job))} for row in rows],
         best={row.job for row in settings[0].rows} if settings else set(),
-        parallel=as_svg(parallel(lines)) if len(lines) > 1 else "",
-        curves=as_svg(by_epoch(curves)) if curves else "",
+        parallel=as_svg(parallel(lines, shades)) if len(lines) > 1 else "",
+        curves=apart(by_epoch(curves, shades)) if curves else "",
         ranked=[(setting, _intervals(setting, runs) if same else {}) for setting in settings],
+        shades=shades,
         seeds=any(len(setting.rows) > 1 for setting in settings),
-        stand_on=stand_on,
+        based_on=based_on,
         notes=sweep.notes(),
     )
     with sweep.lock:
         write_text(sweep.folder / "sweep.html", text)
-    return stand_on
+    return based_on
 
 
 def _read(folder: Path, row: SweepRow) -> Run | None:
@@ -78,7 +82,7 @@ def _cells(row: SweepRow, run: Run | None) -> dict[str, Any]:
 
 
 def _questions(runs: Sequence[Run]) -> tuple[list[str], bool]:
-    """Which questions the jobs' figures are of, and whether they are the same in each."""
+    """The questions of the jobs' figures in words, and whether they are the same in each."""
     if not runs:
         return [], False
     try:
@@ -87,7 +91,7 @@ def _questions(runs: Sequence[Run]) -> tuple[list[str], bool]:
         return [f"WARNING: the jobs' figures cannot be compared: {error}"], False
     counts = sorted(len(run.questions) for run in runs)
     if counts[-1] == len(shared):
-        return [f"{len(shared):,} questions, the same in each job, on {clusters(shared)}."], True
+        return [f"{counted(len(shared), 'question')}, the same in each job, on {clusters(shared)}."], True
     own = f"{counts[0]:,} to {counts[-1]:,} questions, of which {len(shared):,} are in all"
     if counts[-1] - len(shared) > LEFT_OUT * counts[-1]:
         return [f"WARNING: the jobs have {own}: do not compare them; evaluate all on the same questions."], False

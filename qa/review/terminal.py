@@ -1,4 +1,4 @@
-"""What a finished run shows in a terminal."""
+"""A run in the terminal: its table, what its figures mean, some answers."""
 
 import os
 import shlex
@@ -37,7 +37,7 @@ def show_finished(folder: Path, wanted: Mapping[str, Any], logger_asked: bool = 
     `wanted`: the identity of the run that was asked for; `logger_asked`: whether a logger was named; it gets nothing.
     """
     results = read_results(folder)
-    console.print(f"{folder} is finished; resume=never moves it aside and runs it anew")
+    console.print(f"{folder} is finished; resume=never moves it aside and runs it again")
     if code := other_code(results.identity, wanted):
         console.print(f"it was made by {code}")
     console.print(results_table(results.epochs, results.best, results.evaluated, results.monitor))
@@ -76,19 +76,26 @@ def show_next(folder: Path) -> None:
     console.print("; ".join(f"{folder / name}: {words}" for name, words in what.items()))
 
 
+def at_words(text: str, start: int, end: int, around: int) -> tuple[int, int]:
+    """What to show of a text: `around` characters beside [start, end), cut between words where the text has spaces."""
+    first, last = max(0, start - around), min(len(text), end + around)
+    begins = (at for at in range(first, start) if at == 0 or text[at - 1].isspace())
+    ends = (at for at in range(last, end, -1) if at == len(text) or text[at].isspace())
+    return next(begins, first), next(ends, last)
+
+
 def question_in_context(question: Question, width: int = 160) -> Text:
-    """A question, its answer marked in the part of the context around it, and the reference where that differs."""
+    """A question, its answer marked in the context around it, and the reference answer where that differs."""
     text = Text(f"\nQ  {question.question}\n", style="bold")
     if question.start is None or question.end is None:
         return text.append("   no answer", style="red")
     context = question.context
-    begin = max(0, question.start - width // 2)
-    end = min(len(context), question.end + width // 2)
+    begin, end = at_words(context, question.start, question.end, width // 2)
     shown = Text("   " + ("…" if begin else ""), style="not bold")
     shown.append(context[begin : question.start])
     shown.append("[" + question.prediction + "]", style="bold green")
     shown.append(context[question.end : end] + ("…" if end < len(context) else ""))
     shown.append(f"   (probability {question.probability:.2f})", style="dim")
     if question.answers and question.prediction not in question.answers:
-        shown.append(f"\n   expected: {question.answers[0]}", style="red")
+        shown.append(f"\n   reference: {question.answers[0]}", style="red")
     return text.append(shown)

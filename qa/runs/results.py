@@ -34,8 +34,8 @@ class PerSplit(BaseModel):
 def chosen_here(what: str) -> str:
     """The note below a table whose best `what` was chosen on the very questions that it shows."""
     return (
-        f"Chosen on this set: the best {what}, so that its figures are a little too good. On questions that chose"
-        " nothing: python train.py stage=test data.test_file=… model.pretrained=RUN/model"
+        f"Chosen on this set: the best {what}, so its figures are a little too good. On other questions:"
+        " python train.py stage=test data.test_file=… model.pretrained=RUN/model"
     )
 
 

@@ -1,4 +1,4 @@
-"""The rows of a sweep's tables: its jobs, and the settings that they try, each over its seeds."""
+"""The rows of a sweep's tables: its jobs, and its settings, each over its seeds."""
 
 import json
 import math
@@ -25,7 +25,7 @@ class SweepRow(BaseModel):
     """One job. The figures are those of its best epoch; `status_code`: of its process."""
 
     job: int
-    settings: dict[str, Any]  # that set it apart from the other jobs
+    settings: dict[str, Any]  # in which it differs from the other jobs
     folder: str  # relative to the sweep's
     arguments: list[str] = []  # of train.py, as Hydra reads them
     status: Literal["started", "finished", "pruned", "interrupted", "failed"] = "started"
@@ -67,7 +67,7 @@ class Setting(NamedTuple):
         return ", ".join(str(row.settings["seed"]) for row in self.rows if "seed" in row.settings)
 
     def over_seeds(self, name: str) -> tuple[float | None, float | None]:
-        """Mean and standard deviation of a figure over its jobs; None where it is not known of all, or of one alone."""
+        """Mean and standard deviation of a figure over its jobs; None where a job lacks it, or there is only one."""
         values = [value for row in self.rows if is_finite(value := getattr(row, name))]
         mean = fmean(values) if len(values) == len(self.rows) else None
         return mean, stdev(values) if mean is not None and len(values) > 1 else None
@@ -96,7 +96,7 @@ def ranked_jobs(rows: Sequence[SweepRow], monitor: Monitor) -> list[SweepRow]:
 
 
 def ranked(rows: Sequence[SweepRow], monitor: Monitor) -> list[Setting]:
-    """What was tried, the best first: by the mean over its seeds, of which the luckiest one says little."""
+    """The settings, the best first, by the mean over their seeds: a single lucky seed proves little."""
     groups: dict[str, Setting] = {}
     for row in sorted(ranked_jobs(rows, monitor), key=lambda row: row.job):
         own = {name: value for name, value in row.settings.items() if name != "seed"}
@@ -112,7 +112,7 @@ Lines = list[list[str]]
 
 
 def tables(rows: Sequence[SweepRow], settings: Sequence[Setting]) -> list[tuple[str, list[str], Lines]]:
-    """Title, head and lines of the tables that a sweep is shown by; the settings', the best first, if any has seeds."""
+    """Title, head and lines of a sweep's tables: its jobs and, if any has several seeds, its settings."""
     found = [("", list(COLUMNS), [_cells(row) for row in rows])]
     if any(len(setting.rows) > 1 for setting in settings):
         lines = [[setting.name, setting.seeds, *map(setting.shown, MEASURED)] for setting in settings]
@@ -126,7 +126,7 @@ def _cells(row: SweepRow) -> list[str]:
 
 
 def said(row: SweepRow) -> str:
-    """How a job ended, on one line."""
+    """How a job ended, in one line."""
     figures = [
         f"{name} {format(getattr(row, name), FORMATS[name])}" for name in FIGURES if getattr(row, name) is not None
     ]

@@ -1,9 +1,10 @@
-"""What became of the jobs of a sweep: a table, files that other programs read, and the best setting's command."""
+"""The results of a sweep's jobs: a table, files for other programs, and the best setting's command."""
 
 import csv
 import io
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ from qa.errors import UserError
 from qa.processes import SIGNALS
 from qa.runs.disk import check_disk, disk_needed, parameter_count
 from qa.runs.folder import is_run
-from qa.runs.results import Monitor, chosen_here
+from qa.runs.results import MONITORS, Monitor, chosen_here
 from qa.runs.results_table import markdown_rows
 from qa.storage import remove, unused, write_text
 from qa.sweeps.engines import ERROR, Engine, Job, job_error, run_jobs
@@ -34,7 +35,7 @@ def finished_jobs(folder: Path) -> list[Path]:
         return [folder]
     jobs = [folder / row.folder for row in Sweep(folder).rows() if row.status == "finished"]
     if not jobs:
-        raise UserError(f"{folder}: no job of this sweep is finished; the same command goes on with it")
+        raise UserError(f"{folder}: no job of this sweep is finished; the same command resumes it")
     return jobs
 
 
@@ -43,13 +44,13 @@ BEST = "best.sh"
 
 
 class Study(Protocol):
-    """What proposes the jobs of a search, and wants to know how they end."""
+    """Proposes the jobs of a search and learns how they end."""
 
     def pruned(self, number: int) -> bool:
         """Whether a job was cut short."""
 
     def tell(self, row: SweepRow) -> None:
-        """Takes in a job's end."""
+        """Records a job's end."""
 
 
 class Sweep:
@@ -122,7 +123,7 @@ class Sweep:
             (job.folder / ERROR).unlink(missing_ok=True)
             row = self._began(job)
             begun[job.number] = time.monotonic()
-            console.print(f"job {job.number}: {row.overrides or 'as it stands'} → {job.folder}")
+            console.print(f"job {job.number}: {row.overrides or 'as it is'} → {job.folder}")
 
         def end(job: Job, status: int) -> None:
             minutes = (time.monotonic() - begun[job.number]) / 60
@@ -136,7 +137,7 @@ class Sweep:
         return 128 + signum if signum else max(codes)
 
     def _ended(self, job: Job, status: int, minutes: float, pruned: bool) -> SweepRow:
-        """Takes in how a job ended, and removes what is not to be kept."""
+        """Records how a job ended, and removes files that are not kept."""
         with self.lock:
             row = self._row(job.number)
             assert row is not None
@@ -161,18 +162,29 @@ class Sweep:
         return ranked_jobs(self.rows(), self.monitor)
 
     def notes(self) -> list[str]:
-        """What the tables are to be read by, a line each; none before something is finished."""
+        """How to read the tables, a line each; none before a job is finished."""
         settings = ranked(self.rows(), self.monitor)
         if not settings:
             return []
         best = settings[0]
         mean = f", the mean of seeds {best.seeds}" if len(best.rows) > 1 else ""
-        lines = [f"Best by {self.monitor}{mean}: {best.name}. Again: sh {self.folder / BEST}"]
+        lines = [f"Best by {MONITORS[self.monitor]}{mean}: {best.name}"]
         if len(settings) > 1:
             if all(len(setting.rows) == 1 for setting in settings):
-                lines.append("One seed each, which says nothing of other runs: repeat the best ones with more seeds.")
+                lines.append("One seed each: another seed may change the order. Repeat the best ones with more seeds.")
             lines.append(chosen_here("epoch and setting"))
         return lines
+
+    def next_steps(self) -> list[str]:
+        """What to run and to open after the sweep, a line each."""
+        lines, folder = [], shlex.quote(str(self.folder))
+        if (self.folder / BEST).exists():
+            lines.append(f"the best setting again:  sh {folder}/{BEST}")
+        if len(self.best()) > 1:
+            lines.append(f"better, or chance?       python -m qa.compare {folder}")
+        if next(self.folder.glob("*/wandb/offline-run-*"), None):
+            lines.append(f"all runs to W&B:         wandb sync {folder}/*/wandb/offline-run-*")
+        return [*lines, f"open {folder}/sweep.html"]
 
     def show(self, out: Console) -> None:
         """The tables, for a terminal."""
@@ -201,7 +213,7 @@ class Sweep:
         write_text(self.folder / "sweep.md", "\n\n".join([*parts, *self.notes()]) + "\n")
 
     def _keep(self) -> None:
-        """Writes the best setting's command; of the jobs that are not to be kept removes what weighs."""
+        """Writes the best setting's command; removes checkpoints and models of jobs that are not kept."""
         settings = ranked(self.rows(), self.monitor)
         if settings and settings[0].rows[0].arguments:
             write_text(self.folder / BEST, script(settings[0], f"the best of {self.folder} by {self.monitor}"))
@@ -214,7 +226,7 @@ class Sweep:
 
 
 def report_disk(pretrained: str, checkpoint: Mapping[str, Any], folder: Path, count: int) -> None:
-    """Reports the disk that `count` runs may take, and warns where that is too much; silent for a model unseen."""
+    """Reports the disk that `count` runs may take, and warns where that is too much; silent for an unknown model."""
     if not (parameters := parameter_count(pretrained)):
         return  # the first job brings it
     each = disk_needed(parameters, checkpoint["keep"], checkpoint["optimizer_state"] == "last")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from qa import processes
 from qa.console import console
 from qa.errors import UserError, first_line
 from qa.runs.identity import commit
@@ -156,6 +157,6 @@ class Wandb(Logger):
     def _end(self, exit_code: int) -> None:
         if self.run is not None:
             self.run.finish(exit_code)
-            if self.mode == "offline":
+            if self.mode == "offline" and processes.SWEEP not in os.environ:  # a sweep names all of its runs at once
                 console.print(f"to W&B by: wandb sync {shlex.quote(str(Path(self.run.dir).parent))}")
             self.run = None

@@ -10,7 +10,7 @@ from qa.evaluation.answers import Question
 from qa.evaluation.breakdown import KINDS, breakdown
 from qa.evaluation.calibration import calibration
 from qa.evaluation.question_table import read_questions
-from qa.review.charts import reliability
+from qa.review.charts import reliability, together
 from qa.runs.results import Results, Row
 
 WRONG, RIGHT = 500, 100  # answers that are shown, of more a sample
@@ -31,7 +31,7 @@ def end_of_run(folder: Path, results: Results, seed: int, answers: bool) -> dict
         "results": wandb.Table(list(Row.model_fields), rows),
         "breakdown": wandb.Table(
             ["kind", "part", "questions", "exact_match", "f1"],
-            [[name, *part] for name, kind in KINDS.items() for part in breakdown(questions, kind)],
+            [[name, *part[:4]] for name, kind in KINDS.items() for part in breakdown(questions, kind)],
         ),
     }
     if answers:
@@ -39,7 +39,7 @@ def end_of_run(folder: Path, results: Results, seed: int, answers: bool) -> dict
         media["predictions"] = wandb.Table(list(ANSWER), rows)
     if found := calibration(questions):
         picture = io.BytesIO()
-        reliability(found).savefig(picture, format="png", dpi=150, facecolor="white")
+        together(reliability(found)).savefig(picture, format="png", dpi=150, facecolor="white")
         media["reliability"] = wandb.Image(Image.open(picture))
     return media
 

@@ -113,12 +113,11 @@ def test_an_answer_is_shown_at_its_place_beside_what_was_expected() -> None:
         score_question(example, NBestAnswer(text="war", score=1, probability=0.5, start=48, end=51))
     ).plain
     assert "before the [war]." in shown
-    assert "expected: 1912" in shown
-    right = question_in_context(
-        score_question(example, NBestAnswer(text="1912", score=1, probability=0.5, start=26, end=30))
-    ).plain
+    assert "reference: 1912" in shown
+    good = NBestAnswer(text="1912", score=1, probability=0.5, start=26, end=30)
+    right = question_in_context(score_question(example, good)).plain
     assert "[in Oslo] in [1912], long" in right
-    assert "expected" not in right
+    assert "reference" not in right
     assert "no answer" in question_in_context(score_question(example, None)).plain
 
 

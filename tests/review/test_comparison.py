@@ -15,7 +15,7 @@ from helpers.paths import ROOT
 from helpers.questions import question
 from qa.errors import UserError
 from qa.evaluation.question_table import read_questions, write_questions
-from qa.review.comparison import compare, verdict
+from qa.review.comparison import compare, headline, verdict
 from qa.review.systems import read_run, systems
 
 
@@ -52,8 +52,8 @@ def test_the_same_answers_are_no_difference_and_better_ones_are(tmp_path: Path) 
     assert (same["difference"], same["low"], same["high"], same["p"], same["p_corrected"]) == (0, None, None, 1, 1)
     assert 0 < best["low"] < best["difference"] == second["difference"] and best["p_corrected"] < 0.01
     assert [row["recipe"] for row in found["pairs"]] == [None] * 3  # of one seed each nothing is known
-    assert "One seed says nothing of other runs" in "".join(found["notes"])
-    assert verdict(found["pairs"][0]).endswith("one seed: says nothing of other runs.")
+    assert "One seed each, which may be a lucky one" in "".join(found["notes"])
+    assert verdict(found["pairs"][0]).endswith("one seed each: another may give another result.")
 
 
 def test_questions_on_one_context_count_as_one_witness(tmp_path: Path) -> None:
@@ -87,9 +87,27 @@ def test_a_recipe_is_better_where_other_seeds_would_say_so_too(tmp_path: Path) -
     swings, steady = pairs["1e-05", "2e-05"], pairs["2e-05", "3e-05"]
     assert swings["weights"]["p_corrected"] < 0.05 < swings["recipe"]["p_corrected"]
     assert swings["recipe"]["low"] < swings["weights"]["low"]
+    assert headline(found).endswith(
+        "cannot be told apart with these 200 questions and these seeds; more seeds would help most."
+    )
+    assert headline({**found, "pairs": [steady]}).startswith("optimizer.lr=2e-05 is better than optimizer.lr=3e-05 by ")
     assert "cannot be told apart" in verdict(swings) and "more seeds would narrow that most" in verdict(swings)
     assert steady["recipe"]["p_corrected"] < 0.05
     assert verdict(steady).startswith("optimizer.lr=2e-05 is better than optimizer.lr=3e-05: +")
+
+
+def test_the_first_sentence_says_how_many_questions_would_tell(tmp_path: Path) -> None:
+    found = report(
+        finished_run(tmp_path / "a", [1.0, 0.0] * 20), finished_run(tmp_path / "b", [1.0, 0.0, 1.0, 1.0] * 10, lr=5e-5)
+    )
+    row = found["pairs"][0]
+    row["weights"].update(difference=25.0, low=-25.0, high=75.0, p_corrected=0.3)
+    words = (
+        "optimizer.lr=5e-05 and optimizer.lr=2e-05 cannot be told apart with these 40 questions; that would take about"
+    )
+    assert headline(found) == f"{words} 200 questions, or more seeds."
+    row["weights"].update(low=None, high=None, p_corrected=None)
+    assert headline(found).endswith("with these 40 questions: they are on 20 paragraphs, too few to tell.")
 
 
 def test_one_figure_decides_and_the_other_has_no_test(tmp_path: Path) -> None:
@@ -125,8 +143,8 @@ def test_the_loss_is_that_of_the_shared_questions_and_zero_is_a_loss(tmp_path: P
     write_questions(long, [q._replace(loss=5.0 * (q.id == "q0002")) for q in read_questions(long)])
     found = report(long, finished_run(tmp_path / "b", [1.0, 1.0], lr=5e-5, loss=0.5))
     assert [row["question_loss"]["mean"] for row in found["systems"]] == [0.0, 0.5]
-    assert any(note.startswith("WARNING: more than 20% of a run's questions are left out") for note in found["notes"])
-    assert f"{long}: 1 further questions are left out." in found["notes"]
+    assert any(note.startswith("WARNING: more than 20% of a run's questions are skipped") for note in found["notes"])
+    assert f"{long}: 1 further question skipped." in found["notes"]
 
 
 def test_what_chose_is_said_where_it_was_trained_and_not_where_it_was_tested(tmp_path: Path) -> None:
@@ -223,7 +241,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     for words in (
         "optimizer.lr=5e-05",
         "2 questions that all runs share",
-        f"{folders[0]}: 1 further questions are left out",
+        f"{folders[0]}: 1 further question skipped",
     ):
         assert words in done.stdout
     assert json.loads((tmp_path / "c.json").read_text())["systems"][1]["exact_match"]["mean"] == 100.0

@@ -16,7 +16,7 @@ from qa.evaluation.breakdown import KINDS, Part, breakdown, question_type
 from qa.evaluation.calibration import calibration
 from qa.evaluation.question_table import write_questions
 from qa.review import run_page as page_module
-from qa.review.charts import as_svg, curves
+from qa.review.charts import as_svg, curves, together
 from qa.review.run_page import try_page, write_page
 from qa.runs.results import PerSplit, Results, Row
 
@@ -79,11 +79,11 @@ def test_the_page_fits_a_phone_and_holds_what_a_reviewer_wants(page: Page) -> No
         "2.5000",
         "1.0122",
         "paragraphs, too few for an interval",
-        "Left out: 2 × empty answer",
-        "Expected calibration error",
+        "Skipped: 2 × empty answer",
+        "calibration error",
     ):
         assert words in text
-    assert page.locator("svg").count() == 2
+    assert page.locator("svg").count() == 5
 
 
 def test_of_many_questions_the_page_has_those_answered_worst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,11 +135,11 @@ def test_questions_by_kind() -> None:
     assert [question_type(q) for q in asked] == list(words.values())
     assert question_type(asked[0]._replace(language="de")) == "other"
     asked.append(asked[0]._replace(exact_match=0.0, f1=0.5))
-    assert breakdown(asked, question_type)[0] == Part("how many", 2, 50.0, 75.0)
+    assert breakdown(asked, question_type)[0] == Part("how many", 2, 50.0, 75.0, 1)
     assert all(sum(part.questions for part in breakdown(asked, kind)) == 5 for kind in KINDS.values())
 
 
 def test_the_same_run_gives_the_same_chart() -> None:
-    one, two = (as_svg(curves([(1, 3.0), (2, 2.0), (3, 1.5)], ROWS)) for _ in range(2))
+    one, two = (as_svg(together(curves([(1, 3.0), (2, 2.0), (3, 1.5)], ROWS))) for _ in range(2))
     assert one == two
-    assert one.startswith("<svg") and "training loss, smoothed" in one
+    assert one.startswith("<svg") and "training loss, mean over windows" in one

@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 
 from helpers.browser import phone
 from helpers.finished_runs import finished_run
-from qa.review.charts import as_svg, parallel
+from qa.review.charts import as_svg, colors, parallel
 from qa.review.compare_page import as_page
 from qa.review.comparison import compare
 from qa.review.sweep_page import write_sweep_page
@@ -66,7 +66,7 @@ def test_a_sweep_is_sorted_and_each_job_found_in_the_charts(sweep: Sweep, page: 
         assert shown[0] in ({"0", "1"} if first == "0" else {"2", "3"} if first == "3" else {"4"})
         assert last == "3" or shown[-1] == last  # without a figure it comes last, either way
     page.locator('tr[data-job="2"]').hover()
-    assert page.locator("svg.lit").count() == page.locator("svg").count() == 2
+    assert page.locator("svg.lit").count() == page.locator("svg").count() == 4
     assert page.locator("svg .lit").count() == page.locator('[id="line-2"]').count() == 4  # all else is faint
     assert re.search(r"75\.00\n5\d\.\d\d to 8\d\.\d\d", page.locator('tr[data-job="2"]').inner_text())
     assert page.locator('tr[data-job="3"] a').get_attribute("href") == "./3/report.html"
@@ -105,7 +105,7 @@ def test_a_link_leads_to_the_jobs_folder_whatever_its_name(tmp_path: Path) -> No
 def test_a_setting_is_drawn_as_it_is_written() -> None:
     """What matplotlib would take for a formula, whole or broken."""
     lines = {str(number): {"$x_{$": text, "EM": 1.0} for number, text in enumerate(("$x_{$", "$a$"))}
-    assert as_svg(parallel(lines)).count("$x_{$") == 2
+    assert as_svg(parallel(lines, colors(list(lines)))).count("$x_{$") == 2
 
 
 def test_a_comparison_shows_what_one_system_alone_answers(sweep: Sweep, page: Page, tmp_path: Path) -> None:

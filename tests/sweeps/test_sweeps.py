@@ -77,6 +77,8 @@ def test_jobs_run_at_once_and_one_that_fails_is_a_row_with_its_error(swept: tupl
     assert (
         f"| 2 | optimizer.lr=0.003 | finished | 2.0 | {rows[2]['val_loss']:.4f} |" in (folder / "sweep.md").read_text()
     )
+    assert f"better, or chance?       python -m qa.compare {folder}\nopen {folder}/sweep.html\n" in said
+    assert f"sh {folder}/best.sh\n" in said
     assert (folder / "sweep.csv").read_text().startswith("job,overrides,status,epoch,val_loss,")
     assert len(list((folder.parent / "cache").glob("*.safetensors"))) == 2  # windows of two splits, built once
 
@@ -179,6 +181,7 @@ def test_submitit_runs_two_jobs_here_as_on_a_cluster_and_wandb_has_them_in_one_g
         record.run for record in records(next((folder / "0" / "wandb").glob("offline-run-*"))) if record.run.run_id
     )
     assert run.run_group == f"{tmp_path.name}/rates"
+    assert f"wandb sync {folder}/*/wandb/offline-run-*\n" in done.stdout
 
 
 @pytest.mark.guarantee("a search killed in the middle proposes what it would have proposed")
@@ -346,7 +349,7 @@ def test_a_setting_of_one_seed_runs_again_as_it_was(tmp_path: Path) -> None:
     assert "data=local optimizer.lr=0.0001 seed=7 hydra.mode=RUN" in (tmp_path / "best.sh").read_text()
     ended(sweep, 1, {"optimizer.lr": 2e-4, "seed": 7}, 2.0)
     ended(sweep, 2, {"optimizer.lr": 1e-4}, 3.0)  # of a sweep without seeds, with the configuration's
-    assert "One seed each, which says nothing of other runs" in (tmp_path / "sweep.md").read_text()
+    assert "One seed each: another seed may change the order" in (tmp_path / "sweep.md").read_text()
 
 
 def test_nothing_in_a_setting_is_run_or_breaks_a_table(tmp_path: Path) -> None:
