@@ -24,7 +24,7 @@ from qa.config.command_line import command, quoted
 from qa.config.hydra_errors import explain_hydra, explain_in_job
 from qa.config.run_qa_flags import KNOWN
 from qa.config.run_start import INTERRUPTED, RunFolder, remove_unused
-from qa.config.settings import EVALUATION_LIMITS, Settings, check_settings
+from qa.config.settings import EVALUATION_LIMITS, Settings, check_files, check_settings
 from qa.console import to_log_file
 from qa.errors import UserError
 from qa.hub import check_push, go_offline_if_unreachable
@@ -73,7 +73,9 @@ def read_settings(cfg: DictConfig) -> Settings:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         # a SystemExit ends the whole multirun
         processes.stop("hydra/launcher: each job needs its own process; take local, submitit_local or submitit_slurm")
-    return check_settings(config)
+    settings = check_settings(config)
+    check_files(settings)
+    return settings
 
 
 def ask_hub(settings: Settings) -> None:

@@ -169,11 +169,10 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
             f"data.stride={stride}: windows of data.max_length={length} cannot share that many tokens;"
             f" give less than {length} minus the special tokens of a window"
         )
-    _check_files(settings)
     return settings
 
 
-def _check_files(settings: Settings) -> None:
+def check_files(settings: Settings) -> None:
     """Looks for the data files before anything slow begins. Errors: UserError for a file that does not exist."""
     data = settings.data
     files = {split: data.get(f"{split}_file") for split in READ[settings.stage]}
