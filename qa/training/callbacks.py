@@ -153,7 +153,8 @@ class Workload:
     def left(self, step: int) -> float:
         """After `step`, with the evaluations that are still to come."""
         epochs = (self.total_steps - step) / self.steps_per_epoch
-        return self._train * epochs + self._evaluation * math.ceil(epochs) * self.FORWARD_SHARE
+        evaluations = min(math.floor(epochs) + 1, math.ceil(self.total_steps / self.steps_per_epoch))
+        return self._train * epochs + self._evaluation * evaluations * self.FORWARD_SHARE
 
 
 class LiveLine(Callback):
