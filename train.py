@@ -15,7 +15,7 @@ from qa.config.entry import ask_hub, exit_status, read_settings, register_resolv
 from qa.config.hydra_errors import explain_in_job
 from qa.config.run_start import RunFolder, take
 from qa.config.targets import check_groups
-from qa.console import mute_rank, quiet_libraries
+from qa.console import console, mute_rank, quiet_libraries
 from qa.runs.identity import identity
 from qa.tracking.account import default_logger
 
@@ -60,10 +60,11 @@ def run(cfg: DictConfig) -> int:
     check_groups(cfg, ("callbacks", "logger"))
     processes.keep_freed_memory()
 
-    from qa.training.evaluate import evaluate
-    from qa.training.fit import fit
-    from qa.training.parts import build_parts
-    from qa.training.signals import Interrupted, interruptible
+    with console.status("loading torch and lightning"):
+        from qa.training.evaluate import evaluate
+        from qa.training.fit import fit
+        from qa.training.parts import build_parts
+        from qa.training.signals import Interrupted, interruptible
 
     quiet_libraries()  # after their import, which sets their levels
     parts = build_parts(cfg, composed, settings, folder)

@@ -21,6 +21,7 @@ STYLE: Any = {
     "svg.hashsalt": "qa",  # the same chart, the same bytes
     "svg.fonttype": "none",
     "font.size": 9,
+    "axes.titlesize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), GREY),
@@ -37,7 +38,7 @@ def curves(losses: Sequence[tuple[int, float]], rows: Sequence[Row]) -> list[Dra
     steps, values = [step for step, _ in losses], [loss for _, loss in losses]
 
     def by_step(axes: Any) -> None:
-        axes.plot(steps, values, color=FIRST, alpha=0.25, linewidth=0.6, label="each step")
+        axes.plot(steps, values, color=FIRST, alpha=0.4, linewidth=0.6, label="each step")
         axes.plot(steps, _smooth(values), color=FIRST, label="smoothed")
         axes.set(xlabel="step", title="training loss, mean over windows")
         axes.legend(frameon=False, labelcolor=GREY)
@@ -87,7 +88,9 @@ def parallel(jobs: Mapping[str, Mapping[str, Any]], colors: Mapping[str, str]) -
         below = -1.0
         for height, text in sorted((height, text) for text, height in ticks):
             if height - below > 0.08:  # else they would cover each other
-                words = panel.text(column, height, text, fontsize=8, va="center", ha="center", parse_math=False)
+                words = panel.text(
+                    column, height, text, fontsize=8, va="center", ha="center", color=GREY, parse_math=False
+                )
                 words.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.5})
                 words.get_bbox_patch().set_gid("label")
                 below = height
@@ -108,7 +111,7 @@ def colors(names: Sequence[str]) -> dict[str, str]:
     from matplotlib.colors import to_hex
 
     last = max(len(names) - 1, 1)
-    return {name: to_hex(colormaps["viridis"](0.15 + 0.7 * number / last)) for number, name in enumerate(names)}
+    return {name: to_hex(colormaps["viridis"](0.25 + 0.6 * number / last)) for number, name in enumerate(names)}
 
 
 def _scaled(values: Sequence[Any], falling: bool) -> tuple[list[float], list[tuple[str, float]]]:
