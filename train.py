@@ -57,10 +57,9 @@ def run(cfg: DictConfig) -> int:
         return processes.requeue(ended)
     if settings.data.get("predictions_file"):
         return score(cfg, composed, folder)
-    check_groups(cfg, ("callbacks", "logger"))
     processes.keep_freed_memory()
-
     with console.status("loading torch and lightning"):
+        check_groups(cfg, ("callbacks", "logger"))
         from qa.training.evaluate import evaluate
         from qa.training.fit import fit
         from qa.training.parts import build_parts
