@@ -111,7 +111,7 @@ def prefetch(**env: str) -> "subprocess.CompletedProcess[str]":
     [
         ("401", "not there, private or gated (401); if it is there, log in by `hf auth login`"),
         ("404", "there is no such name on the hub (404)"),
-        ("429", "the hub asks to wait (429); try again later"),
+        ("429", "the hub limits requests (429); try again later"),
         ("cut", "peer closed connection"),
         ("checksum", "a download was damaged, and is removed; start again"),
     ],
@@ -160,7 +160,7 @@ def test_the_finished_model_is_pushed_and_loads_from_there(
         assert "hf_secret" not in done.stdout + (tmp_path / "run" / "train.log").read_text()
         for file in (tmp_path / "run" / "model").iterdir():
             assert (root / "models" / "ada" / "bridges" / file.name).read_bytes() == file.read_bytes()
-        assert "which only you see" in " ".join(done.stdout.split())
+        assert "private until you make it public" in " ".join(done.stdout.split())
 
 
 @pytest.mark.slow

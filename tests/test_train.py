@@ -383,7 +383,7 @@ def test_a_part_of_an_evaluation_is_whole_questions_and_said_wherever_its_figure
     assert words in part.stdout
     for name in ("results.md", "report.html"):
         assert words in (tmp_path / "part" / name).read_text()
-        assert "drawn at random" not in (tmp_path / "whole" / name).read_text()
+        assert "questions, drawn at random" not in (tmp_path / "whole" / name).read_text()
     one, other = (read_questions(tmp_path / name) for name in ("part", "whole"))
     assert len(one) == evaluated["questions"]
     of_all = {question.id: question for question in other}
