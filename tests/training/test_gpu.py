@@ -15,6 +15,7 @@ import pytest
 import torch
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedModel
@@ -137,6 +138,7 @@ def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("devices", "index"), [(2, 1), ([0, 2], 2), ("0,2", 2), (-1, 1), ("auto", 1)])
 def test_a_rank_has_the_gpu_that_its_number_means(devices: Any, index: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(rank_zero_only, "rank", 0)  # given back after it: the loggers of a second rank do nothing
     trainer = lightning.Trainer(accelerator="gpu", devices=devices, logger=False, enable_checkpointing=False)
     connect(trainer)
     strategy: Any = trainer.strategy
