@@ -51,7 +51,7 @@ def run(cfg: DictConfig) -> int:
     settings = read_settings(cfg)
     if processes.rank():
         mute_rank()
-    check_groups(cfg, ("data", "optimizer", "scheduler", "model", "trainer"))
+    check_groups(settings, ("data", "optimizer", "scheduler", "model", "trainer"))
     ask_hub(settings)
     if (ended := run_ranks_here(cfg, settings)) is not None:
         return processes.requeue(ended)
@@ -59,7 +59,7 @@ def run(cfg: DictConfig) -> int:
         return score(cfg, composed, folder)
     processes.keep_freed_memory()
     with console.status("loading torch and lightning"):
-        check_groups(cfg, ("callbacks", "logger"))
+        check_groups(settings, ("callbacks", "logger"))
         from qa.training.evaluate import evaluate
         from qa.training.fit import fit
         from qa.training.parts import build_parts

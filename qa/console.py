@@ -27,7 +27,7 @@ class Terminal(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         """Prints as rich does, and writes the same words into the log file, if there is one."""
         super().print(*objects, **options)
-        if not (self.quiet or any(isinstance(thing, Control | NewLine) for thing in objects)):
+        if log_files() and not (self.quiet or any(isinstance(thing, Control | NewLine) for thing in objects)):
             with (words := Terminal(file=io.StringIO(), width=240, markup=False)).capture() as capture:
                 Console.print(words, *objects, **options)
             to_log_file(capture.get())
@@ -37,11 +37,15 @@ class Terminal(Console):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
+def log_files() -> list[logging.FileHandler]:
+    """The handlers that write the log file of the run; empty where there is none."""
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+
+
 def to_log_file(text: str, level: int = logging.INFO) -> None:
     """Writes lines into the log file of the run, and to no terminal."""
-    files = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
     for line in filter(str.strip, text.splitlines()):
-        for handler in files:
+        for handler in log_files():
             handler.handle(logging.LogRecord("qa", level, "", 0, line.rstrip(), None, None))
 
 

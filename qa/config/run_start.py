@@ -1,6 +1,5 @@
 """The run folder before a run: shown where it is finished, refused where it is another's, then taken."""
 
-import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from qa import processes
 from qa.config.composed import resolved
-from qa.console import console
+from qa.console import console, log_files
 from qa.errors import UserError
 from qa.processes import stop
 from qa.runs.folder import CONTENTS, PRUNED, foreign_contents, held_identity, lock, move_aside
@@ -142,9 +141,8 @@ def take(folder: Path, config: DictConfig, start_over: bool) -> None:
     `start_over`: whether an earlier run in it is moved aside. Writes `.hydra/`: Hydra would do so too early.
     """
     if start_over and (aside := move_aside(folder)):
-        for handler in logging.getLogger().handlers:
-            if isinstance(handler, logging.FileHandler):
-                handler.close()  # its file was moved; the next line opens a new one
+        for handler in log_files():
+            handler.close()  # its file was moved; the next line opens a new one
         console.print(f"what was in {folder} is now in {aside}")
     (folder / INTERRUPTED).unlink(missing_ok=True)
     inside = folder / ".hydra"

@@ -5,18 +5,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, get_type_hints
 
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from qa.config.settings import suggestion, wrong_value
+from qa.config.settings import Settings, suggestion, wrong_value
 from qa.config.signatures import SIGNATURES
 from qa.errors import UserError, one_line
 
 
-def check_groups(cfg: DictConfig, names: Sequence[str]) -> None:
+def check_groups(settings: Settings, names: Sequence[str]) -> None:
     """Checks the values of some groups of the configuration. Errors: UserError."""
-    groups: Any = OmegaConf.to_container(cfg, resolve=True)
-    check_values({name: groups[name] for name in names})
+    check_values({name: getattr(settings, name) for name in names})
 
 
 def check_values(groups: Mapping[str, Any]) -> None:

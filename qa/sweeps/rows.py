@@ -13,7 +13,7 @@ from pydantic import BaseModel, field_validator
 from pydantic_core import PydanticCustomError
 
 from qa.config.command_line import quoted
-from qa.runs.results import Monitor
+from qa.runs.results import Monitor, sign
 
 COLUMNS = ("job", "overrides", "status", "epoch", "val_loss", "exact_match", "f1", "minutes", "error")
 FORMATS = {"epoch": ".1f", "val_loss": ".4f", "exact_match": ".2f", "f1": ".2f", "minutes": ".1f"}
@@ -90,9 +90,8 @@ def is_finite(value: float | None) -> bool:
 
 def ranked_jobs(rows: Sequence[SweepRow], monitor: Monitor) -> list[SweepRow]:
     """The finished jobs that have a figure, the best first."""
-    sign = 1 if monitor == "val_loss" else -1
     found = [row for row in rows if row.status == "finished" and is_finite(getattr(row, monitor))]
-    return sorted(found, key=lambda row: (sign * getattr(row, monitor), row.job))
+    return sorted(found, key=lambda row: (sign(monitor) * getattr(row, monitor), row.job))
 
 
 def ranked(rows: Sequence[SweepRow], monitor: Monitor) -> list[Setting]:
@@ -104,8 +103,7 @@ def ranked(rows: Sequence[SweepRow], monitor: Monitor) -> list[Setting]:
             [own, "seed" in row.settings], sort_keys=True
         )  # without, it is the seed of the configuration
         groups.setdefault(alike, Setting(own, [])).rows.append(row)
-    sign = 1 if monitor == "val_loss" else -1
-    return sorted(groups.values(), key=lambda setting: sign * (setting.over_seeds(monitor)[0] or 0.0))
+    return sorted(groups.values(), key=lambda setting: sign(monitor) * (setting.over_seeds(monitor)[0] or 0.0))
 
 
 Lines = list[list[str]]

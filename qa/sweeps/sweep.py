@@ -28,6 +28,9 @@ from qa.storage import remove, unused, write_text
 from qa.sweeps.engines import ERROR, Engine, Job, job_error, run_jobs
 from qa.sweeps.rows import COLUMNS, FIGURES, SweepRow, ranked, ranked_jobs, said, script, tables
 
+JOURNAL = "study.journal"  # of a search
+BEST = "best.sh"
+
 
 def finished_jobs(folder: Path) -> list[Path]:
     """The folders of a sweep's finished jobs; a folder that holds no sweep is a run's. Errors: UserError for none."""
@@ -37,10 +40,6 @@ def finished_jobs(folder: Path) -> list[Path]:
     if not jobs:
         raise UserError(f"{folder}: no job of this sweep is finished; the same command resumes it")
     return jobs
-
-
-JOURNAL = "study.journal"  # of a search
-BEST = "best.sh"
 
 
 class Study(Protocol):

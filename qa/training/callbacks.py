@@ -13,7 +13,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from qa.console import console, live_line, to_log_file
 from qa.data.batches import Batch, TrainingBatch
-from qa.runs.results import Row
+from qa.runs.results import Row, sign
 from qa.training.history import History
 from qa.training.module import QuestionAnsweringModule
 
@@ -67,13 +67,7 @@ class Metrics(Callback):
             logger.log_metrics(metrics, trainer.global_step)
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        loader: int = 0,
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, loader: int = 0
     ) -> None:
         self._lap("validation", 0)
 
@@ -108,8 +102,7 @@ class EarlyStopping(Callback):
         history = trainer.checkpoint_callback
         assert isinstance(history, History)
         rows = [row for row in (*history.rows, *new) if getattr(row, history.monitor) is not None]
-        sign = 1 if history.monitor == "val_loss" else -1
-        values = [sign * getattr(row, history.monitor) for row in rows]
+        values = [sign(history.monitor) * getattr(row, history.monitor) for row in rows]
         before, last = values[: -self.patience], values[-self.patience :]
         if before and all(value >= min(before) - self.min_delta for value in last):
             trainer.should_stop = True
@@ -197,7 +190,7 @@ class LiveLine(Callback):
         self._pace.add(now - begin, batch)
         self._begin = now
         redraw = not self._line.disable and time.monotonic() - self._shown > 0.5
-        keep = time.monotonic() - self._kept > 60 * self.every_n_minutes
+        keep = self._is_due()
         if not (redraw or keep):
             return
         assert isinstance(module, QuestionAnsweringModule)
@@ -209,9 +202,15 @@ class LiveLine(Callback):
             self._shown = time.monotonic()
             self._line.update(self._task, completed=step, words=words)
         if keep:
-            self._kept = time.monotonic()
-            line = f"{self._epoch(trainer)} {step:,}/{self._workload.total_steps:,}  {words}"
-            console.print(line) if self._line.disable else to_log_file(line)
+            self._keep(f"{self._epoch(trainer)} {step:,}/{self._workload.total_steps:,}  {words}")
+
+    def _is_due(self) -> bool:
+        """Whether it is time for a line to keep."""
+        return time.monotonic() - self._kept > 60 * self.every_n_minutes
+
+    def _keep(self, line: str) -> None:
+        self._kept = time.monotonic()
+        console.print(line) if self._line.disable else to_log_file(line)
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
         batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
@@ -220,19 +219,11 @@ class LiveLine(Callback):
         self._start("evaluation  batch", int(sum(batches)))
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        loader: int = 0,
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, loader: int = 0
     ) -> None:
         self._line.update(self._task, completed=batch_idx + 1)
-        if time.monotonic() - self._kept > 60 * self.every_n_minutes:
-            self._kept = time.monotonic()
-            line = f"evaluation  batch {batch_idx + 1:,}/{self._line.tasks[0].total:,.0f}"
-            console.print(line) if self._line.disable else to_log_file(line)
+        if self._is_due():
+            self._keep(f"evaluation  batch {batch_idx + 1:,}/{self._line.tasks[0].total:,.0f}")
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._line.stop()

@@ -107,13 +107,7 @@ class History(Checkpoint):
             self._save(trainer, pending=True)
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        loader: int = 0,
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, loader: int = 0
     ) -> None:
         if self._signal.number:
             raise Interrupted(self._signal.number)  # the checkpoint was saved before the evaluation
