@@ -50,9 +50,11 @@ def cached_commit(name: str, revision: str | None, kind: Kind) -> str:
     return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
-def cached_folder(given: str) -> Path | None:
-    """The folder of the model `NAME` or `NAME@REVISION` in the hub's cache; None where it has none."""
-    name, revision = named(given)
+def local_folder(pretrained: str) -> Path | None:
+    """A model's folder on this machine: itself, or that of `NAME` or `NAME@REVISION` in the hub's cache, if any."""
+    if Path(pretrained).is_dir():
+        return Path(pretrained)
+    name, revision = named(pretrained)
     folder = _cache(name, "model") / "snapshots" / cached_commit(name, revision, "model")
     return folder if folder.is_dir() else None
 

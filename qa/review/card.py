@@ -6,11 +6,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_from_cache
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment
 
 from qa.config.settings import Settings
-from qa.hub import named
+from qa.hub import local_folder, named
 from qa.runs.results import MONITORS, Results
 from qa.runs.results_table import cell, markdown_table
 
@@ -120,10 +120,9 @@ def model_name(pretrained: str) -> str:
 
 def license_and_language(pretrained: str) -> dict[str, Any]:
     """What the base model's own card gives of them, as long as it is in the model's folder or in the hub's cache."""
-    name, revision = (pretrained, None) if Path(pretrained).is_dir() else named(pretrained)
-    cached = None if Path(pretrained).is_dir() else try_to_load_from_cache(name, "README.md", revision=revision)
-    card = Path(cached if isinstance(cached, str) else Path(pretrained) / "README.md")
-    if not card.is_file():
+    folder = local_folder(pretrained)
+    card = folder / "README.md" if folder else None
+    if card is None or not card.is_file():
         return {}
     try:
         data = ModelCard.load(card, ignore_metadata_errors=True).data.to_dict()

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.filesize import decimal
 from safetensors import safe_open
 
-from qa.hub import cached_folder
+from qa.hub import local_folder
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ def parameter_count(pretrained: str) -> int | None:
 
     `pretrained`: a folder, or a hub name, which is looked up in the hub's cache.
     """
-    folder = Path(pretrained) if Path(pretrained).is_dir() else cached_folder(pretrained)
+    folder = local_folder(pretrained)
     count = 0
     for path in folder.glob("*.safetensors") if folder else ():
         with safe_open(path, framework="np") as file:
