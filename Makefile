@@ -22,8 +22,8 @@ quick: $(READY) ## the tests that start no run, under a minute on 2 cores
 test: $(READY) ## install, run every test; QA_REAL_DATA=FOLDER adds the real data
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-prove: $(READY) ## the guarantees of the README in all their cases, about 20 minutes; prints a table
-	$(BIN)/python -m pytest --prove
+prove: $(READY) ## the guarantees in all their cases, about 20 minutes; writes the table of docs/guarantees.md
+	$(BIN)/python -m pytest --prove --page docs/guarantees.md -n 2 --dist worksteal
 
 coverage: $(READY) ## the tests, and which lines and branches of qa/ they reach, other processes included
 	$(BIN)/coverage erase

@@ -1,4 +1,4 @@
-"""Seconds and memory of an evaluation of many questions, from logits to the page; the model itself is left out.
+"""Seconds and memory of an evaluation of many questions, from logits to the page; without the model.
 
 python -m bench.evaluations [10000 100000]
 
@@ -33,7 +33,7 @@ WORDS = "the bridge was built of grey stone and in that year a flood took two of
 @contextmanager
 def stage(name: str) -> Iterator[None]:
     """Prints a line: CPU seconds of this part, the process's memory after it and the most it ever had, in MiB."""
-    begin = time.process_time()  # which other programs on the machine do not change
+    begin = time.process_time()  # wall time would depend on other programs
     yield
     seconds = time.process_time() - begin
     now = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20

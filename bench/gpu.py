@@ -46,12 +46,12 @@ CHECKS = (
 
 
 def missing() -> list[str]:
-    """The packages that are needed and not there."""
+    """Packages that are needed but not installed."""
     return [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 
 def squad(split: Any, seeds: int, questions: int) -> dict[str, Any]:
-    """The demo's corpus of some seeds as SQuAD JSON, three of its contexts joined: about 180 tokens a window."""
+    """The demo's corpus for some seeds as SQuAD JSON, three contexts joined: about 180 tokens a window."""
     from qa.data.demo_corpus import corpus
 
     paragraphs = []
@@ -109,7 +109,7 @@ def prepare(work: Path, small: bool) -> None:
 
 
 def run(check: str, work: Path, small: bool, seconds: float, say: Any) -> bool:
-    """One check in a process of its own, whose lines are handed on as they come. Returns whether all is well."""
+    """Runs one check in a process of its own and prints its lines as they come. Returns whether it passed."""
     command = [sys.executable, str(HERE / "gpu_checks.py"), check, str(work), *(["--small"] if small else [])]
     errors = work / f"{check}.stderr"
     with errors.open("w") as stderr:

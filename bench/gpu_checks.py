@@ -13,7 +13,7 @@ from gpu_runs import Bench, Done, difference, say
 
 
 def precisions(bench: Bench) -> None:
-    """Every kind of arithmetic ends well and silently; how fast, and how much memory it takes."""
+    """Each precision runs without an error or a warning; prints its speed and memory."""
     kinds = {
         "float32": ("matmul_precision=highest",), "tf32": (), "bf16-mixed": ("trainer.precision=bf16-mixed",),
         "16-mixed": ("trainer.precision=16-mixed",),
@@ -31,7 +31,7 @@ def precisions(bench: Bench) -> None:
 
 
 def ddp(bench: Bench) -> None:
-    """NCCL itself, with one rank: the losses of no DDP, and no warning of streams."""
+    """DDP over NCCL with one rank has the losses of a run without DDP, and warns of nothing."""
     one = bench.train("one", "matmul_precision=highest", model="exact")
     done = bench.train(
         "ddp", "matmul_precision=highest", "trainer.strategy=ddp", model="exact", launcher=bench.torchrun()
@@ -43,7 +43,7 @@ def ddp(bench: Bench) -> None:
 
 
 def two_ranks(bench: Bench) -> None:
-    """Two ranks have the losses of one, also where one of them has too little memory: both halve."""
+    """Two ranks have the losses of one, also where one rank has too little memory: both halve the batch."""
     highest = "matmul_precision=highest"
     one = bench.train("alone", highest, model="exact")
     tries: dict[str, dict[str, str]] = {"two_ranks": {}}
@@ -59,14 +59,14 @@ def two_ranks(bench: Bench) -> None:
 
 
 def memory() -> float:
-    """GiB of this GPU."""
+    """Memory of this GPU in GiB."""
     import torch
 
     return torch.cuda.get_device_properties(0).total_memory / 2**30
 
 
 def oom(bench: Bench) -> None:
-    """With room for the first step and not for the second, when Adam's state is there, the batch is halved."""
+    """Where the first step fits and the second, with Adam's state, does not, the batch is halved."""
     large = ("data.batch_size=64", "matmul_precision=highest")
     whole = bench.train("whole", *large, model="exact")
     for missing in (0.7, 2.0):  # GiB; Adam's state has 1.4
@@ -79,7 +79,7 @@ def oom(bench: Bench) -> None:
 
 
 def restart(bench: Bench) -> None:
-    """Told to end in its middle and started again, a run ends at the same weights."""
+    """A run that is interrupted and resumed ends with the same weights."""
     ways = [(precision, bound) for precision in ("32-true", "bf16-mixed") for bound in ("null", "true")]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda way: _restart(bench, *way), ways))
@@ -110,7 +110,7 @@ def _restart(bench: Bench, precision: str, deterministic: str) -> None:
 
 
 def validate(bench: Bench) -> None:
-    """The written model, evaluated again, gives the fit's figures to the bit."""
+    """The written model, evaluated again, has the figures of the fit to the bit."""
     for precision in ("32-true",) if bench.small else ("32-true", "bf16-mixed"):
         fit = bench.train(f"fit-{precision}", f"trainer.precision={precision}")
         more = "stage=validate", f"trainer.precision={precision}", f"model.pretrained={fit.folder}/model"
@@ -127,14 +127,14 @@ def validate(bench: Bench) -> None:
 
 
 def sharded(bench: Bench) -> None:
-    """FSDP2 over NCCL with one rank: fused Adam on its tensors, a checkpoint, a model that is written."""
+    """FSDP2 over NCCL with one rank: fused Adam on its tensors, a checkpoint, a written model."""
     done = bench.train("sharded", "trainer=sharded", "data.micro_batch_size=16", launcher=bench.torchrun())
     written = (done.folder / "model" / "model.safetensors").exists()
     say(done.clean(bench.steps) and written, "sharded", f"{done.speed()}, {done.peak():.1f} GiB{done.trouble()}")
 
 
 def error(bench: Bench) -> None:
-    """After an error a rank of a group leaves at once."""
+    """A rank of a group exits at once after an error."""
     more = "trainer.strategy=ddp", "optimizer.lr=1e20"
     done = bench.train("error", *more, model="mini", launcher=bench.torchrun())
     named = "lower optimizer.lr" in done.stderr
@@ -142,7 +142,7 @@ def error(bench: Bench) -> None:
 
 
 def deterministic(bench: Bench) -> None:
-    """`trainer.deterministic=true` asks for nothing that a GPU does not have; what it costs."""
+    """`trainer.deterministic=true` needs no kernel that a GPU lacks; prints what it costs."""
     from transformers import AutoConfig, AutoModelForQuestionAnswering
 
     small = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
@@ -165,7 +165,7 @@ def deterministic(bench: Bench) -> None:
 
 
 def workers(bench: Bench) -> None:
-    """What processes that build batches ahead bring, and a larger batch in evaluations."""
+    """What worker processes for batches save, and a larger batch in evaluations."""
     for setting in ("data.num_workers=0", "data.num_workers=2", "data.eval_batch_size=64"):
         done = bench.train(setting.replace("=", "-"), setting, "trainer.precision=bf16-mixed")
         evaluation = json.loads((done.folder / "results.json").read_text())["windows_per_second"]["validation"]
@@ -173,7 +173,7 @@ def workers(bench: Bench) -> None:
 
 
 def flash(bench: Bench) -> None:
-    """Loads and trains where flash-attn is installed; elsewhere one line."""
+    """Loads and trains where flash-attn is installed; elsewhere it prints one line."""
     done = bench.train("flash", "model.attention=flash", "trainer.precision=bf16-mixed")
     refused = done.status == 2 and done.stderr.count("\n") == 1 and "model.attention=flash" in done.stderr
     say(refused or done.clean(bench.steps), "flash", done.trouble().strip(", ") or done.speed())

@@ -1,4 +1,4 @@
-"""Runs train.py on what `gpu.py` has made, and says what came of it."""
+"""Runs train.py on what `gpu.py` has made, and reports the result."""
 
 import csv
 import os
@@ -31,7 +31,7 @@ class Done(NamedTuple):
             return [float(row[name]) for row in csv.DictReader(file) if row["loss"]]
 
     def speed(self) -> str:
-        """Of the later half of the steps, the median."""
+        """The median over the later half of the steps."""
         speeds = self.column("windows_per_second")
         return f"{statistics.median(speeds[len(speeds) // 2 :] or [0]):.0f} windows/s"
 
@@ -40,7 +40,7 @@ class Done(NamedTuple):
         return max(self.column("memory_gib"), default=0.0)
 
     def clean(self, steps: int) -> bool:
-        """Whether it ended well, said nothing on stderr, and took so many steps."""
+        """Whether it exited with 0, wrote nothing to stderr, and took so many steps."""
         return self.status == 0 and not self.stderr and len(self.column("loss")) == steps
 
     def trouble(self) -> str:
@@ -57,7 +57,7 @@ class Bench:
         self.free = 29600 + os.getpid() % 300  # ports, one after another
 
     def command(self, name: str, model: str, *more: str, launcher: tuple[str, ...] = ()) -> list[str]:
-        """The words that run train.py in a folder of that name."""
+        """The arguments that run train.py in a folder of that name."""
         work = self.work
         return [
             sys.executable, *launcher, str(ROOT / "train.py"), "data=local", f"data.train_file={work}/train.json",
@@ -75,14 +75,14 @@ class Bench:
         return Done(done.returncode, done.stderr, time.monotonic() - begin, self.work / "runs" / name)
 
     def torchrun(self, nodes: int = 1, node: int = 0) -> tuple[str, ...]:
-        """A launcher of one process; several of them are the ranks of a run on this one GPU."""
+        """Starts one process by torchrun; several of them are the ranks of a run on this one GPU."""
         return (
             "-m", "torch.distributed.run", f"--nnodes={nodes}", f"--node_rank={node}", "--nproc_per_node=1",
             "--master_addr=127.0.0.1", f"--master_port={self.free}",
         )  # fmt: skip
 
     def two(self, name: str, *more: str, limited: dict[str, str]) -> list[Done]:
-        """Two ranks on this one GPU, by gloo: NCCL takes one rank a GPU. `limited`: what the second one's memory is."""
+        """Two ranks on this one GPU, by gloo, as NCCL takes one rank a GPU. `limited`: memory of the second rank."""
         self.free += 1
 
         def rank(node: int) -> Done:
@@ -98,7 +98,7 @@ def say(good: bool | None, check: str, text: str) -> None:
 
 
 def difference(one: list[float], other: list[float]) -> float:
-    """The largest between two lists of losses; infinite where a step is missing."""
+    """The largest difference between two lists of losses; infinite where a step is missing."""
     if len(one) != len(other) or not one:
         return float("inf")
     return max(abs(a - b) for a, b in zip(one, other, strict=True))

@@ -25,12 +25,12 @@ from qa.training.devices import seed_device
 from qa.training.history import History
 from qa.training.module import QuestionAnsweringModule
 
-FIRST, LAST = 3, 6  # steps that are looked at, of the small form
+FIRST, LAST = 3, 6  # steps that are profiled, in the small form
 WAITS = 1  # times that the host may wait in a step
 
 
 class Looked(lightning.Callback):
-    """Looks at some steps from the beginning of the first to that of the one after the last."""
+    """Profiles some steps, from the start of the first to the start of the one after the last."""
 
     def __init__(self, begin: Callable[[], Any], end: Callable[[], Any], steps: tuple[int, int]) -> None:
         self.begin, self.end, self.steps, self.seconds = begin, end, steps, 0.0
@@ -52,7 +52,7 @@ def _wait(device: torch.device) -> None:
 
 
 def fit(bench: Bench, begin: Callable[[], Any], end: Callable[[], Any]) -> Looked:
-    """A fit in bf16-mixed as train.py would have it, some of whose steps are looked at."""
+    """A fit in bf16-mixed as train.py runs it, some of whose steps are profiled."""
     work = bench.work
     steps = (FIRST, LAST - 1) if bench.small else (20, 40)
     data = SquadDataModule(train_file=str(work / "train.json"), cache_dir=str(work / "cache"))
@@ -75,16 +75,16 @@ def fit(bench: Bench, begin: Callable[[], Any], end: Callable[[], Any]) -> Looke
 
 
 def reads(bench: Bench) -> None:
-    """How often the host waits for the GPU in a step, and which share of the time the GPU computes."""
+    """How often the host waits for the GPU in a step, and the share of the time in which the GPU computes."""
     console.quiet = True
     found: list[Any] = []
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         gpu = torch.cuda.is_available() and not bench.small
 
         def mode(name: str) -> None:
-            found.extend(warning for warning in said if "synchroniz" in str(warning.message))
-            said.clear()
+            found.extend(warning for warning in caught if "synchroniz" in str(warning.message))
+            caught.clear()
             if gpu:
                 torch.cuda.set_sync_debug_mode(name)
 

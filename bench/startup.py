@@ -1,4 +1,4 @@
-"""CPU time of what does not train, against `import torch`: python -m bench.startup [ROUNDS]
+"""CPU time of commands that do not train, relative to `import torch`: python -m bench.startup [ROUNDS]
 
 Each command runs in turn, ROUNDS times (5); printed are the median seconds of CPU and the ratio to `import torch`.
 """

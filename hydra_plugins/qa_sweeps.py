@@ -77,11 +77,11 @@ class JobLauncher(Launcher):
         keys = {override.key_or_group for override in self.grid()} | set(self.config.hydra.sweeper.get("params") or {})
         for arguments in job_overrides:
             given = {override.key_or_group: override.value() for override in self.parsed(arguments)}
-            settings = plain({key: value for key, value in given.items() if key in keys})
-            job, _ = self.job(self.sweep.number(settings), settings, arguments)
-            known = any(row.job == job.number and row.status == "finished" for row in self.sweep.rows())
-            if not (known and (job.folder / "results.json").exists()):
-                yield job
+            settings = json_values({key: value for key, value in given.items() if key in keys})
+            number = self.sweep.number(settings)
+            folders = [row.folder for row in self.sweep.rows() if (row.job, row.status) == (number, "finished")]
+            if not any((self.sweep.folder / folder / "results.json").exists() for folder in folders):
+                yield self.job(number, settings, arguments)[0]
 
     def job(self, number: int, settings: Mapping[str, Any], arguments: Sequence[str]) -> tuple["Job", dict[str, Any]]:
         """A job and its whole configuration; `settings`: those in which it differs from the other jobs."""
@@ -147,7 +147,7 @@ class JobLauncher(Launcher):
             sys.exit(status)
 
 
-def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+def json_values(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Values that JSON knows: numbers, truth values and words; anything else as Hydra writes it."""
     return {key: v if isinstance(v, int | float | str) or v is None else str(v) for key, v in settings.items()}
 

@@ -4,20 +4,22 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
-from rich.table import Table
 from transformers import BertConfig, BertForQuestionAnswering, PreTrainedTokenizerFast
 
 from helpers.commands import Run
+from helpers.guarantees import as_table, tried, write_page
 from helpers.paths import MINILM, ROOT, real_data
 from helpers.questions import squad
 from qa.data.tokenizer import load_tokenizer
 
+STARTED = time.monotonic()
 SLOW = {"train_py", "small", "ranks", "page"}  # fixtures that start `train.py`, ranks or a browser
 
 # whose tests these are must not decide which logger they have
@@ -28,6 +30,7 @@ for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE"):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--prove", action="store_true", help="the tests of what is guaranteed, in all cases, and a table")
+    parser.addoption("--page", type=Path, help="with --prove: writes the table into this page, too")
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
@@ -49,15 +52,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """After `--prove`: each guarantee, in how many cases it was tried, and in how many it held."""
     if not config.getoption("--prove"):
         return
-    tried: dict[str, list[Any]] = {}
-    for kind in ("passed", "failed", "error"):
-        for report in terminalreporter.stats.get(kind, []):
-            tried.setdefault(dict(report.user_properties)["guarantee"], []).append(report)
-    table = Table("guarantee", "cases", "held", "seconds")
-    for guarantee, reports in tried.items():
-        held, seconds = sum(report.passed for report in reports), sum(report.duration for report in reports)
-        table.add_row(guarantee, str(len(reports)), str(held), f"{seconds:.0f}")
-    Console(width=120).print(table)
+    stats = terminalreporter.stats
+    found = tried(report for kind in ("passed", "failed", "error") for report in stats.get(kind, []))
+    Console(width=120).print(as_table(found))
+    if page := config.getoption("--page"):
+        write_page(page, found, time.monotonic() - STARTED)
 
 
 @pytest.fixture(scope="session")

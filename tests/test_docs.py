@@ -1,5 +1,6 @@
 """What README.md and docs/ say is there: commands compose, links lead somewhere, tests and files have these names."""
 
+import ast
 import re
 import runpy
 import shlex
@@ -89,6 +90,15 @@ def test_every_test_that_a_page_names_is_there() -> None:
     named = re.findall(r"`(test_\w+)(…?)`", "\n".join(TEXT.values()))
     assert len(named) > 20
     assert [name for name, cut in named if f"def {name}" + ("" if cut else "(") not in tests] == []
+
+
+def test_the_page_of_guarantees_has_them_all() -> None:
+    sources = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "tests").rglob("test_*.py")]
+    marks = [node for source in sources for node in ast.walk(source) if isinstance(node, ast.Call)]
+    texts = {ast.literal_eval(mark.args[0]) for mark in marks if ast.unparse(mark.func) == "pytest.mark.guarantee"}
+    assert len(texts) > 30
+    page = TEXT[ROOT / "docs" / "guarantees.md"]
+    assert [text for text in sorted(texts) if f"| {text} |" not in page] == [], "run `make prove`"
 
 
 def test_the_readme_lists_what_a_run_leaves() -> None:

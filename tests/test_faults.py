@@ -40,7 +40,9 @@ def with_files_of_at_most(size: int, *command: str) -> "subprocess.CompletedProc
     )  # fmt: skip
 
 
-@pytest.mark.guarantee("a disk too full for a checkpoint ends the run, or not, as asked; no half file")
+@pytest.mark.guarantee(
+    "A disk too full for a checkpoint: one line, no half file, earlier ones stay; the run ends, or continues if told"
+)
 @pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_checkpoint_that_the_disk_does_not_take(
     devices: int, train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
@@ -62,7 +64,7 @@ def test_a_checkpoint_that_the_disk_does_not_take(
     assert train_py(*command).returncode == 0
 
 
-@pytest.mark.guarantee("a disk too full for the model: one line, no half folder, and the same command writes it")
+@pytest.mark.guarantee("A disk too full for the model: one line, no half folder; the same command writes it later")
 def test_a_model_that_the_disk_does_not_take(tiny: Path, tmp_path: Path) -> None:
     loaded, tokenizer = load_model(str(tiny)).model, load_tokenizer(str(tiny))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -81,7 +83,7 @@ def test_a_model_that_the_disk_does_not_take(tiny: Path, tmp_path: Path) -> None
     assert modes == {(tmp_path / "any").stat().st_mode & 0o777}  # others may read it where they may read any new file
 
 
-@pytest.mark.guarantee("a folder that cannot be written is named in one line")
+@pytest.mark.guarantee("A folder that cannot be written is named in one line")
 def test_a_folder_that_cannot_be_written(train_py: Run, tiny: Path, small_files: Files, tmp_path: Path) -> None:
     command = arguments(small_files, tiny, tmp_path / "cache")
     done = train_py(*command, "hydra.run.dir=/proc/1/run")
@@ -153,7 +155,7 @@ def peak(code: str, *arguments: str) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.guarantee("hostile data files: one line, little memory")
+@pytest.mark.guarantee("Data files made to harm (deep, huge, bombs): one line, little memory")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_data_files_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write, complaint = HOSTILE[name]
@@ -167,7 +169,7 @@ def test_hostile_data_files_are_refused(name: str, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.slow
-@pytest.mark.guarantee("hostile data files: one line, little memory")
+@pytest.mark.guarantee("Data files made to harm (deep, huge, bombs): one line, little memory")
 def test_small_files_that_unpack_to_much_take_little_memory(tmp_path: Path) -> None:
     for write, name in ((long_line, "line.csv.gz"), (one_text, "text.parquet"), (one_answer, "answer.parquet")):
         write(tmp_path / name)
@@ -189,7 +191,7 @@ class Evil:
         return os.system, ("touch evil",)
 
 
-@pytest.mark.guarantee("weights and checkpoints that would run code are refused")
+@pytest.mark.guarantee("Weights and checkpoints that would run code are refused")
 def test_pickles_run_no_code(train_py: Run, tiny: Path, small_files: Files, tmp_path: Path) -> None:
     evil = tmp_path / "model"
     shutil.copytree(tiny, evil)
@@ -207,7 +209,7 @@ def test_pickles_run_no_code(train_py: Run, tiny: Path, small_files: Files, tmp_
     assert not (ROOT / "evil").exists()
 
 
-@pytest.mark.guarantee("weights and checkpoints that would run code are refused")
+@pytest.mark.guarantee("Weights and checkpoints that would run code are refused")
 @pytest.mark.parametrize("named_in", ["config.json", "config.json of a known kind", "tokenizer_config.json"])
 def test_code_that_comes_with_a_model_is_never_run(
     named_in: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -233,7 +235,9 @@ def test_code_that_comes_with_a_model_is_never_run(
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.guarantee("names with spaces, quotes, newlines and other scripts; links out of the run folder")
+@pytest.mark.guarantee(
+    "Names with spaces, quotes, newlines and other scripts work; links out of a run folder are not followed"
+)
 def test_odd_names_and_links_out_of_the_run_folder(
     train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
 ) -> None:
@@ -270,7 +274,7 @@ def test_odd_names_and_links_out_of_the_run_folder(
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 
-@pytest.mark.guarantee("a terminal with few letters, and data that speak to it")
+@pytest.mark.guarantee("A terminal with few letters works; control characters in the data do not reach it")
 def test_a_terminal_of_few_letters_and_texts_that_would_command_it(
     train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
 ) -> None:

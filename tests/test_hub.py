@@ -138,7 +138,7 @@ def test_a_folder_that_is_not_there_is_no_hub_id(name: str) -> None:
         check_pretrained(name)
 
 
-def test_a_name_that_no_hub_takes_is_said_without_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_no_hub_takes_is_refused_without_asking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match="push_to_hub=bridges: should be USER/NAME"):
         check_push("bridges")

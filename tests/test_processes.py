@@ -46,7 +46,9 @@ def children(process: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
-@pytest.mark.guarantee("with dropout off, 50 losses on 1, 2, 4 ranks within 1e-4, the same predictions")
+@pytest.mark.guarantee(
+    "With dropout off, 50 losses on 1, 2 and 4 ranks agree within 1e-4, and the predictions are the same"
+)
 def test_losses_and_predictions_do_not_depend_on_the_number_of_ranks(
     small: list[str], train_py: Run, tmp_path: Path
 ) -> None:
@@ -69,7 +71,9 @@ def test_losses_and_predictions_do_not_depend_on_the_number_of_ranks(
             assert row2 == pytest.approx(row, abs=1e-4)
 
 
-@pytest.mark.guarantee("an evaluation is the same to the byte on more ranks than batches")
+@pytest.mark.guarantee(
+    "For the same weights an evaluation has the same predictions to the byte, also with more ranks than batches"
+)
 def test_an_evaluation_is_the_same_to_the_byte_on_more_ranks_than_batches(
     small: list[str], train_py: Run, tmp_path: Path
 ) -> None:
@@ -84,8 +88,8 @@ def test_an_evaluation_is_the_same_to_the_byte_on_more_ranks_than_batches(
     assert results(tmp_path / "3")["best"] == results(tmp_path / "1")["best"]
 
 
-@pytest.mark.guarantee("another number of devices resumes with the same data, losses within 1e-4")
-def test_a_run_goes_on_with_another_number_of_devices(small: list[str], train_py: Run, tmp_path: Path) -> None:
+@pytest.mark.guarantee("Another number of devices resumes with the same data, losses within 1e-4 with dropout off")
+def test_a_run_resumes_with_another_number_of_devices(small: list[str], train_py: Run, tmp_path: Path) -> None:
     small = [*small, "trainer.max_epochs=4", "checkpoint.every_n_steps=1"]
     assert train_py(*small, f"hydra.run.dir={tmp_path}/whole").returncode == 0
     process = started([*small, f"hydra.run.dir={tmp_path}/cut"], tmp_path / "cut" / "checkpoints" / "last.ckpt")
@@ -97,7 +101,7 @@ def test_a_run_goes_on_with_another_number_of_devices(small: list[str], train_py
     assert steps(tmp_path / "cut") == pytest.approx(steps(tmp_path / "whole"), abs=1e-4)
 
 
-@pytest.mark.guarantee("a rank that dies ends all and is named")
+@pytest.mark.guarantee("A rank that dies ends the run and is named")
 def test_a_rank_that_dies_ends_all_and_is_named(small: list[str], tmp_path: Path) -> None:
     arguments = [*small, "trainer.max_epochs=900", "trainer.devices=2", f"hydra.run.dir={tmp_path}/run"]
     process = started(arguments, tmp_path / "run" / "metrics.csv", OMP_NUM_THREADS="1")
@@ -123,7 +127,7 @@ if os.environ.get("RANK") == "0":
 """
 
 
-@pytest.mark.guarantee("an error of one rank ends all within seconds, in its own words")
+@pytest.mark.guarantee("An error of one rank ends all ranks within seconds; its message is reported")
 def test_an_error_of_the_first_rank_alone_ends_all_at_once_in_its_own_words(
     small: list[str], train_py: Run, tmp_path: Path
 ) -> None:
@@ -138,7 +142,7 @@ def test_an_error_of_the_first_rank_alone_ends_all_at_once_in_its_own_words(
 
 
 @pytest.mark.slow
-def test_a_rank_that_is_aborted_while_it_waits_is_not_what_is_told(
+def test_a_rank_that_is_aborted_while_it_waits_is_not_what_is_reported(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As torch does to the others when a rank ends: what that rank said comes first."""
@@ -188,7 +192,7 @@ def test_windows_is_named() -> None:
     assert done.stderr == "ERROR: Windows is not supported; use Linux, macOS, or the Windows Subsystem for Linux\n"
 
 
-@pytest.mark.guarantee("no rank outlives the process that started it")
+@pytest.mark.guarantee("No rank outlives the process that started it")
 def test_no_rank_outlives_the_process_that_started_it(small: list[str], tmp_path: Path) -> None:
     arguments = [*small, "trainer.max_epochs=900", "trainer.devices=2", f"hydra.run.dir={tmp_path}/run"]
     process = started(arguments, tmp_path / "run" / "metrics.csv", OMP_NUM_THREADS="1")
@@ -198,7 +202,7 @@ def test_no_rank_outlives_the_process_that_started_it(small: list[str], tmp_path
     wait(lambda: not any(Path(f"/proc/{rank}").exists() for rank in ranks), "the end of all ranks", limit=10)
 
 
-def test_a_mistake_is_said_once_for_all_ranks(small: list[str], train_py: Run, tmp_path: Path) -> None:
+def test_a_mistake_is_reported_once_for_all_ranks(small: list[str], train_py: Run, tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text('{"data": []}')
     done = train_py(
         *small, "trainer.devices=2", f"data.train_file={tmp_path}/bad.json", f"hydra.run.dir={tmp_path}/run"
@@ -215,7 +219,9 @@ def test_more_devices_than_a_machine_can_carry_are_refused_before_they_start(tra
     assert "trainer.devices=9999: too many processes" in done.stderr
 
 
-@pytest.mark.guarantee("a second run into one folder is refused")
+@pytest.mark.guarantee(
+    "A second run into one folder is refused until the last process of the first is gone (over NFS: not tried)"
+)
 def test_a_second_run_into_one_folder_is_refused(small: list[str], train_py: Run, tmp_path: Path) -> None:
     arguments = [*small, "trainer.max_epochs=900", f"hydra.run.dir={tmp_path}/run"]
     process = started(arguments, tmp_path / "run" / "metrics.csv")
@@ -226,7 +232,7 @@ def test_a_second_run_into_one_folder_is_refused(small: list[str], train_py: Run
     assert "another run is writing into it" in second.stderr
 
 
-@pytest.mark.guarantee("a sweep runs its jobs and no others")
+@pytest.mark.guarantee("A sweep runs its jobs and no others, also with two devices")
 def test_a_sweep_with_two_devices_runs_exactly_its_jobs(small: list[str], train_py: Run, tmp_path: Path) -> None:
     done = train_py(
         "-m", *small, "trainer.devices=2", "trainer.max_epochs=1", "optimizer.lr=1e-3,-1",
@@ -243,7 +249,7 @@ def test_a_sweep_with_two_devices_runs_exactly_its_jobs(small: list[str], train_
     assert (second["status"], second["error"]) == ("failed", "optimizer: Invalid learning rate: -1")
 
 
-@pytest.mark.guarantee("two nodes by torchrun, on loopback")
+@pytest.mark.guarantee("Two nodes by torchrun, on the loopback device")
 def test_two_nodes_by_torchrun(small: list[str], train_py: Run, tmp_path: Path) -> None:
     assert train_py(*small, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/one").returncode == 0
     arguments = [*small, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/two"]
@@ -291,7 +297,7 @@ def slurm(folder: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-@pytest.mark.guarantee("SLURM, without a cluster: slurm.sbatch saves on SIGUSR1 and asks for another turn")
+@pytest.mark.guarantee("SLURM, without a cluster: `slurm.sbatch` saves on SIGUSR1 and requeues the job")
 @pytest.mark.parametrize("command", [["bash", "slurm.sbatch"], [sys.executable, "train.py", "trainer.devices=2"]])
 def test_sigusr1_in_a_slurm_job_saves_and_asks_for_another_turn(
     command: list[str], small: list[str], tmp_path: Path

@@ -366,7 +366,7 @@ def test_predictions_of_any_program_are_scored_without_a_model(
         assert results(tmp_path / "run")["skipped"]  # those of the last good file
 
 
-def test_a_part_of_an_evaluation_is_whole_questions_and_said_wherever_its_figures_are(
+def test_a_part_of_an_evaluation_is_whole_questions_and_named_wherever_its_figures_are(
     train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
 ) -> None:
     files = small_files[0], small_files[0]  # 40 questions of several windows each

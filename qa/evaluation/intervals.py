@@ -1,4 +1,4 @@
-"""How far a mean over questions, or the difference of two, would move with other questions and other seeds."""
+"""Confidence intervals of a mean over questions, or of the difference of two, over questions and seeds."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from scipy.special import stdtr, stdtrit
 
 from qa.evaluation.answers import Question
 
-TOO_FEW = 10  # clusters: with fewer an interval holds the truth too seldom, so that none is given
+TOO_FEW = 10  # clusters; with fewer an interval covers the truth too rarely, so none is given
 LEVEL = 0.95
 NO_SPREAD = 1e-12  # a variance below is that of rounding
 
@@ -17,7 +17,7 @@ Scores = NDArray[np.float64]
 
 
 class Clusters(NamedTuple):
-    """Questions that are not independent: `row` [questions] is the cluster of each."""
+    """Groups of questions that are not independent; `row`: int [questions], the cluster of each."""
 
     kind: str
     row: NDArray[np.intp]
@@ -28,9 +28,9 @@ class Clusters(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """A mean, the variance that it would have in repetitions, and the degrees of freedom of that variance.
+    """A mean, its sampling variance, and the degrees of freedom of that variance.
 
-    `seeds_share`: how much of the variance other seeds make, in [0, 1]; None where it is over questions alone.
+    `seeds_share`: the share of the variance that comes from seeds, in [0, 1]; None where only questions vary.
     """
 
     mean: float
@@ -40,7 +40,7 @@ class Spread(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A mean with its 95% interval; the bounds are None where there are too few clusters, or no spread to judge by."""
+    """A mean with its 95% interval; the bounds are None where there are too few clusters or no variance."""
 
     mean: float
     low: float | None
@@ -50,8 +50,8 @@ class Estimate(NamedTuple):
 def clusters(questions: Sequence[Question]) -> Clusters:
     """The articles where every question has a title, else the paragraphs.
 
-    SQuAD was drawn by article, and questions on one article go together. Titles that say nothing are not taken: one
-    and the same for all questions, or more of them than there are paragraphs.
+    SQuAD was sampled by article, and questions on one article are alike. Titles are ignored where all questions have
+    the same one, or where there are more titles than paragraphs.
     """
     paragraphs, articles = (_numbered([getattr(q, name) for q in questions]) for name in ("context", "title"))
     titled = all(question.title for question in questions)
@@ -70,11 +70,12 @@ def spread(terms: Sequence[Scores], by: Clusters, over_seeds: bool = True) -> Sp
     """The spread of the sum of the terms' means; a term: scores [seeds, questions] of a system, negated to subtract.
 
     Over questions it is the linearised ratio of cluster sums (Cochran 1977, "Sampling Techniques", 6.3 and 9A.2) with
-    G - 1 degrees of freedom. With two seeds or more of each system seeds count as drawn too: V = Vq + Vs - Vqs, as for
-    two crossed ways of clustering (Cameron, Gelbach and Miller 2011, "Robust inference with multiway clustering"; Owen
-    2007, "The pigeonhole bootstrap"), where Vqs is their interaction, which both Vq and Vs hold. V is at least each of
-    Vq and Vs. Its degrees of freedom are Satterthwaite's (1946) from Vq and each system's own variance over seeds, as
-    in Welch's test: one recipe may be steadier than another. Seeds count as drawn for each system on its own.
+    G - 1 degrees of freedom. Where each system has two seeds or more, seeds count as sampled too: V = Vq + Vs - Vqs,
+    as for two-way clustering (Cameron, Gelbach and Miller 2011, "Robust inference with multiway clustering"; Owen
+    2007, "The pigeonhole bootstrap"), where Vqs is their interaction, which is part of both Vq and Vs. V is at
+    least each of Vq and Vs. Its degrees of freedom are Satterthwaite's (1946) from Vq and each system's own
+    variance over seeds, as in Welch's test: one recipe may vary less than another. Seeds are taken to be
+    independent between systems.
     """
     count, total = len(by.sizes), int(by.sizes.sum())
     mean, pulls, of_seeds, of_both, loose = 0.0, np.zeros(count), 0.0, 0.0, 0.0
@@ -104,10 +105,11 @@ def spread(terms: Sequence[Scores], by: Clusters, over_seeds: bool = True) -> Sp
 def proportion(scores: Scores, by: Clusters, over_seeds: bool = True) -> Estimate:
     """The mean of scores in [0, 1], shaped [seeds, questions], and its interval.
 
-    Wilson's (1927) with t and the number of independent questions that would have this spread, which keeps it within
-    [0, 1] and what it promises near the ends (Korn and Graubard 1998; Franco et al. 2019, "Comparative study of
-    confidence intervals for proportions in complex sample surveys"); elsewhere it is mean ± t · deviation. All right
-    or all wrong tells nothing of how alike a cluster's questions are: each cluster then counts as one question.
+    Wilson's interval (1927) with t and the effective number of questions, those that would have this variance if they
+    were independent. It stays within [0, 1] and keeps its coverage near the ends (Korn and Graubard 1998; Franco et
+    al. 2019, "Comparative study of confidence intervals for proportions in complex sample surveys"); far from the
+    ends it is mean ± t · deviation. Where all are right or all are wrong, nothing is known about how alike a
+    cluster's questions are: each cluster then counts as one question.
     """
     found = spread([scores], by, over_seeds)
     mean, count = min(max(found.mean, 0.0), 1.0), len(by.sizes)
@@ -128,18 +130,18 @@ def difference(found: Spread, by: Clusters) -> Estimate:
 
 
 def p_value(found: Spread, by: Clusters) -> float | None:
-    """Two-sided, of no difference, by t; None where `difference` has no interval."""
+    """Two-sided p-value of "no difference", by t; None where `difference` has no interval."""
     if len(by.sizes) < TOO_FEW or found.variance < NO_SPREAD:
         return None
     return float(2 * stdtr(found.freedom, -abs(found.mean) / found.variance**0.5))
 
 
 def percent(found: Estimate) -> Estimate:
-    """The same in percent."""
+    """The same estimate in percent."""
     low, high = (None if bound is None else 100 * bound for bound in found[1:])
     return Estimate(100 * found.mean, low, high)
 
 
 def bounds(low: float | None, high: float | None) -> str:
-    """An interval as people read it."""
+    """ "3.10 to 14.92", or "–" where there is none."""
     return "–" if low is None or high is None else f"{low:.2f} to {high:.2f}"

@@ -1,4 +1,4 @@
-"""Charts of a run: what was logged by step and epoch, and how far its probabilities can be trusted."""
+"""Charts of a run: curves by step and by epoch, and the calibration of its probabilities."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -27,14 +27,14 @@ STYLE: Any = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), GREY),
 }
 OUTCOMES = {"f1": "F1, percent", "exact_match": "EM, percent", "val_loss": "validation loss"}
-SMOOTHED = 0.9  # of the average so far, in the loss by step
+SMOOTHED = 0.9  # weight of the mean so far, in the loss by step
 
 
 Draw = Callable[[Any], None]  # draws into a matplotlib axes
 
 
 def curves(losses: Sequence[tuple[int, float]], rows: Sequence[Row]) -> list[Draw]:
-    """EM and F1 by epoch, both losses by epoch, training loss by step. `losses`: of each step its number and loss."""
+    """Draws EM and F1 by epoch, both losses by epoch, training loss by step. `losses`: (step, loss) pairs."""
     steps, values = [step for step, _ in losses], [loss for _, loss in losses]
 
     def by_step(axes: Any) -> None:
@@ -59,7 +59,7 @@ def curves(losses: Sequence[tuple[int, float]], rows: Sequence[Row]) -> list[Dra
 
 
 def by_epoch(histories: Mapping[str, Sequence[Row]], colors: Mapping[str, str]) -> list[Draw]:
-    """F1, EM and validation loss by epoch, a line for each name; its SVG group is `line-NAME`."""
+    """Draws F1, EM and validation loss by epoch, a line for each name; its SVG group is `line-NAME`."""
 
     def panel(axes: Any, figure: str, title: str) -> None:
         for name, rows in histories.items():
@@ -73,10 +73,10 @@ def by_epoch(histories: Mapping[str, Sequence[Row]], colors: Mapping[str, str]) 
 
 
 def parallel(jobs: Mapping[str, Mapping[str, Any]], colors: Mapping[str, str]) -> "Figure":
-    """A line for each job through its settings and figures: an axis each, numbers to scale, words in order.
+    """Parallel coordinates: a line for each job through its settings and figures, an axis for each.
 
-    The better end of a figure is at the top. The SVG group of a job's line is `line-NAME`, that of the ground below a
-    label is `label`.
+    Numbers are to scale, words in alphabetical order, the better end of a figure at the top. SVG groups: `line-NAME`
+    for the line of a job, `label` for the background of a label.
     """
     names = list(next(iter(jobs.values())))
     figure, axes = _figure(1, width=max(6, 1.6 * len(names)))
@@ -115,7 +115,7 @@ def colors(names: Sequence[str]) -> dict[str, str]:
 
 
 def _scaled(values: Sequence[Any], falling: bool) -> tuple[list[float], list[tuple[str, float]]]:
-    """Heights in [0, 1], and the labels of an axis: numbers over a power of ten or more by their logarithm.
+    """Heights in [0, 1] and labels of an axis; logarithmic where the numbers span a factor of ten or more.
 
     `falling`: the lowest number is at the top.
     """
@@ -133,7 +133,7 @@ def _scaled(values: Sequence[Any], falling: bool) -> tuple[list[float], list[tup
 
 
 def _smooth(values: Sequence[float]) -> list[float]:
-    """Exponential mean, without the pull of its first value."""
+    """Exponential moving average, corrected for its start (Kingma and Ba 2015, section 3)."""
     smooth, mean, weight = [], 0.0, 0.0
     for value in values:
         mean = SMOOTHED * mean + (1 - SMOOTHED) * value
@@ -143,7 +143,7 @@ def _smooth(values: Sequence[float]) -> list[float]:
 
 
 def reliability(found: Calibration) -> list[Draw]:
-    """Share of exact matches by the probability of the answer, and the number of questions at each probability."""
+    """Reliability diagram: the share of exact matches, and the number of questions, by probability."""
     bins = np.minimum(np.floor(found.probabilities * BINS), BINS - 1)
 
     def shares(axes: Any) -> None:
@@ -172,7 +172,7 @@ def apart(panels: Sequence[Draw]) -> str:
 
 
 def _figure(count: int, width: float) -> tuple["Figure", list[Any]]:
-    from matplotlib import rc_context  # takes a while, and only the end of a run needs it
+    from matplotlib import rc_context  # slow to import, and only the end of a run needs it
     from matplotlib.figure import Figure
 
     with rc_context(STYLE):

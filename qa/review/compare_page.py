@@ -11,7 +11,8 @@ from qa.evaluation.intervals import bounds
 from qa.evaluation.significance import DRAWS
 from qa.review.comparison import REAL, headline, verdict
 from qa.review.run_page import templates
-from qa.review.systems import FIGURES, System
+from qa.review.systems import System
+from qa.runs.results import METRICS
 
 SIDES = ("only_one", "only_other")
 SHOWN = 200  # questions that one system alone answers, on the page
@@ -27,7 +28,7 @@ def as_page(report: dict[str, Any], found: Sequence[System]) -> str:
     """The same as HTML, with the questions that one of two systems alone answers exactly and what both say."""
     runs = {system.name: system.runs[0].questions for system in found}
     fixes = [
-        {**fix, **{side: [_said(name, runs[fix["one"]], runs[fix["other"]]) for name in fix[side]] for side in SIDES}}
+        {**fix, **{side: [_answer(name, runs[fix["one"]], runs[fix["other"]]) for name in fix[side]] for side in SIDES}}
         for fix in report["fixes"]
     ]
     template = templates().get_template("compare.html")
@@ -42,7 +43,7 @@ def as_page(report: dict[str, Any], found: Sequence[System]) -> str:
     return template.render(report=report, fixes=fixes, shown=SHOWN, weights=WEIGHTS, corrected=CORRECTED, **words)
 
 
-def _said(name: str, one: dict[str, Question], other: dict[str, Question]) -> tuple[str, ...]:
+def _answer(name: str, one: dict[str, Question], other: dict[str, Question]) -> tuple[str, ...]:
     references = " | ".join(dict.fromkeys(one[name].answers))
     return one[name].question, references, one[name].prediction, other[name].prediction
 
@@ -54,7 +55,7 @@ def show(report: dict[str, Any], out: Console) -> None:
         out.print()
     table = Table("system", "seeds", "EM", "95%", "F1", "95%", "loss per question", title="Systems")
     for row in report["systems"]:
-        cells = [part for figure in FIGURES for part in (spread_of(row[figure]), _bounds(row[figure]))]
+        cells = [part for figure in METRICS for part in (spread_of(row[figure]), _bounds(row[figure]))]
         table.add_row(row["name"], ", ".join(map(str, row["seeds"])), *cells, spread_of(row["question_loss"], ".4f"))
     out.print(table)
     for line in report["notes"]:

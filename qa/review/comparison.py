@@ -1,4 +1,4 @@
-"""Systems against each other: whether a recipe is better than another, or whether chance explains it."""
+"""Compares systems: is one recipe better than another, or does chance explain the difference?"""
 
 import itertools
 from collections.abc import Sequence
@@ -20,26 +20,26 @@ from qa.evaluation.intervals import (
     spread,
 )
 from qa.evaluation.significance import holm, sign_flips
-from qa.review.systems import FIGURES, Run, System
-from qa.runs.results import chosen_here
+from qa.review.systems import Run, System
+from qa.runs.results import METRICS, chosen_here
 from qa.runs.results_table import counted
 
-ALL_PAIRS = 6  # systems; of more the best is compared with each other
-LEFT_OUT = 0.2  # of a run's questions; with more of them left out its figures are others
+ALL_PAIRS = 6  # systems; with more, the best is compared with each of the others
+LEFT_OUT = 0.2  # of a run's questions; where more are skipped, its figures are those of another test set
 REAL = 0.05  # corrected p below which a difference counts as more than chance
 
 
 def primary_figure(found: Sequence[System]) -> str:
-    """What decides: EM where all runs chose their best epoch by it, else F1."""
+    """The metric that decides: EM where all runs chose their best epoch by it, else F1."""
     monitors = {run.settings.get("checkpoint.monitor") for system in found for run in system.runs}
     return "exact_match" if monitors == {"exact_match"} else "f1"
 
 
 def compare(found: Sequence[System], baseline: System | None = None) -> dict[str, Any]:
-    """All figures: of each system, of the pairs, and of the kinds of questions.
+    """Compares each system, the pairs, and the kinds of questions.
 
-    One figure decides, see `primary_figure`; its p-values are corrected for the number of pairs. Without a baseline
-    that is all pairs, also where not all are shown: which system is the best was looked up first.
+    One metric decides, see `primary_figure`; its p-values are corrected for the number of pairs. Without a baseline
+    that is the number of all pairs, even where only some are shown, because the best was picked among all.
     """
     by, primary = clusters(found[0].questions), primary_figure(found)
     ranked = sorted(found, key=lambda system: -float(system.scores[primary].mean()))
@@ -59,7 +59,7 @@ def compare(found: Sequence[System], baseline: System | None = None) -> dict[str
     return {
         "questions": len(found[0].questions),
         "clusters": str(by),
-        "primary": FIGURES[primary],
+        "primary": METRICS[primary],
         "systems": [summary(system, by) for system in found],
         "notes": notes(found, by),
         "pairs": rows,
@@ -75,12 +75,12 @@ def compare(found: Sequence[System], baseline: System | None = None) -> dict[str
 def _tested(pairs: Sequence[tuple[System, System]], primary: str, by: Clusters, tests: int) -> list[dict[str, Any]]:
     """A row for each pair, its p-values corrected for `tests`.
 
-    `recipe`: over other seeds and questions, None where a system has one seed; `weights`: over questions alone;
-    `secondary`: the figure that does not decide, without a test.
+    `recipe`: over seeds and questions, None where a system has one seed; `weights`: over questions alone;
+    `secondary`: the other metric, without a test.
     """
     if not pairs:
         return []
-    secondary = next(figure for figure in FIGURES if figure != primary)
+    secondary = next(figure for figure in METRICS if figure != primary)
     apart = np.stack([one.scores[primary].mean(axis=0) - other.scores[primary].mean(axis=0) for one, other in pairs])
     flipped, floor = sign_flips(apart, by)
     rows: list[dict[str, Any]] = []
@@ -90,11 +90,11 @@ def _tested(pairs: Sequence[tuple[System, System]], primary: str, by: Clusters, 
             {
                 "one": one.name,
                 "other": other.name,
-                "figure": FIGURES[primary],
+                "figure": METRICS[primary],
                 "difference": weights["difference"],
                 "recipe": None if recipe["seeds_share"] is None else recipe,
                 "weights": {**weights, "p": p, "p_least": floor},
-                "secondary": {"figure": FIGURES[secondary], **_apart(one, other, secondary, by, True)},
+                "secondary": {"figure": METRICS[secondary], **_apart(one, other, secondary, by, True)},
             }
         )
     for kind in ("recipe", "weights"):
@@ -105,7 +105,7 @@ def _tested(pairs: Sequence[tuple[System, System]], primary: str, by: Clusters, 
 
 
 def _apart(one: System, other: System, figure: str, by: Clusters, over_seeds: bool) -> dict[str, Any]:
-    """The difference in percent with its interval and p-value; `seeds_share`: of its variance."""
+    """The difference in percent with its interval, its p-value, and the share of seeds in its variance."""
     found = spread([one.scores[figure], -other.scores[figure]], by, over_seeds)
     apart, low, high = percent(difference(found, by))
     interval = {"difference": apart, "low": low, "high": high}
@@ -113,7 +113,7 @@ def _apart(one: System, other: System, figure: str, by: Clusters, over_seeds: bo
 
 
 def summary(system: System, by: Clusters) -> dict[str, Any]:
-    """Mean and spread over a system's seeds, EM and F1 with their intervals over questions and, of several, seeds."""
+    """Mean and standard deviation over a system's seeds; of EM and F1 also the interval over questions and seeds."""
     row: dict[str, Any] = {"name": system.name, "seeds": [run.seed for run in system.runs]}
     row["left_out"] = {str(run.folder): len(run.questions) - len(system.questions) for run in system.runs}
     for figure, scores in system.scores.items():
@@ -121,12 +121,12 @@ def summary(system: System, by: Clusters) -> dict[str, Any]:
         row[figure] = {**over_seeds((100 * scores.mean(axis=1)).tolist()), "low": low, "high": high}
     losses = [[run.questions[question.id].loss for question in system.questions] for run in system.runs]
     known = [fmean(loss for loss in own if loss is not None) for own in losses if None not in own]
-    row["question_loss"] = over_seeds(known)  # mean over questions, each the mean over its windows
+    row["question_loss"] = over_seeds(known)  # mean over questions of the mean over windows
     return row
 
 
 def over_seeds(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean and standard deviation; None for those that so few values do not have."""
+    """Mean and standard deviation; None without a value, or without a second one."""
     return {"mean": fmean(values) if values else None, "std": stdev(values) if len(values) > 1 else None}
 
 
@@ -160,10 +160,10 @@ def _chosen_on_these(run: Run) -> bool:
 
 
 def headline(report: dict[str, Any]) -> str:
-    """What the comparison comes to, in one plain sentence about its first pair; empty for a single system.
+    """The result in one plain sentence about the first pair; empty for a single system.
 
-    The number of questions that would be needed is a guess: an interval shrinks with the root of their number, and the
-    difference is taken to be as large as it is here.
+    The number of questions needed is a guess: it supposes that the interval shrinks with the square root of their
+    number and that the true difference is the one measured here.
     """
     if not report["pairs"]:
         return ""
@@ -187,7 +187,7 @@ def headline(report: dict[str, Any]) -> str:
 
 
 def verdict(row: dict[str, Any]) -> str:
-    """A pair's row in words."""
+    """The result of a pair in one sentence."""
     one, other, figure = row["one"], row["other"], row["figure"]
     apart = f"{row['difference']:+.2f} {figure}"
     recipe = row["recipe"]

@@ -15,11 +15,11 @@ from qa.evaluation.calibration import calibration
 from qa.evaluation.intervals import TOO_FEW, bounds, clusters
 from qa.evaluation.question_table import read_questions
 from qa.review.charts import apart, reliability, write_curves
-from qa.review.verdict import FIGURES, figure, remarks
+from qa.review.verdict import HEADLINE, figure, remarks
 from qa.runs.identity import is_recipe
 from qa.runs.predictions import read_answers
 from qa.runs.results import Results, Row
-from qa.runs.results_table import COLUMNS, best_mark, cells, counted
+from qa.runs.results_table import HEADINGS, best_mark, counted, format_row
 from qa.storage import write_text
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ PUBLISHED = [  # of bert-base-multilingual-cased on SQuAD v1.1
     Row(epoch=2, step=11110, train_loss=0.7694, val_loss=0.9356),
     Row(epoch=3, step=16665, train_loss=0.5627, val_loss=1.0122),
 ]
-PLACES = [0, 5, 4, 3, 2, 1]  # of COLUMNS: epoch, F1, EM, validation loss; the last two are not on a phone
+PLACES = [0, 5, 4, 3, 2, 1]  # of HEADINGS: epoch, F1, EM, validation loss; the last two are not on a phone
 CANDIDATES = 5  # of each question, that the page shows
 SHOWN = 5000  # questions: a page of more is no pleasure to open
 
@@ -43,13 +43,13 @@ def write_page(folder: Path, results: Results) -> None:
     page = templates().get_template("report.html")
     text = page.render(
         about=results.about,
-        columns=[COLUMNS[place] for place in PLACES],
+        columns=[HEADINGS[place] for place in PLACES],
         rows=[(_placed(row), row == results.best and len(results.epochs) > 1) for row in results.epochs],
         notes=[part.note() for part in (results.evaluated, results.overlap) if part and part.note()]
         + list(remarks(results)),
         best_mark=best_mark(results.monitor),
         published=[_placed(row) for row in PUBLISHED] if is_recipe(results.identity) else [],
-        figures=[(name, *figure(scored, key)) for key, name in FIGURES.items() if scored],
+        figures=[(name, *figure(scored, key)) for key, name in HEADLINE.items() if scored],
         bounds=bounds,
         count=len(scored),
         clusters=by,
@@ -93,8 +93,8 @@ def worst(questions: Sequence[Question]) -> Sequence[Question]:
 
 
 def _placed(row: Row) -> list[str]:
-    """A row's cells in the page's order, the figures that matter first."""
-    found = cells(row)
+    """A row's format_row in the page's order, the figures that matter first."""
+    found = format_row(row)
     return [found[place] for place in PLACES]
 
 

@@ -13,8 +13,9 @@ from qa.evaluation.intervals import bounds, clusters, percent, proportion
 from qa.review.charts import OUTCOMES, apart, as_svg, by_epoch, colors, parallel
 from qa.review.comparison import LEFT_OUT
 from qa.review.run_page import templates
-from qa.review.systems import FIGURES, Run, read_run, systems
+from qa.review.systems import Run, read_run, systems
 from qa.review.verdict import figure
+from qa.runs.results import METRICS
 from qa.runs.results_table import counted
 from qa.storage import write_text
 from qa.sweeps.rows import FORMATS, Setting, SweepRow, ranked
@@ -45,7 +46,7 @@ def write_sweep_page(sweep: Sweep) -> list[str]:
         title=sweep.folder.resolve().name,
         command=f"python -m qa.compare {shlex.quote(str(sweep.folder))}",
         settings=names,
-        rows=[{**row.model_dump(), **_cells(row, runs.get(row.job))} for row in rows],
+        rows=[{**row.model_dump(), **_job(row, runs.get(row.job))} for row in rows],
         best={row.job for row in settings[0].rows} if settings else set(),
         parallel=as_svg(parallel(lines, shades)) if len(lines) > 1 else "",
         curves=apart(by_epoch(curves, shades)) if curves else "",
@@ -70,15 +71,15 @@ def _read(folder: Path, row: SweepRow) -> Run | None:
         return None
 
 
-def _cells(row: SweepRow, run: Run | None) -> dict[str, Any]:
+def _job(row: SweepRow, run: Run | None) -> dict[str, Any]:
     """The job's page, and its figures as text, EM and F1 with their intervals over questions."""
-    cells = {name: "" if (v := getattr(row, name)) is None else format(v, form) for name, form in FORMATS.items()}
+    shown = {name: "" if (v := getattr(row, name)) is None else format(v, form) for name, form in FORMATS.items()}
     if run is None:
-        return {"shown": cells}
-    for name in FIGURES:
+        return {"shown": shown}
+    for name in METRICS:
         _, low, high = figure(list(run.questions.values()), name)
-        cells[f"{name}_interval"] = bounds(low, high)
-    return {"shown": cells, "page": f"./{quote(row.folder)}/report.html"}
+        shown[f"{name}_interval"] = bounds(low, high)
+    return {"shown": shown, "page": f"./{quote(row.folder)}/report.html"}
 
 
 def _questions(runs: Sequence[Run]) -> tuple[list[str], bool]:
@@ -104,7 +105,7 @@ def _intervals(setting: Setting, runs: Mapping[int, Run]) -> dict[str, str]:
     if len(own) < len(setting.rows):
         return {}
     by, found = clusters(list(own[0].questions.values())), {}
-    for name in FIGURES:
+    for name in METRICS:
         scores = np.array([[getattr(question, name) for question in run.questions.values()] for run in own])
         found[name] = bounds(*percent(proportion(scores, by))[1:])
     return found

@@ -1,4 +1,4 @@
-"""Finished runs as systems: runs that differ in their seed alone are one."""
+"""Groups finished runs into systems: runs that differ only in their seed are one system."""
 
 import itertools
 import json
@@ -13,10 +13,9 @@ from qa.errors import UserError
 from qa.evaluation.answers import Question
 from qa.evaluation.question_table import read_questions
 from qa.runs.folder import held_identity
-from qa.runs.results import Results, read_results
+from qa.runs.results import METRICS, Results, read_results
 
-FIGURES = {"exact_match": "EM", "f1": "F1"}
-EVALUATED = (  # an evaluation's own choice of these counts beside the training's
+EVALUATED = (  # settings that an evaluation chooses for itself, beside those of the training
     "decode.", "data.max_length", "data.stride", "data.limit", "data.split_seed", "data.validation_share",
     "model.attention", "trainer.precision", "trainer.limit",
 )  # fmt: skip
@@ -26,17 +25,18 @@ class Run(NamedTuple):
     """What a run folder holds."""
 
     folder: Path
-    settings: dict[str, Any]  # and the content of its inputs: what it shares with the runs of its system
+    settings: dict[str, Any]  # and the hashes of its inputs: the same in all runs of a system
     seed: int
-    checkpoint: str  # the content of the one that was evaluated, if any
+    checkpoint: str  # the hash of the one that was evaluated, if any
     results: Results
     questions: dict[str, Question]
 
 
 class System(NamedTuple):
-    """Runs that differ in their seed alone; `scores`: EM and F1 in [0, 1], [seeds, questions] each.
+    """Runs that differ only in their seed.
 
-    `questions`: those that all systems share, with the means over the seeds.
+    `questions`: those that all systems share, with means over the seeds. `scores`: EM and F1, float in [0, 1], each
+    [seeds, questions].
     """
 
     name: str
@@ -69,9 +69,9 @@ def read_run(folder: Path) -> Run:
 
 
 def systems(runs: Sequence[Run]) -> list[System]:
-    """The runs by what they have in common, over the questions that all share.
+    """Groups the runs by their settings, over the questions that all runs share.
 
-    Errors: UserError for runs that share none, or whose questions of one id are not the same.
+    Errors: UserError for runs that share no question, or where an id is not the same question in all.
     """
     shared = sorted(set.intersection(*(set(run.questions) for run in runs)))
     if not shared:
@@ -87,7 +87,7 @@ def systems(runs: Sequence[Run]) -> list[System]:
 
 
 def _groups(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs of each system. Several checkpoints of one training are systems of their own.
+    """The runs of each system. Each of several checkpoints of one training is a system.
 
     Errors: UserError for a run that is given twice, such as by a copy of its folder.
     """
@@ -110,7 +110,7 @@ def _groups(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """Each run by the settings in which it differs from some other; by its folder where that says little."""
+    """Names each run by the settings that differ between runs; by its folder where none or many differ."""
     keys = sorted({key for run in runs for key in run.settings})
     differing = [key for key in keys if len({json.dumps(run.settings.get(key)) for run in runs}) > 1]
     names = [" ".join(f"{key}={run.settings.get(key)}" for key in differing) for run in runs]
@@ -118,7 +118,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 
 def _system(name: str, runs: list[Run], shared: Sequence[str]) -> System:
-    values = {figure: [[getattr(run.questions[q], figure) for q in shared] for run in runs] for figure in FIGURES}
+    values = {figure: [[getattr(run.questions[q], figure) for q in shared] for run in runs] for figure in METRICS}
     scores = {figure: np.array(rows) for figure, rows in values.items()}
     means = zip(shared, *(scores[figure].mean(axis=0).tolist() for figure in ("exact_match", "f1")), strict=True)
     questions = [runs[0].questions[q]._replace(exact_match=exact, f1=overlap) for q, exact, overlap in means]

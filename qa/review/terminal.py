@@ -14,7 +14,7 @@ from qa.console import console
 from qa.evaluation.answers import Question
 from qa.runs.identity import other_code
 from qa.runs.results import EvaluatedPart, Monitor, Results, Row, read_results
-from qa.runs.results_table import COLUMNS, best_mark, cells
+from qa.runs.results_table import HEADINGS, best_mark, format_row
 
 
 def results_table(
@@ -22,12 +22,12 @@ def results_table(
 ) -> Table:
     """The table for a terminal. It marks the best row and names by what it is; a note below tells of a part."""
     caption = (part and part.note()) or None
-    table = Table(*COLUMNS, "", box=None, header_style="bold", caption=caption, caption_justify="left")
+    table = Table(*HEADINGS, "", box=None, header_style="bold", caption=caption, caption_justify="left")
     for column in table.columns[:-1]:
         column.justify = "right"
     for row in rows:
         mark = row == best and len(rows) > 1
-        table.add_row(*cells(row), best_mark(monitor) if mark else "", style="bold" if mark else "")
+        table.add_row(*format_row(row), best_mark(monitor) if mark else "", style="bold" if mark else "")
     return table
 
 

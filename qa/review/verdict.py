@@ -6,10 +6,10 @@ import numpy as np
 
 from qa.evaluation.answers import Question
 from qa.evaluation.intervals import Estimate, bounds, clusters, percent, proportion
-from qa.runs.results import MONITORS, Results
+from qa.runs.results import METRICS, MONITORS, Results
 from qa.runs.results_table import counted
 
-FIGURES = {"f1": "F1", "exact_match": "EM"}
+HEADLINE = {"f1": METRICS["f1"], **METRICS}  # F1 first
 UNTRAINED_F1 = 10.0  # percent
 FEW_VALIDATION, FEW_TRAINING = 100, 500  # questions
 
@@ -23,7 +23,7 @@ def figure(questions: Sequence[Question], key: str) -> Estimate:
 def figures(questions: Sequence[Question]) -> str:
     """F1 and EM with their intervals: "F1 7.56 (95% interval 3.10 to 14.92), EM 0.00 (…), 40 questions"."""
     words = []
-    for key, name in FIGURES.items():
+    for key, name in HEADLINE.items():
         mean, low, high = figure(questions, key)
         words.append(f"{name} {mean:.2f}" + ("" if low is None else f" (95% interval {bounds(low, high)})"))
     return ", ".join([*words, counted(len(questions), "question")])
@@ -40,7 +40,7 @@ def remarks(results: Results) -> Iterator[str]:
     best, monitor = results.best, results.monitor
     if best is None:
         return
-    for key, name in FIGURES.items():
+    for key, name in HEADLINE.items():
         known = [row for row in results.epochs if getattr(row, key) is not None]
         top = max(known, key=lambda row: getattr(row, key), default=best)
         mine, theirs = (getattr(row, key) for row in (best, top))

@@ -11,6 +11,7 @@ from qa.errors import UserError
 
 Monitor = Literal["val_loss", "exact_match", "f1"]  # what makes an epoch, or a job, the best
 MONITORS: dict[Monitor, str] = {"val_loss": "validation loss", "exact_match": "EM", "f1": "F1"}
+METRICS = {"exact_match": "EM", "f1": "F1"}  # of the answers
 
 
 class Row(BaseModel):

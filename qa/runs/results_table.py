@@ -6,7 +6,7 @@ from typing import Any
 from qa.errors import printable
 from qa.runs.results import MONITORS, EvaluatedPart, Monitor, Row
 
-COLUMNS = ("Epoch", "Step", "Training Loss", "Validation Loss", "EM", "F1")
+HEADINGS = ("Epoch", "Step", "Training Loss", "Validation Loss", "EM", "F1")
 
 
 def counted(number: int, noun: str) -> str:
@@ -14,8 +14,8 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def cells(row: Row) -> list[str]:
-    """A row's figures under COLUMNS, as people read them."""
+def format_row(row: Row) -> list[str]:
+    """A row's figures as texts, in the order of HEADINGS."""
     formats = (".1f", "d", ".4f", ".4f", ".2f", ".2f")
     values = (row.epoch and float(row.epoch), row.step, row.train_loss, row.val_loss, row.exact_match, row.f1)
     return ["–" if value is None else format(value, form) for value, form in zip(values, formats, strict=True)]
@@ -33,7 +33,7 @@ def markdown_rows(rows: Sequence[Sequence[str]]) -> str:
 
 def markdown_table(rows: Sequence[Row], part: EvaluatedPart | None = None) -> str:
     """The same table as Markdown, without a line end."""
-    table = markdown_rows([COLUMNS, ["---"] * len(COLUMNS), *map(cells, rows)])
+    table = markdown_rows([HEADINGS, ["---"] * len(HEADINGS), *map(format_row, rows)])
     return f"{table}\n\n{note}" if (note := part.note() if part else "") else table
 
 

@@ -17,8 +17,8 @@ from qa.runs.results import Monitor, sign
 
 COLUMNS = ("job", "overrides", "status", "epoch", "val_loss", "exact_match", "f1", "minutes", "error")
 FORMATS = {"epoch": ".1f", "val_loss": ".4f", "exact_match": ".2f", "f1": ".2f", "minutes": ".1f"}
-FIGURES = ("epoch", "val_loss", "exact_match", "f1")
-MEASURED = FIGURES[1:]
+BEST_KEYS = ("epoch", "val_loss", "exact_match", "f1")
+MEASURED = BEST_KEYS[1:]
 
 
 class SweepRow(BaseModel):
@@ -46,7 +46,7 @@ class SweepRow(BaseModel):
 
     @property
     def overrides(self) -> str:
-        """The settings as people read them."""
+        """The settings as text."""
         return _words(self.settings)
 
 
@@ -58,7 +58,7 @@ class Setting(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The settings as people read them."""
+        """The settings as text."""
         return _words(self.settings) or "as it is"
 
     @property
@@ -73,7 +73,7 @@ class Setting(NamedTuple):
         return mean, stdev(values) if mean is not None and len(values) > 1 else None
 
     def shown(self, name: str) -> str:
-        """A figure as people read it: mean ± standard deviation."""
+        """A figure as text: mean ± standard deviation."""
         mean, deviation = self.over_seeds(name)
         spread = "" if deviation is None else f" ± {deviation:{FORMATS[name]}}"
         return "" if mean is None else f"{mean:{FORMATS[name]}}{spread}"
@@ -111,22 +111,22 @@ Lines = list[list[str]]
 
 def tables(rows: Sequence[SweepRow], settings: Sequence[Setting]) -> list[tuple[str, list[str], Lines]]:
     """Title, head and lines of a sweep's tables: its jobs and, if any has several seeds, its settings."""
-    found = [("", list(COLUMNS), [_cells(row) for row in rows])]
+    found = [("", list(COLUMNS), [_texts(row) for row in rows])]
     if any(len(setting.rows) > 1 for setting in settings):
         lines = [[setting.name, setting.seeds, *map(setting.shown, MEASURED)] for setting in settings]
         found.append(("mean ± standard deviation over seeds, the best first", ["setting", "seeds", *MEASURED], lines))
     return found
 
 
-def _cells(row: SweepRow) -> list[str]:
+def _texts(row: SweepRow) -> list[str]:
     values = [(getattr(row, name), FORMATS.get(name, "")) for name in COLUMNS]
     return ["" if value is None else format(value, form) for value, form in values]
 
 
-def said(row: SweepRow) -> str:
+def outcome(row: SweepRow) -> str:
     """How a job ended, in one line."""
     figures = [
-        f"{name} {format(getattr(row, name), FORMATS[name])}" for name in FIGURES if getattr(row, name) is not None
+        f"{name} {format(getattr(row, name), FORMATS[name])}" for name in BEST_KEYS if getattr(row, name) is not None
     ]
     return ", ".join([row.status, *figures])
 

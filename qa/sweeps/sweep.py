@@ -26,7 +26,7 @@ from qa.runs.results import MONITORS, Monitor, chosen_here
 from qa.runs.results_table import markdown_rows
 from qa.storage import remove, unused, write_text
 from qa.sweeps.engines import ERROR, Engine, Job, job_error, run_jobs
-from qa.sweeps.rows import COLUMNS, FIGURES, SweepRow, ranked, ranked_jobs, said, script, tables
+from qa.sweeps.rows import BEST_KEYS, COLUMNS, SweepRow, outcome, ranked, ranked_jobs, script, tables
 
 JOURNAL = "study.journal"  # of a search
 BEST = "best.sh"
@@ -128,7 +128,7 @@ class Sweep:
             minutes = (time.monotonic() - begun[job.number]) / 60
             row = self._ended(job, status, minutes, pruned=study is not None and study.pruned(job.number))
             codes.append(row.status_code)
-            console.print(f"job {job.number}: {said(row)}")
+            console.print(f"job {job.number}: {outcome(row)}")
             if study:
                 study.tell(row)
 
@@ -146,7 +146,7 @@ class Sweep:
                 results = json.loads((job.folder / "results.json").read_text(encoding="utf-8"))
                 best = results["best"] or {}
                 row.minutes = max(row.minutes, (results.get("seconds") or 0) / 60)  # also of starts that were killed
-                row = row.model_copy(update={name: best.get(name) for name in FIGURES})
+                row = row.model_copy(update={name: best.get(name) for name in BEST_KEYS})
             elif (signum := -status if status < 0 else status - 128) in SIGNALS:
                 row.status, row.status_code = "interrupted", 128 + signum
             else:

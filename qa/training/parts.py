@@ -1,4 +1,4 @@
-"""The parts of a run, each built whole: data, model, trainer, history, loggers."""
+"""Builds the parts of a run: data, model, trainer, history, loggers."""
 
 import os
 import shlex
@@ -56,9 +56,10 @@ class Parts:
 
 
 def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Parts:
-    """Reads the data and builds the rest, what can be refused early first.
+    """Reads the data and builds the rest; the cheapest checks come first.
 
-    `cfg`: the configuration; `composed`: as it was composed, by which the run is known. Errors: UserError.
+    `cfg`: the configuration, which is completed here; `composed`: the same as Hydra composed it, the run's identity.
+    Errors: UserError.
     """
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
     fitting, splits = settings.stage == "fit", SPLITS[settings.stage]
@@ -66,7 +67,7 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     held = load_checkpoint(checkpoint) if checkpoint else None
     if held and not fitting:
         cfg.model.pretrained = held["pretrained"]
-    elif checkpoint and held:  # before anything is read
+    elif checkpoint and held:  # before the data are read
         for config in (cfg, composed):
             config.model.pretrained = as_begun(config.model.pretrained, held, "model")
             config.data.name = as_begun(config.data.name, held, "train")
@@ -92,7 +93,7 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
         nonfinite=settings.nonfinite,
         **settings.decode.model_dump(),
     )
-    made = identity(resolved(composed), folder)  # now the hub's commits are known
+    made = identity(resolved(composed), folder)  # again: now the commits of the hub are known
     if held and not fitting:
         made["trained"] = held["run"]
     history = build_history(settings, folder, steps_per_epoch, made, evaluated_part(data, splits[-1]))
@@ -112,8 +113,8 @@ def check_optimizer(cfg: Any) -> None:
 
 
 def build_trainer(cfg: Any, settings: Settings, folder: Path) -> Trainer:
-    """A trainer without callbacks yet, its ranks connected. Errors: UserError."""
-    # a fit ends after its last evaluation, not at max_steps: the history sees to that
+    """A trainer whose ranks are connected; it has no callbacks yet. Errors: UserError."""
+    # the history ends a fit, after its last evaluation; max_steps would end it before
     trainer: Trainer = build(
         cfg.trainer, "trainer", max_steps=-1, logger=build_loggers(settings, folder), enable_checkpointing=False,
         **dict.fromkeys(EVALUATION_LIMITS.values()),
@@ -127,9 +128,9 @@ def build_trainer(cfg: Any, settings: Settings, folder: Path) -> Trainer:
 
 
 def build_loggers(settings: Settings, folder: Path) -> list[Logger]:
-    """The chosen logger and, since the curves of the run folder are made of it, `metrics.csv`.
+    """The chosen logger and `metrics.csv`, from which the curves are drawn.
 
-    That comes last: a resumed run tells another logger what is in it before it adds to it.
+    `metrics.csv` comes last: a resumed run repeats its old rows to the other logger before it adds new ones.
     """
     if not settings.logger:
         return []
@@ -138,7 +139,7 @@ def build_loggers(settings: Settings, folder: Path) -> list[Logger]:
 
 
 def count_steps(data: SquadDataModule, settings: Settings) -> tuple[int, int]:
-    """Steps of an epoch and of the whole fit. Errors: UserError where there is none to take."""
+    """Steps of an epoch and of the whole fit. Errors: UserError where there are none."""
     limit, trainer = settings.trainer["limit_train_batches"], settings.trainer
     steps = batches_of_epoch(data.batch_count(), limit)
     ends = [
@@ -159,14 +160,14 @@ def batches_of_epoch(batches: int, limit: int | float | None) -> int:
 def build_history(
     settings: Settings, folder: Path, steps_per_epoch: int, made: dict[str, Any], part: EvaluatedPart
 ) -> History:
-    """`made`: the identity of the run; `part`: of the questions that is evaluated."""
+    """`made`: the identity of the run; `part`: how many of the questions are evaluated."""
     c = settings.checkpoint
     files = CheckpointFiles(folder, c.keep, c.optimizer_state, c.on_error)
     return History(files, steps_per_epoch, made, part, c.monitor, c.every_n_steps, c.every_n_minutes)
 
 
 def pruning(cfg: Any, fitting: bool) -> list[Callback]:
-    """What ends the trial of a search early, if this run is one."""
+    """The callback that ends a bad trial early, where this run is a trial of a search."""
     trial = os.environ.get(processes.TRIAL)
     return [Pruning(trial, build(cfg.sweep.pruner))] if fitting and trial else []
 

@@ -32,7 +32,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-@pytest.mark.guarantee("resume=never moves an earlier run aside, once data and model are checked; no folder is cleared")
+@pytest.mark.guarantee("Nothing is deleted: `resume=never` moves an earlier run aside, once data and model are checked")
 def test_an_earlier_run_is_moved_aside_once_the_new_one_is_known_to_be_good(
     fit: tuple[Path, list[str]], train_py: Run
 ) -> None:
@@ -54,7 +54,7 @@ def test_an_earlier_run_is_moved_aside_once_the_new_one_is_known_to_be_good(
     assert f"{aside} is finished" in shown.stdout
 
 
-@pytest.mark.guarantee("a folder that is not a run's is refused and left as it is")
+@pytest.mark.guarantee("A folder of another program is refused and not changed")
 def test_a_folder_of_something_else_is_left_as_it_is(
     train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
 ) -> None:
@@ -98,7 +98,7 @@ def test_an_evaluation_takes_no_fits_folder_and_no_advice_would_lose_it(
     assert contents(folder) == before
 
 
-@pytest.mark.guarantee("a folder never answers for other settings or data: what differs is named")
+@pytest.mark.guarantee("A run folder is never used for other settings, data or weights; what differs is named")
 def test_a_folder_answers_for_its_own_data_and_weights_alone(
     fit: tuple[Path, list[str]], train_py: Run, tmp_path: Path
 ) -> None:

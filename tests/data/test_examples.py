@@ -279,7 +279,7 @@ def asked(context: str, question: str) -> Example:
     return Example(id="x", question=question, context=context)
 
 
-def test_what_an_evaluation_shares_with_training_is_counted_and_said() -> None:
+def test_what_an_evaluation_shares_with_training_is_counted_and_reported() -> None:
     training = [asked("Ada built  it.", "Who ?"), asked("Ada built  it.", "What ?"), asked("A flood came.", "When ?")]
     other = asked("The bridge fell.", "Who ?")
     assert overlap(training, [other]).note() == ""

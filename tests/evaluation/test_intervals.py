@@ -58,7 +58,7 @@ def test_an_interval_over_seeds_and_questions_holds_the_truth_as_often_as_it_say
 
 
 @pytest.mark.long
-@pytest.mark.guarantee("95% intervals over seeds and questions hold what they promise, in no case too seldom")
+@pytest.mark.guarantee("95% intervals over seeds and questions cover the truth in 95% of simulated experiments")
 @pytest.mark.parametrize("deviation", [0, 0.01, 0.03, 0.05])
 @pytest.mark.parametrize(("count", "size", "seeds"), [*CELLS, (240, 5, (2, 5)), (48, 25, (2, 5))])
 def test_the_same_in_more_cells(count: int, size: int, seeds: tuple[int, int], deviation: float) -> None:

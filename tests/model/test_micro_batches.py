@@ -13,7 +13,9 @@ from qa.errors import UserError, is_out_of_memory
 from qa.model.micro_batches import MicroBatches
 
 
-@pytest.mark.guarantee("out of memory: the batch is halved and done again, nothing lost or doubled")
+@pytest.mark.guarantee(
+    "Out of memory, also on one rank only: all ranks halve the batch and have the losses of the whole one"
+)
 def test_out_of_memory_halves_the_batch_until_it_fits_and_nothing_is_lost(
     exact: Path, small_files: tuple[Path, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -52,7 +54,7 @@ def test_a_size_can_be_given(exact: Path, small_files: tuple[Path, Path]) -> Non
         trained(exact, small_files, room=3, size=4)
 
 
-def test_one_window_that_does_not_fit_is_said(exact: Path, small_files: tuple[Path, Path]) -> None:
+def test_one_window_that_does_not_fit_is_reported(exact: Path, small_files: tuple[Path, Path]) -> None:
     with pytest.raises(UserError, match=r"out of memory with 1 windows of 64 tokens at once; lower"):
         trained(exact, small_files, room=0)
 

@@ -120,7 +120,7 @@ def test_one_figure_decides_and_the_other_has_no_test(tmp_path: Path) -> None:
         assert found["pairs"][0]["secondary"]["p_corrected"] is None
 
 
-def test_which_pairs_are_tested_is_said_and_the_best_meets_the_second(tmp_path: Path) -> None:
+def test_which_pairs_are_tested_is_reported_and_the_best_meets_the_second(tmp_path: Path) -> None:
     generator = np.random.default_rng(1)
     shares = [0.2, 0.9, 0.3, 0.8, 0.4, 0.5, 0.6]
     folders = [
@@ -147,7 +147,7 @@ def test_the_loss_is_that_of_the_shared_questions_and_zero_is_a_loss(tmp_path: P
     assert f"{long}: 1 further question skipped." in found["notes"]
 
 
-def test_what_chose_is_said_where_it_was_trained_and_not_where_it_was_tested(tmp_path: Path) -> None:
+def test_what_chose_is_reported_where_it_was_trained_and_not_where_it_was_tested(tmp_path: Path) -> None:
     folder = finished_run(tmp_path / "a", [1.0])
     assert not any("Chosen on this set" in note for note in report(folder)["notes"])
     results = json.loads((folder / "results.json").read_text())

@@ -69,7 +69,11 @@ def test_answers_are_marked_filtered_and_found(page: Page) -> None:
     page.fill("#text", "RIGHT-7")
     assert page.locator("article .gold.pred").inner_text() == "grey stone"
     assert page.locator("article").count() == 1
-    page.fill("#text", "")
+    page.fill("#text", "no question has this")
+    assert page.locator("#count").inner_text() == "0 of 32 questions"
+    page.click("#clear")
+    assert page.locator("#count").inner_text() == "32 of 32 questions"
+    assert not page.locator("#clear").is_visible()
 
 
 def test_the_page_fits_a_phone_and_holds_what_a_reviewer_wants(page: Page) -> None:

@@ -116,7 +116,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "code.ckpt")
 
 
-@pytest.mark.guarantee("a damaged checkpoint is named and the newest whole one taken")
+@pytest.mark.guarantee("A damaged checkpoint (truncated, zeros, one byte) is named, and the newest whole one is taken")
 @pytest.mark.parametrize("damage", ["truncated", "zeros", "one byte"])
 def test_a_damaged_last_checkpoint_is_named_and_the_one_before_it_taken(
     damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

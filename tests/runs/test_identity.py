@@ -82,7 +82,7 @@ def test_what_says_how_a_run_computes_does_not_set_it_apart(config: dict[str, An
         assert differences(held, identity(changed(config, key, value), tmp_path)) == [], key
 
 
-@pytest.mark.guarantee("a folder never answers for other settings or data: what differs is named")
+@pytest.mark.guarantee("A run folder is never used for other settings, data or weights; what differs is named")
 def test_what_says_what_a_run_computes_does(config: dict[str, Any], tmp_path: Path) -> None:
     held = identity(config, tmp_path)
     for key, value, words in DECISIVE:
@@ -93,7 +93,7 @@ def test_what_says_what_a_run_computes_does(config: dict[str, Any], tmp_path: Pa
     assert differences(held, longer, resuming=True) == []
 
 
-@pytest.mark.guarantee("a folder never answers for other settings or data: what differs is named")
+@pytest.mark.guarantee("A run folder is never used for other settings, data or weights; what differs is named")
 def test_inputs_count_by_their_content_wherever_they_lie(
     config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,7 +83,7 @@ def test_jobs_run_at_once_and_one_that_fails_is_a_row_with_its_error(swept: tupl
     assert len(list((folder.parent / "cache").glob("*.safetensors"))) == 2  # windows of two splits, built once
 
 
-def test_what_a_sweep_takes_is_said_first_and_the_best_jobs_keep_their_checkpoints(
+def test_what_a_sweep_takes_is_reported_first_and_the_best_jobs_keep_their_checkpoints(
     swept: tuple[Path, list[str], str],
 ) -> None:
     folder, _, said = swept
@@ -123,8 +123,8 @@ def test_the_same_command_leaves_what_is_finished_and_starts_the_rest(
     assert (rows[3]["settings"], rows[3]["status"]) == ({"optimizer.lr": 0.002}, "finished")
 
 
-@pytest.mark.guarantee("a sweep killed in the middle keeps what is finished and resumes the rest")
-def test_a_sweep_killed_in_the_middle_goes_on_with_the_job_that_was_cut(
+@pytest.mark.guarantee("A killed sweep keeps its finished jobs and resumes the others")
+def test_a_sweep_killed_in_the_middle_resumes_the_job_that_was_cut(
     small: list[str], train_py: Run, tmp_path: Path
 ) -> None:
     arguments = [*small, "seed=1,2", "checkpoint.every_n_steps=1"]
@@ -184,8 +184,8 @@ def test_submitit_runs_two_jobs_here_as_on_a_cluster_and_wandb_has_them_in_one_g
     assert f"wandb sync {folder}/*/wandb/offline-run-*\n" in done.stdout
 
 
-@pytest.mark.guarantee("a search killed in the middle proposes what it would have proposed")
-def test_a_search_killed_in_the_middle_goes_on_as_if_it_had_not_been(
+@pytest.mark.guarantee("A killed search continues with the proposals that it would have made")
+def test_a_search_killed_in_the_middle_resumes_as_if_it_had_not_been(
     small: list[str], train_py: Run, tmp_path: Path
 ) -> None:
     """Six trials; the second start takes up the trial that was under way, and the same values follow."""
@@ -229,7 +229,7 @@ def a_search(folder: Path, values: dict[str, Any], monitor: Monitor, seed: int) 
 
 
 @pytest.mark.long
-@pytest.mark.guarantee("two processes share a search: each trial is run once")
+@pytest.mark.guarantee("Two processes share a search: each trial runs once")
 def test_two_processes_share_a_search(small: list[str], tmp_path: Path) -> None:
     arguments = [*small, "sweep=optuna", "sweep.n_trials=5", "~sweep.space.data", f"hydra.sweep.dir={tmp_path}"]
     arguments.remove("optimizer.lr=1e-3")

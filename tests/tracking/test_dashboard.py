@@ -84,7 +84,8 @@ def tracked(
     return folder, sorted((folder / "wandb").glob("offline-run-*")), done.stdout
 
 
-def test_a_run_that_goes_on_on_two_devices_is_one_run_with_every_step_once(
+@pytest.mark.guarantee("With W&B: a resumed run is one run, with each step once, also on another number of devices")
+def test_a_run_resumed_on_two_devices_is_one_run_with_every_step_once(
     tracked: tuple[Path, list[Path], str],
 ) -> None:
     folder, parts, said = tracked

@@ -20,7 +20,7 @@ from qa.training.screen import broken_words
 Files = tuple[Path, Path]
 
 
-def test_a_run_folder_takes_no_more_than_was_said(
+def test_a_run_folder_takes_no_more_than_was_estimated(
     tiny: Path, small_files: Files, train_py: Run, tmp_path: Path
 ) -> None:
     parameters = 995_138
@@ -45,7 +45,7 @@ def test_a_run_folder_takes_no_more_than_was_said(
     assert "step-10.ckpt: without the optimizer's state, no run resumes from it; take last.ckpt" in done.stderr
 
 
-def test_too_little_disk_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_too_little_disk_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert "take up to 10 bytes" in check_disk(tmp_path, 10)
     assert not caplog.records
     check_disk(tmp_path, 10**18)
@@ -64,7 +64,7 @@ def steps(losses: list[float], trained_head: bool = False, first: int = 1) -> No
         estimate.on_train_batch_end(trainer, module, None, batch, step)
 
 
-def test_a_first_loss_far_from_chance_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_first_loss_far_from_chance_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     steps([4.0])
     steps([0.5], trained_head=True)
     steps([9.0], first=50)
@@ -73,7 +73,7 @@ def test_a_first_loss_far_from_chance_is_said(caplog: pytest.LogCaptureFixture) 
     assert "the first loss is 9.00, where chance gives 4.61" in caplog.text
 
 
-def test_a_rising_loss_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_rising_loss_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     begin = [4.4] * STEPS
     steps(begin + [4.4 + 0.9 * RISE] * 50)

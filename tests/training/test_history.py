@@ -18,7 +18,7 @@ from qa.training.checkpoint_files import hard_link
 from qa.training.history import follow_schedule
 
 
-def test_history_goes_on_from_its_state(tmp_path: Path) -> None:
+def test_history_resumes_from_its_state(tmp_path: Path) -> None:
     history, other = a_history(tmp_path), a_history(tmp_path)
     history.rows = [Row(epoch=1, step=5, val_loss=0.5), Row(epoch=2, step=10, val_loss=0.7)]
     history.best = history.rows[0]
@@ -40,7 +40,7 @@ def test_an_evaluation_shows_the_last_rows_and_the_best(tmp_path: Path, capsys: 
     assert len(history.rows) == 100
 
 
-def test_a_run_goes_on_between_two_steps() -> None:
+def test_a_run_resumes_between_two_steps() -> None:
     within, between = loop_state(7, 5), loop_state(10, 5)
     assert within["epoch_progress"]["current"] == {"ready": 2, "started": 2, "processed": 1, "completed": 1}
     assert within["epoch_loop.batch_progress"]["current"]["ready"] == 2
@@ -83,7 +83,7 @@ def test_the_loops_state_is_one_that_lightning_itself_has(exact: Path, small_fil
 
 
 @pytest.mark.parametrize(("held", "pending", "said"), [(30, True, ""), (30, False, "step 25"), (20, True, "step 25")])
-def test_best_weights_of_another_step_are_said_unless_their_evaluation_comes_again(
+def test_best_weights_of_another_step_are_reported_unless_their_evaluation_comes_again(
     held: int, pending: bool, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "checkpoints").mkdir()

@@ -123,7 +123,9 @@ def same(weights: Tensors, weights2: Tensors) -> bool:
     return all(torch.equal(weight, weights2[name]) for name, weight in weights.items())
 
 
-@pytest.mark.guarantee("out of memory: the batch is halved and done again, nothing lost or doubled")
+@pytest.mark.guarantee(
+    "Out of memory, also on one rank only: all ranks halve the batch and have the losses of the whole one"
+)
 @pytest.mark.parametrize("when", ["backward", "late"])
 def test_one_rank_out_of_memory_in_its_backward_pass_and_both_halve(
     when: str, ranks: list[dict[str, Any]], exact: Path, small_files: tuple[Path, Path]
@@ -145,9 +147,9 @@ def test_the_way_of_gpus_through_ddp_gives_the_weights_of_the_other(ranks: list[
         assert rank["as on GPUs"][3] == rank["whole"][3] != {}
 
 
-@pytest.mark.guarantee("on two ranks a resumed run ends at the same bits, in bf16-mixed too")
+@pytest.mark.guarantee("A run resumed on two ranks ends at the same bits, also in bf16-mixed")
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_a_process_that_does_not_know_what_was_carried_goes_on_to_the_same_bits(
+def test_a_process_that_does_not_know_what_was_carried_resumes_to_the_same_bits(
     precision: str, ranks: list[dict[str, Any]]
 ) -> None:
     for rank in ranks:
