@@ -23,7 +23,7 @@ test: $(READY) ## install, run every test; QA_REAL_DATA=FOLDER adds the real dat
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 prove: $(READY) ## the guarantees in all their cases, about 20 minutes; writes the table of docs/guarantees.md
-	$(BIN)/python -m pytest --prove --page docs/guarantees.md -n 2 --dist worksteal
+	$(BIN)/python -m pytest --prove --page=docs/guarantees.md -n 2 --dist worksteal
 
 coverage: $(READY) ## the tests, and which lines and branches of qa/ they reach, other processes included
 	$(BIN)/coverage erase
