@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from qa.data.batches import EvaluationBatch
-from qa.data.examples import Answer, Example
+from qa.data.example import Answer, Example
 from qa.evaluation.collect import collect, evaluate_batch
 from qa.review.run_page import write_page
 from qa.runs.predictions import write_predictions

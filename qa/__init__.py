@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from qa.config.run_start import RunFolder as RunFolder
     from qa.console import Plain as Plain
     from qa.data.datamodule import SquadDataModule as SquadDataModule
-    from qa.data.examples import Example as Example
+    from qa.data.example import Example as Example
     from qa.errors import UserError as UserError
     from qa.evaluation.squad_metric import SquadMetric as SquadMetric
     from qa.model.optimization import schedule as schedule
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qa.training.module import QuestionAnsweringModule as QuestionAnsweringModule
 
 WHERE = {
-    "Example": "qa.data.examples",
+    "Example": "qa.data.example",
     "SquadDataModule": "qa.data.datamodule",
     "SquadMetric": "qa.evaluation.squad_metric",
     "QuestionAnsweringModule": "qa.training.module",

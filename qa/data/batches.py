@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from qa.data.examples import Example
+from qa.data.example import Example
 from qa.data.order import Batching, Ints, epoch_batches
 from qa.data.tokenizer import Template
 from qa.data.windows import Windows

@@ -8,66 +8,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import ValidationError
 
 from qa.console import track
+from qa.data.example import Example
 from qa.data.record import BadRecord, Columns, Files, Record
 from qa.data.records import find_files, plain_name, read_records
 from qa.errors import UserError
 
 OnBadRecord = Literal["error", "skip"]
-
-
-class Answer(BaseModel):
-    """One reference answer: its text and the character offset at which it begins in the context."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
-    text: str
-    answer_start: int = Field(ge=0)
-
-
-class Example(BaseModel):
-    """One question with its context and reference answers; `answers[0]` is the label in training.
-
-    `answers` is empty only where predictions are made for questions whose answers nobody knows.
-    """
-
-    model_config = ConfigDict(frozen=True, strict=True)
-    id: str
-    question: str
-    context: str
-    answers: tuple[Answer, ...] = ()
-    language: str | None = None
-    title: str | None = None  # of the article, where it is known: what intervals take as one witness
-
-    @field_validator("title", mode="before")
-    @classmethod
-    def _known(cls, title: Any) -> str | None:
-        """A title that is no text is no reason to refuse a question."""
-        return title.encode(errors="replace").decode() if isinstance(title, str) and title.strip() else None
-
-    @field_validator("id", "question", "context")
-    @classmethod
-    def _text(cls, text: str) -> str:
-        if not text.strip():
-            raise PydanticCustomError("blank", "is empty")
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise PydanticCustomError("surrogate", "half of a surrogate pair") from None
-        return text
-
-    @field_validator("answers", mode="before")
-    @classmethod
-    def _rows(cls, answers: Any) -> Any:
-        """Takes the Hub's {"text": [...], "answer_start": [...]} as well as a list of answers."""
-        if isinstance(answers, dict) and set(answers) >= {"text", "answer_start"}:
-            texts, starts = answers["text"], answers["answer_start"]
-            if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
-                raise PydanticCustomError("lists", "text and answer_start must be lists of one length")
-            answers = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
-        return tuple(answers) if isinstance(answers, list) else answers
 
 
 class Examples(NamedTuple):
@@ -151,16 +100,17 @@ def _check(record: Record, need_answers: bool) -> Example:
     if isinstance(fields, dict) and isinstance(fields.get("id"), str):
         where += f" (id {fields['id']!r})"
     if isinstance(fields, dict) and fields.get("is_impossible"):
-        raise BadRecord("unanswerable", where, "an unanswerable question (SQuAD v2), which is not supported yet")
+        fields = {**fields, "answers": []}
     try:
         example = Example.model_validate(_located(fields, where))
     except ValidationError as error:
         first = error.errors()[0]
         kind, problem = _explain(first["type"], ".".join(map(str, first["loc"])), first["msg"], first["input"])
         raise BadRecord(kind, where, problem) from None
-    if need_answers and not example.answers:
+    if need_answers and not (example.answers or example.is_impossible):
         raise BadRecord("no answer", where, "it has no answer")
     for answer in example.answers:
+        assert answer.answer_start is not None
         found = example.context[answer.answer_start : answer.answer_start + len(answer.text)]
         if not answer.text.strip():
             raise BadRecord("empty answer", where, "an answer is empty")
@@ -214,50 +164,6 @@ def split_by_paragraph(examples: Sequence[Example], share: float, seed: int) -> 
     if not (train and validation):
         raise UserError(f"data.validation_share={share}: all questions are on one paragraph; give a validation_file")
     return train, validation
-
-
-class Overlap(BaseModel):
-    """What evaluation shares with training, texts compared without regard to case and white space."""
-
-    contexts: int  # distinct ones of the evaluation that are in training too
-    of_contexts: int
-    questions: int  # of the evaluation that are on such a context
-    repeated: int  # those of them that are asked there in training too
-    of_questions: int
-
-    def note(self) -> str:
-        """What readers of the figures must know; empty where nothing is shared."""
-        if not self.questions:
-            return ""
-        if self.repeated == self.of_questions:
-            return f"All {self.repeated:,} questions of the evaluation are training questions: its figures show memory."
-        repeated = f", and {self.repeated:,} of these questions" if self.repeated else ""
-        return (
-            f"{self.contexts:,} of {self.of_contexts:,} contexts of the evaluation, with {self.questions:,} of"
-            f" {self.of_questions:,} questions, are in the training data too{repeated}; new texts may give less."
-        )
-
-
-def overlap(training: Sequence[Example], evaluation: Sequence[Example]) -> Overlap:
-    """What the examples of an evaluation share with those of training."""
-    plain: dict[str, str] = {}
-
-    def normal(text: str) -> str:
-        if text not in plain:
-            plain[text] = " ".join(text.lower().split())
-        return plain[text]
-
-    contexts = {normal(context) for context in {example.context for example in training}}
-    distinct = {normal(context) for context in {example.context for example in evaluation}}
-    shared = [example for example in evaluation if plain[example.context] in contexts]
-    asked = {(plain[e.context], normal(e.question)) for e in training} if shared else set()
-    return Overlap(
-        contexts=len(distinct & contexts),
-        of_contexts=len(distinct),
-        questions=len(shared),
-        repeated=sum((plain[e.context], normal(e.question)) in asked for e in shared),
-        of_questions=len(evaluation),
-    )
 
 
 SHOULD_BE = {

@@ -11,18 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from qa.data.examples import (
-    Example,
-    Examples,
-    OnBadRecord,
-    Overlap,
-    check_records,
-    overlap,
-    read_examples,
-    split_by_paragraph,
-)
+from qa.data.example import Example
+from qa.data.examples import Examples, OnBadRecord, check_records, read_examples, split_by_paragraph
 from qa.data.hub_records import hub_records
 from qa.data.order import Batching, drawn_windows, epoch_batches, padded_share
+from qa.data.overlap import Overlap, overlap
 from qa.data.record import Columns, Files
 from qa.errors import UserError
 

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast
 
-from qa.data.examples import Example
+from qa.data.example import Example
 from qa.data.tokenizer import backend
 from qa.data.windows import Windows, _distinct_texts, build_windows
 from qa.errors import first_line
@@ -147,7 +147,7 @@ def fingerprint(
     """Key of the cache: a hash of everything that the windows depend on."""
     tokenizer = backend(pretrained_tokenizer)
     texts, question, context = _distinct_texts(examples)
-    labels = [(e.answers[0].answer_start, len(e.answers[0].text)) if e.answers else (-1, -1) for e in examples]
+    labels = [example.label or (-1, -1) for example in examples]
     rules = hashlib.blake2b(tokenizer.to_str().encode()).hexdigest()
     settings = [FORMAT, max_length, stride, rules, tokenizers.__version__]  # versions have changed offsets before
     digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=16)

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from qa.console import track
-from qa.data.examples import Example
+from qa.data.example import Example
 from qa.data.order import Ints
 from qa.data.tokenizer import backend, pair_template
 
@@ -126,11 +126,10 @@ def _answer_tokens(
     # characters counted through all texts, so that one binary search over all tokens serves every example
     base = np.concatenate([[0], np.cumsum([len(text) for text in texts])])
     through = offsets + np.repeat(base[:-1], np.diff(bounds))[:, None]
-    spans = [(e.answers[0].answer_start, len(e.answers[0].text)) if e.answers else (0, 0) for e in examples]
-    begin, size = np.array(spans, np.int64).T
-    begin = begin + base[context]
+    spans = [example.label or (0, 0) for example in examples]
+    begin, end = np.array(spans, np.int64).T + base[context]
     first = np.searchsorted(through[:, 1], begin, side="right") - bounds[context]
-    last = np.searchsorted(through[:, 0], begin + size, side="left") - 1 - bounds[context]
+    last = np.searchsorted(through[:, 0], end, side="left") - 1 - bounds[context]
     return np.stack([first, last], axis=1)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qa.data.examples import Example
+from qa.data.example import Example
 from qa.evaluation.metrics import exact_match, f1
 
 
@@ -29,7 +29,7 @@ class Question(NamedTuple):
     context: str
     language: str | None
     answers: list[str]
-    answer_starts: list[int]
+    answer_starts: list[int | None]
     prediction: str  # "" where there is none
     start: int | None  # characters of the context, end-exclusive
     end: int | None

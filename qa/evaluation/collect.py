@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qa.data.batches import EvaluationBatch
-from qa.data.examples import Example
+from qa.data.example import Example
 from qa.evaluation.answers import Evaluation, score_question
 from qa.evaluation.decode import WindowSpans, decode, window_spans
 

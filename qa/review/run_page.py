@@ -107,7 +107,11 @@ def _data(questions: Sequence[Question], folder: Path) -> dict[str, Any]:
             "id": q.id,
             "question": q.question,
             "context": contexts.setdefault(q.context, len(contexts)),
-            "gold": [[begin, begin + len(text)] for begin, text in zip(q.answer_starts, q.answers, strict=True)],
+            "gold": [
+                [begin, begin + len(text)]
+                for begin, text in zip(q.answer_starts, q.answers, strict=True)
+                if begin is not None
+            ],
             "answers": list(dict.fromkeys(q.answers)),
             "prediction": q.prediction,
             "span": None if q.start is None else [q.start, q.end],

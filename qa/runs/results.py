@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from qa.data.examples import Overlap
+from qa.data.overlap import Overlap
 from qa.errors import UserError
 
 Monitor = Literal["val_loss", "exact_match", "f1"]  # what makes an epoch, or a job, the best

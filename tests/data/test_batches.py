@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from helpers.questions import squad
 from qa.data.batches import EpochSampler, EvaluationBatches
-from qa.data.examples import Example
+from qa.data.example import Example
 from qa.data.order import Batching, batches_of_rank, drawn_windows, epoch_batches, ordered_batches, padded_share
 from qa.data.tokenizer import pair_template
 from qa.data.windows import build_windows

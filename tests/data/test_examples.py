@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from helpers.paths import real_data
 from helpers.questions import squad
-from qa.data.examples import Example, Overlap, overlap, read_examples, split_by_paragraph
+from qa.data.example import Example
+from qa.data.examples import read_examples, split_by_paragraph
+from qa.data.overlap import Overlap, overlap
 from qa.data.record import Columns
 from qa.data.records import find_files
 from qa.errors import UserError
@@ -92,7 +94,6 @@ BAD_RECORDS = {
     "blank question": (broken(question=" \n"), SPOT + "the question is empty", "empty question"),
     "blank context": (broken(context="  "), "the context is empty", "empty context"),
     "repeated id": (broken(id="a"), r"question 1.*the id 'a' is at .*question 0", "repeated id"),
-    "v2": (broken(is_impossible=True, answers=[]), SPOT + "an unanswerable question", "unanswerable"),
     "half a surrogate": (
         broken(question="\ud800?"),
         SPOT + "the field 'question' holds half of a surrogate",

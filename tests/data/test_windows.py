@@ -20,7 +20,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from helpers.paths import MINILM, real_data
 from helpers.windows import assert_equal
 from qa.data import window_cache
-from qa.data.examples import Answer, Example, read_examples
+from qa.data.example import Answer, Example
+from qa.data.examples import read_examples
 from qa.data.tokenizer import check_lengths, load_tokenizer
 from qa.data.window_cache import cached_windows, fingerprint
 from qa.data.windows import Windows, build_windows, unlabelled, without_room

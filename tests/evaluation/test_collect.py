@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qa.data.batches import EvaluationBatch
-from qa.data.examples import Example
+from qa.data.example import Example
 from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
 from qa.runs.predictions import read_answers, write_predictions
 

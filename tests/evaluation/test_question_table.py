@@ -7,7 +7,8 @@ import pytest
 
 from helpers.paths import real_data
 from helpers.questions import squad
-from qa.data.examples import Answer, Example, read_examples
+from qa.data.example import Answer, Example
+from qa.data.examples import read_examples
 from qa.errors import UserError
 from qa.evaluation.answers import NBestAnswer, score_question
 from qa.evaluation.question_table import NAME, SCHEMA, read_questions, write_questions

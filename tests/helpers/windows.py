@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qa.data.batches import EvaluationBatches
-from qa.data.examples import Answer, Example
+from qa.data.example import Answer, Example
 from qa.data.tokenizer import pair_template
 from qa.data.windows import Windows, build_windows, without_room
 
@@ -18,6 +18,7 @@ class Reference(NamedTuple):
 
 
 def overlapping(offsets: list[tuple[int, int]], answer: Answer) -> list[tuple[int, int]]:
+    assert answer.answer_start is not None
     end = answer.answer_start + len(answer.text)
     return [(begin, stop) for begin, stop in offsets if begin < end and stop > answer.answer_start]
 

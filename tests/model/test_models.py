@@ -12,7 +12,7 @@ import transformers as hf
 
 from helpers.commands import Run, quick_fit
 from helpers.windows import assert_equal
-from qa.data.examples import Answer, Example
+from qa.data.example import Answer, Example
 from qa.data.tokenizer import load_tokenizer
 from qa.data.windows import build_windows
 from qa.errors import UserError

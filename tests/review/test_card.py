@@ -11,7 +11,8 @@ from rich.console import Console
 
 from helpers.paths import MINILM
 from helpers.results import RESULTS, ROWS, SETTINGS
-from qa.data.examples import Answer, Example, Overlap
+from qa.data.example import Answer, Example
+from qa.data.overlap import Overlap
 from qa.evaluation.answers import Evaluation, NBestAnswer, score_question
 from qa.review.card import model_card
 from qa.review.terminal import question_in_context, results_table

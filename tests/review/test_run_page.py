@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 
 from helpers.browser import phone
 from helpers.questions import question
-from qa.data.examples import Overlap
+from qa.data.overlap import Overlap
 from qa.evaluation.breakdown import KINDS, Part, breakdown, question_type
 from qa.evaluation.calibration import calibration
 from qa.evaluation.question_table import write_questions

@@ -1,0 +1,51 @@
+"""What an evaluation shares with the training data."""
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel
+
+from qa.data.example import Example
+
+
+class Overlap(BaseModel):
+    """What evaluation shares with training, texts compared without regard to case and white space."""
+
+    contexts: int  # distinct ones of the evaluation that are in training too
+    of_contexts: int
+    questions: int  # of the evaluation that are on such a context
+    repeated: int  # those of them that are asked there in training too
+    of_questions: int
+
+    def note(self) -> str:
+        """What readers of the figures must know; empty where nothing is shared."""
+        if not self.questions:
+            return ""
+        if self.repeated == self.of_questions:
+            return f"All {self.repeated:,} questions of the evaluation are training questions: its figures show memory."
+        repeated = f", and {self.repeated:,} of these questions" if self.repeated else ""
+        return (
+            f"{self.contexts:,} of {self.of_contexts:,} contexts of the evaluation, with {self.questions:,} of"
+            f" {self.of_questions:,} questions, are in the training data too{repeated}; new texts may give less."
+        )
+
+
+def overlap(training: Sequence[Example], evaluation: Sequence[Example]) -> Overlap:
+    """What the examples of an evaluation share with those of training."""
+    plain: dict[str, str] = {}
+
+    def normal(text: str) -> str:
+        if text not in plain:
+            plain[text] = " ".join(text.lower().split())
+        return plain[text]
+
+    contexts = {normal(context) for context in {example.context for example in training}}
+    distinct = {normal(context) for context in {example.context for example in evaluation}}
+    shared = [example for example in evaluation if plain[example.context] in contexts]
+    asked = {(plain[e.context], normal(e.question)) for e in training} if shared else set()
+    return Overlap(
+        contexts=len(distinct & contexts),
+        of_contexts=len(distinct),
+        questions=len(shared),
+        repeated=sum((plain[e.context], normal(e.question)) in asked for e in shared),
+        of_questions=len(evaluation),
+    )
