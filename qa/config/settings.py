@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from qa.data.records import find_files
+from qa.data.files import find_files
 from qa.errors import UserError
 from qa.runs.results import Monitor
 

@@ -6,12 +6,25 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("surrogate", "half of a surrogate pair") from None
+    return text
+
+
 class Answer(BaseModel):
     """One reference answer; `answer_start`: the character of the context at which it begins, None if it is unknown."""
 
     model_config = ConfigDict(frozen=True, strict=True)
     text: str
     answer_start: int | None = Field(None, ge=0)
+
+    @field_validator("text")
+    @classmethod
+    def _text(cls, text: str) -> str:
+        return _encodable(text)
 
 
 class Example(BaseModel):
@@ -50,19 +63,4 @@ class Example(BaseModel):
     def _text(cls, text: str) -> str:
         if not text.strip():
             raise PydanticCustomError("blank", "is empty")
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise PydanticCustomError("surrogate", "half of a surrogate pair") from None
-        return text
-
-    @field_validator("answers", mode="before")
-    @classmethod
-    def _rows(cls, answers: Any) -> Any:
-        """Takes the Hub's {"text": [...], "answer_start": [...]} as well as a list of answers."""
-        if isinstance(answers, dict) and set(answers) >= {"text", "answer_start"}:
-            texts, starts = answers["text"], answers["answer_start"]
-            if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
-                raise PydanticCustomError("lists", "text and answer_start must be lists of one length")
-            answers = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
-        return tuple(answers) if isinstance(answers, list) else answers
+        return _encodable(text)

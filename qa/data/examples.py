@@ -1,62 +1,58 @@
-"""Records → examples: every record checked, the bad ones named or counted."""
+"""Records → examples: every record checked for what the stage needs, the bad ones named or counted."""
 
 import re
-import reprlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
-from pydantic import ValidationError
 
 from qa.console import track
+from qa.data.check import Examples, Need, check_record
 from qa.data.example import Example
+from qa.data.files import find_files, plain_name
 from qa.data.record import BadRecord, Columns, Files, Record
-from qa.data.records import find_files, plain_name, read_records
+from qa.data.records import read_records
 from qa.errors import UserError
 
-OnBadRecord = Literal["error", "skip"]
-
-
-class Examples(NamedTuple):
-    """The examples of one split in file order, and how many records were skipped, by kind."""
-
-    examples: list[Example]
-    skipped: Counter[str]
+OnBadRecord = Literal["error", "skip", "repair"]
+RESTARTS = 0.01  # of a file's ids: where more recur in another paragraph, they number the questions of a paragraph
 
 
 def read_examples(
     files: Files,
     on_bad_record: OnBadRecord = "error",
     limit: int | None = None,
-    need_answers: bool = True,
+    need: Need = "places",
     columns: Columns = Columns(),
 ) -> Examples:
     """Reads and checks one split; ids that recur across its files become `<file stem>/<id>`.
 
     `limit` takes the first questions only. Errors: BadRecord (a UserError) for the first record that cannot be used,
-    unless `on_bad_record="skip"`; UserError for a file that cannot be read at all or a split without a question.
+    where `on_bad_record` is "error"; UserError for a file that cannot be read at all or a split without a question.
     """
     paths = find_files(files)
     per_file: list[list[Example]] = []
-    skipped: Counter[str] = Counter()
+    read = Examples()
     left = limit
     for path in paths:
-        examples, bad = check_records(read_records(path, columns), on_bad_record, left, need_answers)
+        found = check_records(read_records(path, columns), on_bad_record, left, need)
         if language := language_of(path):
-            examples = [example.model_copy(update={"language": language}) for example in examples]
-        per_file.append(examples)
-        skipped += bad
-        left = None if left is None else left - len(examples)
+            found.examples = [example.model_copy(update={"language": language}) for example in found.examples]
+        per_file.append(found.examples)
+        read.skipped += found.skipped
+        read.repairs += found.repairs
+        read.unplaced += found.unplaced
+        left = None if left is None else left - len(found.examples)
         if left == 0:
             break
-    examples = _unique_across_files(paths, per_file)
-    if not examples:
-        counts = ", ".join(f"{count} {kind}" for kind, count in skipped.items())
+    read.examples = _unique_across_files(paths, per_file)
+    if not read.examples:
+        counts = ", ".join(f"{count} {kind}" for kind, count in read.skipped.items())
         note = f" (skipped: {counts})" if counts else ""
         raise UserError(f"{', '.join(map(str, paths))}: no question in it{note}; give a file that holds some")
-    return Examples(examples, skipped)
+    return read
 
 
 def language_of(path: Path) -> str | None:
@@ -65,82 +61,63 @@ def language_of(path: Path) -> str | None:
     return found[1] if found else None
 
 
-def check_records(
-    records: Iterator[Record], on_bad_record: OnBadRecord, limit: int | None, need_answers: bool
-) -> tuple[list[Example], Counter[str]]:
+def check_records(records: Iterator[Record], on_bad_record: OnBadRecord, limit: int | None, need: Need) -> Examples:
     """Checks the records of one file, whose ids must be unique; returns the good ones and counts the others."""
-    examples: list[Example] = []
-    skipped: Counter[str] = Counter()
-    first_seen: dict[str, str] = {}
+    read = Examples()
+    ids = _Ids()
     contexts: dict[str, str] = {}  # each held once, whatever the questions on it
     for record in track(records, "reading questions", total=limit):
         try:
-            example = _check(record, need_answers)
-            if example.id in first_seen:
-                raise BadRecord(
-                    "repeated id", record.where, f"the id {example.id!r} is at {first_seen[example.id]} too"
-                )
+            example = check_record(record, on_bad_record == "repair", need, read)
         except BadRecord as bad:
             if on_bad_record == "error":
                 raise
-            skipped[bad.kind] += 1
+            read.skipped[bad.kind] += 1
             continue
-        first_seen[example.id] = record.where.rpartition(": ")[2]
         context = contexts.setdefault(example.context, example.context)
-        examples.append(example if context is example.context else example.model_copy(update={"context": context}))
-        if len(examples) == limit:
+        read.examples.append(example if context is example.context else example.model_copy(update={"context": context}))
+        ids.add(example.id, record)
+        if len(ids.rows) == limit:
             break
-    return examples, skipped
+    ids.settle(read, on_bad_record)
+    return read
 
 
-def _check(record: Record, need_answers: bool) -> Example:
-    where, fields = record
-    if isinstance(fields, BadRecord):
-        raise fields
-    if isinstance(fields, dict) and isinstance(fields.get("id"), str):
-        where += f" (id {fields['id']!r})"
-    if isinstance(fields, dict) and fields.get("is_impossible"):
-        fields = {**fields, "answers": []}
-    try:
-        example = Example.model_validate(_located(fields, where))
-    except ValidationError as error:
-        first = error.errors()[0]
-        kind, problem = _explain(first["type"], ".".join(map(str, first["loc"])), first["msg"], first["input"])
-        raise BadRecord(kind, where, problem) from None
-    if need_answers and not (example.answers or example.is_impossible):
-        raise BadRecord("no answer", where, "it has no answer")
-    for answer in example.answers:
-        assert answer.answer_start is not None
-        found = example.context[answer.answer_start : answer.answer_start + len(answer.text)]
-        if not answer.text.strip():
-            raise BadRecord("empty answer", where, "an answer is empty")
-        if found != answer.text:
-            raise BadRecord(
-                "misplaced answer",
-                where,
-                f"the answer {_short(answer.text)} is not at answer_start {answer.answer_start}"
-                f" (there: {_short(found)})",
-            )
-    return example
+class _Ids:
+    """The ids of a file's examples, and the records that repeat one."""
 
+    def __init__(self) -> None:
+        self.rows: dict[str, int] = {}  # the first example with each id
+        self.records: list[Record] = []  # of the examples
+        self.repeats: list[int] = []
 
-def _located(fields: Any, where: str) -> Any:
-    """The fields with each answer that lacks its answer_start found in the context, where it occurs exactly once."""
-    context, answers = (fields.get("context"), fields.get("answers")) if isinstance(fields, dict) else (None, None)
-    if not isinstance(context, str) or not isinstance(answers, list):
-        return fields
-    found = []
-    for answer in answers:
-        text = answer.get("text") if isinstance(answer, dict) and answer.get("answer_start") is None else None
-        if isinstance(text, str) and text.strip():
-            begin = context.find(text)
-            if begin < 0 or context.find(text, begin + 1) >= 0:
-                times = "not" if begin < 0 else "more than once"
-                problem = f"the answer {_short(text)} is {times} in the context, and has no answer_start"
-                raise BadRecord("answer not located", where, problem)
-            answer = {**answer, "answer_start": begin}
-        found.append(answer)
-    return {**fields, "answers": found}
+    def add(self, name: str, record: Record) -> None:
+        row = len(self.records)
+        self.records.append(record._replace(fields={}))
+        if self.rows.setdefault(name, row) != row:
+            self.repeats.append(row)
+
+    def settle(self, read: Examples, on_bad_record: OnBadRecord) -> None:
+        """Makes ids that restart in every paragraph `<article>.<paragraph>/<id>`; removes other repeated ones.
+
+        Errors: BadRecord for a repeated id.
+        """
+        if not self.repeats:
+            return
+        examples, records = read.examples, self.records
+        within = {(record.group, example.id) for record, example in zip(records, examples, strict=True)}
+        if len(within) == len(examples) and len(self.repeats) > RESTARTS * len(examples):
+            names = [f"{record.group}/{example.id}" for record, example in zip(records, examples, strict=True)]
+            read.examples = [e.model_copy(update={"id": name}) for e, name in zip(examples, names, strict=True)]
+            return
+        if on_bad_record == "error":
+            row = self.repeats[0]
+            first = records[self.rows[examples[row].id]].where.rpartition(": ")[2]
+            problem = f"the id {examples[row].id!r} is at {first} too"
+            raise BadRecord("repeated id", records[row].where, problem)
+        read.skipped["repeated id"] += len(self.repeats)
+        repeats = set(self.repeats)
+        read.examples = [example for row, example in enumerate(examples) if row not in repeats]
 
 
 def split_by_paragraph(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
@@ -164,34 +141,6 @@ def split_by_paragraph(examples: Sequence[Example], share: float, seed: int) -> 
     if not (train and validation):
         raise UserError(f"data.validation_share={share}: all questions are on one paragraph; give a validation_file")
     return train, validation
-
-
-SHOULD_BE = {
-    "string_type": "text",
-    "int_type": "a whole number",
-    "greater_than_equal": "0 or more",
-    "tuple_type": "a list of answers",
-    "model_type": 'an object {"text", "answer_start"}',
-}
-
-
-def _explain(kind: str, field: str, message: str, value: Any) -> tuple[str, str]:
-    """Kind and words for pydantic's first complaint about a record."""
-    if kind == "missing":
-        return f"missing {field.rpartition('.')[2]}", f"the field {field!r} is missing"
-    if kind == "blank":
-        return f"empty {field}", f"the {field} is empty"
-    if kind == "surrogate":
-        return "not UTF-8", f"the field {field!r} holds half of a surrogate pair, which is no UTF-8"
-    if not field:
-        return "wrong type", "a question must be an object with id, question, context and answers"
-    if kind in SHOULD_BE:
-        return "wrong type", f"the field {field!r} should be {SHOULD_BE[kind]}, not {reprlib.repr(value)}"
-    return "wrong type", f"the field {field!r}: {message[0].lower()}{message[1:]}"
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "…")
 
 
 def _unique_across_files(paths: list[Path], per_file: list[list[Example]]) -> list[Example]:

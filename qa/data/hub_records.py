@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from qa.data.record import Record
+from qa.data.record import Columns, Named, Record
+from qa.data.shapes import records_of
 from qa.errors import UserError
 from qa.hub import OWN_FILES, _reason, fetch, named
 
@@ -22,5 +23,6 @@ def hub_records(given: str, split: str) -> Iterator[Record]:
         rows: Any = datasets.load_dataset(name, split=split, revision=revision)
     except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
         raise UserError(f"dataset {name} ({split}): {_reason(error)}, {OWN_FILES}") from None
+    columns = Named(name, Columns())
     for index, row in enumerate(rows):
-        yield Record(f"{name} ({split}): row {index}", row)
+        yield from records_of(row, f"{name} ({split}): row {index}", index, columns)

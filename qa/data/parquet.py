@@ -9,21 +9,21 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from qa.data.record import LONGEST_LINE, Columns, Record, check_columns, example_fields
+from qa.data.record import LONGEST_LINE, Named, Record
 from qa.errors import UserError
 
 LARGEST_ROW_GROUP = 512 << 20  # bytes of a Parquet file, unpacked
 AT_ONCE = 32  # rows of a Parquet file, each text of which may be as long as a line
 
 
-def parquet_records(path: Path, columns: Columns) -> Iterator[Record]:
+def parquet_records(path: Path, named: Named) -> Iterator[Record]:
     """Records of one file. Each distinct text is held once, however many rows have it."""
-    wanted = {columns.id, columns.question, columns.context, columns.answer, columns.answer_start, "answers", "title"}
     texts: dict[str, str] = {}
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            there = file.schema_arrow.names
-            check_columns(path, there, columns)
+            there = tuple(file.schema_arrow.names)
+            named.check(there)
+            wanted = set(named.names(there).values())
             leaves = [file.schema.column(number) for number in range(len(file.schema))]
             groups = [file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)]
         if max(groups, default=0) > LARGEST_ROW_GROUP:
@@ -41,7 +41,7 @@ def parquet_records(path: Path, columns: Columns) -> Iterator[Record]:
                     raise UserError(f"{where}: a text of more than {LONGEST_LINE >> 20} MiB is no question; fix it")
                 for row in batch.to_pylist():
                     number = next(numbers)
-                    yield Record(f"{path}: row {number}", example_fields(_shared(row, texts), number, columns))
+                    yield Record(f"{path}: row {number}", named.cells(_shared(row, texts)), str(number))
     except (OSError, pyarrow.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read ({reason}); get the file again or give another") from None

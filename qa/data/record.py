@@ -1,11 +1,12 @@
 """A record: what a file holds for one question, not checked yet, and where it is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from qa.data.fields import read_literal
 from qa.errors import UserError
 
 Files = str | list[str]
@@ -15,50 +16,92 @@ LONGEST_LINE = 16 << 20  # bytes of a line of JSONL, characters of a record of C
 
 
 class Columns(BaseModel):
-    """The names of a table's columns, or of the fields of JSONL; `answer_start` may be missing.
-
-    Without an `id` a table's row or a line of JSONL has its number. A column or field `title` names the
-    question's article.
-    """
+    """The user's names of a table's columns, or of the fields of JSON; None: recognised by NAMES."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    id: str = "id"
-    question: str = "question"
-    context: str = "context"
-    answer: str = "answer"
-    answer_start: str = "answer_start"
+    id: str | None = None
+    question: str | None = None
+    context: str | None = None
+    answer: str | None = None
+    answer_start: str | None = None
+
+
+# the names by which a field is recognised, in lower case, the first one that is there
+NAMES = {
+    "id": ("id", "qid", "question_id", "query_id", "example_id"),
+    "question": ("question", "question_text", "query_text", "query"),
+    "context": ("context", "context_text"),
+    "answer": ("answers", "answer", "answer_text"),
+    "answer_start": ("answer_start", "answer_starts"),
+    "is_impossible": ("is_impossible",),
+    "title": ("title",),
+}
+PLAIN = {"id", "question", "context", "answers", "answer", "answer_start", "is_impossible", "title"}
 
 
 class Record(NamedTuple):
-    """What a file holds for one question, not checked yet, and where it is."""
+    """What a file holds for one question, not checked yet.
+
+    `fields`: {a key of NAMES: value as it is in the file}, or what is wrong with it. `group`: the paragraph of a file
+    in which ids may restart, such as "3.0"; "" in a table.
+    """
 
     where: str
-    fields: Any
+    fields: "dict[str, Any] | BadRecord"
+    number: str = ""  # its id where the file has none
+    group: str = ""
 
 
 class BadRecord(UserError):
     """A record that cannot be used: its kind (for the counts), where it is, what is wrong."""
 
-    def __init__(self, kind: str, where: str, problem: str) -> None:
-        super().__init__(f"{where}: {problem}; {SKIP_REMEDY}")
+    def __init__(self, kind: str, where: str, problem: str, remedy: str = SKIP_REMEDY) -> None:
+        super().__init__(f"{where}: {problem}; {remedy}")
         self.kind = kind
 
 
-def check_columns(path: Path, there: Sequence[str], columns: Columns) -> None:
-    for key in ("question", "context"):
-        if (name := getattr(columns, key)) not in there:
-            raise UserError(f"{path}: no column {name!r} (there: {', '.join(there)}); say data.columns.{key}=NAME")
+class Named:
+    """Finds the fields of records under the names that a file has for them."""
 
+    def __init__(self, path: Path | str, columns: Columns) -> None:
+        self.path, self.columns = path, columns
+        self.taken: dict[str, str] = {}  # {name in the file: key of NAMES} of names that are not the plain ones
+        self._known: dict[tuple[str, ...], dict[str, str]] = {}
 
-def example_fields(row: Mapping[str, Any], number: int, columns: Columns) -> dict[str, Any]:
-    """A row as an example's fields; a cell holds one answer or, in Parquet, a list of them."""
-    fields = {"question": row[columns.question], "context": row[columns.context]}
-    fields |= {"id": str(row.get(columns.id, number)), "title": row.get("title")}
-    if row.get("answers"):
-        return {**fields, "answers": row["answers"]}
-    cells = row.get(columns.answer), row.get(columns.answer_start)
-    texts, starts = (cell if isinstance(cell, list) else [] if cell in (None, "") else [cell] for cell in cells)
-    starts = [int(s) if isinstance(s, str) and s.strip().removeprefix("-").isdecimal() else s for s in starts]
-    starts += [None] * (len(texts) - len(starts))
-    fields["answers"] = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
-    return fields
+    def names(self, there: tuple[str, ...]) -> dict[str, str]:
+        """{key of NAMES: name in the file} for a record with these names. The user's names win."""
+        if there not in self._known:
+            lower = {name.lower(): name for name in reversed(there)}
+            given = self.columns.model_dump(exclude_none=True)
+            found = {key: name for key, name in given.items() if name in there}
+            for key, names in NAMES.items():
+                if key not in given and (name := next((lower[n] for n in names if n in lower), None)):
+                    found[key] = name
+                    if name not in PLAIN:
+                        self.taken[name] = key
+            self._known[there] = found
+        return self._known[there]
+
+    def fields(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a record under the keys of NAMES; those that it does not have are missing."""
+        return {key: row[name] for key, name in self.names(tuple(row)).items()}
+
+    def cells(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a table's row; cells of answers and their places may hold lists, written as text."""
+        fields = self.fields(row)
+        return fields | {key: read_literal(fields[key]) for key in ("answer", "answer_start") if key in fields}
+
+    def check(self, there: tuple[str, ...]) -> None:
+        """Errors: UserError for a table without a question or a context."""
+        found = self.names(there)
+        for key in ("question", "context"):
+            if key not in found:
+                name = getattr(self.columns, key) or key
+                raise UserError(
+                    f"{self.path}: no column {name!r} (there: {', '.join(there)}); give data.columns.{key}=NAME"
+                )
+
+    def note(self) -> str:
+        """The names that were recognised, for people; empty where all are the plain ones."""
+        names = ", ".join(f"{name!r} as {key}" for name, key in self.taken.items())
+        return f"{self.path}: read {names}; data.columns.KEY=NAME chooses other columns" if names else ""

@@ -1,147 +1,134 @@
-"""Files → records, not checked yet: SQuAD v1.1 JSON, JSONL, CSV, TSV and Parquet, packed by gzip or zstd or not."""
+"""Files → records, not checked yet: JSON, JSONL, CSV, TSV and Parquet."""
 
 import csv
-import difflib
-import glob
-import gzip
 import io
 import json
-import zlib
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
-import zstandard
-
-from qa.data.record import LONGEST_LINE, BadRecord, Columns, Files, Record, check_columns, example_fields
+from qa.data.files import kind_of, not_utf8, unpacked
+from qa.data.record import LONGEST_LINE, BadRecord, Columns, Named, Record
+from qa.data.shapes import records_of
 from qa.errors import UserError
 
+log = logging.getLogger(__name__)
+
 LARGEST_JSON = 256 << 20  # bytes, unpacked: JSON is held whole, at eleven times its size
-
-
-def find_files(files: Files) -> list[Path]:
-    """Expands one path, a list or globs into existing files, in the order given (a glob's in sorted order).
-
-    Errors: UserError for a path that does not exist or a pattern that matches nothing.
-    """
-    found: list[Path] = []
-    for name in [files] if isinstance(files, str) else files:
-        matches = [name] if Path(name).is_file() else sorted(glob.glob(name, recursive=True))
-        matches = [match for match in matches if Path(match).is_file()]
-        if not matches:
-            what = "a folder" if Path(name).is_dir() else "no such file"
-            beside = [path.name for path in Path(name).parent.glob("*") if path.is_file()]
-            if close := difflib.get_close_matches(Path(name).name, beside, n=1):
-                raise UserError(f"{name}: {what}; did you mean {Path(name).with_name(close[0])}?")
-            raise UserError(f"{name}: {what}; give a path, a list [a.json,b.json] or a glob in data.*_file")
-        found += [Path(match) for match in matches if Path(match) not in found]
-    return found
+LINES = ("jsonl", "ndjson", "jsonlines")
+TABLES = ("csv", "tsv")
+SHEETS = ("xlsx", "xls", "xlsm", "ods", "numbers")
+SEPARATORS = ",;\t|"
+KINDS = ".json (SQuAD), .jsonl (one question a line), .csv, .tsv or .parquet"
 
 
 def read_records(path: Path, columns: Columns = Columns()) -> Iterator[Record]:
     """The records of one file, by the end of its name. Errors: UserError for a file that cannot be read at all."""
-    kind = plain_name(path).rpartition(".")[2]
-    if kind == "json":
-        return _squad_records(path)
-    if kind == "jsonl":
-        return _jsonl_records(path, columns)
-    if kind in {"csv", "tsv"}:
-        return _csv_records(path, "," if kind == "csv" else "\t", columns)
-    if kind == "parquet":
+    kind, named = kind_of(path), Named(path, columns)
+    if kind == "json" or kind in LINES:
+        yield from _json_records(path, kind in LINES, named)
+    elif kind in TABLES:
+        yield from _table_records(path, named)
+    elif kind == "parquet":
         from qa.data.parquet import parquet_records  # takes a while to import
 
-        return parquet_records(path, columns)
-    kinds = ".json (SQuAD v1.1), .jsonl (one example a line), .csv, .tsv or .parquet"
-    raise UserError(f"{path}: unknown kind of file; name it {kinds}")
+        yield from parquet_records(path, named)
+    elif kind in SHEETS:
+        raise UserError(f"{path}: a spreadsheet; save it as CSV in UTF-8 and give that file")
+    else:
+        raise UserError(f"{path}: unknown kind of file; name it {KINDS}")
+    if note := named.note():
+        log.warning("%s", note)
 
 
-def plain_name(path: Path) -> str:
-    """A file's name as it would be unpacked."""
-    return path.name.removesuffix(".gz").removesuffix(".zst")
+def _json_records(path: Path, lines: bool, named: Named) -> Iterator[Record]:
+    """JSON or JSONL, by what is in the file: its name may be wrong."""
+    with unpacked(path) as file:
+        first = file.readline(LONGEST_LINE + 1)
+        while first.strip() in (b"", b"\xef\xbb\xbf") and first:
+            first = file.readline(LONGEST_LINE + 1)
+        rest = file.readline(LONGEST_LINE + 1)
+    begin = first.removeprefix(b"\xef\xbb\xbf").strip()
+    if (lines and begin[:1] != b"[" and begin != b"{") or (not lines and rest.strip() and _is_object(begin)):
+        yield from _lines(path, named)
+    else:
+        for index, row in enumerate(_rows(path, _json(path))):
+            article = isinstance(row, dict) and "paragraphs" in row
+            where = f"{path}: article {index}" if article else f"{path}: row {index + 1}"
+            yield from records_of(row, where, index, named)
 
 
-@contextmanager
-def _unpacked(path: Path) -> Iterator[IO[bytes]]:
-    """The file's bytes, unpacked. Errors: UserError, also while they are read."""
+def _is_object(line: bytes) -> bool:
     try:
-        with path.open("rb") as packed:
-            begin = packed.peek(4)[:4]
-            if begin[:2] == b"\x1f\x8b":
-                file: Any = gzip.GzipFile(fileobj=packed)
-            elif begin == b"\x28\xb5\x2f\xfd":
-                file = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True))
-            else:
-                file = packed
-            yield cast(IO[bytes], file)
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); get the file again or give another") from None
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
-def _squad_records(path: Path) -> Iterator[Record]:
-    with _unpacked(path) as file:
+def _json(path: Path) -> Any:
+    """The whole of a JSON file. Errors: UserError."""
+    with unpacked(path) as file:
         content = file.read(LARGEST_JSON + 1)
     if len(content) > LARGEST_JSON:
         raise UserError(
             f"{path}: more than {LARGEST_JSON >> 20} MiB of JSON; make it .jsonl, which is read line by line"
         )
     try:
-        root = json.loads(content.decode("utf-8-sig"))
+        return json.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+        raise not_utf8(path, f"byte {error.start}") from None
     except json.JSONDecodeError as error:
-        remedy = "name it .jsonl" if error.msg == "Extra data" else "it may be truncated: get the file again"
-        raise UserError(f"{path}: not JSON at line {error.lineno} ({error.msg}); {remedy}") from None
+        raise UserError(
+            f"{path}: not JSON at line {error.lineno} ({error.msg}); it may be truncated: get the file again"
+        ) from None
     except RecursionError:
-        raise UserError(f"{path}: JSON nested too deeply to be SQuAD; give a SQuAD v1.1 file") from None
+        raise UserError(f"{path}: JSON nested too deeply to be SQuAD; give a SQuAD file") from None
     except ValueError:
-        raise UserError(f"{path}: a number of thousands of digits is no SQuAD; give a SQuAD v1.1 file") from None
-    del content
-    if not isinstance(root, dict) or not isinstance(root.get("data"), list):
-        raise UserError(f'{path}: no list "data" at its top; give a SQuAD v1.1 file, or name it .jsonl')
-    for a, article in enumerate(root["data"]):
-        where = f"{path}: article {a}"
-        for p, paragraph in _members(article, "paragraphs", where):
-            spot = f"{where}, paragraph {p}"
-            if isinstance(paragraph, BadRecord):
-                yield Record(spot, paragraph)
-                continue
-            given = {"context": paragraph["context"]} if "context" in paragraph else {}
-            given["title"] = article.get("title")
-            for q, question in _members(paragraph, "qas", spot):
-                fields = {**question, **given} if isinstance(question, dict) else question
-                yield Record(f"{spot}, question {q}" if q >= 0 else spot, fields)
+        raise UserError(f"{path}: a number of thousands of digits is no SQuAD; give a SQuAD file") from None
 
 
-def _members(parent: Any, key: str, where: str) -> Iterator[tuple[int, Any]]:
-    """The objects in `parent[key]` with their index; BadRecords where the structure is broken (-1: all of it)."""
-    if not isinstance(parent, dict) or key not in parent:
-        yield -1, BadRecord(f"missing {key}", where, f"the field {key!r} is missing")
-    elif not isinstance(parent[key], list):
-        yield -1, BadRecord("wrong type", where, f"the field {key!r} must be a list")
-    else:
-        for index, member in enumerate(parent[key]):
-            spot = f"{where}, {'paragraph' if key == 'paragraphs' else 'question'} {index}"
-            good = isinstance(member, dict)
-            yield index, member if good else BadRecord("wrong type", spot, "it must be an object")
+def _rows(path: Path, root: Any) -> list[Any]:
+    """The objects of a JSON file: its list, the list "data" of its object, or the rows of a table by columns.
+
+    Errors: UserError for anything else.
+    """
+    if isinstance(root, list):
+        return root
+    if isinstance(root, dict) and isinstance(root.get("data"), list):
+        return list(root["data"])
+    if isinstance(root, dict) and root and all(isinstance(column, dict | list) for column in root.values()):
+        columns = {name: list(c.values()) if isinstance(c, dict) else c for name, c in root.items()}
+        if len({len(column) for column in columns.values()}) == 1 and not {"paragraphs", "qas"} & columns.keys():
+            return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    if isinstance(root, dict) and ({"paragraphs", "qas"} & root.keys() or "context" in root):
+        return [root]
+    there = f"an object with {', '.join(map(repr, list(root)[:8]))}" if isinstance(root, dict) else "no object"
+    raise UserError(
+        f"{path}: {there}, without a list 'data', 'paragraphs', 'qas' or a 'question' with its 'context';"
+        " docs/data.md lists the shapes that are read"
+    )
 
 
-def _jsonl_records(path: Path, columns: Columns) -> Iterator[Record]:
-    with _unpacked(path) as file:
-        for number in count(1):
-            where = f"{path}: line {number}"
+def _lines(path: Path, named: Named) -> Iterator[Record]:
+    with unpacked(path) as file:
+        for index in count():
+            where = f"{path}: line {index + 1}"
             line = file.readline(LONGEST_LINE + 1)
             if len(line) > LONGEST_LINE:
                 raise UserError(f"{where}: longer than {LONGEST_LINE >> 20} MiB, which is no question; fix it")
             if not line:
                 return
             if line.strip():
-                row = _json_line(line, where, number == 1)
-                yield Record(where, _named(row, number, columns) if isinstance(row, dict) else row)
+                row = _line(line, where, index == 0)
+                if isinstance(row, BadRecord):
+                    yield Record(where, row)
+                else:
+                    yield from records_of(row, where, index, named)
 
 
-def _json_line(line: bytes, where: str, first: bool) -> Any:
+def _line(line: bytes, where: str, first: bool) -> Any:
     try:
         return json.loads(line.decode("utf-8-sig" if first else "utf-8"))
     except UnicodeDecodeError:
@@ -150,41 +137,38 @@ def _json_line(line: bytes, where: str, first: bool) -> Any:
         return BadRecord("not JSON", where, f"not JSON ({error})")
 
 
-def _named(row: dict[str, Any], number: int, columns: Columns) -> dict[str, Any]:
-    """A line's fields under our names; without an id its number; a single answer as a list of one."""
-    ours = {theirs: name for name, theirs in columns}
-    fields = {"id": str(number), **{ours.get(name, name): value for name, value in row.items()}}
-    if "answers" not in fields and fields.get("answer") is not None:
-        fields["answers"] = [{"text": fields["answer"], "answer_start": fields.get("answer_start")}]
-    return fields
-
-
-def _csv_records(path: Path, delimiter: str, columns: Columns) -> Iterator[Record]:
+def _table_records(path: Path, named: Named) -> Iterator[Record]:
     csv.field_size_limit(LONGEST_LINE)
-    with _unpacked(path) as file:
+    with unpacked(path) as file:
         lines = BoundedLines(path, io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
-        rows = csv.DictReader(lines, delimiter=delimiter, restkey="too many", strict=True)
+        rows: Any = None
         try:
-            if not rows.fieldnames:
+            head = next(iter(lines), "")
+            if not head.strip():
                 return
-            if len(rows.fieldnames) == 1:
-                names = {",": "commas", "\t": "tabs"}
-                raise UserError(
-                    f"{path}: one column only ({rows.fieldnames[0]}); separate fields by {names[delimiter]}"
-                )
-            check_columns(path, rows.fieldnames, columns)
+            rows = csv.DictReader(chain([head], lines), delimiter=_separator(head), restkey="too many", strict=True)
+            names = tuple(rows.fieldnames or ())
+            if len(names) == 1:
+                raise UserError(f"{path}: one column only ({names[0]}); separate fields by commas, semicolons or tabs")
+            named.check(names)
             for number, row in enumerate(rows, 1):
                 lines.taken = 0
                 where = f"{path}: line {rows.line_num}"
                 if "too many" in row or None in row.values():
-                    problem = f"not {len(rows.fieldnames)} fields, as the first line has"
+                    problem = f"not {len(names)} fields, as the first line has"
                     yield Record(where, BadRecord("wrong number of fields", where, problem))
                 else:
-                    yield Record(where, example_fields(row, number, columns))
+                    yield Record(where, named.cells(row), str(number))
         except UnicodeDecodeError:
-            raise UserError(f"{path}: after line {rows.line_num}: not UTF-8; save the file as UTF-8") from None
+            raise not_utf8(path, f"the text near line {rows.line_num + 1 if rows else 1}") from None
         except csv.Error as error:
             raise UserError(f"{path}: line {rows.line_num}: {error}; fix its quotes") from None
+
+
+def _separator(head: str) -> str:
+    """That of a table's first line: the one that it has most often outside of quotes."""
+    bare = "".join(head.split('"')[::2])
+    return max(SEPARATORS, key=bare.count)
 
 
 class BoundedLines:

@@ -5,14 +5,15 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
+from qa.data.check import Examples, Need
 from qa.data.example import Example
-from qa.data.examples import Examples, OnBadRecord, check_records, read_examples, split_by_paragraph
+from qa.data.examples import OnBadRecord, check_records, read_examples, split_by_paragraph
 from qa.data.hub_records import hub_records
 from qa.data.order import Batching, drawn_windows, epoch_batches, padded_share
 from qa.data.overlap import Overlap, overlap
@@ -79,6 +80,7 @@ class SquadData:
         self.evaluated: dict[str, NDArray[np.int64]] = {}  # windows that an evaluation of the split takes
         self.fingerprints: dict[str, str] = {}  # of content, tokenizer and window settings
         self.skipped: dict[str, Counter[str]] = {}
+        self.repairs: dict[str, list[dict[str, Any]]] = {}  # rows of repairs.jsonl
         self.overlap: Overlap | None = None  # of training and validation, once both are there
 
     def prepare_split(
@@ -94,7 +96,8 @@ class SquadData:
         from qa.data.windows import unlabelled, without_room
 
         self.tokenizer = tokenizer
-        examples, skipped = self.read(split)
+        read = self.read(split)
+        examples, skipped = read.examples, read.skipped
         key = self.fingerprints[split] = fingerprint(examples, tokenizer, self.max_length, self.stride)
         path = self.cache_dir / f"{key}.safetensors"
         windows = cached_windows(path, examples, tokenizer, self.max_length, self.stride, self.cache_limit)
@@ -110,11 +113,11 @@ class SquadData:
             raise UserError(
                 f"{split}: no question leaves room for its context; raise data.max_length={self.max_length}"
             )
-        for kind, count in skipped.items():
-            log.warning("%s: %d records skipped: %s", split, count, kind)
+        self._report(split, read)
         if split == "train" and (lost := unlabelled(windows)):
             log.warning("%s: %d first answers are whole in no window and are trained as (0, 0)", split, lost)
-        self.examples[split], self.windows[split], self.skipped[split] = examples, windows, skipped
+        self.examples[split], self.windows[split] = examples, windows
+        self.skipped[split], self.repairs[split] = skipped, read.repairs
         if {"train", "validation"} <= self.examples.keys():
             self.overlap = overlap(self.examples["train"], self.examples["validation"])
             if note := self.overlap.note():
@@ -122,13 +125,27 @@ class SquadData:
         most = math.inf if limit is None else limit * (self.eval_batch_size if isinstance(limit, int) else len(windows))
         self.evaluated[split] = drawn_windows(windows.example, most, self.split_seed)
 
-    def read(self, split: Split) -> Examples:
+    def _report(self, split: Split, read: Examples) -> None:
+        """Reports what was skipped and repaired. Errors: UserError where no training question has an answer."""
+        for kind, count in read.skipped.items():
+            log.warning("%s: %d records skipped: %s", split, count, kind)
+        for kind, count in Counter(row["kind"] for row in read.repairs).items():
+            log.warning("%s: %d answers repaired: %s; see repairs.jsonl", split, count, kind)
+        if read.unplaced and split != "predict":
+            log.warning("%s: %d references without a place: they count for EM and F1 alone", split, read.unplaced)
+        if split == "train" and not any(example.answers for example in read.examples):
+            raise UserError(
+                f"{self.source(split)}: no question has an answer; training needs some, in a field such as 'answers'"
+                " or named by data.columns.answer=NAME"
+            )
+
+    def read(self, split: Split, need: Need = "places") -> Examples:
         """The checked examples of a split, not cut into windows yet. Errors: as `prepare_split`."""
-        need_answers = split != "predict"
+        need = "nothing" if split == "predict" else need
         if self.validation_share and split in ("train", "validation"):
-            return self._part_of_training_file(split)
+            return self._part_of_training_file(split, need)
         if files := self.files[split]:
-            return read_examples(files, self.on_bad_record, self.limit, need_answers, self.columns)
+            return read_examples(files, self.on_bad_record, self.limit, need, self.columns)
         if self.name is None:
             key = "test" if split == "predict" else split
             remedy = "give one path, a list or a glob"
@@ -136,14 +153,15 @@ class SquadData:
                 remedy += ", or data.validation_share=0.1 to take a tenth of data.train_file's paragraphs"
             raise UserError(f"data.{key}_file: not given; {remedy}")
         part = "train" if split == "train" else "validation"
-        return Examples(*check_records(hub_records(self.name, part), self.on_bad_record, self.limit, need_answers))
+        return check_records(hub_records(self.name, part), self.on_bad_record, self.limit, need)
 
-    def _part_of_training_file(self, split: Split) -> Examples:
+    def _part_of_training_file(self, split: Split, need: Need) -> Examples:
         if self.files["validation"] or not self.files["train"]:
             raise UserError("data.validation_share: takes a part of data.train_file; give no data.validation_file")
-        examples, skipped = read_examples(self.files["train"], self.on_bad_record, self.limit, columns=self.columns)
-        parts = split_by_paragraph(examples, self.validation_share or 0, self.split_seed)
-        return Examples(parts[split == "validation"], skipped)
+        read = read_examples(self.files["train"], self.on_bad_record, self.limit, need, self.columns)
+        parts = split_by_paragraph(read.examples, self.validation_share or 0, self.split_seed)
+        read.examples = parts[split == "validation"]
+        return read
 
     def has_source(self, split: Split) -> bool:
         """Whether files or a Hub data set are given for a split."""

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from qa.data.records import find_files
+from qa.data.files import find_files
 from qa.errors import UserError
 from qa.hub import cached_commit, named
 from qa.storage import content_hash

@@ -1,0 +1,125 @@
+"""Record → example: its fields read, its answers found in the context, as far as the stage needs them."""
+
+import reprlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from qa.data.example import Answer, Example
+from qa.data.fields import BadField, Reference, read_answers, read_flag, read_id
+from qa.data.places import Place, occurrences, repaired
+from qa.data.record import BadRecord, Record
+
+# of the answers, what a stage needs: a place in the context for its loss, texts to score, or nothing
+Need = Literal["places", "texts", "nothing"]
+REPAIR_REMEDY = "fix it, skip and count such records with data.on_bad_record=skip, or try data.on_bad_record=repair"
+
+
+@dataclass
+class Examples:
+    """The examples of one split in file order, and what happened to its records."""
+
+    examples: list[Example] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)  # records, by kind
+    repairs: list[dict[str, Any]] = field(default_factory=list)  # rows of repairs.jsonl
+    unplaced: int = 0  # references that count for EM and F1 alone
+
+
+def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Example:
+    """The example of a record; notes in `read` what was repaired. Errors: BadRecord."""
+    if isinstance(record.fields, BadRecord):
+        raise record.fields
+    where, fields = record.where, record.fields
+    if not isinstance(fields.get("id"), dict | list | None):
+        where += f" (id {fields['id']!r})"
+    try:
+        for key in ("question", "context"):
+            if key not in fields:
+                raise BadField(f"missing {key}", f"the field {key!r} is missing; data.columns.{key}=NAME names it")
+        references, is_impossible = _references(fields, need)
+        example = Example(
+            id=read_id(fields.get("id")) or record.number,
+            question=fields["question"],
+            context=fields["context"],
+            title=fields.get("title"),
+            is_impossible=is_impossible,
+        )
+        answers = tuple(_answers(example.context, references, repair, need, where, read))
+    except BadField as bad:
+        raise BadRecord(bad.kind, where, str(bad)) from None
+    except ValidationError as error:
+        raise BadRecord(*_explain(error, where)) from None
+    return example.model_copy(update={"answers": answers}) if answers else example
+
+
+def _references(fields: dict[str, Any], need: Need) -> tuple[list[Reference], bool]:
+    """The answers that the file gives, and whether the question is unanswerable. Errors: BadField."""
+    given = fields.get("answer")
+    try:
+        flag, references = read_flag(fields.get("is_impossible")), read_answers(given, fields.get("answer_start"))
+    except BadField:
+        if need != "nothing":
+            raise
+        return [], False
+    if need == "nothing":
+        return references, False
+    if given is None and flag is None:
+        raise BadField("no answer", "it has no answer; give an unanswerable question answers: []")
+    return ([], True) if flag or not references else (references, False)
+
+
+def _answers(
+    context: str, references: Sequence[Reference], repair: bool, need: Need, where: str, read: Examples
+) -> Iterator[Answer]:
+    """The references with their places. Errors: BadRecord where one place is needed and there is none."""
+    places = [_place(context, reference, repair) for reference in references]
+    located = sum(place is not None for place in places)
+    if references and not located and need == "places":
+        raise BadRecord(*_misplaced(context, references[0], where), REPAIR_REMEDY)
+    read.unplaced += len(references) - located
+    file, _, record = where.partition(": ")
+    for (text, start), place in zip(references, places, strict=True):
+        yield Answer(text=place.text, answer_start=place.start) if place else Answer(text=text)
+        if place and place.kind:
+            was, now = {"text": text, "answer_start": start}, {"text": place.text, "answer_start": place.start}
+            read.repairs.append({"file": file, "record": record, "kind": place.kind, "was": was, "is": now})
+
+
+def _place(context: str, reference: Reference, repair: bool) -> Place | None:
+    text, start = reference
+    if start is not None and context.startswith(text, start):
+        return Place(start, text, "")
+    if start is None:
+        found = [begin for begin, _ in zip(occurrences(context, text), range(2), strict=False)]
+        if len(found) == 1:
+            return Place(found[0], text, "")
+    return repaired(context, text, start) if repair else None
+
+
+def _misplaced(context: str, reference: Reference, where: str) -> tuple[str, str, str]:
+    """Kind, place and words for an answer that is not where it should be."""
+    text, start = reference
+    if start is None:
+        times = "more than once" if text in context else "not"
+        problem = f"the answer {_short(text)} is {times} in the context, and has no answer_start"
+        return "answer not located", where, problem
+    there = _short(context[start : start + len(text)])
+    return "misplaced answer", where, f"the answer {_short(text)} is not at answer_start {start} (there: {there})"
+
+
+def _explain(error: ValidationError, where: str) -> tuple[str, str, str]:
+    """Kind, place and words for pydantic's first complaint about a record."""
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    if first["type"] == "blank":
+        return f"empty {name}", where, f"the {name} is empty"
+    if first["type"] == "surrogate":
+        return "not UTF-8", where, f"the field {name!r} holds half of a surrogate pair, which is no UTF-8"
+    return "wrong type", where, f"the field {name!r} should be text, not {reprlib.repr(first['input'])}"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "…")

@@ -1,0 +1,271 @@
+"""Every kind of file and shape of records: the same question gives the same example."""
+
+import csv
+import gzip
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import pandas
+import pyarrow
+import pyarrow.parquet
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qa.data.example import Answer, Example
+from qa.data.examples import read_examples
+
+Row = dict[str, Any]  # id, question, context, answers: [[text, start]]
+WRITERS: dict[str, Callable[[list[Row]], bytes]] = {}
+
+
+def writes(name: str) -> Callable[[Callable[[list[Row]], Any]], Callable[[list[Row]], Any]]:
+    """Adds a way to write rows as a file of this name."""
+
+    def add(writer: Callable[[list[Row]], Any]) -> Callable[[list[Row]], Any]:
+        def as_bytes(rows: list[Row]) -> bytes:
+            content = writer(rows)
+            return content if isinstance(content, bytes) else str(content).encode()
+
+        WRITERS[f"{writer.__name__}/{name}"] = as_bytes
+        return writer
+
+    return add
+
+
+def named(row: Row, **more: Any) -> Row:
+    return {key: row[key] for key in ("id", "question", "context")} | more
+
+
+def listed(row: Row) -> Row:
+    return named(row, answers=[{"text": text, "answer_start": start} for text, start in row["answers"]])
+
+
+def hub(row: Row) -> Row:
+    texts, starts = [text for text, _ in row["answers"]], [start for _, start in row["answers"]]
+    return named(row, answers={"text": texts, "answer_start": starts})
+
+
+@writes("a.json")
+@writes("a.json.gz")
+def squad_json(rows: list[Row]) -> Any:
+    return json.dumps({"data": [{"paragraphs": [{"context": r["context"], "qas": [listed(r)]}]} for r in rows]})
+
+
+@writes("a.json")
+def squad_v2(rows: list[Row]) -> Any:
+    qas = [listed(r) | {"is_impossible": not r["answers"]} for r in rows]
+    return json.dumps({"data": [{"title": "t", "paragraphs": [{"context": q["context"], "qas": [q]} for q in qas]}]})
+
+
+@writes("a.json")
+def rows_under_data(rows: list[Row]) -> Any:
+    return json.dumps({"version": 2.0, "data": [hub(r) for r in rows]})
+
+
+@writes("a.json")
+@writes("a.jsonl")
+def a_list(rows: list[Row]) -> Any:
+    return json.dumps([listed(r) for r in rows], indent=1)
+
+
+@writes("A.JSON")
+def paragraphs(rows: list[Row]) -> Any:
+    return json.dumps(
+        [{"context": r["context"], "qas": [{k: v for k, v in listed(r).items() if k != "context"}]} for r in rows]
+    )
+
+
+@writes("a.json")
+def by_columns(rows: list[Row]) -> Any:
+    return pandas.DataFrame([listed(r) for r in rows]).to_json()
+
+
+@writes("a.jsonl")
+@writes("a.ndjson")
+@writes("a.JSONLINES")
+@writes("a.json")
+def lines(rows: list[Row]) -> Any:
+    end = "" if len(rows) > 1 else "\n\n"
+    return "\ufeff" + "".join(json.dumps(hub(r), ensure_ascii=False) + "\n" for r in rows) + end
+
+
+@writes("a.jsonl")
+def lines_utf16(rows: list[Row]) -> Any:
+    return "".join(json.dumps(hub(r), ensure_ascii=False) + "\n" for r in rows).encode("utf-16")
+
+
+@writes("a.jsonl")
+def mrqa(rows: list[Row]) -> Any:
+    head = json.dumps({"header": {"dataset": "x"}})
+    made = []
+    for r in rows:
+        spans = [{"text": t, "char_spans": [[s, s + len(t) - 1]]} for t, s in r["answers"]]
+        question = {"qid": r["id"], "question": r["question"], "answers": [t for t, _ in r["answers"]]}
+        made.append(json.dumps({"id": "", "context": r["context"], "qas": [question | {"detected_answers": spans}]}))
+    return "\n".join([head, *made])
+
+
+def label_studio_rows(rows: list[Row]) -> list[tuple[Row, list[Row]]]:
+    """Their data and spans, in UTF-16 units."""
+
+    def units(text: str) -> int:
+        return len(text.encode("utf-16-le")) // 2
+
+    return [
+        (
+            {"id": r["id"], "question": r["question"], "text": r["context"]},
+            [
+                {"start": units(r["context"][:s]), "end": units(r["context"][: s + len(t)]), "text": t, "labels": ["A"]}
+                for t, s in r["answers"]
+            ],
+        )
+        for r in rows
+    ]
+
+
+@writes("a.json")
+def label_studio(rows: list[Row]) -> Any:
+    made = [
+        {
+            "id": 7,
+            "data": data,
+            "annotations": [
+                {"was_cancelled": True, "result": [{"value": {"start": 0, "end": 1, "text": "no"}}]},
+                {"was_cancelled": False, "result": [{"value": value, "type": "labels"} for value in values]},
+            ],
+        }
+        for data, values in label_studio_rows(rows)
+    ]
+    return json.dumps(made)
+
+
+@writes("a.json")
+def label_studio_min(rows: list[Row]) -> Any:
+    made = [{**d, "label": v, "annotator": 1, "annotation_id": 3} for d, v in label_studio_rows(rows)]
+    return json.dumps(made)
+
+
+def table(rows: list[Row], separator: str = ",") -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], delimiter=separator)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+@writes("a.csv")
+@writes("A.CSV")
+@writes("a.csv.zst")
+@writes("a.csv.zip")
+def python_cells(rows: list[Row]) -> Any:
+    return table([hub(r) for r in rows])
+
+
+@writes("a.csv")
+def json_cells(rows: list[Row]) -> Any:
+    return table([r | {"answers": json.dumps(r["answers"])} for r in map(hub, rows)])
+
+
+@writes("a.csv")
+def numpy_cells(rows: list[Row]) -> Any:
+    cells = [
+        f"{{'text': array({texts!r}, dtype=object), 'answer_start': array({starts!r})}}"
+        for texts, starts in (hub(r)["answers"].values() for r in rows)
+    ]
+    return table([named(r, answers=cell) for r, cell in zip(rows, cells, strict=True)])
+
+
+@writes("a.csv")
+def semicolons(rows: list[Row]) -> Any:
+    return table([hub(r) for r in rows], ";")
+
+
+@writes("a.tsv")
+@writes("a.csv")
+def tabs_utf16(rows: list[Row]) -> Any:
+    return table([hub(r) for r in rows], "\t").encode("utf-16")
+
+
+@writes("a.csv")
+def two_columns(rows: list[Row]) -> Any:
+    made = [named(r, **hub(r)["answers"]) for r in rows]
+    return table([r | {"answer_text": r.pop("text")} for r in made])
+
+
+def parquet(rows: list[Row]) -> bytes:
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), buffer)
+    return buffer.getvalue()
+
+
+@writes("a.parquet")
+def structs(rows: list[Row]) -> Any:
+    return parquet([hub(r) for r in rows])
+
+
+@writes("a.parquet")
+def lists_of_structs(rows: list[Row]) -> Any:
+    return parquet([listed(r) for r in rows])
+
+
+@writes("a.parquet")
+def pandas_frame(rows: list[Row]) -> Any:
+    frame = pandas.DataFrame([hub(r) for r in rows])
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer)
+    return buffer.getvalue()
+
+
+def packed(name: str, content: bytes) -> bytes:
+    if name.endswith(".gz"):
+        return gzip.compress(content)
+    if name.endswith(".zst"):
+        return zstandard.compress(content)
+    if name.endswith(".zip"):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr("inside.csv", content)
+        return buffer.getvalue()
+    return content
+
+
+WORDS = st.text(st.sampled_from("abcéß 文🙂'\",;\t\nक्षि"), min_size=1, max_size=8).filter(str.strip)
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> list[Row]:
+    rows = []
+    for number in range(draw(st.integers(1, 3))):
+        before, answer, after = draw(WORDS), draw(WORDS), draw(WORDS)
+        context = f"{before}{answer}{after}"
+        answers = [[answer, len(before)], [after, len(before + answer)]][: draw(st.integers(0, 2))]
+        rows.append({"id": f"q{number}", "question": draw(WORDS), "context": context, "answers": answers})
+    return rows
+
+
+@pytest.mark.parametrize("way", WRITERS)
+@settings(max_examples=20, deadline=None)
+@given(rows=questions())
+def test_a_question_is_the_same_example_in_every_kind_of_file(
+    way: str, rows: list[Row], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    name = way.partition("/")[2]
+    path = tmp_path_factory.mktemp("file") / name
+    path.write_bytes(packed(name, WRITERS[way](rows)))
+    wanted = [
+        Example(
+            id=row["id"],
+            question=row["question"],
+            context=row["context"],
+            answers=tuple(Answer(text=text, answer_start=start) for text, start in row["answers"]),
+            is_impossible=not row["answers"],
+        )
+        for row in rows
+    ]
+    found = [example.model_copy(update={"title": None}) for example in read_examples(str(path)).examples]
+    assert found == wanted
