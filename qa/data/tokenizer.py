@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from qa.data.offsets import repair_offsets
 from qa.errors import UserError, why_unreadable
 from qa.hub import load_arguments
 
@@ -53,7 +54,7 @@ def _unfit(tokenizer: PreTrainedTokenizerFast) -> str:
     template = pair_template(tokenizer)
     if not (len(template.before) and len(template.between)):
         return "puts no special token before the question or between question and context"
-    return ""
+    return repair_offsets(tokenizer)
 
 
 def check_lengths(tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int) -> None:

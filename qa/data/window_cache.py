@@ -29,7 +29,7 @@ from qa.storage import new_file_mode, readable
 
 log = logging.getLogger(__name__)
 
-FORMAT = "windows 2"
+FORMAT = "windows 3"
 TAG = """Signature: 8a477f597d28d172789f06886806bc55
 # Windows of tokenised questions, one file for every split, tokenizer, data.max_length and data.stride.
 # They are made again where they are missing: to remove them costs time only. The signature keeps them out of backups.

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from qa.console import track
 from qa.data.example import Example
+from qa.data.marks import with_marks
 from qa.data.order import Ints
 from qa.data.tokenizer import backend, pair_template
 
@@ -69,6 +70,7 @@ def build_windows(
     """
     texts, question, context = _distinct_texts(examples)
     token_ids, offsets, bounds = _tokenize(texts, backend(tokenizer))
+    offsets = with_marks(texts, offsets, bounds)
     lengths = np.diff(bounds)  # [texts]
     special_tokens = np.array([len(part) for part in pair_template(tokenizer)[:3]], np.int32)
     room = max_length - special_tokens.sum() - lengths[question]  # [examples]: context tokens of a window

@@ -45,6 +45,8 @@ LENGTH = {"push_to_hub", "trainer.max_epochs", "trainer.max_steps", "trainer.max
 LENGTH_GROUPS = ("callbacks",)
 # {setting: what runs did that did not have it yet}: whoever adds a setting adds it here, so that older runs resume
 ADDED: dict[str, Any] = {}
+# columns that runs without `data.mixture` had by default; later ones have null there
+COLUMNS = {f"data.columns.{key}": key for key in ("id", "question", "context", "answer", "answer_start")}
 RECIPE_INPUTS = {"model": "google-bert/bert-base-multilingual-cased", "train": "rajpurkar/squad"}
 RECIPE = {"data.max_length": 384, "data.stride": 128, "data.batch_size": 16, "data.limit": None}
 MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
@@ -158,7 +160,7 @@ def differences(held: Mapping[str, Any], wanted: Mapping[str, Any], resuming: bo
 
 
 def _differences(held: Mapping[str, Any], wanted: Mapping[str, Any], resuming: bool) -> Iterator[str]:
-    one, other = {**ADDED, **held["settings"]}, {**ADDED, **wanted["settings"]}
+    one, other = as_today(held["settings"]), as_today(wanted["settings"])
     for key in sorted(one.keys() | other.keys()):
         may_change = resuming and (key in LENGTH or _in_group(key, LENGTH_GROUPS))
         if not may_change and not _same(key, one.get(key), other.get(key)):
@@ -171,6 +173,12 @@ def _differences(held: Mapping[str, Any], wanted: Mapping[str, Any], resuming: b
             there = _short(inputs.get(role))
             remedy = f"; {there} can be given" if "@" in there else ""
             yield f"the content of {role} ({there} there, {_short(inputs2.get(role))} here{remedy})"
+
+
+def as_today(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run in today's words."""
+    older = {} if "data.mixture" in settings else dict.fromkeys(COLUMNS.items() & settings.items())
+    return {**ADDED, **settings, **{key: None for key, _ in older}}
 
 
 def _same(key: str, one: Any, other: Any) -> bool:

@@ -1,5 +1,8 @@
 """Which windows go together: each once, the same for the same seed and epoch, little padding."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from helpers.questions import squad
 from qa.data.batches import EpochSampler, EvaluationBatches
 from qa.data.example import Example
+from qa.data.examples import read_examples
 from qa.data.order import Batching, batches_of_rank, drawn_windows, epoch_batches, ordered_batches, padded_share
 from qa.data.tokenizer import pair_template
 from qa.data.windows import build_windows
@@ -91,15 +95,12 @@ def test_a_part_is_drawn_whatever_the_lengths() -> None:
     assert np.array_equal(drawn_windows(example, np.inf, seed=42), example)
 
 
-def test_a_window_does_not_depend_on_its_neighbours(minilm: PreTrainedTokenizerFast) -> None:
+def test_a_window_does_not_depend_on_its_neighbours(minilm: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     data = squad(
         ("Ada built it in 1912. " * 9, [("a", "when ?", "1912")]), ("In 1913.", [("b", "which year ?", "1913")])
     )
-    examples = [
-        Example.model_validate({**question, "context": paragraph["context"]})
-        for paragraph in data["data"][0]["paragraphs"]
-        for question in paragraph["qas"]
-    ]
+    (tmp_path / "file.json").write_text(json.dumps(data))
+    examples = read_examples(str(tmp_path / "file.json")).examples
     windows = build_windows(examples, minilm, 48, 8)
     dataset = EvaluationBatches(windows, examples, pair_template(minilm))
     together = dataset[np.arange(len(windows))]

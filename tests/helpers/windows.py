@@ -1,5 +1,6 @@
 """Windows against a slow and obvious reference: the tokenizer's own overflow."""
 
+import unicodedata
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,12 +20,26 @@ class Reference(NamedTuple):
 
 def overlapping(offsets: list[tuple[int, int]], answer: Answer) -> list[tuple[int, int]]:
     assert answer.answer_start is not None
-    end = answer.answer_start + len(answer.text)
-    return [(begin, stop) for begin, stop in offsets if begin < end and stop > answer.answer_start]
+    text = answer.text.strip()
+    first = answer.answer_start + answer.text.index(text)
+    return [(begin, stop) for begin, stop in offsets if begin < first + len(text) and stop > first]
+
+
+def extended(offsets: list[tuple[int, int]], context: str) -> list[tuple[int, int]]:
+    """The offsets of all tokens of a context, each with the marks behind it that are in no token."""
+    owned = {place for begin, end in offsets for place in range(begin, end)}
+    found = []
+    for begin, end in offsets:
+        while end < len(context) and end not in owned and unicodedata.category(context[end])[0] == "M":
+            end += 1
+        found.append((begin, end))
+    return found
 
 
 def reference(example: Example, tokenizer: Any, max_length: int, stride: int) -> list[Reference]:
-    full = tokenizer(example.context, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    proper = tokenizer(example.context, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    full = extended(proper, example.context)
+    with_marks = dict(zip(proper, full, strict=True))
     encoding = tokenizer(
         example.question,
         example.context,
@@ -37,7 +52,7 @@ def reference(example: Example, tokenizer: Any, max_length: int, stride: int) ->
     windows = []
     for row, ids in enumerate(encoding["input_ids"]):
         context = [position for position, part in enumerate(encoding.sequence_ids(row)) if part == 1]
-        offsets = [encoding["offset_mapping"][row][position] for position in context]
+        offsets = [with_marks[encoding["offset_mapping"][row][position]] for position in context]
         label = (0, 0)
         if example.answers:
             wanted = overlapping(full, example.answers[0])
