@@ -69,7 +69,7 @@ def run(cfg: DictConfig) -> int:
     parts = build_parts(cfg, composed, settings, folder)
     if not processes.rank():
         take(folder, composed, start_over=settings.resume == "never")
-    parts.log_settings()
+    parts.record_inputs()
     try:
         with interruptible():
             (fit if settings.stage == "fit" else evaluate)(parts)

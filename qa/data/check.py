@@ -75,7 +75,7 @@ def _answers(
     context: str, references: Sequence[Reference], repair: bool, need: Need, where: str, read: Examples
 ) -> Iterator[Answer]:
     """The references with their places. Errors: BadRecord where one place is needed and there is none."""
-    places = [_place(context, reference, repair) for reference in references]
+    places = [_place(context, reference, repair and need == "places") for reference in references]
     located = sum(place is not None for place in places)
     if references and not located and need == "places":
         raise BadRecord(*_misplaced(context, references[0], where), REPAIR_REMEDY)

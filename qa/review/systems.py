@@ -13,6 +13,7 @@ from qa.errors import UserError
 from qa.evaluation.answers import Question
 from qa.evaluation.question_table import read_questions
 from qa.runs.folder import held_identity
+from qa.runs.identity import as_today
 from qa.runs.results import METRICS, Results, read_results
 
 EVALUATED = (  # settings that an evaluation chooses for itself, beside those of the training
@@ -54,11 +55,11 @@ def read_run(folder: Path) -> Run:
     made = held_identity(folder)
     assert made is not None
     checkpoint = "" if made["settings"]["stage"] == "fit" else "".join(made["inputs"].pop("resume", []))
-    settings, inputs = dict(made["settings"]), dict(made["inputs"])
+    settings, inputs = as_today(made["settings"]), dict(made["inputs"])
     trained = results.identity.get("trained", {})
     if "settings" in trained:  # evaluated on its own: a run of the recipe that trained it
         own = {f"evaluated {key}": value for key, value in settings.items() if key.startswith(EVALUATED)}
-        settings = {**trained["settings"], **own}
+        settings = {**as_today(trained["settings"]), **own}
         inputs = {**trained["inputs"], **{f"evaluated {role}": content for role, content in inputs.items()}}
     if results.schedule_changes:
         settings["schedule changes"] = results.schedule_changes

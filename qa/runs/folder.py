@@ -23,6 +23,7 @@ CONTENTS = {
     "predictions.json": "{id: answer}, as the official evaluation script takes it",
     "nbest.json": "the best candidates of every question, with probability and place in the context",
     "questions.parquet": "a row for every question: answers, prediction, probability, EM, F1 and loss, for pandas",
+    "repairs.jsonl": "answers that were repaired: file, record, text and place before and after",
     "report.html": "all of it to look at: curves, intervals, kinds of questions, every answer in its context",
     "curves.png": "losses, EM and F1",
     "curves.svg": "the same",

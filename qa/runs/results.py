@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from qa.data.overlap import Overlap
 from qa.errors import UserError
+from qa.evaluation.ceiling import Ceiling
 
 Monitor = Literal["val_loss", "exact_match", "f1"]  # what makes an epoch, or a job, the best
 MONITORS: dict[Monitor, str] = {"val_loss": "validation loss", "exact_match": "EM", "f1": "F1"}
@@ -66,6 +67,8 @@ class Results(BaseModel):
     seconds: float | None = None  # of training and evaluations, over all starts
     fingerprints: dict[str, str] = {}  # of each split's content, tokenizer and window settings
     skipped: dict[str, dict[str, int]] = {}
+    repaired: dict[str, dict[str, int]] = {}  # answers, by kind; data.on_bad_record=repair
+    ceiling: dict[str, Ceiling] = {}  # of each split with answers
     nonfinite_steps: int = 0  # skipped by nonfinite=skip, or by the gradient scaler of 16-mixed
     evaluated: EvaluatedPart | None = None
     overlap: Overlap | None = None  # of training and validation

@@ -1,5 +1,6 @@
 """The end of a run: its results, its page, and what the terminal shows last."""
 
+from collections import Counter
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any
@@ -41,6 +42,8 @@ def collect_results(parts: Parts, rows: list[Row], best: Row | None) -> Results:
         seconds=sum(parts.metrics.seconds.values()),
         fingerprints=parts.data.fingerprints,
         skipped={split: dict(parts.data.skipped[split]) for split in parts.splits},
+        repaired={s: dict(Counter(row["kind"] for row in parts.data.repairs[s])) for s in parts.splits},
+        ceiling={str(split): best for split, best in parts.ceiling.items()},
         nonfinite_steps=parts.module.nonfinite_steps,
         evaluated=evaluated_part(parts.data, parts.splits[-1]),
         overlap=parts.data.overlap,

@@ -1,5 +1,6 @@
 """Builds the parts of a run: data, model, trainer, history, loggers."""
 
+import json
 import os
 import shlex
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ from qa.data.datamodule import SPLITS, SquadDataModule
 from qa.data.squad_data import Split
 from qa.data.tokenizer import check_lengths, load_tokenizer
 from qa.errors import UserError
+from qa.evaluation.ceiling import Ceiling, ceiling
 from qa.hub import check_pretrained
 from qa.model.pretrained import check_model
 from qa.runs.checkpoints import as_begun, check_same_run, find_checkpoint, load_checkpoint
 from qa.runs.identity import identity
 from qa.runs.results import EvaluatedPart
+from qa.storage import write_text
 from qa.tracking.metrics_file import MetricsFile
 from qa.training.callbacks import Metrics
 from qa.training.checkpoint_files import CheckpointFiles
@@ -48,9 +51,14 @@ class Parts:
     metrics: Metrics
     checkpoint: Path | None  # to resume from, or to evaluate
     splits: tuple[Split, ...]  # the last one is evaluated
+    ceiling: dict[Split, Ceiling]  # of each split with answers
 
-    def log_settings(self) -> None:
-        """Hands the configuration to the loggers."""
+    def record_inputs(self) -> None:
+        """Writes the repaired answers into the run folder and hands the configuration to the loggers."""
+        repairs = [{"split": split, **row} for split in self.splits for row in self.data.repairs[split]]
+        if repairs and self.trainer.is_global_zero:
+            lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in repairs)
+            write_text(self.folder / "repairs.jsonl", lines)
         for logger in self.trainer.loggers:
             logger.log_hyperparams({**self.settings.model_dump(), "fingerprints": self.data.fingerprints})
 
@@ -101,7 +109,9 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     callbacks = [build(node) for node in (cfg.callbacks or {}).values()]
     trainer.callbacks += [metrics, *callbacks, *pruning(cfg, fitting), *([history] if fitting else [])]  # type: ignore[attr-defined]
     words = shlex.join(["python", "train.py", *overrides()])
-    return Parts(settings, folder, words, data, module, trainer, history, metrics, checkpoint, splits)
+    found = {s: ceiling(data.examples[s], data.windows[s], settings.decode.max_answer_length) for s in splits}
+    known = {split: best for split, best in found.items() if best}
+    return Parts(settings, folder, words, data, module, trainer, history, metrics, checkpoint, splits, known)
 
 
 def check_optimizer(cfg: Any) -> None:

@@ -36,6 +36,9 @@ def first_screen(parts: Parts) -> None:
         rows[split] = f"{data.source(split)}: {counted(questions, 'question')}, {counted(windows, 'window')}"
         if split != "train" and (note := evaluated_part(data, split).note()):
             rows[split] += f"; {note[0].lower()}{note[1:].rstrip('.')}"
+    if parts.ceiling:
+        best = [f"{split} EM {c.exact_match:.2f}, F1 {c.f1:.2f}" for split, c in parts.ceiling.items()]
+        rows["ceiling"] = f"{'; '.join(best)}, of the best possible predictions"
     if parts.settings.stage == "fit":
         padding = f"{data.padded_share():.1%} of the tokens padding"
         batches = f"batches of {data.batch_size} windows, {data.batching}, {padding}"
@@ -51,6 +54,9 @@ def first_screen(parts: Parts) -> None:
             rows["W&B"] = logger.sends()
     for name, what in rows.items():
         console.print(Text.assemble((f"{name:<12}", "bold"), what))
+    for split, found in parts.ceiling.items():
+        if warning := found.warning(parts.settings.decode.max_answer_length):
+            log.warning("%s: %s", split, warning)
     if problem := broken_words(parts.data, parts.splits[-1]):
         log.warning("model.pretrained=%s: %s", model_name(module.pretrained), problem)
 

@@ -1,0 +1,94 @@
+"""The best possible figures of a split's windows, against cutting every label by hand."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from helpers.paths import real_data
+from qa.data.example import Answer, Example
+from qa.data.examples import read_examples
+from qa.data.offsets import lost_letters
+from qa.data.tokenizer import load_tokenizer
+from qa.data.windows import build_windows
+from qa.evaluation.ceiling import ceiling
+from qa.evaluation.metrics import exact_match, f1
+
+
+def by_hand(examples: list[Example], tokenizer: Any) -> tuple[float, float, list[int]]:
+    """EM and F1 in percent and the tokens of each answer, by the tokenizer's offsets of the whole context."""
+    exact, overlap, lengths = [], [], []
+    for example in examples:
+        begin, end = example.label or (0, 0)
+        offsets = tokenizer(example.context, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        tokens = [(first, last) for first, last in offsets if first < end and last > begin]
+        text = example.context[tokens[0][0] : tokens[-1][1]]
+        lengths.append(len(tokens))
+        exact.append(max(exact_match(text, answer.text) for answer in example.answers))
+        overlap.append(max(f1(text, answer.text) for answer in example.answers))
+    return 100 * sum(exact) / len(exact), 100 * sum(overlap) / len(overlap), lengths
+
+
+@pytest.mark.parametrize("language", ["en", "de", "es", "zh", "ar"])
+def test_a_cased_tokenizer_cuts_the_answers_of_xquad(language: str, mbert: PreTrainedTokenizerFast) -> None:
+    examples = read_examples(str(real_data(f"xquad.{language}.json"))).examples
+    found = ceiling(examples, build_windows(examples, mbert, 512, 128), 30)
+    exact, overlap, lengths = by_hand(examples, mbert)
+    assert found is not None
+    assert found.exact_match == pytest.approx(exact)
+    assert found.f1 == pytest.approx(overlap)
+    assert found.too_long == pytest.approx(sum(length > 30 for length in lengths) / len(lengths))
+    assert sum(length <= found.length_99 for length in lengths) >= 0.99 * len(lengths)
+    assert found.exact_match > 99.5
+
+
+def test_a_tokenizer_that_strips_marks_cuts_arabic_answers_whole(minilm: PreTrainedTokenizerFast) -> None:
+    examples = read_examples(str(real_data("xquad.ar.json"))).examples
+    found = ceiling(examples, build_windows(examples, minilm, 512, 128), 30)
+    assert found is not None
+    assert found.exact_match == 100
+    assert by_hand(examples, minilm)[0] == pytest.approx(98.82, abs=0.01)
+    assert "of the answers have more than decode.max_answer_length=30 tokens" in found.warning(30)
+
+
+def test_marks_behind_the_last_token_belong_to_the_answer(minilm: PreTrainedTokenizerFast) -> None:
+    context = "सिद्धांत में दबाव की शर्तें लिखी हैं। กรุงเทพฯ มีน้ำ"
+    for text in ("दबाव की शर्तें", "सिद्धांत", "มีน้ำ"):
+        answers = (Answer(text=text, answer_start=context.index(text)),)
+        example = Example(id="a", question="q", context=context, answers=answers)
+        found = ceiling([example], build_windows([example], minilm, 64, 8), 30)
+        assert found is not None
+        assert found.exact_match == 100, text
+
+
+def test_unknown_answers_have_no_ceiling_and_an_answer_in_no_window_scores_nothing(
+    minilm: PreTrainedTokenizerFast,
+) -> None:
+    context = "one two three four five six seven eight nine ten " * 3
+    unknown = Example(id="a", question="q", context=context)
+    assert ceiling([unknown], build_windows([unknown], minilm, 16, 4), 30) is None
+    whole = unknown.model_copy(update={"answers": (Answer(text=context.strip(), answer_start=0),)})
+    impossible = unknown.model_copy(update={"is_impossible": True})
+    examples = [unknown, whole, impossible]
+    found = ceiling(examples, build_windows(examples, minilm, 16, 4), 30)
+    assert found is not None
+    assert (found.exact_match, found.f1) == (50, 50)
+
+
+def test_offsets_that_lose_letters_are_repaired(tmp_path: Path) -> None:
+    folder = os.environ.get("QA_CASES")
+    if not folder:
+        pytest.skip("QA_CASES is not set: a tokenizer with shifted offsets is not tested")
+    script = Path(folder) / "18-shifted-offsets" / "make_tokenizer.py"
+    words = [sys.executable, str(script), str(real_data("xquad.en.json")), str(tmp_path)]
+    subprocess.run(words, check=True, capture_output=True)
+    assert lost_letters(PreTrainedTokenizerFast.from_pretrained(tmp_path).backend_tokenizer) == "is"
+    tokenizer = load_tokenizer(str(tmp_path))
+    examples = read_examples(str(real_data("xquad.en.json")), limit=200).examples
+    found = ceiling(examples, build_windows(examples, tokenizer, 384, 128), 60)
+    assert found is not None
+    assert found.exact_match > 95
