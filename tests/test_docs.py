@@ -17,6 +17,7 @@ import train  # noqa: F401  registers the resolvers
 from helpers.paths import ROOT
 from qa.config.settings import check_settings
 from qa.config.targets import check_values
+from qa.data.shapes import SHAPES
 from qa.runs.folder import CONTENTS
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -99,6 +100,12 @@ def test_the_page_of_guarantees_has_them_all() -> None:
     assert len(texts) > 30
     page = TEXT[ROOT / "docs" / "guarantees.md"]
     assert [text for text in sorted(texts) if f"| {text} |" not in page] == [], "run `make prove`"
+
+
+def test_the_page_of_data_has_every_shape() -> None:
+    page = TEXT[ROOT / "docs" / "data.md"]
+    rows = [f"| {shape.name} | {shape.example} |" for shape in SHAPES]
+    assert [row for row in rows if row not in page] == []
 
 
 def test_the_readme_lists_what_a_run_leaves() -> None:

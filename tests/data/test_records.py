@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from qa.data.example import Answer, Example
 from qa.data.examples import read_examples
+from qa.errors import UserError
 
 Row = dict[str, Any]  # id, question, context, answers: [[text, start]]
 WRITERS: dict[str, Callable[[list[Row]], bytes]] = {}
@@ -269,3 +271,56 @@ def test_a_question_is_the_same_example_in_every_kind_of_file(
     ]
     found = [example.model_copy(update={"title": None}) for example in read_examples(str(path)).examples]
     assert found == wanted
+
+
+def test_natural_questions_are_read_by_their_tokens(tmp_path: Path) -> None:
+    text = "<P> The bridge of Tollen was built in 1912 by Ada Brill . </P>"
+    tokens = text.split(" ")
+    long = {"start_token": 0, "end_token": len(tokens)}
+
+    def question(name: int, short: list[tuple[int, int]], long: Row, answer: str = "NONE") -> str:
+        annotation = {
+            "yes_no_answer": answer,
+            "long_answer": long,
+            "short_answers": [{"start_token": begin, "end_token": end} for begin, end in short],
+        }
+        row = {"example_id": name, "question_text": "who ?", "document_text": text, "annotations": [annotation]}
+        return json.dumps(row)
+
+    at = tokens.index("Ada")
+    nothing = {"start_token": -1, "end_token": -1}
+    path = tmp_path / "nq.jsonl"
+    lines = [
+        question(7, [(at, at + 2)], long),
+        question(8, [], nothing),
+        question(9, [], long),
+        question(10, [], long, "YES"),
+    ]
+    path.write_text("\n".join(lines))
+    read = read_examples(str(path), "skip")
+    assert [(e.id, e.is_impossible, e.answers) for e in read.examples] == [
+        ("7", False, (Answer(text="Ada Brill", answer_start=text.index("Ada")),)),
+        ("8", True, ()),
+    ]
+    assert read.skipped == {"no short answer": 2}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"document_text": "a", "question_text": "b", "annotations": [{"long_answer": 3}]},
+        {"context": "a", "qas": [{"question": "b", "detected_answers": [{"char_spans": [["x"]]}]}]},
+        {"data": {"text": "a", "question": "b"}, "annotations": "none"},
+    ],
+)
+def test_a_shape_that_is_broken_is_one_bad_record(row: Row, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([row]))
+    with pytest.raises(UserError, match=r"row 1: looks like .* but cannot be read as such"):
+        read_examples(str(tmp_path / "a.json"))
+
+
+def test_a_task_that_nobody_annotated_is_named(tmp_path: Path) -> None:
+    task = {"data": {"text": "a", "question": "b"}, "annotations": [{"was_cancelled": True, "result": []}]}
+    (tmp_path / "a.json").write_text(json.dumps([task]))
+    with pytest.raises(UserError, match="the task has no annotation that was submitted"):
+        read_examples(str(tmp_path / "a.json"))
