@@ -11,6 +11,7 @@ from qa.hub import OWN_FILES, _reason, fetch, named
 def hub_records(given: str, split: str) -> Iterator[Record]:
     """The rows of one split of a SQuAD-shaped Hub data set, `NAME` or `NAME@REVISION`.
 
+    A row whose list of answers is empty is a question without an answer: SQuAD v2 on the hub has no `is_impossible`.
     Errors: UserError where hub and cache do not have it.
     """
     name, revision = named(fetch(given, "dataset"))
@@ -23,4 +24,6 @@ def hub_records(given: str, split: str) -> Iterator[Record]:
     except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
         raise UserError(f"dataset {name} ({split}): {_reason(error)}, {OWN_FILES}") from None
     for index, row in enumerate(rows):
+        if row.get("answers") == {"text": [], "answer_start": []}:
+            row["is_impossible"] = True
         yield Record(f"{name} ({split}): row {index}", row)

@@ -112,8 +112,10 @@ class SquadData:
             )
         for kind, count in skipped.items():
             log.warning("%s: %d records skipped: %s", split, count, kind)
-        if split == "train" and (lost := unlabelled(windows)):
-            log.warning("%s: %d first answers are whole in no window and are trained as (0, 0)", split, lost)
+        if split == "train":
+            unanswerable = sum(examples[row].is_impossible for row in np.unique(windows.example))
+            if lost := unlabelled(windows) - unanswerable:
+                log.warning("%s: %d first answers are whole in no window and are trained as (0, 0)", split, lost)
         self.examples[split], self.windows[split], self.skipped[split] = examples, windows, skipped
         if {"train", "validation"} <= self.examples.keys():
             self.overlap = overlap(self.examples["train"], self.examples["validation"])
