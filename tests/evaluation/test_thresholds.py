@@ -68,22 +68,35 @@ def test_no_threshold_gives_more_than_the_best(rows: list[tuple[float, bool]], r
     assert best_threshold(scores, odds, has_answer, [True] * len(rows))[0] == pytest.approx(max(tried))
 
 
-LENGTH, CONTEXT = 9, "ab cd ef the dog sat"  # windows have positions 2 to 7 in the context
+LENGTH, CONTEXT = 9, "b c d f g h j k l"  # a token is a word; of a window those of the positions 2 to 7
 LOGIT = st.sampled_from([-1.0, -0.25, 0.0, 0.5, 1.25])
-WINDOW = st.tuples(st.integers(0, 3), st.integers(0, 12), st.lists(LOGIT, min_size=2 * LENGTH, max_size=2 * LENGTH))
-GOLD: dict[str, list[str]] = {"q0": ["cd"], "q1": [], "q2": ["ef the", "dog"], "q3": []}
+Window = tuple[int, int, list[float]]  # question, first token, logits of starts and of ends
 
 
-def parts_of(windows: list[tuple[int, int, list[float]]], size: int = 3) -> list[EvaluatedBatch]:
-    """Batches of windows (question, first character, logits); each token is one character."""
+@st.composite
+def a_window(draw: st.DrawFn, question: st.SearchStrategy[int]) -> Window:
+    """Its null score may be higher than that of any span."""
+    starts, ends = (
+        [draw(st.sampled_from([-1.0, 0.5, 2.0])), *draw(st.lists(LOGIT, min_size=LENGTH - 1, max_size=LENGTH - 1))]
+        for _ in range(2)
+    )
+    return draw(question), draw(st.integers(0, 3)), [*starts, *ends]
+
+
+EACH = st.tuples(*(a_window(st.just(question)) for question in range(4)))
+MORE = st.lists(a_window(st.integers(0, 3)), max_size=5)
+GOLD: dict[str, list[str]] = {"q0": ["c d f g"], "q1": [], "q2": ["d f g h j", "f"], "q3": []}
+
+
+def parts_of(windows: list[Window], size: int = 3) -> list[EvaluatedBatch]:
     parts = []
     for begin in range(0, len(windows), size):
         some = windows[begin : begin + size]
         logits = torch.tensor([values for _, _, values in some]).reshape(len(some), 2, LENGTH)
         offsets = np.zeros((len(some), LENGTH, 2), np.int32)
         for row, (_, first, _) in enumerate(some):
-            offsets[row, 2:8, 0] = first + np.arange(6)
-            offsets[row, 2:8, 1] = first + np.arange(1, 7)
+            offsets[row, 2:8, 0] = 2 * (first + np.arange(6))
+            offsets[row, 2:8, 1] = offsets[row, 2:8, 0] + 1
         mask = torch.zeros(len(some), LENGTH, dtype=torch.bool)
         mask[:, 2:8] = True
         batch = EvaluationBatch(
@@ -104,7 +117,7 @@ def examples() -> dict[str, Example]:
     }  # fmt: skip
 
 
-def restated(windows: list[tuple[int, int, list[float]]]) -> tuple[dict[str, str], dict[str, float]]:
+def restated(windows: list[Window]) -> tuple[dict[str, str], dict[str, float]]:
     """Each question's best span and its null odds, from all spans of all windows."""
     best: dict[str, tuple[float, int, int]] = {}
     null: dict[str, float] = {}
@@ -113,21 +126,18 @@ def restated(windows: list[tuple[int, int, list[float]]]) -> tuple[dict[str, str
         null[name] = min(null.get(name, 99.0), starts[0] + ends[0])
         for start in range(2, 8):
             for end in range(start, min(8, start + 4)):
-                text = CONTEXT[first + start - 2 : first + end - 1]
-                if text.strip():
-                    place = first + start - 2 + len(text) - len(text.lstrip())
-                    span = -(starts[start] + ends[end]), place, place + len(text.strip())
-                    best[name] = min(best.get(name, span), span)
+                span = -(starts[start] + ends[end]), 2 * (first + start - 2), 2 * (first + end - 2) + 1
+                best[name] = min(best.get(name, span), span)
     spans = {name: CONTEXT[begin:end] for name, (_, begin, end) in best.items()}
     return spans, {name: null[name] + negative for name, (negative, _, _) in best.items()}
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.lists(WINDOW, max_size=8), st.sampled_from([0.0, -0.75, 1.5]), st.integers(1, 3))
+@given(EACH, MORE, st.sampled_from([0.0, -0.75, -1.5]), st.integers(1, 3))
 def test_an_evaluation_equals_loops_over_all_spans_of_all_windows(
-    windows: list[tuple[int, int, list[float]]], threshold: float, ranks: int
+    each: tuple[Window, ...], more: list[Window], threshold: float, ranks: int
 ) -> None:
-    every = [*windows, *((question, 0, [0.0] * 2 * LENGTH) for question in range(4))]
+    every = [*each, *more]
     spans, odds = restated(every)
     parts = parts_of(every)
     shared = [part for rank in range(ranks) for part in parts[rank::ranks]] + parts[:1]  # a rank repeats one
@@ -138,6 +148,8 @@ def test_an_evaluation_equals_loops_over_all_spans_of_all_windows(
     expected = squad_v2.figures(GOLD, predictions, spans, odds)
     assert found.figures() == pytest.approx({"val_loss": 0.0, **expected})
     check_candidates(found, predictions)
+    if not threshold:
+        assert predictions == {name: candidates[0].text for name, candidates in found.answers.items()}
     every_answer = collect(shared, examples(), 5)
     assert every_answer.null_odds is None
     assert {question.id: question.prediction for question in every_answer.questions} == spans
@@ -162,11 +174,12 @@ def test_a_context_without_a_span_is_never_answered() -> None:
     empty = part._replace(spans=tuple(column[:0] for column in part.spans))  # type: ignore[arg-type]
     found = collect([empty], examples(), 5, 1e9)
     assert [question.prediction for question in found.questions] == [""]
+    assert (found.null_odds or {})["q0"] > 1e9
     assert found.figures()["best_f1"] == 0.0
 
 
 def test_logits_that_are_no_numbers_leave_odds_that_json_has() -> None:
-    [part] = parts_of([(0, 0, [float("nan")] * 2 * LENGTH)])
+    [part] = parts_of([(0, 0, [float("nan")] + [0.0] * 17)])
     assert np.isfinite(list((collect([part], examples(), 5, 0.0).null_odds or {}).values())).all()
 
 
