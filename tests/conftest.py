@@ -116,6 +116,24 @@ def small_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
+def v2_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A training file of 60 questions and a validation file of 24, a third of them without an answer (SQuAD v2)."""
+    folder = tmp_path_factory.mktemp("v2")
+    paragraphs = []
+    for number in range(28):
+        context = f"The bridge of Tollen{number} was built in {1800 + number} by Ada Brill. " * 2
+        context += f"A flood took its {number + 2} arches away, and it was raised again from grey stone. " * 3
+        year = (f"when-{number}", "When was the bridge built?", str(1800 + number))
+        stone = (f"what-{number}", "What was it raised again from?", "grey stone")
+        nobody = (f"who-{number}", "Who is the mayor of the town?", "")
+        paragraphs.append((context, [year, stone, nobody]))
+    files = folder / "train.json", folder / "validation.json"
+    for path, part in zip(files, (paragraphs[:20], paragraphs[20:]), strict=True):
+        path.write_text(json.dumps(squad(*part)), encoding="utf-8")
+    return files
+
+
+@pytest.fixture(scope="session")
 def train_py() -> Run:
     """Runs `python train.py ARGUMENTS` without a network and returns its status and output."""
 

@@ -23,6 +23,7 @@ from qa.data import parquet, records
 from qa.data.examples import read_examples
 from qa.data.tokenizer import load_tokenizer
 from qa.errors import UserError
+from qa.model.answering import Answering
 from qa.model.pretrained import check_model, load_model, save_model
 
 Files = tuple[Path, Path]
@@ -71,12 +72,12 @@ def test_a_model_that_the_disk_does_not_take(tiny: Path, tmp_path: Path) -> None
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))  # the weights have 4 MiB
     try:
         with pytest.raises(UserError, match=r"model: cannot be written \(.*\); make room there") as error:
-            save_model(tmp_path / "model", loaded, dict(loaded.state_dict()), tokenizer, "a card")
+            save_model(tmp_path / "model", loaded, dict(loaded.state_dict()), tokenizer, "a card", Answering())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
-    save_model(tmp_path / "model", loaded, dict(loaded.state_dict()), tokenizer, "a card")
+    save_model(tmp_path / "model", loaded, dict(loaded.state_dict()), tokenizer, "a card", Answering())
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()}
     (tmp_path / "any").touch()

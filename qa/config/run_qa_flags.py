@@ -75,9 +75,10 @@ WITHOUT = {
     "trust_remote_code": "code from the hub is never run",
     "token": "set HF_TOKEN, or log in by `hf auth login`",
     "local_rank": "trainer.devices=N starts the processes",
+    "version_2_with_negative": "the data say which questions have no answer",
+    "null_score_diff_threshold": "the best one on the validation data is kept in RUN/model and used by stage=predict",
 }
-REFUSED = {"version_2_with_negative": "questions without an answer (SQuAD v2) are not supported yet"}
-KNOWN = {*KEYS, *BATCH, *SWITCHES, *WITHOUT, *REFUSED}
+KNOWN = {*KEYS, *BATCH, *SWITCHES, *WITHOUT}
 # run_qa.py's defaults that differ from ours
 NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?|true|false", re.IGNORECASE)  # which Hydra reads as the shell has it
 DEFAULTS = {"per_device_train_batch_size": "8", "learning_rate": "5e-5", "per_device_eval_batch_size": "8"}
@@ -98,8 +99,6 @@ def parse(words: Sequence[str]) -> dict[str, str]:
         elif name and given[name] == "true":
             given[name] = word
             name = ""
-    for name in given.keys() & REFUSED:
-        raise UserError(f"--{name}: {REFUSED[name]}")
     return given
 
 

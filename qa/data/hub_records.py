@@ -12,6 +12,7 @@ from qa.hub import OWN_FILES, _reason, fetch, named
 def hub_records(given: str, split: str) -> Iterator[Record]:
     """The rows of one split of a SQuAD-shaped Hub data set, `NAME` or `NAME@REVISION`.
 
+    A row whose list of answers is empty is a question without an answer: SQuAD v2 on the hub has no `is_impossible`.
     Errors: UserError where hub and cache do not have it.
     """
     name, revision = named(fetch(given, "dataset"))

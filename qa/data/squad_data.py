@@ -114,8 +114,10 @@ class SquadData:
                 f"{split}: no question leaves room for its context; raise data.max_length={self.max_length}"
             )
         self._report(split, read)
-        if split == "train" and (lost := unlabelled(windows)):
-            log.warning("%s: %d first answers are whole in no window and are trained as (0, 0)", split, lost)
+        if split == "train":
+            unanswerable = sum(examples[row].is_impossible for row in np.unique(windows.example))
+            if lost := unlabelled(windows) - unanswerable:
+                log.warning("%s: %d first answers are whole in no window and are trained as (0, 0)", split, lost)
         self.examples[split], self.windows[split] = examples, windows
         self.skipped[split], self.repairs[split] = skipped, read.repairs
         if {"train", "validation"} <= self.examples.keys():

@@ -1,6 +1,7 @@
 """What an evaluation finds: candidates, questions with their scores, and figures over all of them."""
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -8,11 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qa.data.example import Example
-from qa.evaluation.metrics import exact_match, f1
+from qa.evaluation.metrics import scores, v2_scores
+from qa.evaluation.thresholds import best_threshold
+
+NO_ANSWER = "no answer"  # for people
 
 
 class NBestAnswer(NamedTuple):
-    """One line of `nbest.json`: a candidate, its text, and its probability among the candidates of its question."""
+    """One line of `nbest.json`: a candidate, its text, and its probability among the candidates of its question.
+
+    SQuAD v2 has one candidate more, the null answer: no text, from character 0 to 0.
+    """
 
     text: str
     score: float
@@ -33,11 +40,26 @@ class Question(NamedTuple):
     prediction: str  # "" where there is none
     start: int | None  # characters of the context, end-exclusive
     end: int | None
-    probability: float | None
+    probability: float | None  # of what was given, be it the null answer
     exact_match: float | None  # 0 or 1; None, like f1 and loss, where no answer is known
     f1: float | None  # in [0, 1]
     loss: float | None  # mean over the question's windows
     title: str | None = None  # of the article; files of earlier versions have none
+
+    @property
+    def is_unanswerable(self) -> bool:
+        """Whether its context is known to hold no answer (SQuAD v2)."""
+        return self.exact_match is not None and not self.answers
+
+    @property
+    def shown_references(self) -> list[str]:
+        """The reference answers, for people; empty where they are not known."""
+        return [NO_ANSWER] if self.is_unanswerable else list(dict.fromkeys(self.answers))
+
+    @property
+    def shown_prediction(self) -> str:
+        """What was predicted, for people."""
+        return self.prediction or NO_ANSWER
 
 
 class Evaluation(NamedTuple):
@@ -46,27 +68,84 @@ class Evaluation(NamedTuple):
     questions: Sequence[Question]
     answers: Mapping[str, Sequence[NBestAnswer]]
     window_losses: NDArray[np.float32]  # [windows]: of each window once; empty where the answers are not known
+    null_odds: Mapping[str, float] | None = None  # by id; None where every question gets an answer, as in SQuAD v1.1
 
     def figures(self) -> dict[str, float]:
-        """{"val_loss", "exact_match", "f1"}: mean over windows, and percent over questions."""
+        """{"val_loss", "exact_match", "f1"}: mean over windows, and percent over questions; SQuAD v2 has more."""
         exact, overlap = mean_scores(self.questions)
         loss = float(self.window_losses.mean(dtype=np.float64)) if len(self.window_losses) else math.nan
-        return {"val_loss": loss, "exact_match": exact, "f1": overlap}
+        figures = {"val_loss": loss, "exact_match": exact, "f1": overlap}
+        if self.null_odds is None:
+            return figures
+        return {**figures, **figures_by_answer(self.questions), **self._with_best_threshold(self.null_odds)}
+
+    def _with_best_threshold(self, null_odds: Mapping[str, float]) -> dict[str, float]:
+        """EM and F1 with the threshold that is best for each: see `best_threshold`."""
+        odds = [null_odds[question.id] for question in self.questions]
+        spans = [best_span(self.answers[question.id]) for question in self.questions]
+        scored = [
+            v2_scores(span.text, q.answers) if span and not q.prediction else (q.exact_match, q.f1)
+            for q, span in zip(self.questions, spans, strict=True)
+        ]
+        has_answer, has_span = [bool(q.answers) for q in self.questions], [span is not None for span in spans]
+        found: dict[str, float] = {}
+        for name, column in zip(("exact", "f1"), zip(*scored, strict=True), strict=True):
+            best, threshold = best_threshold(column, odds, has_answer, has_span)
+            found |= {f"best_{name}": best, f"best_{name}_thresh": threshold}
+        return found
+
+
+def best_span(candidates: Sequence[NBestAnswer]) -> NBestAnswer | None:
+    """The best candidate that is a span of the context."""
+    return next((answer for answer in candidates if answer.text), None)
+
+
+def null_odds(candidates: Sequence[NBestAnswer]) -> float:
+    """Null score − score of the best span, of candidates with the null answer; the largest float without a span."""
+    null, span = next(answer for answer in candidates if not answer.text), best_span(candidates)
+    return null.score - span.score if span else sys.float_info.max
+
+
+def given_answer(candidates: Sequence[NBestAnswer], threshold: float | None) -> NBestAnswer | None:
+    """The best span, or the null answer where the null odds are above the threshold; None: no threshold, no candidate.
+
+    `threshold`: None where every question gets an answer.
+    """
+    refused = threshold is not None and null_odds(candidates) > threshold
+    return next((answer for answer in candidates if bool(answer.text) != refused), None)
 
 
 def mean_scores(questions: Sequence[Question]) -> tuple[float, float]:
     """EM and F1 in percent over the questions whose answers are known, in any order; NaN without any."""
-    scores = [(q.exact_match, q.f1) for q in questions if q.exact_match is not None and q.f1 is not None]
-    if not scores:
+    known = [(q.exact_match, q.f1) for q in questions if q.exact_match is not None and q.f1 is not None]
+    if not known:
         return math.nan, math.nan
-    exact, overlap = (100 * math.fsum(column) / len(scores) for column in zip(*scores, strict=True))
+    exact, overlap = (100 * math.fsum(column) / len(known) for column in zip(*known, strict=True))
     return exact, overlap
 
 
-def score_question(example: Example, best: NBestAnswer | None, text: str = "", loss: float | None = None) -> Question:
-    """A question with its best answer, or with a `text` whose place and probability nobody knows."""
+def figures_by_answer(questions: Sequence[Question]) -> dict[str, float]:
+    """EM and F1 in percent of the questions with an answer and of those without, under the official script's names."""
+    found: dict[str, float] = {}
+    for kind, unanswerable in (("HasAns", False), ("NoAns", True)):
+        if group := [question for question in questions if question.is_unanswerable == unanswerable]:
+            found |= zip((f"{kind}_exact", f"{kind}_f1"), mean_scores(group), strict=True)
+    return found
+
+
+def score_question(
+    example: Example, given: NBestAnswer | None, text: str = "", loss: float | None = None, v2: bool = False
+) -> Question:
+    """A question with the answer that is given, or with a `text` whose place and probability nobody knows.
+
+    `v2`: whether it is scored as SQuAD v2.0 is.
+    """
     texts = [answer.text for answer in example.answers]
-    prediction = best.text if best else text
+    prediction = given.text if given else text
+    span = given if prediction else None
+    exact, overlap = None, None
+    if texts or (v2 and example.is_impossible):
+        exact, overlap = v2_scores(prediction, texts) if v2 else scores(prediction, texts)
     return Question(
         example.id,
         example.question,
@@ -75,11 +154,11 @@ def score_question(example: Example, best: NBestAnswer | None, text: str = "", l
         texts,
         [answer.answer_start for answer in example.answers],
         prediction,
-        best.start if best else None,
-        best.end if best else None,
-        best.probability if best else None,
-        max((exact_match(prediction, text) for text in texts), default=None),
-        max((f1(prediction, text) for text in texts), default=None),
+        span.start if span else None,
+        span.end if span else None,
+        given.probability if given else None,
+        exact,
+        overlap,
         loss,
         example.title,
     )

@@ -9,7 +9,7 @@ from qa.evaluation.answers import Question
 
 WORDS = re.compile(r"\b(how (?:many|much)|what|who|whom|whose|when|where|which|why|how)\b", re.IGNORECASE)
 
-ANSWER_LENGTHS = ("1 word", "2 words", "3–5 words", "6 words or more")
+ANSWER_LENGTHS = ("no answer", "1 word", "2 words", "3–5 words", "6 words or more")
 CONTEXT_LENGTHS = ("up to 500 characters", "up to 1,000 characters", "up to 2,000 characters", "more than 2,000")
 ORDER = {name: row for names in (ANSWER_LENGTHS, CONTEXT_LENGTHS) for row, name in enumerate(names)}
 
@@ -33,8 +33,10 @@ def question_type(question: Question) -> str:
 
 def answer_length(question: Question) -> str:
     """Words of the first answer."""
+    if question.is_unanswerable:
+        return ANSWER_LENGTHS[0]
     words = len(question.answers[0].split()) if question.answers else 0
-    return ANSWER_LENGTHS[0 if words <= 1 else 1 if words == 2 else 2 if words <= 5 else 3]
+    return ANSWER_LENGTHS[1 if words <= 1 else 2 if words == 2 else 3 if words <= 5 else 4]
 
 
 def context_length(question: Question) -> str:
@@ -48,7 +50,13 @@ def language(question: Question) -> str:
     return question.language or "unknown"
 
 
-KINDS: dict[str, Callable[[Question], str]] = {
+def answerable(question: Question) -> str:
+    """Whether it has an answer."""
+    return "unanswerable" if question.is_unanswerable else "answerable"
+
+
+Kind = Callable[[Question], str]
+KINDS: dict[str, Kind] = {
     "question type": question_type,
     "length of the answer": answer_length,
     "length of the context": context_length,
@@ -56,7 +64,13 @@ KINDS: dict[str, Callable[[Question], str]] = {
 }
 
 
-def breakdown(questions: Sequence[Question], kind: Callable[[Question], str]) -> list[Part]:
+def kinds(questions: Sequence[Question]) -> dict[str, Kind]:
+    """The kinds by which these questions are told apart; that of SQuAD v2 comes first where some have no answer."""
+    v2 = any(question.is_unanswerable for question in questions)
+    return {"answerable": answerable, **KINDS} if v2 else KINDS
+
+
+def breakdown(questions: Sequence[Question], kind: Kind) -> list[Part]:
     """The scored questions by kind: lengths in their order, all else the most frequent first."""
     groups: dict[str, list[Question]] = {}
     for question in questions:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from qa.data.batches import EvaluationBatch
 from qa.data.example import Example
-from qa.evaluation.answers import Evaluation, score_question
+from qa.evaluation.answers import Evaluation, given_answer, null_odds, score_question
 from qa.evaluation.decode import WindowSpans, decode, window_spans
 
 
@@ -20,33 +20,55 @@ class EvaluatedBatch(NamedTuple):
     ids: list[str]  # [batch]: example ids
     losses: NDArray[np.float32] | None  # [batch]
     spans: WindowSpans  # row of the batch, first and last character, score: [spans] each
+    null_scores: NDArray[np.float32]  # [batch]: of the position 0, [CLS], as start and end
 
 
 def evaluate_batch(
     logits: tuple[Tensor, Tensor], batch: EvaluationBatch, losses: Tensor | None, n_best: int, max_answer_length: int
 ) -> EvaluatedBatch:
-    """A batch's best spans, in characters of their contexts, and its losses.
+    """A batch's best spans, in characters of their contexts, its losses and null scores.
 
     `logits`: of starts and of ends, float [batch, length] each; `losses`: float32 [batch], None where nobody knows.
     """
     row, start, end, score = window_spans(*logits, batch["context_mask"], n_best, max_answer_length)
     offsets, rows = np.asarray(batch["offsets"]), np.asarray(batch["rows"])
     spans = row, offsets[row, start, 0], offsets[row, end, 1], score
-    return EvaluatedBatch(rows, batch["ids"], None if losses is None else losses.cpu().numpy(), spans)
+    starts, ends = (part[:, 0].float() for part in logits)
+    null_scores = (starts + ends).nan_to_num().cpu().numpy()  # JSON has no other numbers
+    return EvaluatedBatch(rows, batch["ids"], None if losses is None else losses.cpu().numpy(), spans, null_scores)
 
 
-def collect(parts: Sequence[EvaluatedBatch], examples: Mapping[str, Example], n_best: int) -> Evaluation:
+def collect(
+    parts: Sequence[EvaluatedBatch],
+    examples: Mapping[str, Example],
+    n_best: int,
+    no_answer_threshold: float | None = None,
+) -> Evaluation:
     """The evaluation of all batches; `examples`: by id, at least those of the batches.
 
-    A window that comes more than once, to fill up a rank's share, counts once.
+    A window that comes more than once, to fill up a rank's share, counts once. Questions whose null odds are above
+    `no_answer_threshold` get no answer, and all are scored as SQuAD v2.0 is; None: every question gets one, as in v1.1.
     """
+    v2 = no_answer_threshold is not None
     contexts = {name: examples[name].context for part in parts for name in part.ids}
-    answers = decode(((part.ids, part.spans) for part in parts), contexts, n_best)
+    spans = ((part.ids, part.spans) for part in parts)
+    answers = decode(spans, contexts, n_best, _null_scores(parts) if v2 else None)
     window_losses, means = _losses([part for part in parts if part.losses is not None])
     questions = [
-        score_question(examples[name], next(iter(best), None), loss=means.get(name)) for name, best in answers.items()
+        score_question(examples[name], given_answer(candidates, no_answer_threshold), loss=means.get(name), v2=v2)
+        for name, candidates in answers.items()
     ]
-    return Evaluation(questions, answers, window_losses)
+    odds = {name: null_odds(candidates) for name, candidates in answers.items()} if v2 else None
+    return Evaluation(questions, answers, window_losses, odds)
+
+
+def _null_scores(parts: Sequence[EvaluatedBatch]) -> dict[str, float]:
+    """The null score of each question: the lowest of its windows, most of which do not hold the answer."""
+    found: dict[str, float] = {}
+    for part in parts:
+        for name, score in zip(part.ids, part.null_scores.tolist(), strict=True):
+            found[name] = min(score, found.get(name, score))
+    return found
 
 
 def _losses(parts: Sequence[EvaluatedBatch]) -> tuple[NDArray[np.float32], dict[str, float]]:

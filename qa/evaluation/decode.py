@@ -75,25 +75,33 @@ class NBest(Mapping[str, list[NBestAnswer]]):
         return len(self._rows)
 
 
-def decode(parts: Iterable[tuple[Sequence[str], WindowSpans]], contexts: Mapping[str, str], n_best: int) -> NBest:
+def decode(
+    parts: Iterable[tuple[Sequence[str], WindowSpans]],
+    contexts: Mapping[str, str],
+    n_best: int,
+    null_scores: Mapping[str, float] | None = None,
+) -> NBest:
     """The best `n_best` answers of every question in `contexts`, {id: context}, over all its windows.
 
     `parts`: a batch's example ids, [batch], and its spans: row of the batch, first character and end in the context,
     score. Best first, equal scores by start, then by end. A span that several windows hold counts once, with its best
     score. The text is cut from the context, without white space around it, which a byte-level tokenizer makes part of a
-    token; probability is a softmax of the scores over a question's answers.
+    token; probability is a softmax of the scores over a question's answers. `null_scores`, by id, add the null answer,
+    as the text from character 0 to 0, behind spans of the same score.
     """
     ids = sorted(contexts)
     question, start, end, score = _by_question(parts, {name: row for row, name in enumerate(ids)})
     edges = np.searchsorted(question, np.arange(len(ids) + 1))
     bounds = np.zeros(len(ids) + 1, np.int64)
-    most = int(np.minimum(np.diff(edges), n_best).sum())
+    most = int(np.minimum(np.diff(edges), n_best).sum()) + (len(ids) if null_scores else 0)
     starts, ends, scores = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.float32)
     probabilities = np.empty(most, np.float64)
     for row, name in enumerate(ids):
         part = slice(*edges[row : row + 2].tolist())
         candidates = zip(start[part].tolist(), end[part].tolist(), score[part].tolist(), strict=True)
         best = _distinct(candidates, contexts[name], n_best)
+        if null_scores:
+            best = dict(sorted([*best.items(), ((0, 0), null_scores[name])], key=lambda answer: -answer[1]))
         bounds[row + 1] = bounds[row] + len(best)
         if best:
             place, values = slice(*bounds[row : row + 2].tolist()), list(best.values())

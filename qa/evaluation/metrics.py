@@ -1,8 +1,9 @@
-"""SQuAD v1.1 exact match and F1 of one answer."""
+"""Exact match and F1 of one answer, as SQuAD v1.1 and v2.0 define them."""
 
 import re
 import string
 from collections import Counter
+from collections.abc import Sequence
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -26,3 +27,19 @@ def f1(prediction: str, reference: str) -> float:
         return 0.0
     precision, recall = shared / len(predicted), shared / len(expected)
     return 2 * precision * recall / (precision + recall)
+
+
+def scores(prediction: str, references: Sequence[str]) -> tuple[float, float]:
+    """The best EM and F1 against any of the references (SQuAD v1.1)."""
+    return max(exact_match(prediction, text) for text in references), max(f1(prediction, text) for text in references)
+
+
+def v2_scores(prediction: str, references: Sequence[str]) -> tuple[float, float]:
+    """The best EM and F1 against any of the references (SQuAD v2.0); without any, "" is the right answer.
+
+    References of which normalisation leaves nothing do not count. F1 is 1 where prediction and reference are empty.
+    """
+    if known := [text for text in references if normalize(text)]:
+        return scores(prediction, known)
+    exact = exact_match(prediction, "")
+    return exact, exact

@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from qa.errors import UserError, first_line, why_unreadable
 from qa.hub import load_arguments
+from qa.model.answering import Answering
 from qa.storage import readable, remove
 
 Attention = Literal["auto", "sdpa", "eager", "flash"]
@@ -149,9 +150,14 @@ def shard(model: PreTrainedModel, mesh: DeviceMesh) -> None:
 
 
 def save_model(
-    final: Path, model: PreTrainedModel, weights: dict[str, Tensor], tokenizer: PreTrainedTokenizerFast, card: str
+    final: Path,
+    model: PreTrainedModel,
+    weights: dict[str, Tensor],
+    tokenizer: PreTrainedTokenizerFast,
+    card: str,
+    answering: Answering,
 ) -> None:
-    """Writes the folder `final`: weights, config, tokenizer and the card; `NAME.tmp` until it is whole.
+    """Writes the folder `final`: weights, config, tokenizer, the card, and `qa.json`; `NAME.tmp` until it is whole.
 
     Errors: UserError where the disk does not take it.
     """
@@ -161,6 +167,7 @@ def save_model(
         model.save_pretrained(temporary, state_dict=weights)
         tokenizer.save_pretrained(temporary)
         ModelCard(card).save(temporary / "README.md")
+        answering.save(temporary)
         for path in temporary.iterdir():
             readable(path)
     except (OSError, SafetensorError) as error:

@@ -11,7 +11,7 @@ from jinja2 import Environment
 
 from qa.config.settings import Settings
 from qa.hub import local_folder, named
-from qa.runs.results import MONITORS, Results
+from qa.runs.results import MONITORS, V2_FIGURES, Results
 from qa.runs.results_table import cell, markdown_table
 
 HUB_NAMES = {"data.name", "model.pretrained", "push_to_hub"}  # settings whose value may be USER/NAME
@@ -25,12 +25,18 @@ evaluated on `{{ evaluation }}` ({{ results.examples.validation }} questions, {{
 
 {{ table }}
 
-Losses are means over windows; EM and F1 are the official SQuAD v1.1 metrics over questions, in percent.
+Losses are means over windows; EM and F1 are the official SQuAD {{ version }} metrics over questions, in percent.
 These weights are those of epoch {{ results.best.epoch }} (step {{ results.best.step }}), the best by {{ monitor }}.
 
 ## Limits
 
+{% if results.best.is_v2 -%}
+Answers are spans of the context, or none: where the null score (the logits of `[CLS]` as start and as end, added up) is
+more than {{ threshold }} above the score of the best span. This threshold, in `qa.json`, was best for F1 on the data
+above. The model
+{%- else -%}
 Answers are spans of the context: this model does not know whether a context holds an answer, and always gives one. It
+{%- endif %}
 saw windows of at most {{ settings["data.max_length"] }} tokens, and was evaluated on the data above alone. They also
 chose the epoch, so that the figures are a little too good.
 {%- if results.overlap and results.overlap.note() %} {{ results.overlap.note() }}{% endif %}
@@ -93,7 +99,8 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
         model_name=f"{Path(base).name}-question-answering",
         eval_results=[
             EvalResult("question-answering", evaluation, evaluation, metric, value, dataset_split="validation")
-            for metric, value in (("exact_match", results.best.exact_match), ("f1", results.best.f1))
+            for metric in ("exact_match", "f1", *V2_FIGURES)
+            if (value := getattr(results.best, metric)) is not None and not metric.endswith("_thresh")
         ],
     )
     body = CARD.render(
@@ -102,6 +109,8 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
         evaluation=evaluation if files or share else f"{name}, split validation",
         results=results,
         table=markdown_table(results.epochs, results.evaluated),
+        version="v2.0" if results.best.is_v2 else "v1.1",
+        threshold=f"{results.best.best_f1_thresh or 0:.2f}",
         monitor=MONITORS[settings.checkpoint.monitor],
         command=command_without_folders(command),
         settings={key: cell(v if key == "data.name" else without_folders(v)) for key, v in shown.items()},

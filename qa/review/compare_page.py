@@ -44,8 +44,8 @@ def as_page(report: dict[str, Any], found: Sequence[System]) -> str:
 
 
 def _answer(name: str, one: dict[str, Question], other: dict[str, Question]) -> tuple[str, ...]:
-    references = " | ".join(dict.fromkeys(one[name].answers))
-    return one[name].question, references, one[name].prediction, other[name].prediction
+    references = " | ".join(one[name].shown_references)
+    return one[name].question, references, one[name].shown_prediction, other[name].shown_prediction
 
 
 def show(report: dict[str, Any], out: Console) -> None:

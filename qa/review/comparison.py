@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qa.evaluation.breakdown import KINDS, breakdown
+from qa.evaluation.breakdown import breakdown, kinds
 from qa.evaluation.intervals import (
     TOO_FEW,
     Clusters,
@@ -67,7 +67,7 @@ def compare(found: Sequence[System], baseline: System | None = None) -> dict[str
         "fixes": [_fixes(named[row["one"]], named[row["other"]]) for row in rows],
         "kinds": {
             name: {system.name: [part._asdict() for part in breakdown(system.questions, kind)] for system in found}
-            for name, kind in KINDS.items()
+            for name, kind in kinds(found[0].questions).items()
         },
     }
 

@@ -9,8 +9,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from qa.errors import first_line
-from qa.evaluation.answers import Question
-from qa.evaluation.breakdown import KINDS, breakdown, question_type
+from qa.evaluation.answers import NO_ANSWER, Question
+from qa.evaluation.breakdown import breakdown, kinds, question_type
 from qa.evaluation.calibration import calibration
 from qa.evaluation.intervals import TOO_FEW, bounds, clusters
 from qa.evaluation.question_table import read_questions
@@ -19,7 +19,7 @@ from qa.review.verdict import HEADLINE, figure, remarks
 from qa.runs.identity import is_recipe
 from qa.runs.predictions import read_answers
 from qa.runs.results import Results, Row
-from qa.runs.results_table import HEADINGS, best_mark, counted, format_row
+from qa.runs.results_table import HEADINGS, V2_HEADINGS, V2_NOTE, best_mark, counted, format_row, format_v2_row
 from qa.storage import write_text
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,9 @@ def write_page(folder: Path, results: Results) -> None:
         about=results.about,
         columns=[HEADINGS[place] for place in PLACES],
         rows=[(_placed(row), row == results.best and len(results.epochs) > 1) for row in results.epochs],
+        v2_columns=V2_HEADINGS,
+        v2_rows=[(format_v2_row(row), row == results.best) for row in results.epochs if row.is_v2],
+        v2_note=V2_NOTE,
         notes=[part.note() for part in (results.evaluated, results.overlap) if part and part.note()]
         + list(remarks(results)),
         best_mark=best_mark(results.monitor),
@@ -63,7 +66,7 @@ def write_page(folder: Path, results: Results) -> None:
         calibration=trust,
         few=TOO_FEW,
         counted=counted,
-        breakdowns={name: parts for name, kind in KINDS.items() if len(parts := breakdown(scored, kind)) > 1},
+        breakdowns={name: parts for name, kind in kinds(scored).items() if len(parts := breakdown(scored, kind)) > 1},
         data=_data(shown, folder),
     )
     write_text(folder / "report.html", text)
@@ -112,8 +115,8 @@ def _data(questions: Sequence[Question], folder: Path) -> dict[str, Any]:
                 for begin, text in zip(q.answer_starts, q.answers, strict=True)
                 if begin is not None
             ],
-            "answers": list(dict.fromkeys(q.answers)),
-            "prediction": q.prediction,
+            "answers": q.shown_references,
+            "prediction": q.shown_prediction,
             "span": None if q.start is None else [q.start, q.end],
             "probability": _short(q.probability),
             "em": q.exact_match,
@@ -121,7 +124,9 @@ def _data(questions: Sequence[Question], folder: Path) -> dict[str, Any]:
             "loss": _short(q.loss),
             "language": q.language or "",
             "type": question_type(q),
-            "nbest": [[answer.text, _short(answer.probability)] for answer in nbest.get(q.id, [])[:CANDIDATES]],
+            "nbest": [
+                [answer.text or NO_ANSWER, _short(answer.probability)] for answer in nbest.get(q.id, [])[:CANDIDATES]
+            ],
         }
         for q in questions
     ]

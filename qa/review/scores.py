@@ -7,7 +7,7 @@ from typing import Any
 from qa.console import console
 from qa.data.squad_data import SquadData
 from qa.errors import UserError
-from qa.evaluation.answers import Question, mean_scores, score_question
+from qa.evaluation.answers import Question, figures_by_answer, mean_scores, score_question
 from qa.evaluation.question_table import write_questions
 from qa.review.terminal import results_table, show_end
 from qa.runs.predictions import read_predictions
@@ -36,9 +36,12 @@ def score_predictions(data: SquadData, identity: dict[str, Any]) -> tuple[list[Q
     if missing := sum(example.id not in predictions for example in examples):
         log.warning("%s: %d questions have no prediction, and count as wrong", path, missing)
         skipped["no prediction"] = missing
-    questions = [score_question(example, None, predictions.get(example.id, "")) for example in examples]
+    v2 = any(example.is_impossible for example in examples)
+    questions = [score_question(example, None, predictions.get(example.id, ""), v2=v2) for example in examples]
+    if v2:  # no prediction is not the prediction "no answer"
+        questions = [q if q.id in predictions else q._replace(exact_match=0.0, f1=0.0) for q in questions]
     exact, overlap = mean_scores(questions)
-    row, empty = Row(exact_match=exact, f1=overlap), PerSplit()
+    row, empty = Row(exact_match=exact, f1=overlap, **(figures_by_answer(questions) if v2 else {})), PerSplit()
     counts = PerSplit(validation=len(questions))
     return questions, Results(
         epochs=[row], best=row, windows=empty, examples=counts, windows_per_second=empty, devices=0,

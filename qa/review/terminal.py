@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -14,20 +15,31 @@ from qa.console import console
 from qa.evaluation.answers import Question
 from qa.runs.identity import other_code
 from qa.runs.results import EvaluatedPart, Monitor, Results, Row, read_results
-from qa.runs.results_table import HEADINGS, best_mark, format_row
+from qa.runs.results_table import HEADINGS, V2_HEADINGS, V2_NOTE, best_mark, format_row, format_v2_row
 
 
 def results_table(
     rows: Sequence[Row], best: Row | None, part: EvaluatedPart | None = None, monitor: Monitor | None = None
-) -> Table:
-    """The table for a terminal. It marks the best row and names by what it is; a note below tells of a part."""
-    caption = (part and part.note()) or None
-    table = Table(*HEADINGS, "", box=None, header_style="bold", caption=caption, caption_justify="left")
-    for column in table.columns[:-1]:
-        column.justify = "right"
+) -> RenderableType:
+    """The table for a terminal. It marks the best row and names by what it is; a note below tells of a part.
+
+    A second one has what only SQuAD v2 has.
+    """
+    table, v2 = _table(HEADINGS, (part and part.note()) or None), _table(V2_HEADINGS, V2_NOTE)
+    table.add_column()
     for row in rows:
         mark = row == best and len(rows) > 1
-        table.add_row(*format_row(row), best_mark(monitor) if mark else "", style="bold" if mark else "")
+        style = "bold" if mark else ""
+        table.add_row(*format_row(row), best_mark(monitor) if mark else "", style=style)
+        if row.is_v2:
+            v2.add_row(*format_v2_row(row), style=style)
+    return Group(table, v2) if v2.row_count else table
+
+
+def _table(headings: Sequence[str], caption: str | None) -> Table:
+    table = Table(box=None, header_style="bold", caption=caption, caption_justify="left")
+    for heading in headings:
+        table.add_column(heading, justify="right")
     return table
 
 
@@ -87,15 +99,19 @@ def at_words(text: str, start: int, end: int, around: int) -> tuple[int, int]:
 def question_in_context(question: Question, width: int = 160) -> Text:
     """A question, its answer marked in the context around it, and the reference answer where that differs."""
     text = Text(f"\nQ  {question.question}\n", style="bold")
+    shown = Text("   ", style="not bold")
     if question.start is None or question.end is None:
-        return text.append("   no answer", style="red")
-    context = question.context
-    begin, end = at_words(context, question.start, question.end, width // 2)
-    shown = Text("   " + ("…" if begin else ""), style="not bold")
-    shown.append(context[begin : question.start])
-    shown.append("[" + question.prediction + "]", style="bold green")
-    shown.append(context[question.end : end] + ("…" if end < len(context) else ""))
-    shown.append(f"   (probability {question.probability:.2f})", style="dim")
-    if question.answers and question.prediction not in question.answers:
-        shown.append(f"\n   reference: {question.answers[0]}", style="red")
+        shown.append(question.shown_prediction, style="bold green" if question.is_unanswerable else "red")
+    else:
+        context = question.context
+        begin, end = at_words(context, question.start, question.end, width // 2)
+        shown.append("…" if begin else "")
+        shown.append(context[begin : question.start])
+        shown.append("[" + question.prediction + "]", style="bold green")
+        shown.append(context[question.end : end] + ("…" if end < len(context) else ""))
+    if question.probability is not None:
+        shown.append(f"   (probability {question.probability:.2f})", style="dim")
+    references = question.shown_references
+    if references and question.shown_prediction not in references:
+        shown.append(f"\n   reference: {references[0]}", style="red")
     return text.append(shown)

@@ -35,9 +35,13 @@ def remarks(results: Results) -> Iterator[str]:
     A span drawn at random from the context, of 1 to 22 words, gets F1 2 to 10 on English and German data (measured on
     XQuAD and SQuADShifts): a model at or below F1 10 cannot be told from one that was never trained. 100 questions
     leave an interval of about 10 points to either side of EM 50. Fewer than 500 questions teach a new span head next
-    to nothing.
+    to nothing. Of SQuAD v2 also when a question gets no answer.
     """
     best, monitor = results.best, results.monitor
+    if (threshold := results.no_answer_threshold) is not None:
+        tuned = best.best_f1_thresh if best and results.windows.train else None
+        later = "" if tuned is None else f"; later stages take {tuned:.2f}, the best for F1 here (model/qa.json)"
+        yield f"No answer is given where the null score is more than {threshold:.2f} above the best span's{later}."
     if best is None:
         return
     for key, name in HEADLINE.items():

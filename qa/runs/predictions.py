@@ -1,4 +1,4 @@
-"""`predictions.json` and `nbest.json`."""
+"""`predictions.json`, `nbest.json` and `null_odds.json`."""
 
 import json
 from collections.abc import Collection
@@ -13,11 +13,16 @@ from qa.storage import write_object
 
 
 def write_predictions(folder: Path, evaluation: Evaluation) -> None:
-    """Writes `predictions.json` ({id: text}, for the official script), `nbest.json` and `questions.parquet`, by id."""
+    """Writes `predictions.json` ({id: text}, for the official script), `nbest.json` and `questions.parquet`, by id.
+
+    SQuAD v2 also has `null_odds.json` ({id: null score − score of the best span}, for the official script).
+    """
     answers = evaluation.answers
     names = sorted(answers)
-    texts = ((name, next((answer.text for answer in answers[name]), "")) for name in names)
-    write_object(folder / "predictions.json", texts)
+    texts = {question.id: question.prediction for question in evaluation.questions}
+    write_object(folder / "predictions.json", ((name, texts[name]) for name in names))
+    if evaluation.null_odds is not None:
+        write_object(folder / "null_odds.json", sorted(evaluation.null_odds.items()))
     write_object(folder / "nbest.json", ((name, [answer._asdict() for answer in answers[name]]) for name in names))
     write_questions(folder, evaluation.questions)
 

@@ -2,9 +2,9 @@
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from qa.data.overlap import Overlap
 from qa.errors import UserError
@@ -13,6 +13,7 @@ from qa.evaluation.ceiling import Ceiling
 Monitor = Literal["val_loss", "exact_match", "f1"]  # what makes an epoch, or a job, the best
 MONITORS: dict[Monitor, str] = {"val_loss": "validation loss", "exact_match": "EM", "f1": "F1"}
 METRICS = {"exact_match": "EM", "f1": "F1"}  # of the answers
+V2Figure = Annotated[float | None, Field(exclude_if=lambda value: value is None)]  # SQuAD v1.1 does not have the key
 
 
 class Row(BaseModel):
@@ -24,6 +25,23 @@ class Row(BaseModel):
     val_loss: float | None = None
     exact_match: float | None = None
     f1: float | None = None
+    # of SQuAD v2, under the names of the official evaluate-v2.0.py
+    HasAns_exact: V2Figure = None
+    HasAns_f1: V2Figure = None
+    NoAns_exact: V2Figure = None
+    NoAns_f1: V2Figure = None
+    best_exact: V2Figure = None
+    best_exact_thresh: V2Figure = None
+    best_f1: V2Figure = None
+    best_f1_thresh: V2Figure = None
+
+    @property
+    def is_v2(self) -> bool:
+        """Whether some of the evaluated questions have no answer."""
+        return self.NoAns_exact is not None
+
+
+V2_FIGURES = tuple(name for name in Row.model_fields if "Ans_" in name or name.startswith("best_"))
 
 
 class PerSplit(BaseModel):
@@ -72,6 +90,7 @@ class Results(BaseModel):
     nonfinite_steps: int = 0  # skipped by nonfinite=skip, or by the gradient scaler of 16-mixed
     evaluated: EvaluatedPart | None = None
     overlap: Overlap | None = None  # of training and validation
+    no_answer_threshold: V2Figure = None  # above which null odds a question got no answer
     schedule_changes: list[dict[str, int]] = []  # at which step a resumed run was made longer or shorter
     identity: dict[str, Any] = {}  # what made it: settings, content of its inputs, code, versions
     about: dict[str, str] = {}  # for the head of the run's page

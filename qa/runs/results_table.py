@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from qa.errors import printable
-from qa.runs.results import MONITORS, EvaluatedPart, Monitor, Row
+from qa.runs.results import MONITORS, V2_FIGURES, EvaluatedPart, Monitor, Row
 
 HEADINGS = ("Epoch", "Step", "Training Loss", "Validation Loss", "EM", "F1")
+V2_HEADINGS = ("Epoch", "HasAns EM", "HasAns F1", "NoAns EM", "NoAns F1", "Best EM", "at", "Best F1", "at")
+V2_NOTE = "HasAns: questions with an answer. Best: at the threshold that is best here."
 
 
 def counted(number: int, noun: str) -> str:
@@ -21,6 +23,12 @@ def format_row(row: Row) -> list[str]:
     return ["–" if value is None else format(value, form) for value, form in zip(values, formats, strict=True)]
 
 
+def format_v2_row(row: Row) -> list[str]:
+    """The figures of a row that only SQuAD v2 has, in the order of V2_HEADINGS."""
+    values = [getattr(row, name) for name in V2_FIGURES]
+    return [format_row(row)[0], *("–" if value is None else format(value, ".2f") for value in values)]
+
+
 def best_mark(monitor: Monitor | None) -> str:
     """What stands beside the best row."""
     return f"← best by {MONITORS[monitor]}" if monitor else "← best"
@@ -32,9 +40,11 @@ def markdown_rows(rows: Sequence[Sequence[str]]) -> str:
 
 
 def markdown_table(rows: Sequence[Row], part: EvaluatedPart | None = None) -> str:
-    """The same table as Markdown, without a line end."""
-    table = markdown_rows([HEADINGS, ["---"] * len(HEADINGS), *map(format_row, rows)])
-    return f"{table}\n\n{note}" if (note := part.note() if part else "") else table
+    """The same table as Markdown, without a line end, and one of what only SQuAD v2 has."""
+    parts = [markdown_rows([HEADINGS, ["---"] * len(HEADINGS), *map(format_row, rows)])]
+    if found := [row for row in rows if row.is_v2]:
+        parts += [markdown_rows([V2_HEADINGS, ["---"] * len(V2_HEADINGS), *map(format_v2_row, found)]), V2_NOTE]
+    return "\n\n".join([*parts, *filter(None, [part.note() if part else ""])])
 
 
 def cell(text: Any) -> str:

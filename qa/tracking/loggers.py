@@ -14,7 +14,7 @@ from qa.console import console
 from qa.errors import UserError, first_line
 from qa.runs.identity import commit
 from qa.runs.metrics_csv import STEP, read_metrics
-from qa.runs.results import Results
+from qa.runs.results import V2_FIGURES, Results
 from qa.tracking.account import host, why_offline
 from qa.tracking.tables import end_of_run
 
@@ -26,7 +26,7 @@ NAMES = {
     **{name: f"train/{name}" for name in STEP},
     "epoch": "epoch",
     "train_loss": "train/epoch_loss",
-    **{name: f"val/{name.removeprefix('val_')}" for name in ("val_loss", "exact_match", "f1")},
+    **{name: f"val/{name.removeprefix('val_')}" for name in ("val_loss", "exact_match", "f1", *V2_FIGURES)},
 }
 SUMMARY: dict[str, Literal["min", "max"]] = {"val/loss": "min", "val/exact_match": "max", "val/f1": "max"}
 
@@ -132,6 +132,8 @@ class Wandb(Logger):
 
     def _log(self, metrics: Mapping[str, float], step: int) -> None:
         assert self.run is not None
+        for name in V2_FIGURES & metrics.keys():
+            self.run.define_metric(NAMES[name], step_metric="epoch")
         if step >= self.run.step:  # the others are known, and wandb would warn of each
             self.run.log({NAMES[name]: value for name, value in metrics.items()}, step=step)
 

@@ -3,7 +3,7 @@
 import csv
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,10 +11,11 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from qa.runs.metrics_csv import CSV_COLUMNS, forget_after
+from qa.storage import atomic_write
 
 
 class MetricsFile(Logger):
-    """Appends to a CSV file; what is not known stays empty.
+    """Appends to a CSV file; what is not known stays empty. A figure that the file has no column for adds one.
 
     The file is kept open and flushed once a second, after each evaluation, and before a checkpoint: a line that is lost
     belongs to a step that is lost too.
@@ -35,15 +36,22 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        if self._file is None:
-            new = not self.path.exists() or not self.path.stat().st_size
-            self._file = self.path.open("a", encoding="utf-8", newline="")
-            self._writer = csv.DictWriter(self._file, CSV_COLUMNS)
-            if new:
-                self._writer.writeheader()
+        if self._file is None or not metrics.keys() <= set(self._writer.fieldnames):
+            self._open(metrics)
         self._writer.writerow({"step": step, **metrics})
         if "epoch" in metrics or time.monotonic() - self._flushed > 1:
             self.save()
+
+    def _open(self, names: Iterable[str]) -> None:
+        """Opens the file with a column for each of `names`, and writes it again where it lacks one."""
+        self.finalize("success")
+        held = list(csv.reader(self.path.read_text(encoding="utf-8").splitlines())) if self.path.exists() else []
+        columns = list(dict.fromkeys([*(held[0] if held else CSV_COLUMNS), *names]))
+        if not held or held[0] != columns:
+            with atomic_write(self.path) as file:
+                csv.writer(file).writerows([columns, *held[1:]])
+        self._file = self.path.open("a", encoding="utf-8", newline="")
+        self._writer = csv.DictWriter(self._file, columns)
 
     @rank_zero_only
     def save(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qa.evaluation.answers import Question
-from qa.evaluation.breakdown import KINDS, breakdown
+from qa.evaluation.breakdown import breakdown, kinds
 from qa.evaluation.calibration import calibration
 from qa.evaluation.question_table import read_questions
 from qa.review.charts import reliability, together
@@ -26,12 +26,14 @@ def end_of_run(folder: Path, results: Results, seed: int, answers: bool) -> dict
     from PIL import Image
 
     questions = read_questions(folder)
-    rows = [list(row.model_dump().values()) for row in results.epochs]
+    measured = {name for row in [Row(), *results.epochs] for name in row.model_dump()}
+    columns: list[Any] = [name for name in Row.model_fields if name in measured]
+    rows = [[getattr(row, name) for name in columns] for row in results.epochs]
     media: dict[str, Any] = {
-        "results": wandb.Table(list(Row.model_fields), rows),
+        "results": wandb.Table(columns, rows),
         "breakdown": wandb.Table(
             ["kind", "part", "questions", "exact_match", "f1"],
-            [[name, *part[:4]] for name, kind in KINDS.items() for part in breakdown(questions, kind)],
+            [[name, *part[:4]] for name, kind in kinds(questions).items() for part in breakdown(questions, kind)],
         ),
     }
     if answers:
@@ -58,6 +60,6 @@ def answer(question: Question) -> list[Any]:
         begin, end = question.start, question.end
         context = f"{context[:begin]}[[{context[begin:end]}]]{context[end:]}"
     figures = [None if share is None else 100 * share for share in (question.exact_match, question.f1)]
-    gold = " | ".join(dict.fromkeys(question.answers))
-    words = [question.id, question.question, context, gold, question.prediction]
+    gold = " | ".join(question.shown_references)
+    words = [question.id, question.question, context, gold, question.shown_prediction]
     return [*words, question.probability, *figures, question.loss]

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 OF_BEST_EPOCH = ("predictions.json", "nbest.json", "questions.parquet")
+OF_V2 = "null_odds.json"  # of the best epoch too, where some questions have no answer
 
 
 class SyncedFile(TorchCheckpointIO):
@@ -118,6 +119,8 @@ class CheckpointFiles:
             if not (best.parent.parent / name).exists():
                 raise UserError(f"{best.parent.parent}: {name} of the best epoch is missing; copy the whole folder")
             shutil.copy(best.parent.parent / name, self.run_folder)
+        if (odds := best.parent.parent / OF_V2).exists():
+            shutil.copy(odds, self.run_folder)
         shutil.copy(best, self.folder / "best.tmp")
         (self.folder / "best.tmp").replace(self.folder / "best.ckpt")
 

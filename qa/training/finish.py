@@ -29,6 +29,8 @@ def begin_dashboard(parts: Parts) -> None:
 
 def collect_results(parts: Parts, rows: list[Row], best: Row | None) -> Results:
     """The content of `results.json`."""
+    given = parts.module.no_answer_threshold
+    threshold = given if parts.settings.stage == "predict" else (given or 0.0) if best and best.is_v2 else None
     names: dict[str, Any] = {split: "train" if split == "train" else "validation" for split in parts.splits}
     return Results(
         epochs=rows,
@@ -47,6 +49,7 @@ def collect_results(parts: Parts, rows: list[Row], best: Row | None) -> Results:
         nonfinite_steps=parts.module.nonfinite_steps,
         evaluated=evaluated_part(parts.data, parts.splits[-1]),
         overlap=parts.data.overlap,
+        no_answer_threshold=threshold,
         identity=parts.history.final_identity(),
         schedule_changes=parts.history.schedule_changes,
     )

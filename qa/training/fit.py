@@ -2,6 +2,7 @@
 
 from qa.console import console
 from qa.errors import UserError
+from qa.model.answering import Answering
 from qa.model.pretrained import save_model
 from qa.review.card import model_card
 from qa.runs.checkpoints import check_same_run, load_checkpoint
@@ -34,7 +35,8 @@ def fit(parts: Parts) -> None:
     results = collect_results(parts, history.rows, history.best)
     assert data.tokenizer is not None
     card = model_card(results, parts.settings, parts.command)
-    save_model(parts.folder / "model", module.model, weights, data.tokenizer, card)
+    answering = Answering(no_answer_threshold=history.best.best_f1_thresh)
+    save_model(parts.folder / "model", module.model, weights, data.tokenizer, card, answering)
     finish(parts, results)
 
 

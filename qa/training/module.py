@@ -25,7 +25,6 @@ from qa.model.loss import span_loss
 from qa.model.micro_batches import MicroBatches, MicroBatchSize
 from qa.model.optimization import can_fuse, parameter_groups
 from qa.model.pretrained import Attention, load_model, shard
-from qa.runs.results import MONITORS
 from qa.training.collectives import all_gather, gather_to_rank_0, largest, summed
 from qa.training.devices import seed_device
 
@@ -51,20 +50,25 @@ class QuestionAnsweringModule(LightningModule):
         nonfinite: NonFinite = "stop",
         attention: Attention = "auto",
         gradient_checkpointing: bool = False,
+        no_answer_threshold: float | None = None,
     ) -> None:
-        """`optimizer(parameter_groups)` and `scheduler(optimizer, total_steps)` make what their names say."""
+        """`optimizer(parameter_groups)` and `scheduler(optimizer, total_steps)` make what their names say.
+
+        `no_answer_threshold`: that was found for these weights; None: they were not trained on SQuAD v2.
+        """
         super().__init__()
         self.pretrained, self.seed = pretrained, seed
         self.model, self.inputs, self.trained_head = load_model(pretrained, attention, gradient_checkpointing)
         self.optimizer, self.scheduler, self.total_steps = optimizer, scheduler, total_steps
         self.n_best, self.max_answer_length = n_best, max_answer_length
+        self.no_answer_threshold = no_answer_threshold
         self.micro_batches, self.nonfinite = MicroBatches(micro_batch_size), nonfinite
         self.nonfinite_steps = 0  # that were skipped
         self.step_metrics: dict[str, float] = {}  # of the last training step, over all ranks
         self.wishes: Callable[[], Sequence[int]] = tuple  # flags that this rank tells all others
         self.agreed: list[int] = []  # the largest of each rank's wishes, as of the last training step
         self.loss_sum, self.loss_windows = 0.0, 0  # of the epoch so far, over all ranks
-        self.figures: dict[str, float] = {}  # val_loss, exact_match and f1 of the last evaluation, over all ranks
+        self.figures: dict[str, float] = {}  # of the last evaluation, over all ranks
         self.evaluation: Evaluation | None = None  # the last one, on rank 0
         self.evaluated_windows = 0  # of the last evaluation, over all ranks; known to rank 0
         self._evaluated: list[EvaluatedBatch] = []
@@ -255,15 +259,17 @@ class QuestionAnsweringModule(LightningModule):
             loaders = {trainer.predicting: trainer.predict_dataloaders, trainer.testing: trainer.test_dataloaders}
             loader: Any = loaders.get(True, trainer.val_dataloaders)
             examples = {example.id: example for example in loader.dataset.examples}
-            self.evaluation = collect(parts, examples, self.n_best)
+            threshold = self.no_answer_threshold
+            if not trainer.predicting:  # of questions that may lack answers nobody knows whether they have some
+                v2 = any(examples[name].is_impossible for part in parts for name in part.ids)
+                threshold = (threshold or 0.0) if v2 else None
+            self.evaluation = collect(parts, examples, self.n_best, threshold)
         return self.evaluation
 
     def on_validation_epoch_end(self) -> None:
         """Rank 0 decodes and scores for all; every rank gets to know the figures."""
         evaluation = self._decode()
-        figures = evaluation.figures() if evaluation else dict.fromkeys(MONITORS, 0.0)
-        values = torch.tensor([figures[name] for name in MONITORS], dtype=torch.float64)
-        self.figures = dict(zip(MONITORS, self.trainer.strategy.broadcast(values).tolist(), strict=True))
+        self.figures = self.trainer.strategy.broadcast(evaluation.figures() if evaluation else {})
         # for callbacks that watch them; the loggers get them from the history, with the step that they belong to
         self.log_dict(self.figures, logger=False)
 

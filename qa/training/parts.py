@@ -22,6 +22,7 @@ from qa.data.tokenizer import check_lengths, load_tokenizer
 from qa.errors import UserError
 from qa.evaluation.ceiling import Ceiling, ceiling
 from qa.hub import check_pretrained
+from qa.model.answering import Answering
 from qa.model.pretrained import check_model
 from qa.runs.checkpoints import as_begun, check_same_run, find_checkpoint, load_checkpoint
 from qa.runs.identity import identity
@@ -99,6 +100,7 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
         seed=settings.seed,
         micro_batch_size=data.micro_batch_size,
         nonfinite=settings.nonfinite,
+        no_answer_threshold=None if fitting else no_answer_threshold(cfg.model.pretrained, held),
         **settings.decode.model_dump(),
     )
     made = identity(resolved(composed), folder)  # again: now the commits of the hub are known
@@ -112,6 +114,17 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     found = {s: ceiling(data.examples[s], data.windows[s], settings.decode.max_answer_length) for s in splits}
     known = {split: best for split, best in found.items() if best}
     return Parts(settings, folder, words, data, module, trainer, history, metrics, checkpoint, splits, known)
+
+
+def no_answer_threshold(pretrained: str, checkpoint: dict[str, Any] | None) -> float | None:
+    """The threshold that was best for F1 when these weights were validated, `checkpoint`'s or those of `pretrained`.
+
+    None where that was not on SQuAD v2.
+    """
+    if checkpoint is None:
+        return Answering.load(pretrained).no_answer_threshold
+    rows: list[dict[str, Any]] = checkpoint["callbacks"][History.state_key]["rows"]
+    return next((row.get("best_f1_thresh") for row in rows if row["step"] == checkpoint["global_step"]), None)
 
 
 def check_optimizer(cfg: Any) -> None:

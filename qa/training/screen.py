@@ -33,7 +33,9 @@ def first_screen(parts: Parts) -> None:
     rows = {"model": f"{model_name(module.pretrained)}, {parameters / 1e6:.1f} M parameters, {head}"}
     for split in parts.splits:
         questions, windows = data.example_count(split), len(data.windows[split])
-        rows[split] = f"{data.source(split)}: {counted(questions, 'question')}, {counted(windows, 'window')}"
+        unanswerable = sum(example.is_impossible for example in data.examples[split])
+        without = f", {unanswerable:,} of them without an answer" if unanswerable else ""
+        rows[split] = f"{data.source(split)}: {counted(questions, 'question')}{without}, {counted(windows, 'window')}"
         if split != "train" and (note := evaluated_part(data, split).note()):
             rows[split] += f"; {note[0].lower()}{note[1:].rstrip('.')}"
     if parts.ceiling:

@@ -60,7 +60,6 @@ def test_nothing_is_dropped_in_silence() -> None:
     assert not any("100" in word for word in words)
     for flags, complaint in (
         (["--learning_rat", "1"], "--learning_rat: not known; did you mean --learning_rate?"),
-        (["--version_2_with_negative"], "SQuAD v2"),
         (["--do_train"], "--model_name_or_path: not given"),
     ):
         with pytest.raises(UserError, match=complaint):

@@ -6,15 +6,19 @@ from qa.evaluation.answers import Question
 
 
 def squad(*paragraphs: tuple[str, list[tuple[str, str, str]]]) -> dict[str, Any]:
-    """SQuAD v1.1 JSON of (context, [(id, question, answer)]); the answer is marked where it first occurs."""
+    """SQuAD JSON of (context, [(id, question, answer)]); the answer is marked where it first occurs.
+
+    Of SQuAD v2 where an answer is "": then the question has none.
+    """
+
+    def qa(context: str, name: str, question: str, text: str) -> dict[str, Any]:
+        fields = {"id": name, "question": question}
+        if not text:
+            return {**fields, "answers": [], "is_impossible": True}
+        return {**fields, "answers": [{"text": text, "answer_start": context.index(text)}]}
+
     rows = [
-        {
-            "context": context,
-            "qas": [
-                {"id": name, "question": question, "answers": [{"text": text, "answer_start": context.index(text)}]}
-                for name, question, text in questions
-            ],
-        }
+        {"context": context, "qas": [qa(context, *question) for question in questions]}
         for context, questions in paragraphs
     ]
     return {"version": "1.1", "data": [{"title": "t", "paragraphs": rows}]}

@@ -1,0 +1,36 @@
+"""`qa.json` in a model's folder: what answering needs beside the weights."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+
+from qa.errors import UserError
+from qa.hub import local_folder
+from qa.storage import write_text
+
+NAME = "qa.json"
+
+
+class Answering(BaseModel):
+    """What is known of how a model should answer; None: not known. Keys of later versions are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+    no_answer_threshold: FiniteFloat | None = None  # null odds above which a question gets no answer (SQuAD v2)
+
+    @classmethod
+    def load(cls, pretrained: str) -> Self:
+        """That of a model's folder, here or in the hub's cache; all None without the file. Errors: UserError."""
+        folder = local_folder(pretrained)
+        if folder is None or not (folder / NAME).exists():
+            return cls()
+        try:
+            return cls.model_validate_json((folder / NAME).read_bytes())
+        except (OSError, ValidationError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+            raise UserError(f"{folder / NAME}: {reason}; fix it, or remove it to answer every question") from None
+
+    def save(self, folder: Path) -> None:
+        """Writes what is known; no file where that is nothing."""
+        if self.model_dump(exclude_none=True):
+            write_text(folder / NAME, self.model_dump_json(exclude_none=True, indent=1) + "\n")
