@@ -3,7 +3,7 @@
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,10 +20,11 @@ OnBadRecord = Literal["error", "skip"]
 
 
 class Examples(NamedTuple):
-    """The examples of one split in file order, and how many records were skipped, by kind."""
+    """The examples of one split in file order, how many records were skipped, by kind, and each id's file."""
 
     examples: list[Example]
     skipped: Counter[str]
+    files: Mapping[str, Path] = {}
 
 
 def read_examples(
@@ -56,7 +57,8 @@ def read_examples(
         counts = ", ".join(f"{count} {kind}" for kind, count in skipped.items())
         note = f" (skipped: {counts})" if counts else ""
         raise UserError(f"{', '.join(map(str, paths))}: no question in it{note}; give a file that holds some")
-    return Examples(examples, skipped)
+    origins = [path for path, part in zip(paths, per_file, strict=False) for _ in part]
+    return Examples(examples, skipped, dict(zip((example.id for example in examples), origins, strict=True)))
 
 
 def language_of(path: Path) -> str | None:

@@ -14,6 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from qa.data.example import Example
 from qa.data.examples import Examples, OnBadRecord, check_records, read_examples, split_by_paragraph
 from qa.data.hub_records import hub_records
+from qa.data.mixture import Mixture, Share, Turns, file_weights, take_turns
 from qa.data.order import Batching, drawn_windows, epoch_batches, padded_share
 from qa.data.overlap import Overlap, overlap
 from qa.data.record import Columns, Files
@@ -34,9 +35,11 @@ class SquadData:
 
     `name` is a SQuAD-shaped Hub data set with the splits train and validation; without it the `*_file`s are read, each
     one path, a list or a glob; `validation_share` takes that part of `train_file`'s paragraphs, drawn by `split_seed`,
-    instead of a `validation_file`. `predictions_file` is for `qa.review.scores`. `limit` takes the first questions of
-    each split. Lengths and `stride` are in tokens. `num_workers` processes build batches ahead; None: 2 on a GPU, else
-    none.
+    instead of a `validation_file`. `mixture` is how often an epoch sees each window of a file ({stem: weight}, 1 for
+    the others), or an exponent that decides by the files' sizes; `negative_windows` is the share of the windows without
+    their answer that an epoch takes: see `qa.data.mixture`. `predictions_file` is for `qa.review.scores`. `limit` takes
+    the first questions of each split. Lengths and `stride` are in tokens. `num_workers` processes build batches ahead;
+    None: 2 on a GPU, else none.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class SquadData:
         test_file: Files | None = None,
         validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None,
         split_seed: NonNegativeInt = 42,
+        mixture: Mixture | None = None,
+        negative_windows: Share = 1.0,
         predictions_file: str | None = None,
         columns: Columns | Mapping[str, str] = Columns(),
         limit: PositiveInt | None = None,
@@ -65,6 +70,7 @@ class SquadData:
         super().__init__()
         self.name, self.limit, self.on_bad_record = name, limit, on_bad_record
         self.files = {"train": train_file, "validation": validation_file, "test": test_file, "predict": test_file}
+        self.mixture, self.negative_windows = mixture, negative_windows
         self.predictions_file = predictions_file
         self.validation_share, self.split_seed = validation_share, split_seed
         self.columns = Columns.model_validate(dict(columns))
@@ -76,6 +82,8 @@ class SquadData:
         self.tokenizer: PreTrainedTokenizerFast | None = None
         self.examples: dict[str, list[Example]] = {}
         self.windows: dict[str, Windows] = {}
+        self.turns: Turns | None = None  # of the windows of training, once they are there
+        self.trained_files: list[Path] = []  # each training example's
         self.evaluated: dict[str, NDArray[np.int64]] = {}  # windows that an evaluation of the split takes
         self.fingerprints: dict[str, str] = {}  # of content, tokenizer and window settings
         self.skipped: dict[str, Counter[str]] = {}
@@ -94,7 +102,7 @@ class SquadData:
         from qa.data.windows import unlabelled, without_room
 
         self.tokenizer = tokenizer
-        examples, skipped = self.read(split)
+        examples, skipped, files = self.read(split)
         key = self.fingerprints[split] = fingerprint(examples, tokenizer, self.max_length, self.stride)
         path = self.cache_dir / f"{key}.safetensors"
         windows = cached_windows(path, examples, tokenizer, self.max_length, self.stride, self.cache_limit)
@@ -112,8 +120,12 @@ class SquadData:
             )
         for kind, count in skipped.items():
             log.warning("%s: %d records skipped: %s", split, count, kind)
-        if split == "train" and (lost := unlabelled(windows)):
-            log.warning("%s: %d first answers are whole in no window and are trained as (0, 0)", split, lost)
+        if split == "train":
+            if lost := unlabelled(windows):
+                log.warning("%s: %d first answers are whole in no window and are trained as (0, 0)", split, lost)
+            paths = self.trained_files = [files.get(example.id, Path(self.name or "")) for example in examples]
+            weights = file_weights(self.mixture, self.files["train"])
+            self.turns = take_turns(windows, examples, paths, weights, self.negative_windows, self.seed)
         self.examples[split], self.windows[split], self.skipped[split] = examples, windows, skipped
         if {"train", "validation"} <= self.examples.keys():
             self.overlap = overlap(self.examples["train"], self.examples["validation"])
@@ -141,9 +153,9 @@ class SquadData:
     def _part_of_training_file(self, split: Split) -> Examples:
         if self.files["validation"] or not self.files["train"]:
             raise UserError("data.validation_share: takes a part of data.train_file; give no data.validation_file")
-        examples, skipped = read_examples(self.files["train"], self.on_bad_record, self.limit, columns=self.columns)
-        parts = split_by_paragraph(examples, self.validation_share or 0, self.split_seed)
-        return Examples(parts[split == "validation"], skipped)
+        whole = read_examples(self.files["train"], self.on_bad_record, self.limit, columns=self.columns)
+        parts = split_by_paragraph(whole.examples, self.validation_share or 0, self.split_seed)
+        return whole._replace(examples=parts[split == "validation"])
 
     def has_source(self, split: Split) -> bool:
         """Whether files or a Hub data set are given for a split."""
@@ -164,11 +176,33 @@ class SquadData:
         rows = np.unique(self.windows[split].example[self.evaluated[split]])
         return [self.examples[split][row] for row in rows]
 
+    def epoch_size(self) -> int:
+        """Windows of a training epoch, each as often as it comes."""
+        assert self.turns is not None
+        return int(self.turns.count.sum())
+
+    def epoch_in_words(self) -> str:
+        """The windows of a training epoch, by file; empty where each window comes once."""
+        assert self.turns is not None
+        plain = self.mixture is None and self.negative_windows == 1
+        return "" if plain else self.turns.in_words(self.trained_files)
+
     def batch_count(self) -> int:
         """Batches, which are steps, of a whole training epoch."""
-        return math.ceil(len(self.windows["train"]) / self.batch_size)
+        return math.ceil(self.epoch_size() / self.batch_size)
+
+    def training_batches(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The window numbers of each batch of a training epoch; a function of (seed, epoch) alone."""
+        assert self.turns is not None
+        rows, lengths = self.turns.rows(epoch), self.windows["train"].lengths()
+        batches = epoch_batches(lengths[rows], self.batch_size, self.batching, self.seed, epoch)
+        return [rows[batch] for batch in batches]
+
+    def epoch_tokens(self) -> int:
+        """Tokens of the first training epoch, without padding."""
+        assert self.turns is not None
+        return int(self.windows["train"].lengths()[self.turns.rows(0)].sum())
 
     def padded_share(self) -> float:
         """The part of the tokens of the first training epoch that is padding."""
-        lengths = self.windows["train"].lengths()
-        return padded_share(lengths, epoch_batches(lengths, self.batch_size, self.batching, self.seed, epoch=0))
+        return padded_share(self.windows["train"].lengths(), self.training_batches(epoch=0))

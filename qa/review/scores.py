@@ -26,7 +26,7 @@ def score_predictions(data: SquadData, identity: dict[str, Any]) -> tuple[list[Q
     """
     path = Path(data.predictions_file or "")
     predictions = read_predictions(path)
-    examples, skipped = data.read("validation")
+    examples, skipped, _ = data.read("validation")
     if unknown := sorted(predictions.keys() - {example.id for example in examples}):
         raise UserError(
             f"{path}: {len(unknown)} ids that {data.source('validation')} does not have, such as {unknown[0]!r};"

@@ -13,6 +13,7 @@ from qa.errors import UserError
 from qa.evaluation.answers import Question
 from qa.evaluation.question_table import read_questions
 from qa.runs.folder import held_identity
+from qa.runs.identity import ADDED
 from qa.runs.results import METRICS, Results, read_results
 
 EVALUATED = (  # settings that an evaluation chooses for itself, beside those of the training
@@ -60,6 +61,7 @@ def read_run(folder: Path) -> Run:
         own = {f"evaluated {key}": value for key, value in settings.items() if key.startswith(EVALUATED)}
         settings = {**trained["settings"], **own}
         inputs = {**trained["inputs"], **{f"evaluated {role}": content for role, content in inputs.items()}}
+    settings = {**ADDED, **settings}
     if results.schedule_changes:
         settings["schedule changes"] = results.schedule_changes
     seed = settings.pop("seed")

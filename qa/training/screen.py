@@ -37,6 +37,8 @@ def first_screen(parts: Parts) -> None:
         if split != "train" and (note := evaluated_part(data, split).note()):
             rows[split] += f"; {note[0].lower()}{note[1:].rstrip('.')}"
     if parts.settings.stage == "fit":
+        if epoch := data.epoch_in_words():
+            rows["epoch"] = epoch
         padding = f"{data.padded_share():.1%} of the tokens padding"
         batches = f"batches of {data.batch_size} windows, {data.batching}, {padding}"
         rows["steps"] = f"{steps_in_words(parts)}; {batches}"

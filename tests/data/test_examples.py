@@ -126,7 +126,7 @@ def test_a_bad_record_is_named_with_its_remedy_and_counted_when_skipped(case: st
     assert "data.on_bad_record=skip" in str(caught.value)
     assert "\n" not in str(caught.value)
     other = write(tmp_path, squad((CONTEXT, [("z", "Who?", "Ada")])), "other.json")
-    examples, skipped = read_examples([str(tmp_path / "file.json"), other], on_bad_record="skip")
+    examples, skipped, _ = read_examples([str(tmp_path / "file.json"), other], on_bad_record="skip")
     assert set(skipped) == {kind}
     assert examples[-1].id == "z"
 
@@ -271,7 +271,7 @@ def test_a_missing_file_and_an_empty_glob_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["xquad.en.json", "xquad.ar.json", "squadshifts.new_wiki.json"])
 def test_real_files_are_read_whole(name: str) -> None:
-    examples, skipped = read_examples(str(real_data(name)))
+    examples, skipped, _ = read_examples(str(real_data(name)))
     assert len(examples) == (1190 if name.startswith("xquad") else 7938)
     assert skipped == Counter()
 
