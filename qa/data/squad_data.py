@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,7 +16,7 @@ from qa.data.examples import Examples, OnBadRecord, check_records, read_examples
 from qa.data.hub_records import hub_records
 from qa.data.mixture import Mixture, Share, Turns, file_weights, take_turns
 from qa.data.order import Batching, drawn_windows, epoch_batches, padded_share
-from qa.data.overlap import Overlap, overlap
+from qa.data.overlap import OnOverlap, Overlap, overlap, without_overlap
 from qa.data.record import Columns, Files
 from qa.errors import UserError
 
@@ -37,7 +37,8 @@ class SquadData:
     one path, a list or a glob; `validation_share` takes that part of `train_file`'s paragraphs, drawn by `split_seed`,
     instead of a `validation_file`. `mixture` is how often an epoch sees each window of a file ({stem: weight}, 1 for
     the others), or an exponent that decides by the files' sizes; `negative_windows` is the share of the windows without
-    their answer that an epoch takes: see `qa.data.mixture`. `predictions_file` is for `qa.review.scores`. `limit` takes
+    their answer that an epoch takes: see `qa.data.mixture`. `overlap` is what happens to training questions on contexts
+    of the validation split. `predictions_file` is for `qa.review.scores`. `limit` takes
     the first questions of each split. Lengths and `stride` are in tokens. `num_workers` processes build batches ahead;
     None: 2 on a GPU, else none.
     """
@@ -54,6 +55,7 @@ class SquadData:
         negative_windows: Share = 1.0,
         predictions_file: str | None = None,
         columns: Columns | Mapping[str, str] = Columns(),
+        overlap: OnOverlap = "warn",
         limit: PositiveInt | None = None,
         on_bad_record: OnBadRecord = "error",
         cache_dir: str = "cache",
@@ -68,7 +70,7 @@ class SquadData:
         seed: NonNegativeInt = 42,
     ) -> None:
         super().__init__()
-        self.name, self.limit, self.on_bad_record = name, limit, on_bad_record
+        self.name, self.limit, self.on_bad_record, self.on_overlap = name, limit, on_bad_record, overlap
         self.files = {"train": train_file, "validation": validation_file, "test": test_file, "predict": test_file}
         self.mixture, self.negative_windows = mixture, negative_windows
         self.predictions_file = predictions_file
@@ -99,13 +101,29 @@ class SquadData:
         Errors: UserError for a file or a record that cannot be used, or a question that leaves no room for its context.
         """
         from qa.data.window_cache import cached_windows, fingerprint  # needs torch, which scoring does without
-        from qa.data.windows import unlabelled, without_room
 
         self.tokenizer = tokenizer
         examples, skipped, files = self.read(split)
+        if split == "train" and self.on_overlap == "drop" and self.has_source("validation"):
+            examples = self._without_overlap(examples, skipped)
         key = self.fingerprints[split] = fingerprint(examples, tokenizer, self.max_length, self.stride)
         path = self.cache_dir / f"{key}.safetensors"
         windows = cached_windows(path, examples, tokenizer, self.max_length, self.stride, self.cache_limit)
+        self._check_room(split, examples, windows, skipped)
+        for kind, count in skipped.items():
+            log.warning("%s: %d records skipped: %s", split, count, kind)
+        self.examples[split], self.windows[split], self.skipped[split] = examples, windows, skipped
+        if split == "train":
+            self._plan_epochs(files)
+        if {"train", "validation"} <= self.examples.keys():
+            self._look_for_overlap()
+        most = math.inf if limit is None else limit * (self.eval_batch_size if isinstance(limit, int) else len(windows))
+        self.evaluated[split] = drawn_windows(windows.example, most, self.split_seed)
+
+    def _check_room(self, split: Split, examples: Sequence[Example], windows: "Windows", skipped: Counter[str]) -> None:
+        """Counts the questions without a window, or refuses them."""
+        from qa.data.windows import without_room
+
         for row in without_room(windows):
             if self.on_bad_record == "error":
                 raise UserError(
@@ -118,21 +136,36 @@ class SquadData:
             raise UserError(
                 f"{split}: no question leaves room for its context; raise data.max_length={self.max_length}"
             )
-        for kind, count in skipped.items():
-            log.warning("%s: %d records skipped: %s", split, count, kind)
-        if split == "train":
-            if lost := unlabelled(windows):
-                log.warning("%s: %d first answers are whole in no window and are trained as (0, 0)", split, lost)
-            paths = self.trained_files = [files.get(example.id, Path(self.name or "")) for example in examples]
-            weights = file_weights(self.mixture, self.files["train"])
-            self.turns = take_turns(windows, examples, paths, weights, self.negative_windows, self.seed)
-        self.examples[split], self.windows[split], self.skipped[split] = examples, windows, skipped
-        if {"train", "validation"} <= self.examples.keys():
-            self.overlap = overlap(self.examples["train"], self.examples["validation"])
-            if note := self.overlap.note():
-                log.warning("validation: %s", note)
-        most = math.inf if limit is None else limit * (self.eval_batch_size if isinstance(limit, int) else len(windows))
-        self.evaluated[split] = drawn_windows(windows.example, most, self.split_seed)
+
+    def _plan_epochs(self, files: Mapping[str, Path]) -> None:
+        """Decides which windows each training epoch takes. `files`: {id: its file}."""
+        from qa.data.windows import unlabelled
+
+        examples, windows = self.examples["train"], self.windows["train"]
+        if lost := unlabelled(windows):
+            log.warning("train: %d first answers are whole in no window and are trained as (0, 0)", lost)
+        self.trained_files = [files.get(example.id, Path(self.name or "")) for example in examples]
+        weights = file_weights(self.mixture, self.files["train"])
+        self.turns = take_turns(windows, examples, self.trained_files, weights, self.negative_windows, self.seed)
+
+    def _look_for_overlap(self) -> None:
+        """Reports what validation shares with training, or refuses it."""
+        self.overlap = overlap(self.examples["train"], self.examples["validation"])
+        note = self.overlap.note()
+        if note and self.on_overlap == "error":
+            remedy = "give other files, or leave such contexts out of training with data.overlap=drop"
+            raise UserError(f"data.overlap=error: {note.rstrip('.')}; {remedy}")
+        if note:
+            log.warning("validation: %s", note)
+
+    def _without_overlap(self, examples: list[Example], skipped: Counter[str]) -> list[Example]:
+        """The training examples on contexts that validation, which is read for this, does not have."""
+        kept = without_overlap(examples, self.read("validation").examples)
+        if not kept:
+            raise UserError("data.overlap=drop: all training questions are on contexts of validation; give other files")
+        if dropped := len(examples) - len(kept):
+            skipped["context in the evaluation"] = dropped
+        return kept
 
     def read(self, split: Split) -> Examples:
         """The checked examples of a split, not cut into windows yet. Errors: as `prepare_split`."""
