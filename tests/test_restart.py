@@ -141,6 +141,28 @@ def test_a_signal_saves_a_checkpoint_within_a_step(
     assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
+def test_a_mixture_resumes_in_mid_epoch_and_is_the_same_on_two_ranks(
+    train_py: Run, exact: Path, small_files: Files, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.json"
+    own.write_text(small_files[1].read_text().replace("Tollen", "Marlen"))
+    mixture = ["data.mixture={train:0.5,own:2.5}", "data.negative_windows=0.4", "trainer.max_epochs=3"]
+    command = arguments(small_files, exact, tmp_path / "cache", *mixture, f"data.train_file=[{small_files[0]},{own}]")
+    done = train_py(*command, f"hydra.run.dir={tmp_path}/whole")
+    assert "epoch       77 windows: train 34 from 80, own 43 from 20; of" in done.stdout, done.stdout
+    process = start(command, tmp_path / "cut")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=90)
+    cut = torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert f"resumed at step {cut}" in train_py(*command, f"hydra.run.dir={tmp_path}/cut").stdout
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+    assert train_py(*command, "trainer.devices=2", f"hydra.run.dir={tmp_path}/two").returncode == 0
+    (one, metrics, *_), (two, metrics2, *_) = left(tmp_path / "whole"), left(tmp_path / "two")
+    assert one["windows"] == two["windows"] == {"train": 77, "validation": 20}
+    losses, losses2 = ([float(line[1]) for line in lines[1:] if line[1]] for lines in (metrics, metrics2))
+    assert losses2 == pytest.approx(losses, abs=1e-4)
+
+
 @pytest.mark.guarantee("SIGTERM, Ctrl-C and a closed terminal save the current step; they end an evaluation at once")
 def test_a_terminal_that_is_closed_costs_no_step(tiny: Path, small_files: Files, tmp_path: Path) -> None:
     command = arguments(

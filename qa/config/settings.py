@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from qa.data.files import find_files
+from qa.data.mixture import file_weights
 from qa.errors import UserError
 from qa.runs.results import Monitor
 
@@ -178,6 +179,8 @@ def check_files(settings: Settings) -> None:
     files = {split: data.get(f"{split}_file") for split in READ[settings.stage]}
     for given in filter(None, files.values()):
         find_files(given)
+    if settings.stage == "fit":
+        file_weights(data.get("mixture"), files["train"])
     if data.get("name") and any(files.values()) and not (all(files.values()) or data.get("validation_share")):
         missing = next(split for split in files if not files[split])
         log.warning(

@@ -1,7 +1,7 @@
 """Batches of windows as tensors, for training and for evaluation."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from qa.data.example import Example
-from qa.data.order import Batching, Ints, epoch_batches
+from qa.data.order import Ints
 from qa.data.tokenizer import Template
 from qa.data.windows import Windows
 
@@ -50,11 +50,10 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
     """Yields the batches of an epoch; the trainer calls `set_epoch` before each. The first may begin in its middle."""
 
     def __init__(
-        self, lengths: Ints, batch_size: int, batching: Batching, seed: int, epoch: int = 0, done: int = 0
+        self, batches: Callable[[int], list[NDArray[np.int64]]], count: int, epoch: int = 0, done: int = 0
     ) -> None:
-        """`done`: batches of `epoch` that were trained already."""
-        self.lengths, self.batch_size, self.batching, self.seed = lengths, batch_size, batching, seed
-        self.epoch, self.done = epoch, done
+        """`batches` of an epoch, `count` of them; `done`: batches of `epoch` that were trained already."""
+        self.batches, self.count, self.epoch, self.done = batches, count, epoch, done
 
     def set_epoch(self, epoch: int) -> None:
         if epoch != self.epoch:
@@ -62,11 +61,10 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
 
     def __len__(self) -> int:
         """Batches of a whole epoch, also where the first one is shorter."""
-        return math.ceil(len(self.lengths) / self.batch_size)
+        return self.count
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        batches = epoch_batches(self.lengths, self.batch_size, self.batching, self.seed, self.epoch)
-        return iter(batches[self.done :])
+        return iter(self.batches(self.epoch)[self.done :])
 
 
 class WindowDataset(Dataset[Batch]):

@@ -4,6 +4,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -26,6 +27,7 @@ class Examples:
     skipped: Counter[str] = field(default_factory=Counter)  # records, by kind
     repairs: list[dict[str, Any]] = field(default_factory=list)  # rows of repairs.jsonl
     unplaced: int = 0  # references that count for EM and F1 alone
+    files: dict[str, Path] = field(default_factory=dict)  # {id: its file}
 
 
 def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Example:

@@ -54,8 +54,7 @@ class SquadDataModule(SquadData, LightningDataModule):
         rank, world_size = self._rank()
         dataset = TrainingBatches(self.windows["train"], self.examples["train"], self._template(), rank, world_size)
         epoch, done = divmod(self._first_step, self._steps_per_epoch) if self._first_step else (0, 0)
-        lengths = self.windows["train"].lengths()
-        return self._loader(dataset, EpochSampler(lengths, self.batch_size, self.batching, self.seed, epoch, done))
+        return self._loader(dataset, EpochSampler(self.training_batches, self.batch_count(), epoch, done))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._evaluation("validation")

@@ -52,6 +52,8 @@ def read_examples(
         counts = ", ".join(f"{count} {kind}" for kind, count in read.skipped.items())
         note = f" (skipped: {counts})" if counts else ""
         raise UserError(f"{', '.join(map(str, paths))}: no question in it{note}; give a file that holds some")
+    origins = [path for path, part in zip(paths, per_file, strict=False) for _ in part]
+    read.files = dict(zip((example.id for example in read.examples), origins, strict=True))
     return read
 
 

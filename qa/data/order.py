@@ -14,10 +14,11 @@ POOL = 32  # batches whose windows are sorted together: 3% padding on SQuAD-like
 
 
 def epoch_batches(lengths: Ints, batch_size: int, batching: Batching, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-    """The batches of one training epoch: every window once, `batch_size` in each but the last.
+    """The batches of one training epoch: every row once, `batch_size` in each but the last.
 
-    `bucketed` shuffles, sorts pools of `POOL` batches by length and shuffles the batches; the same arguments always
-    give the same batches, so that step s of an epoch can be had without the steps before it.
+    `lengths`: int32 [rows], the tokens of each row's window. `bucketed` shuffles, sorts pools of `POOL` batches by
+    length and shuffles the batches; the same arguments always give the same batches, so that step s of an epoch can be
+    had without the steps before it.
     """
     generator = np.random.default_rng((seed, epoch))
     order = generator.permutation(len(lengths))
@@ -59,7 +60,7 @@ def ordered_batches(rows: NDArray[np.int64], lengths: Ints, batch_size: int) -> 
 def padded_share(lengths: Ints, batches: Sequence[NDArray[np.int64]]) -> float:
     """The part of all positions in these batches that is padding, in [0, 1)."""
     positions = sum(int(lengths[batch].max()) * len(batch) for batch in batches)
-    return 1 - int(lengths.sum()) / positions if positions else 0.0
+    return 1 - sum(int(lengths[batch].sum()) for batch in batches) / positions if positions else 0.0
 
 
 def batches_of_rank(batches: Sequence[NDArray[np.int64]], rank: int, world_size: int) -> list[NDArray[np.int64]]:

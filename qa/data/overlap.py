@@ -1,10 +1,13 @@
 """What an evaluation shares with the training data."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import BaseModel
 
 from qa.data.example import Example
+
+OnOverlap = Literal["warn", "drop", "error"]
 
 
 class Overlap(BaseModel):
@@ -31,21 +34,29 @@ class Overlap(BaseModel):
 
 def overlap(training: Sequence[Example], evaluation: Sequence[Example]) -> Overlap:
     """What the examples of an evaluation share with those of training."""
-    plain: dict[str, str] = {}
-
-    def normal(text: str) -> str:
-        if text not in plain:
-            plain[text] = " ".join(text.lower().split())
-        return plain[text]
-
-    contexts = {normal(context) for context in {example.context for example in training}}
-    distinct = {normal(context) for context in {example.context for example in evaluation}}
-    shared = [example for example in evaluation if plain[example.context] in contexts]
-    asked = {(plain[e.context], normal(e.question)) for e in training} if shared else set()
+    trained, evaluated = _plain_contexts(training), _plain_contexts(evaluation)
+    contexts, distinct = set(trained.values()), set(evaluated.values())
+    shared = [example for example in evaluation if evaluated[example.context] in contexts]
+    asked = {(trained[e.context], _plain(e.question)) for e in training} if shared else set()
     return Overlap(
         contexts=len(distinct & contexts),
         of_contexts=len(distinct),
         questions=len(shared),
-        repeated=sum((plain[e.context], normal(e.question)) in asked for e in shared),
+        repeated=sum((evaluated[e.context], _plain(e.question)) in asked for e in shared),
         of_questions=len(evaluation),
     )
+
+
+def without_overlap(training: Sequence[Example], evaluation: Sequence[Example]) -> list[Example]:
+    """The training examples whose context is not in the evaluation."""
+    trained, taken = _plain_contexts(training), set(_plain_contexts(evaluation).values())
+    return [example for example in training if trained[example.context] not in taken]
+
+
+def _plain_contexts(examples: Sequence[Example]) -> dict[str, str]:
+    """{context: the same without regard to case and white space}."""
+    return {context: _plain(context) for context in {example.context for example in examples}}
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())

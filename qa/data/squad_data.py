@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,8 +15,9 @@ from qa.data.check import Examples, Need
 from qa.data.example import Example
 from qa.data.examples import OnBadRecord, check_records, read_examples, split_by_paragraph
 from qa.data.hub_records import hub_records
+from qa.data.mixture import Mixture, Share, Turns, file_weights, take_turns
 from qa.data.order import Batching, drawn_windows, epoch_batches, padded_share
-from qa.data.overlap import Overlap, overlap
+from qa.data.overlap import OnOverlap, Overlap, overlap, without_overlap
 from qa.data.record import Columns, Files
 from qa.errors import UserError
 
@@ -35,9 +36,12 @@ class SquadData:
 
     `name` is a SQuAD-shaped Hub data set with the splits train and validation; without it the `*_file`s are read, each
     one path, a list or a glob; `validation_share` takes that part of `train_file`'s paragraphs, drawn by `split_seed`,
-    instead of a `validation_file`. `predictions_file` is for `qa.review.scores`. `limit` takes the first questions of
-    each split. Lengths and `stride` are in tokens. `num_workers` processes build batches ahead; None: 2 on a GPU, else
-    none.
+    instead of a `validation_file`. `mixture` is how often an epoch sees each window of a file ({stem: weight}, 1 for
+    the others), or an exponent that decides by the files' sizes; `negative_windows` is the share of the windows without
+    their answer that an epoch takes: see `qa.data.mixture`. `overlap` is what happens to training questions on contexts
+    of the validation split. `predictions_file` is for `qa.review.scores`. `limit` takes
+    the first questions of each split. Lengths and `stride` are in tokens. `num_workers` processes build batches ahead;
+    None: 2 on a GPU, else none.
     """
 
     def __init__(
@@ -48,8 +52,11 @@ class SquadData:
         test_file: Files | None = None,
         validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None,
         split_seed: NonNegativeInt = 42,
+        mixture: Mixture | None = None,
+        negative_windows: Share = 1.0,
         predictions_file: str | None = None,
         columns: Columns | Mapping[str, str] = Columns(),
+        overlap: OnOverlap = "warn",
         limit: PositiveInt | None = None,
         on_bad_record: OnBadRecord = "error",
         cache_dir: str = "cache",
@@ -64,8 +71,9 @@ class SquadData:
         seed: NonNegativeInt = 42,
     ) -> None:
         super().__init__()
-        self.name, self.limit, self.on_bad_record = name, limit, on_bad_record
+        self.name, self.limit, self.on_bad_record, self.on_overlap = name, limit, on_bad_record, overlap
         self.files = {"train": train_file, "validation": validation_file, "test": test_file, "predict": test_file}
+        self.mixture, self.negative_windows = mixture, negative_windows
         self.predictions_file = predictions_file
         self.validation_share, self.split_seed = validation_share, split_seed
         self.columns = Columns.model_validate(dict(columns))
@@ -77,6 +85,8 @@ class SquadData:
         self.tokenizer: PreTrainedTokenizerFast | None = None
         self.examples: dict[str, list[Example]] = {}
         self.windows: dict[str, Windows] = {}
+        self.turns: Turns | None = None  # of the windows of training, once they are there
+        self.trained_files: list[Path] = []  # each training example's
         self.evaluated: dict[str, NDArray[np.int64]] = {}  # windows that an evaluation of the split takes
         self.fingerprints: dict[str, str] = {}  # of content, tokenizer and window settings
         self.skipped: dict[str, Counter[str]] = {}
@@ -93,14 +103,30 @@ class SquadData:
         Errors: UserError for a file or a record that cannot be used, or a question that leaves no room for its context.
         """
         from qa.data.window_cache import cached_windows, fingerprint  # needs torch, which scoring does without
-        from qa.data.windows import unlabelled, without_room
 
         self.tokenizer = tokenizer
         read = self.read(split)
-        examples, skipped = read.examples, read.skipped
+        if split == "train" and self.on_overlap == "drop" and self.has_source("validation"):
+            read.examples = self._without_overlap(read.examples, read.skipped)
+        examples = read.examples
         key = self.fingerprints[split] = fingerprint(examples, tokenizer, self.max_length, self.stride)
         path = self.cache_dir / f"{key}.safetensors"
         windows = cached_windows(path, examples, tokenizer, self.max_length, self.stride, self.cache_limit)
+        self._check_room(split, examples, windows, read.skipped)
+        self._report(split, read)
+        self.examples[split], self.windows[split] = examples, windows
+        self.skipped[split], self.repairs[split] = read.skipped, read.repairs
+        if split == "train":
+            self._plan_epochs(read.files)
+        if {"train", "validation"} <= self.examples.keys():
+            self._look_for_overlap()
+        most = math.inf if limit is None else limit * (self.eval_batch_size if isinstance(limit, int) else len(windows))
+        self.evaluated[split] = drawn_windows(windows.example, most, self.split_seed)
+
+    def _check_room(self, split: Split, examples: Sequence[Example], windows: "Windows", skipped: Counter[str]) -> None:
+        """Counts the questions without a window, or refuses them."""
+        from qa.data.windows import without_room
+
         for row in without_room(windows):
             if self.on_bad_record == "error":
                 raise UserError(
@@ -113,19 +139,37 @@ class SquadData:
             raise UserError(
                 f"{split}: no question leaves room for its context; raise data.max_length={self.max_length}"
             )
-        self._report(split, read)
-        if split == "train":
-            unanswerable = sum(examples[row].is_impossible for row in np.unique(windows.example))
-            if lost := unlabelled(windows) - unanswerable:
-                log.warning("%s: %d first answers are whole in no window and are trained as (0, 0)", split, lost)
-        self.examples[split], self.windows[split] = examples, windows
-        self.skipped[split], self.repairs[split] = skipped, read.repairs
-        if {"train", "validation"} <= self.examples.keys():
-            self.overlap = overlap(self.examples["train"], self.examples["validation"])
-            if note := self.overlap.note():
-                log.warning("validation: %s", note)
-        most = math.inf if limit is None else limit * (self.eval_batch_size if isinstance(limit, int) else len(windows))
-        self.evaluated[split] = drawn_windows(windows.example, most, self.split_seed)
+
+    def _plan_epochs(self, files: Mapping[str, Path]) -> None:
+        """Decides which windows each training epoch takes. `files`: {id: its file}."""
+        from qa.data.windows import unlabelled
+
+        examples, windows = self.examples["train"], self.windows["train"]
+        unanswerable = sum(examples[row].is_impossible for row in np.unique(windows.example))
+        if lost := unlabelled(windows) - unanswerable:
+            log.warning("train: %d first answers are whole in no window and are trained as (0, 0)", lost)
+        self.trained_files = [files.get(example.id, Path(self.name or "")) for example in examples]
+        weights = file_weights(self.mixture, self.files["train"])
+        self.turns = take_turns(windows, examples, self.trained_files, weights, self.negative_windows, self.seed)
+
+    def _look_for_overlap(self) -> None:
+        """Reports what validation shares with training, or refuses it."""
+        self.overlap = overlap(self.examples["train"], self.examples["validation"])
+        note = self.overlap.note()
+        if note and self.on_overlap == "error":
+            remedy = "give other files, or leave such contexts out of training with data.overlap=drop"
+            raise UserError(f"data.overlap=error: {note.rstrip('.')}; {remedy}")
+        if note:
+            log.warning("validation: %s", note)
+
+    def _without_overlap(self, examples: list[Example], skipped: Counter[str]) -> list[Example]:
+        """The training examples on contexts that validation, which is read for this, does not have."""
+        kept = without_overlap(examples, self.read("validation").examples)
+        if not kept:
+            raise UserError("data.overlap=drop: all training questions are on contexts of validation; give other files")
+        if dropped := len(examples) - len(kept):
+            skipped["context in the evaluation"] = dropped
+        return kept
 
     def _report(self, split: Split, read: Examples) -> None:
         """Reports what was skipped and repaired. Errors: UserError where no training question has an answer."""
@@ -184,11 +228,33 @@ class SquadData:
         rows = np.unique(self.windows[split].example[self.evaluated[split]])
         return [self.examples[split][row] for row in rows]
 
+    def epoch_size(self) -> int:
+        """Windows of a training epoch, each as often as it comes."""
+        assert self.turns is not None
+        return int(self.turns.count.sum())
+
+    def epoch_in_words(self) -> str:
+        """The windows of a training epoch, by file; empty where each window comes once."""
+        assert self.turns is not None
+        plain = self.mixture is None and self.negative_windows == 1
+        return "" if plain else self.turns.in_words(self.trained_files)
+
     def batch_count(self) -> int:
         """Batches, which are steps, of a whole training epoch."""
-        return math.ceil(len(self.windows["train"]) / self.batch_size)
+        return math.ceil(self.epoch_size() / self.batch_size)
+
+    def training_batches(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The window numbers of each batch of a training epoch; a function of (seed, epoch) alone."""
+        assert self.turns is not None
+        rows, lengths = self.turns.rows(epoch), self.windows["train"].lengths()
+        batches = epoch_batches(lengths[rows], self.batch_size, self.batching, self.seed, epoch)
+        return [rows[batch] for batch in batches]
+
+    def epoch_tokens(self) -> int:
+        """Tokens of the first training epoch, without padding."""
+        assert self.turns is not None
+        return int(self.windows["train"].lengths()[self.turns.rows(0)].sum())
 
     def padded_share(self) -> float:
         """The part of the tokens of the first training epoch that is padding."""
-        lengths = self.windows["train"].lengths()
-        return padded_share(lengths, epoch_batches(lengths, self.batch_size, self.batching, self.seed, epoch=0))
+        return padded_share(self.windows["train"].lengths(), self.training_batches(epoch=0))

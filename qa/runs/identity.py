@@ -44,11 +44,12 @@ NEUTRAL_GROUPS = ("hydra", "logger", "sweep", "callbacks.live_line", "callbacks.
 LENGTH = {"push_to_hub", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time"}
 LENGTH_GROUPS = ("callbacks",)
 # {setting: what runs did that did not have it yet}: whoever adds a setting adds it here, so that older runs resume
-ADDED: dict[str, Any] = {}
+ADDED: dict[str, Any] = {"data.mixture": None, "data.negative_windows": 1.0, "data.overlap": "warn"}
 # columns that runs without `data.mixture` had by default; later ones have null there
 COLUMNS = {f"data.columns.{key}": key for key in ("id", "question", "context", "answer", "answer_start")}
 RECIPE_INPUTS = {"model": "google-bert/bert-base-multilingual-cased", "train": "rajpurkar/squad"}
-RECIPE = {"data.max_length": 384, "data.stride": 128, "data.batch_size": 16, "data.limit": None}
+RECIPE: dict[str, Any] = {"data.max_length": 384, "data.stride": 128, "data.batch_size": 16, "data.limit": None}
+RECIPE |= {"data.mixture": None, "data.negative_windows": 1.0}
 MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
 
 
@@ -199,7 +200,7 @@ def _short(contents: list[str] | None) -> str:
 
 def is_recipe(made: Mapping[str, Any]) -> bool:
     """Whether the windows and steps of a run are those of the published one: mBERT on SQuAD v1.1."""
-    settings, inputs = made.get("settings", {}), made.get("inputs", {})
+    settings, inputs = {**ADDED, **made.get("settings", {})}, made.get("inputs", {})
     named_alike = all("".join(inputs.get(role, [])).startswith(f"{name}@") for role, name in RECIPE_INPUTS.items())
     return named_alike and all(settings.get(key) == value for key, value in RECIPE.items())
 

@@ -146,7 +146,8 @@ class Workload:
     def __init__(self, trainer: Trainer, module: QuestionAnsweringModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         self.total_steps, self.steps_per_epoch = module.total_steps, float(trainer.num_training_batches)
-        self._train = int(data.windows["train"].lengths().sum())
+        # limit_train_batches ends an epoch early
+        self._train: float = data.epoch_tokens() * self.steps_per_epoch / data.batch_count()
         self._evaluation = int(data.windows["validation"].lengths()[data.evaluated["validation"]].sum())
 
     def left(self, step: int) -> float:

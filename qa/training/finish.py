@@ -6,6 +6,8 @@ from importlib.metadata import version
 from typing import Any
 
 from qa.console import console
+from qa.data.datamodule import SquadDataModule
+from qa.data.squad_data import Split
 from qa.evaluation.question_table import read_questions
 from qa.hub import push
 from qa.review.card import model_name
@@ -35,7 +37,7 @@ def collect_results(parts: Parts, rows: list[Row], best: Row | None) -> Results:
     return Results(
         epochs=rows,
         best=best,
-        windows=PerSplit(**{names[split]: len(parts.data.windows[split]) for split in parts.splits}),
+        windows=PerSplit(**{names[split]: window_count(parts.data, split) for split in parts.splits}),
         examples=PerSplit(**{names[split]: parts.data.example_count(split) for split in parts.splits}),
         windows_per_second=PerSplit(**parts.metrics.per_second()),
         devices=parts.trainer.world_size,
@@ -55,11 +57,17 @@ def collect_results(parts: Parts, rows: list[Row], best: Row | None) -> Results:
     )
 
 
+def window_count(data: SquadDataModule, split: Split) -> int:
+    """Windows of a training epoch, or of an evaluation's whole split."""
+    return data.epoch_size() if split == "train" else len(data.windows[split])
+
+
 def about(parts: Parts, results: Results) -> dict[str, str]:
     """The head of a run's page."""
     return {
         "model": model_name(parts.module.pretrained),
         **{str(split): parts.data.source(split) for split in parts.splits},
+        **({"epoch": epoch} if "train" in parts.splits and (epoch := parts.data.epoch_in_words()) else {}),
         "command": parts.command,
         "finished": f"{datetime.now():%F %H:%M}, on {parts.trainer.world_size} x {results.hardware}",
         "versions": ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "transformers")),

@@ -42,6 +42,8 @@ def first_screen(parts: Parts) -> None:
         best = [f"{split} EM {c.exact_match:.2f}, F1 {c.f1:.2f}" for split, c in parts.ceiling.items()]
         rows["ceiling"] = f"{'; '.join(best)}, of the best possible predictions"
     if parts.settings.stage == "fit":
+        if epoch := data.epoch_in_words():
+            rows["epoch"] = epoch
         padding = f"{data.padded_share():.1%} of the tokens padding"
         batches = f"batches of {data.batch_size} windows, {data.batching}, {padding}"
         rows["steps"] = f"{steps_in_words(parts)}; {batches}"

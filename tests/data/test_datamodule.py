@@ -99,6 +99,34 @@ def test_an_evaluation_on_the_training_file_is_a_warning(
     assert module.overlap is not None and module.overlap.repeated == 40
 
 
+def test_training_questions_on_contexts_of_the_evaluation_are_dropped_or_refused(
+    minilm: PreTrainedTokenizerFast, small_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    both = tmp_path / "both.json"  # the validation file's contexts in other words for a computer, the same for people
+    content = [json.loads(file.read_text()) for file in small_files]
+    for paragraph in content[1]["data"][0]["paragraphs"]:
+        paragraph["context"] = paragraph["context"].replace("Ada Brill. A", "Ada BRILL.\nA")
+    both.write_text(json.dumps({"data": content[0]["data"] + content[1]["data"]}))
+    module = prepared(minilm, (both, small_files[1]), tmp_path, overlap="drop")
+    assert {example.id for example in module.examples["train"]} == set(ids(small_files[0]))
+    assert module.skipped == {"train": {"context in the evaluation": 10}, "validation": {}}
+    assert module.overlap is not None and module.overlap.questions == 0
+    assert module.fingerprints == prepared(minilm, small_files, tmp_path).fingerprints
+    prepared(minilm, small_files, tmp_path, overlap="error")
+    for files, choice, message in (
+        ((both, small_files[1]), "error", "data.overlap=error: All 10 questions .* with data.overlap=drop$"),
+        ((small_files[1], small_files[1]), "drop", "data.overlap=drop: all training questions are on contexts of val"),
+    ):
+        with pytest.raises(UserError, match=message):
+            prepared(minilm, files, tmp_path, overlap=choice)
+
+
+def ids(file: Path) -> list[str]:
+    """Of all questions of a SQuAD file."""
+    articles = json.loads(file.read_text())["data"]
+    return [qa["id"] for article in articles for paragraph in article["paragraphs"] for qa in paragraph["qas"]]
+
+
 def test_a_bare_trainer_trains_and_evaluates(
     minilm: PreTrainedTokenizerFast, tiny: Path, small_files: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -14,12 +14,19 @@ import torch
 from helpers.commands import Run, quick_fit
 from helpers.training import a_history
 from qa.runs.results import Row
-from qa.training.callbacks import EarlyStopping, LiveLine, Metrics, peak_memory
+from qa.training.callbacks import EarlyStopping, LiveLine, Metrics, Workload, peak_memory
 from qa.training.module import QuestionAnsweringModule
 
 
 def test_nothing_measured_is_no_speed() -> None:
     assert Metrics().per_second() == {"train": None, "validation": None}
+
+
+def data() -> Any:
+    """50 batches an epoch with 5,500 tokens together, and an evaluation of 300."""
+    windows = {"validation": SimpleNamespace(lengths=partial(np.full, 10, 30))}
+    evaluated = {"validation": np.arange(10)}
+    return SimpleNamespace(windows=windows, evaluated=evaluated, epoch_tokens=lambda: 5500, batch_count=lambda: 50)
 
 
 def test_a_log_file_gets_a_line_every_few_minutes(
@@ -32,11 +39,8 @@ def test_a_log_file_gets_a_line_every_few_minutes(
     module = QuestionAnsweringModule.__new__(QuestionAnsweringModule)
     torch.nn.Module.__init__(module)
     module.total_steps, module.step_metrics = 100, {"loss": 1.5}
-    lengths = {"train": np.full(275, 20), "validation": np.full(10, 30)}
-    windows = {split: SimpleNamespace(lengths=partial(np.copy, lengths[split])) for split in lengths}
-    data = SimpleNamespace(windows=windows, evaluated={"validation": np.arange(10)})
     trainer: Any = SimpleNamespace(
-        datamodule=data, num_training_batches=50, current_epoch=0, max_epochs=2, global_step=0
+        datamodule=data(), num_training_batches=50, current_epoch=0, max_epochs=2, global_step=0
     )  # fmt: skip
     line = LiveLine(every_n_minutes=2)
     line.on_train_epoch_start(trainer, module)
@@ -49,6 +53,12 @@ def test_a_log_file_gets_a_line_every_few_minutes(
     shown = capsys.readouterr().out.splitlines()
     assert len(shown) == 4  # in 550 seconds
     assert shown[-1] == "epoch 1/2  step 48/100  loss 1.500  0.5 windows/s  time left 0:09:52"
+
+
+def test_a_limited_epoch_has_the_tokens_of_its_batches() -> None:
+    trainer: Any = SimpleNamespace(datamodule=data(), num_training_batches=5)
+    module: Any = SimpleNamespace(total_steps=10)
+    assert Workload(trainer, module).left(0) == 1100 + 2 * 300 / 3
 
 
 def test_memory_is_in_gib() -> None:
