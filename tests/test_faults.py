@@ -131,7 +131,7 @@ def one_answer(path: Path) -> None:
 
 HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "deep.json": (lambda path: path.write_text("[" * 1_000_000), "nested too deeply"),
-    "deep.jsonl": (lambda path: path.write_text("[" * 1_000_000), "line 1: not JSON"),
+    "deep.jsonl": (lambda path: path.write_text("[" * 1_000_000), "nested too deeply"),
     "digits.json": (lambda path: path.write_text('{"data": ' + "9" * 5000 + "}"), "thousands of digits"),
     "digits.jsonl": (lambda path: path.write_text('{"id": ' + "9" * 5000 + "}"), "line 1: not JSON"),
     "bomb.json.gz": (bomb, "more than 8 MiB of JSON; make it .jsonl"),
