@@ -42,19 +42,20 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
             if key not in fields:
                 raise BadField(f"missing {key}", f"the field {key!r} is missing; data.columns.{key}=NAME names it")
         references, is_impossible = _references(fields, need)
-        example = Example(
-            id=read_id(fields.get("id")) or record.number,
+        name, context = read_id(fields.get("id")) or record.number, fields["context"]
+        known = references if isinstance(context, str) and context.strip() else []  # else the example is refused
+        return Example(
+            id=name,
             question=fields["question"],
-            context=fields["context"],
+            context=context,
+            answers=tuple(_answers(context, known, repair, need, where, read)),
             title=fields.get("title"),
             is_impossible=is_impossible,
         )
-        answers = tuple(_answers(example.context, references, repair, need, where, read))
     except BadField as bad:
         raise BadRecord(bad.kind, where, str(bad)) from None
     except ValidationError as error:
         raise BadRecord(*_explain(error, where)) from None
-    return example.model_copy(update={"answers": answers}) if answers else example
 
 
 def _references(fields: dict[str, Any], need: Need) -> tuple[list[Reference], bool]:

@@ -1,30 +1,16 @@
 """`Example`: one question with its context and reference answers."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, InstanceOf, field_validator
 from pydantic_core import PydanticCustomError
 
 
-def _encodable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise PydanticCustomError("surrogate", "half of a surrogate pair") from None
-    return text
-
-
-class Answer(BaseModel):
+class Answer(NamedTuple):
     """One reference answer; `answer_start`: the character of the context at which it begins, None if it is unknown."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
     text: str
-    answer_start: int | None = Field(None, ge=0)
-
-    @field_validator("text")
-    @classmethod
-    def _text(cls, text: str) -> str:
-        return _encodable(text)
+    answer_start: int | None = None
 
 
 class Example(BaseModel):
@@ -38,7 +24,7 @@ class Example(BaseModel):
     id: str
     question: str
     context: str
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[InstanceOf[Answer], ...] = ()
     language: str | None = None
     title: str | None = None  # of the article, where it is known: intervals count an article once
     is_impossible: bool = False
@@ -46,11 +32,20 @@ class Example(BaseModel):
     @property
     def label(self) -> tuple[int, int] | None:
         """First character and end, exclusive, of the first answer whose place is known, without white space around."""
-        for text, begin in ((answer.text, answer.answer_start) for answer in self.answers):
-            if begin is not None:
-                begin += len(text) - len(text.lstrip())
-                return begin, begin + len(text.strip())
+        for answer in self.answers:
+            if (begin := answer.answer_start) is not None:
+                text = answer.text.lstrip()
+                begin += len(answer.text) - len(text)
+                return begin, begin + len(text.rstrip())
         return None
+
+    @field_validator("answers")
+    @classmethod
+    def _answers(cls, answers: tuple[Answer, ...]) -> tuple[Answer, ...]:
+        for answer in answers:
+            if answer.answer_start is None:  # others are a part of the context
+                encodable(answer.text)
+        return answers
 
     @field_validator("title", mode="before")
     @classmethod
@@ -63,4 +58,13 @@ class Example(BaseModel):
     def _text(cls, text: str) -> str:
         if not text.strip():
             raise PydanticCustomError("blank", "is empty")
-        return _encodable(text)
+        return encodable(text)
+
+
+def encodable(text: str) -> str:
+    """The text. Errors: PydanticCustomError for half of a surrogate pair, which UTF-8 does not have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("surrogate", "half of a surrogate pair") from None
+    return text

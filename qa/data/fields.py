@@ -33,11 +33,9 @@ class Reference(NamedTuple):
 
 def is_missing(value: Any) -> bool:
     """Whether a cell is empty: None, NaN or a blank text."""
-    return value is None or (isinstance(value, float) and math.isnan(value)) or (value == "") or _is_blank(value)
-
-
-def _is_blank(value: Any) -> bool:
-    return isinstance(value, str) and not value.strip()
+    if isinstance(value, str):
+        return not value or value.isspace()
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def read_text(value: Any, name: str) -> str:
@@ -68,6 +66,8 @@ def read_flag(value: Any) -> bool | None:
 
 def read_start(value: Any) -> int | None:
     """`answer_start` as 53, 53.0, "53" or "53.0"; None where it is missing or negative. Errors: BadField."""
+    if type(value) is int:
+        return value if value >= 0 else None
     if is_missing(value):
         return None
     try:
@@ -90,10 +90,12 @@ def read_answers(value: Any, starts: Any = None) -> list[Reference]:
     if isinstance(value, dict):
         if "text" not in value:
             raise BadField("wrong type", f"the field 'answers' has no 'text': {reprlib.repr(value)}")
-        starts = value.get("answer_start", value.get("answer_starts"))
-        return _paired(_listed(value["text"]), _listed(starts))
+        text, starts = value["text"], value.get("answer_start", value.get("answer_starts"))
+        if isinstance(text, str) and not isinstance(starts, list):
+            return [] if is_missing(text) else [Reference(text, read_start(starts))]
+        return _paired(_listed(text), _listed(starts))
     if isinstance(value, list):
-        if any(isinstance(member, dict) for member in value):
+        if value and isinstance(value[0], dict):
             return [reference for member in value for reference in read_answers(member)]
         return _paired(value, _listed(starts))
     return _paired([value], _listed(starts))

@@ -20,6 +20,8 @@ def with_marks(texts: Sequence[str], offsets: Ints, bounds: Ints) -> Ints:
     gives "की" the offsets of "क" alone, and a text that is cut there is another word.
     """
     codes = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
+    if not _are_marks(codes[codes >= FIRST]).any():
+        return offsets
     tokens = np.diff(bounds)  # [texts]
     stops = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))  # [texts]
     begin = np.repeat(np.append(0, stops[:-1]), tokens)  # [tokens]

@@ -102,7 +102,7 @@ BAD_RECORDS = {
     "a list for an id": (broken(id=["b"]), "question 1: the field 'id' should be text", "wrong type"),
     "half a surrogate in an answer": (
         broken(answers=[{"text": "1912"}, {"text": "\ud800"}]),
-        SPOT + "the field 'text' holds half of a surrogate",
+        SPOT + "the field 'answers' holds half of a surrogate",
         "not UTF-8",
     ),
     "blank question": (broken(question=" \n"), SPOT + "the question is empty", "empty question"),
