@@ -1,6 +1,5 @@
 """Records → examples: every record checked, the bad ones named or counted."""
 
-import re
 import reprlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 
 from qa.console import track
 from qa.data.example import Example
+from qa.data.languages import Languages, language_of
 from qa.data.record import BadRecord, Columns, Files, Record
 from qa.data.records import find_files, plain_name, read_records
 from qa.errors import UserError
@@ -33,6 +33,7 @@ def read_examples(
     limit: int | None = None,
     need_answers: bool = True,
     columns: Columns = Columns(),
+    languages: Languages | None = None,
 ) -> Examples:
     """Reads and checks one split; ids that recur across its files become `<file stem>/<id>`.
 
@@ -45,7 +46,7 @@ def read_examples(
     left = limit
     for path in paths:
         examples, bad = check_records(read_records(path, columns), on_bad_record, left, need_answers)
-        if language := language_of(path):
+        if language := language_of(path, languages):
             examples = [example.model_copy(update={"language": language}) for example in examples]
         per_file.append(examples)
         skipped += bad
@@ -59,12 +60,6 @@ def read_examples(
         raise UserError(f"{', '.join(map(str, paths))}: no question in it{note}; give a file that holds some")
     origins = [path for path, part in zip(paths, per_file, strict=False) for _ in part]
     return Examples(examples, skipped, dict(zip((example.id for example in examples), origins, strict=True)))
-
-
-def language_of(path: Path) -> str | None:
-    """`de` of a file called `name.de.json`; None where its name does not say."""
-    found = re.search(r"\.([a-z]{2,3})\.[a-z]+$", plain_name(path))
-    return found[1] if found else None
 
 
 def check_records(
