@@ -18,7 +18,8 @@ BEGIN = """# Settings
 
 This page is made from the comments in `conf/`: run `python docs/settings.py` after a change there.
 
-- `key=value` behind `python train.py` sets a key, such as `optimizer.lr=3e-5`.
+- `key=value` behind `python train.py` sets a key, such as `optimizer.lr=3e-5`. So does `--key=value`, as W&B's
+  sweep agent writes it.
 - `group=choice` takes another file of a group with its keys, such as `optimizer=adamw`. The first choice of each group
   below is the default.
 - `python train.py --cfg job` prints all keys with their values and runs nothing; `python train.py --help` is shorter.

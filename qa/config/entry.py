@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qa import processes
 from qa.config.command_line import command, quoted
+from qa.config.flags import plain_words
 from qa.config.hydra_errors import explain_hydra, explain_in_job
-from qa.config.run_qa_flags import KNOWN
 from qa.config.run_start import INTERRUPTED, RunFolder, remove_unused
 from qa.config.settings import EVALUATION_LIMITS, Settings, check_files, check_settings
 from qa.console import to_log_file
@@ -120,7 +120,7 @@ def exit_status(main: Callable[[], int]) -> int:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on as they are, instead of printing and exiting with 1
     try:
-        check_flags(sys.argv[1:])
+        sys.argv[1:] = plain_words(sys.argv[1:])
         status = main()
     except (KeyboardInterrupt, SystemExit) as error:
         code = error.code if isinstance(error, SystemExit) else 130
@@ -137,15 +137,6 @@ def exit_status(main: Callable[[], int]) -> int:
     elif status == 2:
         remove_unused()
     return status
-
-
-def check_flags(words: Sequence[str]) -> None:
-    """Errors: UserError for a flag of Hugging Face's run_qa.py."""
-    names = {word[2:].partition("=")[0].replace("-", "_"): word for word in words if word.startswith("--")}
-    if found := next((word for name, word in names.items() if name in KNOWN), None):
-        raise UserError(
-            f"{found}: a flag of run_qa.py; `python -m qa.from_run_qa {found} …` prints the command of this program"
-        )
 
 
 def resuming_command() -> str:

@@ -3,6 +3,8 @@
 import difflib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
@@ -20,6 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from qa.data.files import find_files
 from qa.data.mixture import file_weights
+from qa.data.stems import check_stems
 from qa.errors import UserError
 from qa.runs.results import Monitor
 
@@ -179,6 +182,8 @@ def check_files(settings: Settings) -> None:
     files = {split: data.get(f"{split}_file") for split in READ[settings.stage]}
     for given in filter(None, files.values()):
         find_files(given)
+    if isinstance(languages := data.get("languages"), Mapping):
+        check_stems("data.languages", languages, list(_existing_files(data)))
     if settings.stage == "fit":
         file_weights(data.get("mixture"), files["train"])
     if data.get("name") and any(files.values()) and not (all(files.values()) or data.get("validation_share")):
@@ -188,6 +193,13 @@ def check_files(settings: Settings) -> None:
             missing,
             data["name"],
         )
+
+
+def _existing_files(data: Mapping[str, Any]) -> Iterator[Path]:
+    """The data files of all stages, but those that are not there."""
+    for given in filter(None, (data.get(f"{split}_file") for split in ("train", "validation", "test"))):
+        with suppress(UserError):
+            yield from find_files(given)
 
 
 def validated(model: type[Model], values: Any, prefix: str = "") -> Model:

@@ -1,6 +1,5 @@
 """Records → examples: every record checked for what the stage needs, the bad ones named or counted."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from qa.console import track
 from qa.data.check import Examples, Need, check_record
 from qa.data.example import Example
 from qa.data.files import find_files, plain_name
+from qa.data.languages import Languages, language_of
 from qa.data.record import BadRecord, Columns, Files, Record
 from qa.data.records import read_records
 from qa.errors import UserError
@@ -26,6 +26,7 @@ def read_examples(
     limit: int | None = None,
     need: Need = "places",
     columns: Columns = Columns(),
+    languages: Languages | None = None,
 ) -> Examples:
     """Reads and checks one split; ids that recur across its files become `<file stem>/<id>`.
 
@@ -38,7 +39,7 @@ def read_examples(
     left = limit
     for path in paths:
         found = check_records(read_records(path, columns), on_bad_record, left, need)
-        if language := language_of(path):
+        if language := language_of(path, languages):
             found.examples = [example.model_copy(update={"language": language}) for example in found.examples]
         per_file.append(found.examples)
         read.skipped += found.skipped
@@ -55,12 +56,6 @@ def read_examples(
     origins = [path for path, part in zip(paths, per_file, strict=False) for _ in part]
     read.files = dict(zip((example.id for example in read.examples), origins, strict=True))
     return read
-
-
-def language_of(path: Path) -> str | None:
-    """`de` of a file called `name.de.json`; None where its name does not say."""
-    found = re.search(r"\.([a-z]{2,3})\.[a-z]+$", plain_name(path))
-    return found[1] if found else None
 
 
 def check_records(records: Iterator[Record], on_bad_record: OnBadRecord, limit: int | None, need: Need) -> Examples:

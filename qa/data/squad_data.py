@@ -15,6 +15,7 @@ from qa.data.check import Examples, Need
 from qa.data.example import Example
 from qa.data.examples import OnBadRecord, check_records, read_examples, split_by_paragraph
 from qa.data.hub_records import hub_records
+from qa.data.languages import Languages
 from qa.data.mixture import Mixture, Share, Turns, file_weights, take_turns
 from qa.data.order import Batching, drawn_windows, epoch_batches, padded_share
 from qa.data.overlap import OnOverlap, Overlap, overlap, without_overlap
@@ -36,12 +37,14 @@ class SquadData:
 
     `name` is a SQuAD-shaped Hub data set with the splits train and validation; without it the `*_file`s are read, each
     one path, a list or a glob; `validation_share` takes that part of `train_file`'s paragraphs, drawn by `split_seed`,
-    instead of a `validation_file`. `mixture` is how often an epoch sees each window of a file ({stem: weight}, 1 for
-    the others), or an exponent that decides by the files' sizes; `negative_windows` is the share of the windows without
-    their answer that an epoch takes: see `qa.data.mixture`. `overlap` is what happens to training questions on contexts
-    of the validation split. `predictions_file` is for `qa.review.scores`. `limit` takes
-    the first questions of each split. Lengths and `stride` are in tokens. `num_workers` processes build batches ahead;
-    None: 2 on a GPU, else none.
+    instead of a `validation_file`. `predictions_file` is for `qa.review.scores`. `limit` takes the first questions of
+    each split. `languages` is the language of all files, or {stem: language}. `overlap` is what happens to training
+    questions on contexts of validation.
+
+    `mixture` is how often an epoch sees each window of a file ({stem: weight}, 1 for the others), or an exponent that
+    weighs the files by their size; `negative_windows` is the share of the windows without their answer that an epoch
+    takes: see `qa.data.mixture`. Lengths and `stride` are in tokens. `num_workers` processes build batches ahead; None:
+    2 on a GPU, else none.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class SquadData:
         negative_windows: Share = 1.0,
         predictions_file: str | None = None,
         columns: Columns | Mapping[str, str] = Columns(),
+        languages: Languages | None = None,
         overlap: OnOverlap = "warn",
         limit: PositiveInt | None = None,
         on_bad_record: OnBadRecord = "error",
@@ -76,6 +80,7 @@ class SquadData:
         self.mixture, self.negative_windows = mixture, negative_windows
         self.predictions_file = predictions_file
         self.validation_share, self.split_seed = validation_share, split_seed
+        self.languages = languages
         self.columns = Columns.model_validate(dict(columns))
         self.cache_dir, self.cache_limit = Path(cache_dir), cache_gib * 2**30
         self.max_length, self.stride = max_length, stride
@@ -191,7 +196,7 @@ class SquadData:
         if self.validation_share and split in ("train", "validation"):
             return self._part_of_training_file(split, need)
         if files := self.files[split]:
-            return read_examples(files, self.on_bad_record, self.limit, need, self.columns)
+            return read_examples(files, self.on_bad_record, self.limit, need, self.columns, self.languages)
         if self.name is None:
             key = "test" if split == "predict" else split
             remedy = "give one path, a list or a glob"
@@ -199,12 +204,15 @@ class SquadData:
                 remedy += ", or data.validation_share=0.1 to take a tenth of data.train_file's paragraphs"
             raise UserError(f"data.{key}_file: not given; {remedy}")
         part = "train" if split == "train" else "validation"
-        return check_records(hub_records(self.name, part), self.on_bad_record, self.limit, need)
+        read = check_records(hub_records(self.name, part), self.on_bad_record, self.limit, need)
+        if isinstance(self.languages, str):
+            read.examples = [example.model_copy(update={"language": self.languages}) for example in read.examples]
+        return read
 
     def _part_of_training_file(self, split: Split, need: Need) -> Examples:
         if self.files["validation"] or not self.files["train"]:
             raise UserError("data.validation_share: takes a part of data.train_file; give no data.validation_file")
-        read = read_examples(self.files["train"], self.on_bad_record, self.limit, need, self.columns)
+        read = read_examples(self.files["train"], self.on_bad_record, self.limit, need, self.columns, self.languages)
         parts = split_by_paragraph(read.examples, self.validation_share or 0, self.split_seed)
         read.examples = parts[split == "validation"]
         return read

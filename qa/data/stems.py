@@ -1,6 +1,6 @@
 """Files by the names that settings call them: `squad` for `data/squad.json.gz`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,14 +22,19 @@ def labels(paths: Sequence[Path]) -> list[str]:
     return [name if stems.count(name) == 1 else str(path) for name, path in zip(stems, paths, strict=True)]
 
 
+def check_stems(setting: str, names: Iterable[str], paths: Sequence[Path]) -> None:
+    """Errors: UserError for the stem of no file."""
+    known = dict.fromkeys(map(stem, paths))
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(f"{setting}: no file is called {unknown[0]!r}; the files are {', '.join(known) or 'none'}")
+
+
 def by_path(setting: str, values: Mapping[str, Value], paths: Sequence[Path]) -> dict[Path, Value]:
     """{stem: value} of a setting as {path: value}. Errors: UserError for a stem of no file or of several."""
+    check_stems(setting, values, paths)
     found: dict[Path, Value] = {}
     for name, value in values.items():
         called = [path for path in paths if stem(path) == name]
-        if not called:
-            known = ", ".join(dict.fromkeys(map(stem, paths)))
-            raise UserError(f"{setting}: no file is called {name!r}; the files are {known}")
         if len(called) > 1:
             raise UserError(f"{setting}: {name!r} is the name of {', '.join(map(str, called))}; rename all but one")
         found[called[0]] = value

@@ -22,6 +22,7 @@ Attention = Literal["auto", "sdpa", "eager", "flash"]
 # as a model is loaded and tried, which is on the CPU, where flash attention does not run
 IMPLEMENTATIONS = {"auto": None, "sdpa": "sdpa", "eager": "eager", "flash": "eager"}
 FLASH = "flash_attention_2"
+HEADS = ("qa_outputs", "classifier")  # names of span heads, the second is ModernBERT's
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -113,8 +114,9 @@ def load_model(pretrained: str, attention: Attention = "auto", gradient_checkpoi
         if not model.supports_gradient_checkpointing:
             raise UserError(f"model.gradient_checkpointing=true: a {model.config.model_type} model cannot do it")
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    if type(head := getattr(model, "qa_outputs", None)) is nn.Linear:
-        head.__class__ = SpanHead
+    for head in (getattr(model, attribute, None) for attribute in HEADS):
+        if type(head) is nn.Linear:
+            head.__class__ = SpanHead
     model.train()
     return Loaded(model, inputs, trained_head=not missing)
 

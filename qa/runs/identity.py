@@ -44,7 +44,12 @@ NEUTRAL_GROUPS = ("hydra", "logger", "sweep", "callbacks.live_line", "callbacks.
 LENGTH = {"push_to_hub", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time"}
 LENGTH_GROUPS = ("callbacks",)
 # {setting: what runs did that did not have it yet}: whoever adds a setting adds it here, so that older runs resume
-ADDED: dict[str, Any] = {"data.mixture": None, "data.negative_windows": 1.0, "data.overlap": "warn"}
+ADDED: dict[str, Any] = {
+    "data.languages": None,
+    "data.mixture": None,
+    "data.negative_windows": 1.0,
+    "data.overlap": "warn",
+}
 # columns that runs without `data.mixture` had by default; later ones have null there
 COLUMNS = {f"data.columns.{key}": key for key in ("id", "question", "context", "answer", "answer_start")}
 RECIPE_INPUTS = {"model": "google-bert/bert-base-multilingual-cased", "train": "rajpurkar/squad"}

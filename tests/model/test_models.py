@@ -9,6 +9,10 @@ import pytest
 import sentencepiece
 import torch
 import transformers as hf
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.processors import TemplateProcessing
 
 from helpers.commands import Run, quick_fit
 from helpers.windows import assert_equal
@@ -17,7 +21,7 @@ from qa.data.tokenizer import load_tokenizer
 from qa.data.windows import build_windows
 from qa.errors import UserError
 from qa.evaluation.decode import decode
-from qa.model.pretrained import check_model, load_model
+from qa.model.pretrained import SpanHead, check_model, load_model
 
 TEXTS = [
     "The bridge of Tollen was built in 1912 by Ada Brill. A flood took its two arches away in the spring.",
@@ -29,7 +33,32 @@ TEXTS = [
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 DISTILBERT = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
 AFTER_PADDING = {"max_position_embeddings": 514, "type_vocab_size": 1}  # positions begin after the padding token's id
+LOCAL = {"max_position_embeddings": 512, "local_attention": 16, "global_attn_every_n_layers": 2}
 RELATIVE = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False}
+
+
+def template(tokenizer: hf.PreTrainedTokenizerFast, first: str, last: str) -> hf.PreTrainedTokenizerFast:
+    """The tokenizer with pairs put together as `first $A last $B last`."""
+    single, pair = f"{first} $A {last}", f"{first} $A {last} $B:1 {last}:1"
+    ids = [(token, tokenizer.convert_tokens_to_ids(token)) for token in (first, last)]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=single, pair=pair, special_tokens=ids)
+    return tokenizer
+
+
+def modernbert_tokenizer() -> hf.PreTrainedTokenizerFast:
+    """As that of answerdotai/ModernBERT-base: bytes, and BERT's special tokens."""
+    special = {"unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "mask": "[MASK]"}
+    backend = Tokenizer(BPE({token: number for number, token in enumerate(special.values())}, []))
+    backend.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    names = {f"{name}_token": token for name, token in special.items()}
+    return template(hf.PreTrainedTokenizerFast(tokenizer_object=backend, **names), "[CLS]", "[SEP]")
+
+
+def mmbert_tokenizer() -> hf.PreTrainedTokenizerFast:
+    """Gemma's, as mmBERT has it: spaces belong to words, and a pair gets special tokens from its template alone."""
+    return template(hf.GemmaTokenizer(), "<bos>", "<eos>")
+
+
 FAMILIES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "bert": (hf.BertTokenizer, hf.BertConfig, SMALL),
     "distilbert": (hf.BertTokenizer, hf.DistilBertConfig, DISTILBERT),
@@ -39,6 +68,8 @@ FAMILIES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "deberta-v1": (hf.DebertaTokenizer, hf.DebertaConfig, {**SMALL, **RELATIVE, "type_vocab_size": 0}),
     "deberta": (hf.DebertaV2Tokenizer, hf.DebertaV2Config, {**SMALL, **RELATIVE, "type_vocab_size": 0}),
     "mpnet": (hf.MPNetTokenizer, hf.MPNetConfig, {**SMALL, **AFTER_PADDING}),
+    "modernbert": (modernbert_tokenizer, hf.ModernBertConfig, {**SMALL, **LOCAL}),
+    "mmbert": (mmbert_tokenizer, hf.ModernBertConfig, {**SMALL, **LOCAL}),
     "albert": (hf.AlbertTokenizer, hf.AlbertConfig, {**SMALL, "embedding_size": 16}),
 }
 
@@ -49,7 +80,9 @@ def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp(request.param)
     tokenizer_class, config_class, sizes = FAMILIES[request.param]
     tokenizer = tokenizer_class().train_new_from_iterator(TEXTS * 9, 400)
-    special = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+    special = {
+        f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos", "cls", "sep")
+    }
     torch.manual_seed(0)
     config = config_class(vocab_size=len(tokenizer), **sizes, **special)
     hf.AutoModelForQuestionAnswering.from_config(config).save_pretrained(folder)
@@ -63,8 +96,8 @@ def examples() -> list[Example]:
     for number, text in enumerate(TEXTS):
         context = f"{text} {text}"
         for begin in (9, len(text) // 2, len(text) + 3):
-            word = context[begin : begin + 7]
-            answers = (Answer(text=word, answer_start=begin),)
+            word = context[begin : begin + 7].strip()
+            answers = (Answer(text=word, answer_start=context.index(word, begin)),)
             found.append(Example(id=f"{number} {begin}", question=f"What of {word}?", context=context, answers=answers))
     return found
 
@@ -117,16 +150,17 @@ def test_windows_may_be_as_long_as_the_model_can_take(family: Path) -> None:
     for length in (longest, longest + 1):
         ids = torch.full((1, length), 7)
         window = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
-        if length == longest or "deberta" in family.name:  # whose distances have no end
+        if length == longest or family.name.startswith(("deberta", "modernbert", "mmbert")):  # without an end
             assert model(**{name: window[name] for name in inputs}).start_logits.shape == (1, length)
         else:
             with pytest.raises((RuntimeError, IndexError)):
                 model(**{name: window[name] for name in inputs})
     assert trained
+    assert any(isinstance(part, SpanHead) for part in model.children())
     assert ("token_type_ids" in inputs) == (family.name.rstrip("0123456789") in ("bert", "electra", "albert"))
 
 
-@pytest.mark.parametrize("family", ["roberta", "deberta"], indirect=True)
+@pytest.mark.parametrize("family", ["roberta", "deberta", "mmbert"], indirect=True)
 def test_a_run_of_another_family_is_whole_and_evaluated_to_the_bit(
     family: Path, small_files: tuple[Path, Path], train_py: Run, tmp_path: Path
 ) -> None:
@@ -156,7 +190,10 @@ def test_what_cannot_work_is_refused_in_one_line(tiny: Path, tmp_path: Path) -> 
     left = hf.AutoTokenizer.from_pretrained(tiny, padding_side="left")
     left.save_pretrained(tmp_path / "left")
     hf.GPT2Tokenizer().train_new_from_iterator(TEXTS, 300).save_pretrained(tmp_path / "gpt2")
-    for name, problem in (("left", "pads on the left"), ("gpt2", "has no padding token")):
+    hf.GemmaTokenizer().train_new_from_iterator(TEXTS, 300).save_pretrained(tmp_path / "gemma")
+    hf.ModernBertConfig().save_pretrained(tmp_path / "gemma")  # so it is loaded as mmBERT's
+    between = "puts no special token before the question or between question and context"
+    for name, problem in (("left", "pads on the left"), ("gpt2", "has no padding token"), ("gemma", between)):
         with pytest.raises(UserError, match=f"its tokenizer {problem}; take an encoder"):
             load_tokenizer(str(tmp_path / name))
     for config, problem in (

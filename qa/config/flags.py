@@ -1,0 +1,62 @@
+"""The words after train.py that begin with dashes: settings, Hydra's flags, other programs' flags."""
+
+import shlex
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import yaml
+
+from qa.config.run_qa_flags import KNOWN
+from qa.config.settings import Settings
+from qa.errors import UserError
+
+OF_HYDRA = (
+    "help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "shell-completion", "config-path",
+    "config-name", "config-dir", "experimental-rerun", "info",
+)  # fmt: skip
+TOP_LEVEL = {*Settings.model_fields, "experiment"}
+
+
+def plain_words(words: Sequence[str]) -> list[str]:
+    """The words as Hydra takes them: `--optimizer.lr=1e-5`, as W&B's sweep agent writes it, loses its dashes.
+
+    Errors: UserError for a flag that Hydra does not have, and for a saved run's folder as a configuration.
+    """
+    plain = [_plain(word) if word.startswith("--") else word for word in words]
+    _check_saved_run(plain)
+    return plain
+
+
+def _plain(word: str) -> str:
+    key, is_pair, _ = word[2:].partition("=")
+    name = key.lstrip("+~")
+    nested = "." in name or "/" in name
+    if is_pair and (nested or name in TOP_LEVEL):
+        return word[2:]
+    if any(flag.startswith(key) for flag in OF_HYDRA):  # which may be shortened
+        return word
+    if key.replace("-", "_") in KNOWN:
+        raise UserError(
+            f"{word}: a flag of run_qa.py; `python -m qa.from_run_qa {word} …` prints the command of this program"
+        )
+    if nested or name in TOP_LEVEL:
+        raise UserError(f"{word}: not understood; write {key}=VALUE")
+    raise UserError(f"{word}: no such flag; settings are written KEY=VALUE, such as optimizer.lr=1e-5")
+
+
+def _check_saved_run(words: Sequence[str]) -> None:
+    """What a run saves has all values and no choices: composed again it would lack its groups, folder and lock."""
+    for word, following in pairwise([*words, ""]):
+        flag, _, value = word.partition("=")
+        if flag not in ("--config-path", "-cp", "--experimental-rerun"):
+            continue
+        given = Path(value or following)
+        folder = given.parent if flag == "--experimental-rerun" else given
+        if (saved := folder / "overrides.yaml").is_file():
+            own = [word for word in words if "=" in word and not word.startswith("-")]
+            by_key = {word.partition("=")[0]: word for word in [*yaml.safe_load(saved.read_text("utf-8")), *own]}
+            again = shlex.join(["python", "train.py", *by_key.values()])
+            raise UserError(f"{flag} {given}: nothing is composed from a saved run; repeat it by: {again}")
+        if flag == "--experimental-rerun":
+            raise UserError(f"{flag}: a pickle can run code; the words of a run are in RUN/.hydra/overrides.yaml")
