@@ -16,6 +16,7 @@ from helpers.paths import ROOT
 from qa.data.examples import read_examples
 from qa.errors import UserError
 from qa.hub import check_pretrained, check_push, go_offline_if_unreachable
+from qa.runs.results import V2_FIGURES
 
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "", "HF_HOME": "/nonexistent/hub"}
 
@@ -43,13 +44,21 @@ def test_the_variable_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory, tiny: Path, small_files: tuple[Path, Path]) -> Path:
-    """The recipe's model and data as the hub has them, but tiny."""
+def root(
+    tmp_path_factory: pytest.TempPathFactory, tiny: Path, small_files: tuple[Path, Path], v2_files: tuple[Path, Path]
+) -> Path:
+    """The recipe's model and data, and SQuAD v2, as the hub has them, but tiny."""
     root = tmp_path_factory.mktemp("hub")
     shutil.copytree(tiny, root / "models" / "google-bert" / "bert-base-multilingual-cased")
-    squad = root / "datasets" / "rajpurkar" / "squad"
-    (squad / "plain_text").mkdir(parents=True)
-    for split, file in zip(("train", "validation"), small_files, strict=True):
+    write_data_set(root / "datasets" / "rajpurkar" / "squad", "plain_text", small_files)
+    write_data_set(root / "datasets" / "rajpurkar" / "squad_v2", "squad_v2", v2_files)
+    return root
+
+
+def write_data_set(folder: Path, name: str, files: tuple[Path, Path]) -> None:
+    """A data set of one configuration; a question without an answer is one whose lists are empty."""
+    (folder / name).mkdir(parents=True)
+    for split, file in zip(("train", "validation"), files, strict=True):
         examples = read_examples(str(file)).examples
         rows = [
             {
@@ -61,11 +70,10 @@ def root(tmp_path_factory: pytest.TempPathFactory, tiny: Path, small_files: tupl
             }
             for example in examples
         ]  # fmt: skip
-        path = squad / "plain_text" / f"{split}-00000-of-00001.parquet"
+        path = folder / name / f"{split}-00000-of-00001.parquet"
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    files = "".join(f"  - split: {split}\n    path: plain_text/{split}-*\n" for split in ("train", "validation"))
-    (squad / "README.md").write_text(f"---\nconfigs:\n- config_name: plain_text\n  data_files:\n{files}---\n")
-    return root
+    paths = "".join(f"  - split: {split}\n    path: {name}/{split}-*\n" for split in ("train", "validation"))
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: {name}\n  data_files:\n{paths}---\n")
 
 
 def home(server: Hub, folder: Path) -> dict[str, str]:
@@ -96,6 +104,17 @@ def test_the_command_without_an_argument_downloads_trains_and_starts_again_offli
     other = train_py(*command, f"model.pretrained={mbert}@{'f' * 40}", f"hydra.run.dir={tmp_path}/two", **there)
     assert other.returncode == 2
     assert f"the content of model ({mbert}@{COMMIT} there, {mbert}@{'f' * 40} here; " in other.stderr
+
+
+def test_squad_v2_has_questions_without_an_answer(root: Path, train_py: Run, tmp_path: Path) -> None:
+    with hub(root) as server:
+        done = train_py(
+            "data=squad_v2", "data.max_length=64", "data.stride=16", "trainer.max_steps=1",
+            f"data.cache_dir={tmp_path}/cache", f"hydra.run.dir={tmp_path}/run", **home(server, tmp_path / "home"),
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "rajpurkar/squad_v2 from the hub: 24 questions, 8 of them without an answer, 48 windows" in done.stdout
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["best"].keys() >= set(V2_FIGURES)
 
 
 def prefetch(**env: str) -> "subprocess.CompletedProcess[str]":

@@ -89,10 +89,10 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
 
 
 class _Utf8(io.RawIOBase):
-    """The text of a file in UTF-16 as bytes of UTF-8; what is not UTF-16 becomes bytes that are not UTF-8 either."""
+    """The text of a file in UTF-16 as bytes of UTF-8. Errors: OSError where it is not UTF-16."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._decoder, self._left = file, codecs.getincrementaldecoder("utf-16")("surrogateescape"), b""
+        self._file, self._decoder, self._left = file, codecs.getincrementaldecoder("utf-16")(), b""
 
     def readable(self) -> bool:
         return True
@@ -100,7 +100,10 @@ class _Utf8(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         while not self._left:
             packed = self._file.read(1 << 16)
-            self._left = self._decoder.decode(packed, final=not packed).encode("utf-8", "surrogatepass")
+            try:
+                self._left = self._decoder.decode(packed, final=not packed).encode()
+            except UnicodeError as error:
+                raise OSError(f"it begins as UTF-16, but: {error}") from None
             if not packed:
                 break
         part, self._left = self._left[: len(buffer)], self._left[len(buffer) :]

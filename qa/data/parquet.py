@@ -42,7 +42,7 @@ def parquet_records(path: Path, named: Named) -> Iterator[Record]:
                 for row in batch.to_pylist():
                     number = next(numbers)
                     yield Record(f"{path}: row {number}", named.cells(_shared(row, texts)), str(number))
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read ({reason}); get the file again or give another") from None
 

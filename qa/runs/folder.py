@@ -21,7 +21,7 @@ CONTENTS = {
     "results.json": "every epoch's figures, the best epoch, counts and speeds",
     "results.md": "the table as Markdown",
     "predictions.json": "{id: answer}, as the official evaluation script takes it",
-    "null_odds.json": "SQuAD v2: {id: null score − score of the best span}, as the official script takes it",
+    "null_odds.json": "of SQuAD v2: {id: null score − score of the best span}, as the official script takes it",
     "nbest.json": "the best candidates of every question, with probability and place in the context",
     "questions.parquet": "a row for every question: answers, prediction, probability, EM, F1 and loss, for pandas",
     "repairs.jsonl": "answers that were repaired: file, record, text and place before and after",

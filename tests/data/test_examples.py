@@ -155,6 +155,7 @@ BAD_FILES = {
         "f.csv",
         "near line 1 is not UTF-8; convert it",
     ),
+    "half of UTF-16": ("[]".encode("utf-16")[:-1], "f.json", "it begins as UTF-16, but"),
     "a spreadsheet": (b"PK", "f.xlsx", "a spreadsheet; save it as CSV in UTF-8"),
     "nested too deeply": (b"[" * 100_000, "f.json", "nested too deeply"),
     "truncated gzip": (gzip.compress(json.dumps(GOOD).encode())[:-9], "f.json.gz", "cannot be read"),

@@ -122,6 +122,21 @@ def test_an_answer_is_shown_at_its_place_beside_what_was_expected() -> None:
     assert "no answer" in question_in_context(score_question(example, None)).plain
 
 
+def test_no_answer_is_shown_beside_what_was_expected() -> None:
+    null, span = NBestAnswer("", 2.0, 0.75, 0, 0), NBestAnswer("Ada", 1.0, 0.25, 0, 3)
+    known = Example(id="x", question="Who?", context="Ada built it.", answers=(Answer(text="Ada", answer_start=0),))
+    unanswerable = known.model_copy(update={"answers": (), "is_impossible": True})
+    shown = {
+        (example.is_impossible, given): question_in_context(score_question(example, given, v2=True)).plain
+        for example in (known, unanswerable)
+        for given in (null, span)
+    }
+    assert "\n   no answer   (probability 0.75)\n   reference: Ada" in shown[False, null]
+    assert "reference" not in shown[False, span]
+    assert shown[True, null].endswith("\n   no answer   (probability 0.75)")
+    assert "[Ada] built it.   (probability 0.25)\n   reference: no answer" in shown[True, span]
+
+
 CARD = """\
 ---
 base_model: google-bert/bert-base-multilingual-cased

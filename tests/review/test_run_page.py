@@ -12,7 +12,7 @@ from playwright.sync_api import Page
 from helpers.browser import phone
 from helpers.questions import question
 from qa.data.overlap import Overlap
-from qa.evaluation.breakdown import KINDS, Part, breakdown, question_type
+from qa.evaluation.breakdown import KINDS, Part, breakdown, kinds, question_type
 from qa.evaluation.calibration import calibration
 from qa.evaluation.question_table import write_questions
 from qa.review import run_page as page_module
@@ -141,6 +141,15 @@ def test_questions_by_kind() -> None:
     asked.append(asked[0]._replace(exact_match=0.0, f1=0.5))
     assert breakdown(asked, question_type)[0] == Part("how many", 2, 50.0, 75.0, 1)
     assert all(sum(part.questions for part in breakdown(asked, kind)) == 5 for kind in KINDS.values())
+
+
+def test_questions_without_an_answer_are_a_kind_where_there_are_some() -> None:
+    asked = [question("a", "a", "a"), question("b", "a", "a")]
+    assert "answerable" not in kinds(asked)
+    asked.append(question("c", "a", "a")._replace(answers=[], prediction="", exact_match=1.0, f1=1.0))
+    found = {name: breakdown(asked, kind) for name, kind in kinds(asked).items()}
+    assert [part[:3] for part in found["answerable"]] == [("answerable", 2, 100.0), ("unanswerable", 1, 100.0)]
+    assert [part.name for part in found["length of the answer"]] == ["no answer", "1 word"]
 
 
 def test_the_same_run_gives_the_same_chart() -> None:
