@@ -4,6 +4,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,8 +70,9 @@ def _references(fields: dict[str, Any], need: Need) -> tuple[list[Reference], bo
         return [], False
     if need == "nothing":
         return references, False
-    if given is None and flag is None:
-        raise BadField("no answer", "it has no answer; give an unanswerable question answers: []")
+    if given is None and not flag:
+        remedy = "name its field by data.columns.answer=NAME, or mark it as unanswerable by answers: []"
+        raise BadField("no answer", f"it has no answer; {remedy}")
     return ([], True) if flag or not references else (references, False)
 
 
@@ -96,7 +98,7 @@ def _place(context: str, reference: Reference, repair: bool) -> Place | None:
     if start is not None and context.startswith(text, start):
         return Place(start, text, "")
     if start is None:
-        found = [begin for begin, _ in zip(occurrences(context, text), range(2), strict=False)]
+        found = list(islice(occurrences(context, text, whole_words=True), 2))
         if len(found) == 1:
             return Place(found[0], text, "")
     return repaired(context, text, start) if repair else None
@@ -106,7 +108,7 @@ def _misplaced(context: str, reference: Reference, where: str) -> tuple[str, str
     """Kind, place and words for an answer that is not where it should be."""
     text, start = reference
     if start is None:
-        times = "more than once" if text in context else "not"
+        times = "more than once" if any(occurrences(context, text, whole_words=True)) else "not"
         problem = f"the answer {_short(text)} is {times} in the context, and has no answer_start"
         return "answer not located", where, problem
     there = _short(context[start : start + len(text)])

@@ -1,5 +1,6 @@
 """Records → examples: every record checked for what the stage needs, the bad ones named or counted."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,8 +17,10 @@ from qa.data.record import BadRecord, Columns, Files, Record
 from qa.data.records import read_records
 from qa.errors import UserError
 
+log = logging.getLogger(__name__)
+
 OnBadRecord = Literal["error", "skip", "repair"]
-RESTARTS = 0.01  # of a file's ids: where more recur in another paragraph, they number the questions of a paragraph
+RESTARTS = 1 / 3  # of a file's ids: where more recur, all in other paragraphs, they number a paragraph's questions
 
 
 def read_examples(
@@ -46,6 +49,8 @@ def read_examples(
         read.repairs += found.repairs
         read.unplaced += found.unplaced
         left = None if left is None else left - len(found.examples)
+        if not found.examples:
+            log.warning("%s: no question in it", path)
         if left == 0:
             break
     read.examples = _unique_across_files(paths, per_file)
@@ -77,6 +82,7 @@ def check_records(records: Iterator[Record], on_bad_record: OnBadRecord, limit: 
         if len(ids.rows) == limit:
             break
     ids.settle(read, on_bad_record)
+    read.examples = read.examples[:limit]
     return read
 
 
@@ -106,6 +112,7 @@ class _Ids:
         if len(within) == len(examples) and len(self.repeats) > RESTARTS * len(examples):
             names = [f"{record.group}/{example.id}" for record, example in zip(records, examples, strict=True)]
             read.examples = [e.model_copy(update={"id": name}) for e, name in zip(examples, names, strict=True)]
+            log.warning("%s: ids restart in every paragraph; they are now such as %r", records[0].where, names[0])
             return
         if on_bad_record == "error":
             row = self.repeats[0]

@@ -10,6 +10,8 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 LONGEST_LITERAL = 1 << 16  # characters of a cell that may hold a list
+# as tables write a missing value
+MISSING = {"na", "n/a", "#n/a", "nan", "none", "null", "\\n", "<na>"}
 FLAGS = {
     **dict.fromkeys(("true", "t", "yes", "y", "1"), True),
     **dict.fromkeys(("false", "f", "no", "n", "0"), False),
@@ -60,7 +62,7 @@ def read_flag(value: Any) -> bool | None:
         return value if isinstance(value, bool) else None
     text = read_text(value, "is_impossible").strip().lower()
     if text not in FLAGS:
-        raise BadField("wrong flag", f"the field 'is_impossible' should be true or false, not {value!r}")
+        raise BadField("wrong flag", f"the field 'is_impossible' should be true or false, not {reprlib.repr(value)}")
     return FLAGS[text]
 
 
@@ -85,6 +87,8 @@ def read_answers(value: Any, starts: Any = None) -> list[Reference]:
     `value`: a text, a list of texts, `{"text", "answer_start"}` with single values or lists, or a list of those;
     `starts`: of texts, where a column of its own has them. Errors: BadField.
     """
+    if isinstance(value, BadField):  # what a reader of a shape has found
+        raise value
     if is_missing(value):
         return []
     if isinstance(value, dict):
@@ -96,7 +100,8 @@ def read_answers(value: Any, starts: Any = None) -> list[Reference]:
         return _paired(_listed(text), _listed(starts))
     if isinstance(value, list):
         if value and isinstance(value[0], dict):
-            return [reference for member in value for reference in read_answers(member)]
+            parts = (read_answers(m) if isinstance(m, dict) else _paired([m], []) for m in value)
+            return [reference for part in parts for reference in part]
         return _paired(value, _listed(starts))
     return _paired([value], _listed(starts))
 
@@ -112,6 +117,11 @@ def _paired(texts: list[Any], starts: list[Any]) -> list[Reference]:
     return [Reference(read_text(text, "answers"), read_start(start)) for text, start in pairs]
 
 
+def is_marked_missing(cell: Any) -> bool:
+    """Whether a table's cell is empty or says, in the words of some program, that it is."""
+    return is_missing(cell) or (isinstance(cell, str) and cell.strip().lower() in MISSING)
+
+
 def read_literal(cell: Any) -> Any:
     """A cell of a table that holds a list or an object as JSON, Python or NumPy write it; any other cell as it is."""
     if not (isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{") and len(cell) <= LONGEST_LITERAL):
@@ -124,7 +134,7 @@ def read_literal(cell: Any) -> Any:
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError):
             return cell
     members = value if isinstance(value, list) else [value]
-    good = all(isinstance(m, str | int | float) or (isinstance(m, dict) and "text" in m) for m in members)
+    good = all(isinstance(m, str | int | float | None) or (isinstance(m, dict) and "text" in m) for m in members)
     return value if good else cell
 
 
@@ -143,5 +153,9 @@ def _python(cell: str) -> Any:
 
 class _Lists(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        is_array = isinstance(node.func, ast.Name) and node.func.id == "array" and node.args
-        return self.visit(node.args[0]) if is_array else node
+        is_array = isinstance(node.func, ast.Name) and node.func.id == "array"
+        is_scalar = isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "np"
+        return self.visit(node.args[0]) if (is_array or is_scalar) and node.args else node
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Constant(None) if node.id == "nan" else node

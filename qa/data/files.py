@@ -5,6 +5,7 @@ import difflib
 import glob
 import gzip
 import io
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -27,7 +28,8 @@ def find_files(files: Files) -> list[Path]:
     """
     found: list[Path] = []
     for name in [files] if isinstance(files, str) else files:
-        matches = [name] if Path(name).is_file() else sorted(glob.glob(name, recursive=True))
+        is_file = os.path.isfile(name)  # noqa: PTH113  False also for a name that is too long
+        matches = [name] if is_file else sorted(glob.glob(name, recursive=True))
         matches = [match for match in matches if Path(match).is_file()]
         if not matches:
             what = "a folder" if Path(name).is_dir() else "no such file"
@@ -113,4 +115,5 @@ class _Utf8(io.RawIOBase):
 
 def not_utf8(path: Path | str, where: str) -> UserError:
     """The error for a file in another encoding, with the command that converts it."""
-    return UserError(f"{path}: {where} is not UTF-8; convert it: iconv -f cp1252 -t utf-8 {Path(path).name} > new-file")
+    convert = f"iconv -f ENCODING -t utf-8 {Path(path).name} > new-file"
+    return UserError(f"{path}: {where} is not UTF-8; convert it from its encoding (cp1252, cp1251, gbk …): {convert}")

@@ -99,7 +99,8 @@ def _rows(path: Path, root: Any) -> list[Any]:
     if isinstance(root, dict) and isinstance(root.get("data"), list):
         return list(root["data"])
     if isinstance(root, dict) and root and all(isinstance(column, dict | list) for column in root.values()):
-        columns = {name: list(c.values()) if isinstance(c, dict) else c for name, c in root.items()}
+        keys = next((list(column) for column in root.values() if isinstance(column, dict)), [])
+        columns = {name: [c.get(k) for k in keys] if isinstance(c, dict) else c for name, c in root.items()}
         if len({len(column) for column in columns.values()}) == 1 and not {"paragraphs", "qas"} & columns.keys():
             return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     if isinstance(root, dict) and ({"paragraphs", "qas"} & root.keys() or "context" in root):
@@ -143,8 +144,8 @@ def _table_records(path: Path, named: Named) -> Iterator[Record]:
         lines = BoundedLines(path, io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
         rows: Any = None
         try:
-            head = next(iter(lines), "")
-            if not head.strip():
+            head = next((line for line in lines if line.strip()), "")
+            if not head:
                 return
             rows = csv.DictReader(chain([head], lines), delimiter=_separator(head), restkey="too many", strict=True)
             names = tuple(rows.fieldnames or ())

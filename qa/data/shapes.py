@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+from qa.data.fields import BadField
+from qa.data.places import fold
 from qa.data.record import BadRecord, Named, Record
 
 Row = dict[str, Any]
@@ -77,13 +79,16 @@ def _members(parent: Row, key: str, where: str) -> Iterator[tuple[int, Any]]:
 def _mrqa_answers(question: Row, context: Any) -> Any:
     """MRQA's detected answers, whose `char_spans` include their last character, then the texts of its `answers`."""
     spans = [
-        (begin, end + 1)
+        (detected["text"], begin, context[begin : end + 1])
         for detected in question["detected_answers"] or []
-        for begin, end in detected.get("char_spans") or []
+        for begin, end in (detected.get("char_spans") or [] if isinstance(context, str) else [])
     ]
-    if not isinstance(context, str) or not spans:
+    if not spans:
         return question.get("answers")
-    located = [{"text": context[begin:end], "answer_start": begin} for begin, end in spans]
+    alike = [
+        (there if fold(text)[0].lower() == fold(there)[0].lower() else text, begin) for text, begin, there in spans
+    ]
+    located = [{"text": text, "answer_start": begin} for text, begin in alike]
     texts = {answer["text"] for answer in located}
     return [*located, *({"text": text} for text in question.get("answers") or [] if text not in texts)]
 
@@ -101,22 +106,22 @@ def _natural_question(row: Row, where: str, index: int, _: Named) -> Iterator[Re
         for short in annotation.get("short_answers") or []:
             begin, end = starts[short["start_token"]], starts[short["end_token"]] - 1
             found.append({"text": text[begin:end], "answer_start": begin})
-    fields = {"id": row.get("example_id"), "question": row["question_text"], "context": text, "answer": found}
-    if kinds and not found:
-        what = " and ".join(sorted(kinds))
-        yield Record(where, BadRecord("no short answer", where, f"its answer is {what}, not a part of the text"))
-    else:
-        yield Record(where, fields, str(index + 1))
+    what = " and ".join(sorted(kinds))
+    none = BadField("no short answer", f"its answer is {what}, not a part of the text")
+    answer = none if kinds and not found else found
+    fields = {"id": row.get("example_id"), "question": row["question_text"], "context": text, "answer": answer}
+    yield Record(where, fields, str(index + 1))
 
 
 def _label_studio(row: Row, where: str, index: int, named: Named) -> Iterator[Record]:
     """A task of Label Studio (JSON): the spans that annotators marked in `data`'s text."""
     made = [a for a in row["annotations"] if not a.get("was_cancelled")]
-    if not made:
-        yield Record(where, BadRecord("not annotated", where, "the task has no annotation that was submitted"))
-        return
-    values = [result.get("value") or {} for annotation in made for result in annotation.get("result") or []]
-    yield _marked({"id": row.get("id"), **row["data"]}, values, where, index, named)
+    results = [result for annotation in made for result in annotation.get("result") or []]
+    values = [result.get("value") or {} for result in results if result.get("to_name") != "question"]
+    record = _marked({"id": row.get("id"), **row["data"]}, values, where, index, named)
+    if not made and isinstance(record.fields, dict):
+        record.fields["answer"] = BadField("not annotated", "the task has no annotation that was submitted")
+    yield record
 
 
 def _label_studio_min(row: Row, where: str, index: int, named: Named) -> Iterator[Record]:
@@ -127,7 +132,10 @@ def _label_studio_min(row: Row, where: str, index: int, named: Named) -> Iterato
 
 
 def _marked(row: Row, values: list[Row], where: str, index: int, named: Named) -> Record:
-    """`values`: spans {"start", "end", "text"} in UTF-16 units of the context, as JavaScript counts."""
+    """`values`: spans {"start", "end", "text"} in UTF-16 units of the context, as JavaScript counts, or texts alone.
+
+    Spans of HTML have their places in `globalOffsets`, if anywhere; without a place a text is searched.
+    """
     fields = named.fields(row)
     if "context" not in fields and isinstance(row.get("text"), str):
         fields["context"] = row["text"]
@@ -136,12 +144,14 @@ def _marked(row: Row, values: list[Row], where: str, index: int, named: Named) -
     units = context.encode("utf-16-le", "surrogatepass")
     answers = []
     for value in values:
-        if isinstance(value.get("start"), int) and isinstance(value.get("end"), int):
-            begin, end = (
-                len(units[: 2 * place].decode("utf-16-le", "replace")) for place in (value["start"], value["end"])
-            )
+        places = value.get("globalOffsets") or value
+        if all(isinstance(places.get(key), int | float) for key in ("start", "end")):
+            begin, end = (len(units[: 2 * int(places[key])].decode("utf-16-le", "replace")) for key in ("start", "end"))
             answers.append({"text": value.get("text") or context[begin:end], "answer_start": begin})
-    return Record(where, {**fields, "answer": answers}, str(index + 1))
+        elif value.get("text"):
+            answers.append({"text": value["text"]})
+    own = {"answer": fields["answer"]} if fields.get("answer") and not answers else {"answer": answers}
+    return Record(where, {**fields, **own}, str(index + 1))
 
 
 def _question(row: Row, where: str, index: int, named: Named) -> Iterator[Record]:

@@ -45,6 +45,7 @@ LENGTH = {"push_to_hub", "trainer.max_epochs", "trainer.max_steps", "trainer.max
 LENGTH_GROUPS = ("callbacks",)
 # {setting: what runs did that did not have it yet}: whoever adds a setting adds it here, so that older runs resume
 ADDED: dict[str, Any] = {
+    "data.columns.is_impossible": None,
     "data.languages": None,
     "data.mixture": None,
     "data.negative_windows": 1.0,

@@ -70,7 +70,7 @@ BAD_RECORDS = {
     "question no object": (broken(qas=["b"]), "article 0, paragraph 0, question 0: it must be an object", "wrong type"),
     "no answer_start": (
         broken(answers=[{"text": "i"}]),
-        SPOT + r"the answer 'i' is more than once in the context, and has no answer_start",
+        SPOT + r"the answer 'i' is not in the context, and has no answer_start",
         "answer not located",
     ),
     "misplaced": (
@@ -153,7 +153,7 @@ BAD_FILES = {
     "cp1252": (
         "question,context,answer\nOù?,Ada.,Ada\n".encode("cp1252"),
         "f.csv",
-        "near line 1 is not UTF-8; convert it",
+        "near line 1 is not UTF-8; convert it from",
     ),
     "half of UTF-16": ("[]".encode("utf-16")[:-1], "f.json", "it begins as UTF-16, but"),
     "a spreadsheet": (b"PK", "f.xlsx", "a spreadsheet; save it as CSV in UTF-8"),

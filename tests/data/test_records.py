@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from qa.data.example import Answer, Example
 from qa.data.examples import read_examples
+from qa.data.record import Columns
 from qa.errors import UserError
 
 Row = dict[str, Any]  # id, question, context, answers: [[text, start]]
@@ -324,3 +325,79 @@ def test_a_task_that_nobody_annotated_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps([task]))
     with pytest.raises(UserError, match="the task has no annotation that was submitted"):
         read_examples(str(tmp_path / "a.json"))
+
+
+ADA = {"id": "a", "question": "Who?", "context": "Ada Brill built the bridge in 1912."}
+TASK = {"data": {"text": ADA["context"], "question": "Who?"}, "id": 1}
+
+
+def marked(**value: Any) -> Row:
+    return TASK | {"annotations": [{"result": [{"value": value, "to_name": "text"}]}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "wanted"),
+    [
+        ("a.json", [ADA | {"answers": [], "answer": "Ada"}], [("Ada", 0)]),
+        ("a.json", [ADA | {"answers": ["Ada"], "annotation_id": 7}], [("Ada", 0)]),
+        ("a.json", [marked(text=["Ada Brill"])], [("Ada Brill", 0)]),
+        ("a.json", [marked(start=4.0, end=9.0, text="Brill")], [("Brill", 4)]),
+        ("a.json", [marked(start="/p[1]", end="/p[1]", globalOffsets={"start": 4, "end": 9})], [("Brill", 4)]),
+        ("a.json", {k: {"y": v, "x": "no"} for k, v in (ADA | {"answer": "Ada"}).items()}, [("Ada", 0)]),
+        ("a.csv", 'id,question,context,answer\na,Who?,"see [3], not 4",[3]\n', [("[3]", 4)]),
+        ("a.csv", " id ,Question,context,answer\na,Who?,Ada or Adam,Ada\n", [("Ada", 0)]),
+        ("a.csv", "\n\nid,question,context,answer\na,Who?,Ada,Ada\n", [("Ada", 0)]),
+        ("a.csv", "id,question,context,answers\na,Who?,Ada,\"[np.str_('Ada'), nan]\"\n", [("Ada", 0)]),
+        ("a.csv", "id,question,context,answer,answer_start\na,Who?,Ada,NA,nan\n", []),
+        ("a.csv", "id,question,context,answer,answer_start\na,Who?,NA it is,NA,0\n", [("NA", 0)]),
+    ],
+)  # fmt: skip
+def test_what_looks_like_something_else_is_read_right(
+    name: str, content: Any, wanted: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    assert list(read_examples(str(tmp_path / name)).examples[0].answers) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", [ADA | {"is_impossible": False, "answer_texts": ["Ada"]}], "it has no answer; name its field"),
+        ("a.json", [ADA | {"context": "yesterday", "answer": "yes"}], "the answer 'yes' is not in the context"),
+        ("a.csv", "id,question,context,answer,answer\na,Who?,Ada,Ada,x\n", "two columns are called 'answer'"),
+        (
+            "a.jsonl",
+            [{"context": "Ada, who", "qas": [ADA | {"detected_answers": [{"text": "Ada", "char_spans": [[1, 3]]}]}]}],
+            "the answer 'Ada' is not at answer_start 1",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_right_is_refused(name: str, content: Any, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(UserError, match=message):
+        read_examples(str(tmp_path / name))
+
+
+def test_a_prediction_takes_what_nobody_annotated(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([TASK | {"annotations": []}]))
+    assert read_examples(str(tmp_path / "a.json"), need="nothing").examples[0].question == "Who?"
+
+
+def test_a_named_field_that_is_nowhere_and_a_file_without_a_question_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, rows in (("a.json", [ADA | {"answer": "Ada"}]), ("b.json", [])):
+        (tmp_path / name).write_text(json.dumps(rows))
+    read_examples([str(tmp_path / "a.json"), str(tmp_path / "b.json")], columns=Columns(id="uuid"))
+    notes = [record.getMessage() for record in caplog.records]
+    assert notes[0] == f"{tmp_path}/a.json: no record has 'uuid'"
+    assert notes[-1] == f"{tmp_path}/b.json: no question in it"
+
+
+def test_repair_keeps_letters_and_digits_whole(tmp_path: Path) -> None:
+    for context, text, start in (("각도는 크다", "가", 3), ("area m² here", "2", 3), ("in the sun", "he", 5)):
+        (tmp_path / "a.json").write_text(
+            json.dumps([ADA | {"context": context, "answers": [{"text": text, "answer_start": start}]}])
+        )
+        with pytest.raises(UserError, match="no question in it"):
+            read_examples(str(tmp_path / "a.json"), "repair")
