@@ -107,9 +107,9 @@ def null_odds(candidates: Sequence[NBestAnswer]) -> float:
 
 
 def given_answer(candidates: Sequence[NBestAnswer], threshold: float | None) -> NBestAnswer | None:
-    """The best span, or the null answer where the null odds are above the threshold; None: no threshold, no candidate.
+    """The best span, or the null answer where the null odds are above `threshold`.
 
-    `threshold`: None where every question gets an answer.
+    Without a threshold it is the best span, or None where there is no candidate.
     """
     refused = threshold is not None and null_odds(candidates) > threshold
     return next((answer for answer in candidates if bool(answer.text) != refused), None)

@@ -49,7 +49,8 @@ class MetricsFile(Logger):
         columns = list(dict.fromkeys([*(held[0] if held else CSV_COLUMNS), *names]))
         if not held or held[0] != columns:
             with atomic_write(self.path) as file:
-                csv.writer(file).writerows([columns, *held[1:]])
+                more = [""] * (len(columns) - len(held[0]) if held else 0)
+                csv.writer(file).writerows([columns, *(row + more for row in held[1:])])
         self._file = self.path.open("a", encoding="utf-8", newline="")
         self._writer = csv.DictWriter(self._file, columns)
 

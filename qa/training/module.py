@@ -260,7 +260,7 @@ class QuestionAnsweringModule(LightningModule):
             loader: Any = loaders.get(True, trainer.val_dataloaders)
             examples = {example.id: example for example in loader.dataset.examples}
             threshold = self.no_answer_threshold
-            if not trainer.predicting:  # of questions that may lack answers nobody knows whether they have some
+            if not trainer.predicting:  # a file of questions alone does not say which have no answer
                 v2 = any(examples[name].is_impossible for part in parts for name in part.ids)
                 threshold = (threshold or 0.0) if v2 else None
             self.evaluation = collect(parts, examples, self.n_best, threshold)

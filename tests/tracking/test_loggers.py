@@ -15,8 +15,10 @@ from helpers.paths import ROOT
 from qa.errors import UserError
 from qa.evaluation.answers import Question
 from qa.evaluation.question_table import write_questions
+from qa.runs.metrics_csv import CSV_COLUMNS, read_metrics
 from qa.runs.results import PerSplit, Results
 from qa.tracking.loggers import Wandb
+from qa.tracking.metrics_file import MetricsFile
 
 Files = tuple[Path, Path]
 KEY = "0" * 40
@@ -114,6 +116,23 @@ def test_tensorboard_has_every_figure_and_the_curves_have_theirs(
     best = json.loads((tmp_path / "run" / "results.json").read_text())["best"]
     assert events.Scalars("val/loss")[0].step == best["step"]
     assert "tensorboard" in done.stdout
+
+
+def test_a_figure_without_a_column_adds_one_and_a_resumed_run_keeps_it(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    one, other = MetricsFile(str(path)), MetricsFile(str(path))
+    one.log_metrics({"loss": 3.0}, 1)
+    one.log_metrics({"epoch": 1.0, "f1": 50.0, "NoAns_f1": 75.0}, 1)
+    one.log_metrics({"loss": 2.0}, 2)
+    one.finalize("success")
+    other.forget_after(1, evaluated=True)
+    other.log_metrics({"loss": 2.5}, 2)
+    other.log_metrics({"epoch": 2.0, "f1": 60.0, "NoAns_f1": 85.0}, 2)
+    other.finalize("success")
+    evaluated = {"epoch": 1.0, "f1": 50.0, "NoAns_f1": 75.0}, {"epoch": 2.0, "f1": 60.0, "NoAns_f1": 85.0}
+    expected = [(1, {"loss": 3.0}), (1, evaluated[0]), (2, {"loss": 2.5}), (2, evaluated[1])]
+    assert list(read_metrics(path)) == expected
+    assert path.read_text().splitlines()[0] == ",".join([*CSV_COLUMNS, "NoAns_f1"])
 
 
 def settings(files: Files, tiny: Path, folder: Path) -> list[str]:
