@@ -49,8 +49,6 @@ def read_examples(
         read.repairs += found.repairs
         read.unplaced += found.unplaced
         left = None if left is None else left - len(found.examples)
-        if not found.examples:
-            log.warning("%s: no question in it", path)
         if left == 0:
             break
     read.examples = _unique_across_files(paths, per_file)
@@ -58,6 +56,9 @@ def read_examples(
         counts = ", ".join(f"{count} {kind}" for kind, count in read.skipped.items())
         note = f" (skipped: {counts})" if counts else ""
         raise UserError(f"{', '.join(map(str, paths))}: no question in it{note}; give a file that holds some")
+    for path, part in zip(paths, per_file, strict=False):
+        if not part:
+            log.warning("%s: no question in it", path)
     origins = [path for path, part in zip(paths, per_file, strict=False) for _ in part]
     read.files = dict(zip((example.id for example in read.examples), origins, strict=True))
     return read
