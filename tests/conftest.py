@@ -16,7 +16,7 @@ from transformers import BertConfig, BertForQuestionAnswering, PreTrainedTokeniz
 from helpers.commands import Run
 from helpers.guarantees import as_table, tried, write_page
 from helpers.paths import MINILM, ROOT, real_data
-from helpers.questions import squad
+from helpers.questions import write_bridges
 from qa.data.tokenizer import load_tokenizer
 
 STARTED = time.monotonic()
@@ -101,36 +101,14 @@ def exact(tmp_path_factory: pytest.TempPathFactory, tiny: Path, minilm: PreTrain
 @pytest.fixture(scope="session")
 def small_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A training file of 40 questions and a validation file of 10, longer than one window of 64 tokens."""
-    folder = tmp_path_factory.mktemp("small")
-    paragraphs = []
-    for number in range(25):
-        context = f"The bridge of Tollen{number} was built in {1800 + number} by Ada Brill. " * 2
-        context += f"A flood took its {number + 2} arches away, and it was raised again from grey stone. " * 3
-        year = (f"when-{number}", "When was the bridge built?", str(1800 + number))
-        stone = (f"what-{number}", "What was it raised again from?", "grey stone")
-        paragraphs.append((context, [year, stone]))
-    files = folder / "train.json", folder / "validation.json"
-    for path, part in zip(files, (paragraphs[:20], paragraphs[20:]), strict=True):
-        path.write_text(json.dumps(squad(*part)), encoding="utf-8")
-    return files
+    return write_bridges(tmp_path_factory.mktemp("small"), train=20, validation=5)
 
 
 @pytest.fixture(scope="session")
 def v2_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A training file of 60 questions and a validation file of 24, a third of them without an answer (SQuAD v2)."""
-    folder = tmp_path_factory.mktemp("v2")
-    paragraphs = []
-    for number in range(28):
-        context = f"The bridge of Tollen{number} was built in {1800 + number} by Ada Brill. " * 2
-        context += f"A flood took its {number + 2} arches away, and it was raised again from grey stone. " * 3
-        year = (f"when-{number}", "When was the bridge built?", str(1800 + number))
-        stone = (f"what-{number}", "What was it raised again from?", "grey stone")
-        nobody = (f"who-{number}", "Who is the mayor of the town?", "")
-        paragraphs.append((context, [year, stone, nobody]))
-    files = folder / "train.json", folder / "validation.json"
-    for path, part in zip(files, (paragraphs[:20], paragraphs[20:]), strict=True):
-        path.write_text(json.dumps(squad(*part)), encoding="utf-8")
-    return files
+    nobody = ("who", "Who is the mayor of the town?", "")
+    return write_bridges(tmp_path_factory.mktemp("v2"), 20, 8, nobody)
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,11 @@ import numpy as np
 from qa.console import track
 from qa.data.check import Examples, Need, check_record
 from qa.data.example import Example
-from qa.data.files import find_files, plain_name
+from qa.data.files import find_files
 from qa.data.languages import Languages, language_of
 from qa.data.record import BadRecord, Columns, Files, Record
 from qa.data.records import read_records
+from qa.data.stems import stem
 from qa.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -152,10 +153,10 @@ def _unique_across_files(paths: list[Path], per_file: list[list[Example]]) -> li
     counts = Counter(example.id for examples in per_file for example in examples)
     result: dict[str, Example] = {}
     for path, examples in zip(paths, per_file, strict=False):
-        stem = plain_name(path).rpartition(".")[0]
+        name = stem(path)
         for example in examples:
             if counts[example.id] > 1:
-                example = example.model_copy(update={"id": f"{stem}/{example.id}"})
+                example = example.model_copy(update={"id": f"{name}/{example.id}"})
             if example.id in result:
                 raise UserError(f"{path}: the id {example.id!r} is in another file of this name; rename one file")
             result[example.id] = example

@@ -85,10 +85,10 @@ def _mrqa_answers(question: Row, context: Any) -> Any:
     ]
     if not spans:
         return question.get("answers")
-    alike = [
-        (there if fold(text)[0].lower() == fold(there)[0].lower() else text, begin) for text, begin, there in spans
+    located = [  # a text that is not there is refused or repaired later
+        {"text": there if fold(text)[0].lower() == fold(there)[0].lower() else text, "answer_start": begin}
+        for text, begin, there in spans
     ]
-    located = [{"text": text, "answer_start": begin} for text, begin in alike]
     texts = {answer["text"] for answer in located}
     return [*located, *({"text": text} for text in question.get("answers") or [] if text not in texts)]
 

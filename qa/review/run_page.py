@@ -96,7 +96,7 @@ def worst(questions: Sequence[Question]) -> Sequence[Question]:
 
 
 def _placed(row: Row) -> list[str]:
-    """A row's format_row in the page's order, the figures that matter first."""
+    """A row's texts in the page's order, the figures that matter first."""
     found = format_row(row)
     return [found[place] for place in PLACES]
 

@@ -184,8 +184,8 @@ def _differences(held: Mapping[str, Any], wanted: Mapping[str, Any], resuming: b
 
 def as_today(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run in today's words."""
-    older = {} if "data.mixture" in settings else dict.fromkeys(COLUMNS.items() & settings.items())
-    return {**ADDED, **settings, **{key: None for key, _ in older}}
+    older = "data.mixture" not in settings
+    return {**ADDED, **{key: None if older and COLUMNS.get(key) == v else v for key, v in settings.items()}}
 
 
 def _same(key: str, one: Any, other: Any) -> bool:
@@ -206,7 +206,7 @@ def _short(contents: list[str] | None) -> str:
 
 def is_recipe(made: Mapping[str, Any]) -> bool:
     """Whether the windows and steps of a run are those of the published one: mBERT on SQuAD v1.1."""
-    settings, inputs = {**ADDED, **made.get("settings", {})}, made.get("inputs", {})
+    settings, inputs = as_today(made.get("settings", {})), made.get("inputs", {})
     named_alike = all("".join(inputs.get(role, [])).startswith(f"{name}@") for role, name in RECIPE_INPUTS.items())
     return named_alike and all(settings.get(key) == value for key, value in RECIPE.items())
 

@@ -1,5 +1,7 @@
 """Data as files and tables hold them."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from qa.evaluation.answers import Question
@@ -22,6 +24,21 @@ def squad(*paragraphs: tuple[str, list[tuple[str, str, str]]]) -> dict[str, Any]
         for context, questions in paragraphs
     ]
     return {"version": "1.1", "data": [{"title": "t", "paragraphs": rows}]}
+
+
+def write_bridges(folder: Path, train: int, validation: int, *more: tuple[str, str, str]) -> tuple[Path, Path]:
+    """Writes a training and a validation file of so many paragraphs, each with two questions and `more`."""
+    paragraphs = []
+    for number in range(train + validation):
+        context = f"The bridge of Tollen{number} was built in {1800 + number} by Ada Brill. " * 2
+        context += f"A flood took its {number + 2} arches away, and it was raised again from grey stone. " * 3
+        year = ("when", "When was the bridge built?", str(1800 + number))
+        stone = ("what", "What was it raised again from?", "grey stone")
+        paragraphs.append((context, [(f"{name}-{number}", asked, text) for name, asked, text in (year, stone, *more)]))
+    files = folder / "train.json", folder / "validation.json"
+    for path, part in zip(files, (paragraphs[:train], paragraphs[train:]), strict=True):
+        path.write_text(json.dumps(squad(*part)), encoding="utf-8")
+    return files
 
 
 def question(name: str, answer: str, prediction: str, **fields: Any) -> Question:
