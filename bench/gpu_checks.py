@@ -17,10 +17,11 @@ def precisions(bench: Bench) -> None:
     kinds = {
         "float32": ("matmul_precision=highest",), "tf32": (), "bf16-mixed": ("trainer.precision=bf16-mixed",),
         "16-mixed": ("trainer.precision=16-mixed",),
+        "bf16-mixed deterministic": ("trainer.precision=bf16-mixed", "trainer.deterministic=true"),
     }  # fmt: skip
     reference: list[float] = []
     for name in list(kinds)[: 1 if bench.small else None]:
-        done = bench.train(name, *kinds[name], model="exact")
+        done = bench.train(name.replace(" ", "-"), *kinds[name], model="exact")
         reference = reference or done.column("loss")
         text = (
             f"{done.speed()}, {done.peak():.1f} GiB, losses differ by {difference(reference, done.column('loss')):.1e}"
@@ -90,7 +91,7 @@ def _restart(bench: Bench, precision: str, deterministic: str) -> None:
 
     more = f"trainer.precision={precision}", f"trainer.deterministic={deterministic}", "trainer.max_epochs=2"
     kind = f"{precision}-{deterministic}"
-    whole = bench.train(f"whole-{kind}", *more, model="mini")
+    whole = bench.train(f"whole-{kind}", *more, model="mini", keep=True)
     command = bench.command(f"cut-{kind}", "mini", *more)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     metrics = bench.work / "runs" / f"cut-{kind}" / "metrics.csv"
@@ -98,7 +99,7 @@ def _restart(bench: Bench, precision: str, deterministic: str) -> None:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     status = process.wait()
-    done = bench.train(f"cut-{kind}", *more, "resume=auto", model="mini")
+    done = bench.train(f"cut-{kind}", *more, "resume=auto", model="mini", keep=True)
     files = [run.folder / "checkpoints" / "last.ckpt" for run in (whole, done)]
     if whole.status or done.status or not all(file.exists() for file in files):
         say(False, f"restart {kind}", f"told to end: status {status}{whole.trouble() or done.trouble()}")
@@ -142,7 +143,7 @@ def error(bench: Bench) -> None:
 
 
 def deterministic(bench: Bench) -> None:
-    """`trainer.deterministic=true` needs no kernel that a GPU lacks; prints what it costs."""
+    """`trainer.deterministic=true` needs no kernel that a GPU lacks."""
     from transformers import AutoConfig, AutoModelForQuestionAnswering
 
     small = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
@@ -153,15 +154,13 @@ def deterministic(bench: Bench) -> None:
         for name in ("vocab.txt", "tokenizer_config.json"):
             (bench.work / kind / name).write_bytes((bench.work / "mini" / name).read_bytes())
 
-    def fit(way: tuple[str, str]) -> Done:
-        return bench.train(f"deterministic-{way[0]}-{way[1]}", f"trainer.deterministic={way[1]}", model=way[0])
+    def fit(kind: str) -> Done:
+        return bench.train(f"deterministic-{kind}", "trainer.deterministic=true", model=kind)
 
-    kinds = ("roberta", "electra", "deberta-v2")
-    with ThreadPoolExecutor(3) as pool:
-        for kind, done in zip(kinds, pool.map(fit, [(kind, "true") for kind in kinds]), strict=True):
+    kinds = ("model", "roberta", "electra", "deberta-v2")
+    with ThreadPoolExecutor(4) as pool:
+        for kind, done in zip(kinds, pool.map(fit, kinds), strict=True):
             say(done.clean(bench.steps), f"deterministic {kind}", done.trouble() or "no operation is refused")
-    plain, bound = fit(("model", "null")), fit(("model", "true"))
-    say(bound.clean(bench.steps), "deterministic bert", f"{bound.speed()}, otherwise {plain.speed()}{bound.trouble()}")
 
 
 def workers(bench: Bench) -> None:
@@ -185,9 +184,10 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--small", action="store_true")
     arguments = parser.parse_args()
+    import gpu_speed
     import gpu_steps
 
-    checks: dict[str, Any] = {**globals(), "reads": gpu_steps.reads, "micro": gpu_steps.micro}
+    checks: dict[str, Any] = {**globals(), "reads": gpu_steps.reads, "micro": gpu_steps.micro, "speed": gpu_speed.speed}
     checks[arguments.check](Bench(arguments.work, arguments.small))
 
 

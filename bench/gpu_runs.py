@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -54,7 +55,7 @@ class Bench:
     def __init__(self, work: Path, small: bool) -> None:
         self.work, self.small = work, small
         self.steps = 6 if small else 60
-        self.free = 29600 + os.getpid() % 300  # ports, one after another
+        self.free = 20000 + os.getpid() * 16 % 10000  # ports, one after another
 
     def command(self, name: str, model: str, *more: str, launcher: tuple[str, ...] = ()) -> list[str]:
         """The arguments that run train.py in a folder of that name."""
@@ -66,13 +67,26 @@ class Bench:
             *(["trainer.accelerator=cpu"] if self.small else []), *more,
         ]  # fmt: skip
 
-    def train(self, name: str, *more: str, model: str = "model", launcher: tuple[str, ...] = (), **env: str) -> Done:
-        """`python train.py …`; a model without dropout is `exact`."""
+    def train(
+        self,
+        name: str,
+        *more: str,
+        model: str = "model",
+        launcher: tuple[str, ...] = (),
+        keep: bool = False,
+        **env: str,
+    ) -> Done:
+        """`python train.py …`; a model without dropout is `exact`. `keep`: the checkpoints, of 2 GB each."""
         command = self.command(name, model, *more, launcher=launcher)
         begin = time.monotonic()
         environment = {**os.environ, **({"OMP_NUM_THREADS": "1"} if self.small else {}), **env}
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        return Done(done.returncode, done.stderr, time.monotonic() - begin, self.work / "runs" / name)
+        folder = self.work / "runs" / name
+        folder.parent.mkdir(exist_ok=True)
+        folder.with_name(f"{name}.stderr").write_text(done.stderr)
+        if not keep:
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        return Done(done.returncode, done.stderr, time.monotonic() - begin, folder)
 
     def torchrun(self, nodes: int = 1, node: int = 0) -> tuple[str, ...]:
         """Starts one process by torchrun; several of them are the ranks of a run on this one GPU."""
@@ -87,10 +101,13 @@ class Bench:
 
         def rank(node: int) -> Done:
             env = limited if node else {}
-            return self.train(name, *more, GLOO, model="exact", launcher=self.torchrun(2, node), **env)
+            launcher = self.torchrun(2, node)
+            return self.train(name, *more, GLOO, model="exact", launcher=launcher, keep=True, **env)
 
         with ThreadPoolExecutor(2) as pool:
-            return list(pool.map(rank, (0, 1)))
+            both = list(pool.map(rank, (0, 1)))
+        shutil.rmtree(both[0].folder / "checkpoints", ignore_errors=True)
+        return both
 
 
 def say(good: bool | None, check: str, text: str) -> None:

@@ -24,6 +24,7 @@ class Batch(TypedDict, total=False):
     token_type_ids: Tensor  # int64 [batch, length]: as the tokenizer has them; BERT's: 1 for the context and after
     start_positions: Tensor  # int64 [batch]
     end_positions: Tensor  # int64 [batch]
+    lengths: Ints  # [batch]: tokens of each window, known without a look at a device
     rows: NDArray[np.int64]  # [batch]: window numbers
     ids: list[str]  # [batch]: each window's example id
 
@@ -32,7 +33,6 @@ class TrainingBatch(Batch, total=False):
     """One rank's part of the batch of a step."""
 
     weight: float  # of each window: 1 / windows of the whole batch; 0 for a stand-in on a rank that has no part
-    lengths: Ints  # [batch]: tokens of each window, known without a look at a device
     windows: int  # of the whole batch, over all ranks
     tokens: int  # of the whole batch, over all ranks, without padding
     share: int  # windows of the rank that has most
@@ -103,6 +103,7 @@ class WindowDataset(Dataset[Batch]):
             np.put_along_axis(input_ids, places, special[:, 0], axis=1)
             np.put_along_axis(token_types, places, special[:, 1], axis=1)
         batch = Batch(
+            lengths=end[:, 0],
             rows=rows,
             ids=[self.examples[example].id for example in w.example[rows]],
             input_ids=torch.from_numpy(input_ids),
@@ -149,7 +150,6 @@ class TrainingBatches(WindowDataset):
         return TrainingBatch(
             **batch,
             weight=weight,
-            lengths=self.lengths[part],
             windows=len(rows),
             tokens=int(lengths.sum()),
             share=math.ceil(len(rows) / self.world_size),

@@ -68,8 +68,9 @@ class MicroBatches:
 def _part(batch: TrainingBatch, begin: int, size: int) -> TrainingBatch:
     stand_in = begin >= len(batch["input_ids"])
     rows = slice(0, 1) if stand_in else slice(begin, begin + size)
-    length = int(batch["lengths"][rows].max())
-    part: dict[str, Any] = dict(batch)
+    lengths = batch["lengths"][rows]
+    length = int(lengths.max())
+    part: dict[str, Any] = {**batch, "lengths": lengths}
     for name, value in part.items():
         if isinstance(value, torch.Tensor):
             part[name] = value[rows] if value.ndim == 1 else value[rows, :length]

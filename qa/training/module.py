@@ -25,13 +25,11 @@ from qa.model.loss import span_loss
 from qa.model.micro_batches import MicroBatches, MicroBatchSize
 from qa.model.optimization import can_fuse, parameter_groups
 from qa.model.pretrained import Attention, load_model, shard
+from qa.model.unpadded import FAMILIES, UNPADDED, fits, unpadded_logits
 from qa.training.collectives import all_gather, gather_to_rank_0, largest, summed
 from qa.training.devices import seed_device
 
 log = logging.getLogger(__name__)
-
-# families whose every layer attends to all that is not padding; others build their own masks from a 2-D one
-WHOLE_ATTENTION = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"}
 
 
 class QuestionAnsweringModule(LightningModule):
@@ -57,7 +55,7 @@ class QuestionAnsweringModule(LightningModule):
         `no_answer_threshold`: that was found for these weights; None: they were not trained on SQuAD v2.
         """
         super().__init__()
-        self.pretrained, self.seed = pretrained, seed
+        self.pretrained, self.seed, self.attention = pretrained, seed, attention
         self.model, self.inputs, self.trained_head = load_model(pretrained, attention, gradient_checkpointing)
         self.optimizer, self.scheduler, self.total_steps = optimizer, scheduler, total_steps
         self.n_best, self.max_answer_length = n_best, max_answer_length
@@ -79,6 +77,8 @@ class QuestionAnsweringModule(LightningModule):
 
     def configure_model(self) -> None:
         """Called before each stage; `trainer=sharded` gives a mesh, over which the model is sharded once."""
+        if self.attention == "auto" and fits(self.model, self.trainer.strategy.root_device, str(self.trainer.precision)):
+            self.model.set_attn_implementation(UNPADDED)
         if isinstance(self.model, FSDPModule):
             self.model.reshard()  # an evaluation leaves some of it whole
         elif self.device_mesh is not None:
@@ -89,7 +89,9 @@ class QuestionAnsweringModule(LightningModule):
         inputs: dict[str, Tensor] = {name: batch[name] for name in self.inputs}  # type: ignore[literal-required]
         mask = batch["attention_mask"]
         config = self.model.config
-        if mask.device.type != "cpu" and config._attn_implementation == "sdpa" and config.model_type in WHOLE_ATTENTION:
+        if config._attn_implementation == UNPADDED:
+            return unpadded_logits(self.model, inputs, batch["lengths"])
+        if mask.device.type != "cpu" and config._attn_implementation == "sdpa" and config.model_type in FAMILIES:
             # transformers would look whether anything is padded at all, and wait for the device
             inputs["attention_mask"] = mask[:, None, None, :].bool()
         output = self.model(**inputs)

@@ -35,7 +35,6 @@ from qa.training.collectives import connect
 from qa.training.devices import check_attention, check_driver
 from qa.training.history import History
 from qa.training.module import QuestionAnsweringModule
-from qa.training.pruning import Pruning
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,11 @@ def build_history(
 def pruning(cfg: Any, fitting: bool) -> list[Callback]:
     """The callback that ends a bad trial early, where this run is a trial of a search."""
     trial = os.environ.get(processes.TRIAL)
-    return [Pruning(trial, build(cfg.sweep.pruner))] if fitting and trial else []
+    if not fitting or not trial:
+        return []
+    from qa.training.pruning import Pruning  # with Optuna, which searches alone need
+
+    return [Pruning(trial, build(cfg.sweep.pruner))]
 
 
 def evaluated_part(data: SquadDataModule, split: Split) -> EvaluatedPart:

@@ -1,0 +1,101 @@
+"""A batch's windows one after another, without padding: flash attention in which no window sees another.
+
+Registered with transformers as the attention "unpadded". The kernel is torch's own, for half precision on GPUs.
+"""
+
+from typing import Any, cast
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import pad, scaled_dot_product_attention
+from transformers import AttentionInterface, PreTrainedModel
+
+UNPADDED = "unpadded"
+# families whose every layer attends to all that is not padding, and whose positions can be given
+FAMILIES = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"}
+
+
+def fits(model: PreTrainedModel, device: torch.device, precision: str) -> bool:
+    """Whether the kernel takes this model's heads, on this device, in Lightning's `precision`."""
+    config = model.config
+    size = config.hidden_size // config.num_attention_heads
+    half = precision.startswith(("16", "bf16"))
+    return (
+        device.type == "cuda"
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+        and half
+        and size <= 256
+        and size % 8 == 0
+        and config.model_type in FAMILIES
+    )
+
+
+def unpadded_logits(
+    model: PreTrainedModel, inputs: dict[str, Tensor], lengths: NDArray[Any]
+) -> tuple[Tensor, Tensor]:
+    """Start and end logits, float [batch, length] each, 0 at the padding, of a model with the attention "unpadded".
+
+    `inputs`: int64 [batch, length] each, the attention mask among them, padded at the end; `lengths`: [batch], tokens
+    of each window, known to the host, which so need not wait for the device.
+    """
+    mask = inputs["attention_mask"]
+    places = mask.flatten().nonzero_static(size=int(lengths.sum())).squeeze(1)  # [tokens]
+    packed = {name: values.flatten()[places][None] for name, values in inputs.items() if name != "attention_mask"}
+    bounds = pad(mask.sum(1).cumsum(0), (1, 0)).int()  # [batch + 1]: first token of each window, and the end
+    longest = int(lengths.max())
+    output = model(
+        **packed,
+        position_ids=(places % mask.shape[1] + first_position(model))[None],
+        cu_seq_lens_q=bounds,
+        cu_seq_lens_k=bounds,
+        max_length_q=longest,
+        max_length_k=longest,
+    )
+
+    def padded(logits: Tensor) -> Tensor:
+        return logits.new_zeros(mask.numel()).index_copy(0, places, logits[0]).view(mask.shape)
+
+    return padded(output.start_logits), padded(output.end_logits)
+
+
+def first_position(model: PreTrainedModel) -> int:
+    """The position of a window's first token; RoBERTa's come after that of the padding."""
+    embeddings = next(part for name, part in model.named_modules() if name.endswith("position_embeddings"))
+    padding = cast(nn.Embedding, embeddings).padding_idx
+    return 0 if padding is None else padding + 1
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    cu_seq_lens_q: Tensor,
+    max_length_q: int,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """As transformers calls it: query, key, value [1, heads, tokens, size] → [1, tokens, heads, size]."""
+    q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
+    if query.device.type == "cuda":
+        bounds, longest = cu_seq_lens_q, max_length_q
+        out: Tensor = torch.ops.aten._flash_attention_forward(
+            q, k, v, bounds, bounds, longest, longest, dropout, False, False, scale=scaling
+        )[0]
+        return out[None], None
+    sizes = cu_seq_lens_q.diff().tolist()
+    windows = zip(*(states.split(sizes) for states in (q, k, v)), strict=True)
+    parts = [
+        scaled_dot_product_attention(
+            *(states.transpose(0, 1)[None] for states in window), dropout_p=dropout, scale=scaling
+        )[0].transpose(0, 1)
+        for window in windows
+    ]
+    return torch.cat(parts)[None], None
+
+
+AttentionInterface.register(UNPADDED, _attention)
