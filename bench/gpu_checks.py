@@ -45,18 +45,17 @@ def ddp(bench: Bench) -> None:
 
 def two_ranks(bench: Bench) -> None:
     """Two ranks have the losses of one, also where one rank has too little memory: both halve the batch."""
-    highest = "matmul_precision=highest"
-    one = bench.train("alone", highest, model="exact")
-    tries: dict[str, dict[str, str]] = {"two_ranks": {}}
-    if not bench.small:
-        fraction = 0.75 * one.peak() / memory()
-        tries["two_ranks limited"] = {"PYTORCH_CUDA_ALLOC_CONF": f"per_process_memory_fraction:{fraction:.4f}"}
-    for name, limited in tries.items():
-        first, second = bench.two(name.replace(" ", "-"), highest, limited=limited)
+    settings = "matmul_precision=highest", "data.batch_size=64"
+    one = bench.train("alone", *settings, model="exact")
+    limited: dict[str, str] = {}
+    for name in ("two_ranks",) if bench.small else ("two_ranks", "two_ranks limited"):
+        first, second = bench.two(name.replace(" ", "-"), *settings, limited=limited)
         found = difference(one.column("loss"), first.column("loss"))
         halved = (first.folder / "train.log").read_text().count("windows at a time") if first.folder.exists() else 0
         good = first.status == second.status == 0 and found < 1e-4 and bool(halved) == bool(limited)
-        say(good, name, f"losses differ by {found:.1e}, halved {halved} times{first.trouble() or second.trouble()}")
+        say(good, name, f"losses differ by {found:.1e}, halved {halved} times{second.trouble() or first.trouble()}")
+        fraction = max(0.01, (first.peak() - 1) / memory()) if not bench.small else 1
+        limited = {"PYTORCH_CUDA_ALLOC_CONF": f"per_process_memory_fraction:{fraction:.4f}"}
 
 
 def memory() -> float:

@@ -83,7 +83,8 @@ class Bench:
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         folder = self.work / "runs" / name
         folder.parent.mkdir(exist_ok=True)
-        folder.with_name(f"{name}.stderr").write_text(done.stderr)
+        with folder.with_name(f"{name}.stderr").open("a") as file:
+            file.write(done.stderr)
         if not keep:
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return Done(done.returncode, done.stderr, time.monotonic() - begin, folder)

@@ -32,7 +32,11 @@ def speed(bench: Bench) -> None:
     say(None, "speed", f"{tokens:.0f} tokens a window")
     for batch in (16,) if bench.small else (16, 64):
         usual, memory = usual_training(bench, rows, batch)
-        say(None, "speed", f"batch {batch}, the usual way: {usual:.0f} windows/s, {memory:.1f} GiB{rate(bench, usual, tokens)}")
+        say(
+            None,
+            "speed",
+            f"batch {batch}, the usual way: {usual:.0f} windows/s, {memory:.1f} GiB{rate(bench, usual, tokens)}",
+        )
         for attention in ("sdpa", "auto"):
             done = bench.train(
                 f"speed-{batch}-{attention}", f"model.attention={attention}", f"data.batch_size={batch}",
@@ -41,7 +45,9 @@ def speed(bench: Bench) -> None:
             )  # fmt: skip
             own = statistics.median(done.column("windows_per_second")[bench.steps // 2 :] or [0])
             text = f"{own:.0f} windows/s, {done.peak():.1f} GiB, {own / usual:.2f} times the usual way"
-            say(None, "speed", f"batch {batch}, attention={attention}: {text}{rate(bench, own, tokens)}{done.trouble()}")
+            say(
+                None, "speed", f"batch {batch}, attention={attention}: {text}{rate(bench, own, tokens)}{done.trouble()}"
+            )
     usual = usual_evaluation(bench, rows, 64)
     say(None, "speed", f"evaluation, the usual way: {usual:.0f} windows/s, logits alone")
     for size in (64, 256):

@@ -26,7 +26,7 @@ from qa.training.history import History
 from qa.training.module import QuestionAnsweringModule
 
 FIRST, LAST = 3, 6  # steps that are profiled, in the small form
-WAITS = 1  # times that the host may wait in a step
+WAITS = 1  # times that the host may wait in a step, beside the capture of a CUDA graph
 
 
 class Looked(lightning.Callback):
@@ -97,6 +97,7 @@ def reads(bench: Bench) -> None:
     if not gpu:
         say(None, "reads", "no GPU: that the steps run is all that was looked at")
         return
+    found = [warning for warning in found if not warning.filename.endswith("torch/cuda/__init__.py")]
     places = Counter(f"{Path(warning.filename).name}:{warning.lineno}" for warning in found)
     each = ", ".join(f"{place} {count / steps:.1f}" for place, count in places.most_common(8))
     text = f"the host waits {len(found) / steps:.1f} times a step ({each or 'nowhere'})"

@@ -50,8 +50,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """After `--prove`: each guarantee, in how many cases it was tried, and in how many it held."""
-    if not config.getoption("--prove"):
-        return
+    if not config.getoption("--prove") or hasattr(config, "workerinput"):
+        return  # a process of xdist's knows its own tests alone, and may end while others still run
     stats = terminalreporter.stats
     found = tried(report for kind in ("passed", "failed", "error") for report in stats.get(kind, []))
     Console(width=120).print(as_table(found))

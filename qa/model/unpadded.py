@@ -12,6 +12,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
 UNPADDED = "unpadded"
+STEP = 256  # tokens of a batch are rounded up to a multiple of it, so that batches have few shapes
 # families whose every layer attends to all that is not padding, and whose positions can be given
 FAMILIES = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"}
 
@@ -31,19 +32,29 @@ def fits(model: PreTrainedModel, device: torch.device, precision: str) -> bool:
     )
 
 
-def unpadded_logits(
-    model: PreTrainedModel, inputs: dict[str, Tensor], lengths: NDArray[Any]
-) -> tuple[Tensor, Tensor]:
+def padded_tokens(lengths: NDArray[Any]) -> int:
+    """Tokens of a batch of windows, rounded up."""
+    return -(-int(lengths.sum()) // STEP) * STEP
+
+
+def unpadded_logits(model: PreTrainedModel, inputs: dict[str, Tensor], lengths: NDArray[Any]) -> tuple[Tensor, Tensor]:
     """Start and end logits, float [batch, length] each, 0 at the padding, of a model with the attention "unpadded".
 
     `inputs`: int64 [batch, length] each, the attention mask among them, padded at the end; `lengths`: [batch], tokens
-    of each window, known to the host, which so need not wait for the device.
+    of each window, known to the host, which so need not wait for the device. The tokens that fill the batch up are a
+    window of their own, whose logits nobody sees.
     """
-    mask = inputs["attention_mask"]
-    places = mask.flatten().nonzero_static(size=int(lengths.sum())).squeeze(1)  # [tokens]
-    packed = {name: values.flatten()[places][None] for name, values in inputs.items() if name != "attention_mask"}
-    bounds = pad(mask.sum(1).cumsum(0), (1, 0)).int()  # [batch + 1]: first token of each window, and the end
-    longest = int(lengths.max())
+    mask, tokens = inputs["attention_mask"], padded_tokens(lengths)
+    beyond = mask.numel()  # a place after the last window's
+    places = pad(mask, (0, 0, 0, 1)).flatten().nonzero_static(size=tokens, fill_value=beyond).squeeze(1)  # [tokens]
+    packed = {
+        name: pad(values, (0, 0, 0, 1)).flatten()[places][None]
+        for name, values in inputs.items()
+        if name != "attention_mask"
+    }
+    # [batch + 2]: the first token of each window, of the filling, and the end
+    bounds = pad(pad(mask.sum(1).cumsum(0), (1, 0)), (0, 1), value=tokens).int()
+    longest = max(mask.shape[1], STEP)
     output = model(
         **packed,
         position_ids=(places % mask.shape[1] + first_position(model))[None],
@@ -54,7 +65,7 @@ def unpadded_logits(
     )
 
     def padded(logits: Tensor) -> Tensor:
-        return logits.new_zeros(mask.numel()).index_copy(0, places, logits[0]).view(mask.shape)
+        return logits.new_zeros(beyond + 1).index_copy(0, places, logits[0])[:-1].view(mask.shape)
 
     return padded(output.start_logits), padded(output.end_logits)
 
@@ -80,22 +91,17 @@ def _attention(
     **_: Any,
 ) -> tuple[Tensor, None]:
     """As transformers calls it: query, key, value [1, heads, tokens, size] → [1, tokens, heads, size]."""
-    q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
     if query.device.type == "cuda":
+        q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
         bounds, longest = cu_seq_lens_q, max_length_q
         out: Tensor = torch.ops.aten._flash_attention_forward(
             q, k, v, bounds, bounds, longest, longest, dropout, False, False, scale=scaling
         )[0]
         return out[None], None
     sizes = cu_seq_lens_q.diff().tolist()
-    windows = zip(*(states.split(sizes) for states in (q, k, v)), strict=True)
-    parts = [
-        scaled_dot_product_attention(
-            *(states.transpose(0, 1)[None] for states in window), dropout_p=dropout, scale=scaling
-        )[0].transpose(0, 1)
-        for window in windows
-    ]
-    return torch.cat(parts)[None], None
+    windows = zip(*(states.split(sizes, 1) for states in (query[0], key[0], value[0])), strict=True)
+    parts = [scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling) for q, k, v in windows]
+    return torch.cat(parts, 1).transpose(0, 1)[None], None
 
 
 AttentionInterface.register(UNPADDED, _attention)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import LightningModule
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
@@ -21,6 +21,7 @@ from qa.errors import UserError, is_out_of_memory
 from qa.evaluation.answers import Evaluation
 from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
 from qa.internals import run_through_ddp
+from qa.model.graphs import Graphs
 from qa.model.loss import span_loss
 from qa.model.micro_batches import MicroBatches, MicroBatchSize
 from qa.model.optimization import can_fuse, parameter_groups
@@ -55,7 +56,8 @@ class QuestionAnsweringModule(LightningModule):
         `no_answer_threshold`: that was found for these weights; None: they were not trained on SQuAD v2.
         """
         super().__init__()
-        self.pretrained, self.seed, self.attention = pretrained, seed, attention
+        self.pretrained, self.seed = pretrained, seed
+        self.attention, self.gradient_checkpointing = attention, gradient_checkpointing
         self.model, self.inputs, self.trained_head = load_model(pretrained, attention, gradient_checkpointing)
         self.optimizer, self.scheduler, self.total_steps = optimizer, scheduler, total_steps
         self.n_best, self.max_answer_length = n_best, max_answer_length
@@ -74,10 +76,12 @@ class QuestionAnsweringModule(LightningModule):
         self._batch: TrainingBatch = {}
         self._losses: list[Tensor] = []  # weighted, of each part's windows: float32 [part]
         self._loss = torch.zeros(())  # over all ranks
+        self._graphs: Graphs | None = None  # which compute gradients; None: kernel by kernel
 
     def configure_model(self) -> None:
         """Called before each stage; `trainer=sharded` gives a mesh, over which the model is sharded once."""
-        if self.attention == "auto" and fits(self.model, self.trainer.strategy.root_device, str(self.trainer.precision)):
+        device, precision = self.trainer.strategy.root_device, str(self.trainer.precision)
+        if self.attention == "auto" and fits(self.model, device, precision):
             self.model.set_attn_implementation(UNPADDED)
         if isinstance(self.model, FSDPModule):
             self.model.reshard()  # an evaluation leaves some of it whole
@@ -108,6 +112,9 @@ class QuestionAnsweringModule(LightningModule):
         resumed run is added up like all others.
         """
         strategy = self.trainer.strategy
+        plain = isinstance(strategy, SingleDeviceStrategy) and not self.gradient_checkpointing
+        if plain and self.model.config._attn_implementation == UNPADDED and self.trainer.precision == "bf16-mixed":
+            self._graphs = Graphs(self._graph_pass, self.parameters())
         if isinstance(strategy, DDPStrategy) and strategy.model is not None:
             model: Any = strategy.model
             model.broadcast_buffers = False  # an encoder's are constants
@@ -140,7 +147,7 @@ class QuestionAnsweringModule(LightningModule):
         is known to fit: a rank that runs out of memory there cannot tell the others, which wait for its gradients.
         """
         while True:
-            self.zero_grad()
+            self._graphs.zero_gradients() if self._graphs else self.zero_grad()
             self._losses = []
             last, out_of_memory = self._gradients(batch)
             short, *self.agreed = largest([out_of_memory, *self.wishes()])
@@ -166,6 +173,9 @@ class QuestionAnsweringModule(LightningModule):
         last = parts.pop() if isinstance(strategy, DDPStrategy) and self.micro_batches.fits(batch) else None
         try:
             for part in parts:
+                if self._graphs is not None:
+                    self._losses.append(self._graphs(part))
+                    continue
                 loss = self._weighted_loss(part)
                 # the trainer's own backward pass is outside of autocast, within which its sums have other bits
                 with torch.autocast(self.device.type, enabled=False):
@@ -186,6 +196,14 @@ class QuestionAnsweringModule(LightningModule):
         losses = self.losses(self(batch), batch) * batch["weight"]  # [part]
         self._losses.append(losses.detach())
         return losses.sum() * self.trainer.world_size
+
+    def _graph_pass(self, batch: TrainingBatch) -> Tensor:
+        """Weighted losses, float32 [batch]; adds the gradients to the parameters'. A CUDA graph can hold it."""
+        with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):  # what is cached has another place next time
+            losses = self.losses(self(batch), batch) * batch["weight"]
+        with torch.autocast("cuda", enabled=False):
+            losses.sum().backward()
+        return losses.detach()
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         """`training_step` does so itself, before its first part."""

@@ -27,12 +27,13 @@ from qa.errors import UserError
 from qa.model.micro_batches import MicroBatches
 from qa.model.optimization import schedule
 from qa.model.pretrained import FLASH, load_model
+from qa.model.unpadded import FAMILIES
 from qa.sweeps.engines import visible_gpus
 from qa.training.callbacks import Metrics
 from qa.training.checkpoint_files import SyncedFile
 from qa.training.collectives import BACKENDS, connect
 from qa.training.devices import check_attention, check_driver, seed_device
-from qa.training.module import WHOLE_ATTENTION, QuestionAnsweringModule
+from qa.training.module import QuestionAnsweringModule
 
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 
@@ -107,7 +108,7 @@ def test_a_step_and_an_evaluation_mix_no_tensors_of_the_host_with_those_of_a_dev
     torch.nn.utils.clip_grads_with_norm_(module.parameters(), 1.0, norm)
 
 
-@pytest.mark.parametrize("family", sorted(WHOLE_ATTENTION))
+@pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_the_mask_that_devices_get_is_the_one_transformers_would_make(family: str) -> None:
     names = ("dim", "n_layers", "n_heads", "hidden_dim") if family == "distilbert" else SIZES
     config = AutoConfig.for_model(family, vocab_size=99, **dict(zip(names, (32, 2, 2, 64), strict=True)))
