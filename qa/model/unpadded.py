@@ -78,11 +78,11 @@ def first_position(model: PreTrainedModel) -> int:
 
 
 def _attention(
-    module: nn.Module,
+    _module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    _mask: Tensor | None,
     *,
     cu_seq_lens_q: Tensor,
     max_length_q: int,
