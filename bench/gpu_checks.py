@@ -183,10 +183,12 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--small", action="store_true")
     arguments = parser.parse_args()
+    import gpu_graphs
     import gpu_speed
     import gpu_steps
 
-    checks: dict[str, Any] = {**globals(), "reads": gpu_steps.reads, "micro": gpu_steps.micro, "speed": gpu_speed.speed}
+    others = (gpu_graphs.graphs, gpu_speed.speed, gpu_steps.micro, gpu_steps.reads)
+    checks: dict[str, Any] = {**globals(), **{check.__name__: check for check in others}}
     checks[arguments.check](Bench(arguments.work, arguments.small))
 
 

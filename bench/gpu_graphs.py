@@ -1,0 +1,111 @@
+"""The checks of `gpu.py` on passes without padding, kernel by kernel and as CUDA graphs."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from gpu_runs import Bench, say
+from gpu_speed import rate
+from torch import Tensor
+
+from qa.data.batches import TrainingBatches
+from qa.data.datamodule import SquadDataModule
+from qa.data.tokenizer import load_tokenizer, pair_template
+from qa.model.graphs import Graphs
+from qa.model.optimization import schedule
+from qa.model.unpadded import UNPADDED
+from qa.training.module import QuestionAnsweringModule
+
+WINDOWS = 16
+
+
+class Passes:
+    """A model on the GPU, without padding, and its batches."""
+
+    def __init__(self, bench: Bench, model: str) -> None:
+        linear = partial(schedule, name="linear", warmup_ratio=0.0)
+        self.device = torch.device("cuda", 0)
+        self.module = QuestionAnsweringModule(str(bench.work / model), torch.optim.Adam, linear).to(self.device)
+        self.module.model.set_attn_implementation(UNPADDED)
+        self.parameters = list(self.module.parameters())
+        data = SquadDataModule(train_file=str(bench.work / "train.json"), cache_dir=str(bench.work / "cache"))
+        tokenizer = load_tokenizer(str(bench.work / model))
+        data.prepare_split("train", tokenizer)
+        self.batches = TrainingBatches(data.windows["train"], data.examples["train"], pair_template(tokenizer))
+
+    def batch(self, first: int, windows: int = WINDOWS) -> Any:
+        """Some windows, on the GPU."""
+        batch = self.batches[np.arange(first, first + windows)]
+        return {key: value.to(self.device) if isinstance(value, Tensor) else value for key, value in batch.items()}
+
+    def eager(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Losses and the norm of each parameter's gradient."""
+        self.module.zero_grad()
+        return self.module._graph_pass(batch), self.norms()
+
+    def norms(self) -> Tensor:
+        return torch.stack([parameter.grad.norm() for parameter in self.parameters if parameter.grad is not None])
+
+
+def graphs(bench: Bench) -> None:
+    """A pass as a graph has the losses and gradients of the same pass without; milliseconds of passes."""
+    if bench.small:
+        say(None, "graphs", "no GPU: nothing was looked at")
+        return
+    one = Passes(bench, "exact")
+    compiled = Graphs(one.module._graph_pass, one.parameters)
+    equal, finite, worst, batches = 0, 0, 0.0, 20
+    for number in range(batches):
+        batch = one.batch(WINDOWS * number)
+        _poison(one.device)
+        losses, norms = one.eager(batch)
+        _poison(one.device)
+        compiled.zero_gradients()
+        losses2, norms2 = compiled(batch), one.norms()
+        equal += torch.equal(losses, losses2)
+        finite += bool(norms.isfinite().all() and norms2.isfinite().all())
+        worst = max(worst, float(((norms - norms2).abs() / norms).max()))
+    text = f"losses equal in {equal} of {batches} batches, gradients finite in {finite}, norms differ by {worst:.1e}"
+    say(equal == finite == batches and worst < 1e-5, "graphs", text)
+    _timed(bench, Passes(bench, "model"))
+
+
+def _timed(bench: Bench, one: Passes) -> None:
+    compiled = Graphs(one.module._graph_pass, one.parameters)
+    batch = one.batch(0)
+    say(None, "graphs", f"{_milliseconds(lambda: one.module._graph_pass(batch)):.1f} ms a pass of 16 windows, no graph")
+    for windows in (16, 32, 64, 128):
+        batch = one.batch(0, windows)
+        compiled(batch)
+        took = _milliseconds(lambda batch=batch: compiled(batch))  # type: ignore[misc]
+        tokens = int(batch["lengths"].sum())
+        speed = 1e3 * windows / took
+        text = f"{took:.1f} ms a pass of {windows} windows, {tokens} tokens: {speed:.0f} windows/s"
+        say(None, "graphs", text + rate(bench, speed, tokens / windows))
+    one.module.eval()
+    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
+        for windows in (64, 256):
+            batch = one.batch(0, windows)
+            took = _milliseconds(lambda batch=batch: one.module(batch))  # type: ignore[misc]
+            say(None, "graphs", f"{took:.1f} ms a forward pass of {windows}: {1e3 * windows / took:.0f} windows/s")
+
+
+def _milliseconds(part: Callable[[], Any], times: int = 20) -> float:
+    part()
+    torch.cuda.synchronize()
+    begin = time.perf_counter()
+    for _ in range(times):
+        part()
+    torch.cuda.synchronize()
+    return 1e3 * (time.perf_counter() - begin) / times
+
+
+def _poison(device: torch.device) -> None:
+    """Leaves NaN in the memory that is free, so that whoever reads what was never written is found."""
+    blocks = [torch.full((2**28,), torch.nan, device=device) for _ in range(8)]
+    blocks += [torch.full((2**power,), torch.nan, device=device) for power in range(8, 24) for _ in range(6)]
+    torch.cuda.synchronize()
+    del blocks
