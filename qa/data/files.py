@@ -60,10 +60,15 @@ def kind_of(path: Path) -> str:
 def _only_member(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if not name.endswith("/")]
+            names = [name for name in archive.namelist() if not name.endswith("/") and not _is_mac(name)]
     except (OSError, zipfile.BadZipFile):
         return None
     return names[0] if len(names) == 1 else None
+
+
+def _is_mac(name: str) -> bool:
+    """Whether a member of an archive is what macOS adds to those that people packed."""
+    return name.startswith("__MACOSX/") or name.rpartition("/")[2] == ".DS_Store"
 
 
 @contextmanager

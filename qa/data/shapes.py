@@ -131,22 +131,43 @@ def _label_studio_min(row: Row, where: str, index: int, named: Named) -> Iterato
     yield _marked(row, values, where, index, named)
 
 
-def _marked(row: Row, values: list[Row], where: str, index: int, named: Named) -> Record:
-    """`values`: spans {"start", "end", "text"} in UTF-16 units of the context, as JavaScript counts, or texts alone.
+def _prodigy(row: Row, where: str, index: int, named: Named) -> Iterator[Record]:
+    """A task of Prodigy: `answer` is what the annotator did with it."""
+    task = {**(row.get("meta") or {}), **{key: value for key, value in row.items() if key != "answer"}}
+    record = _marked(task, row["spans"] or [], where, index, named, "utf-32-le")
+    if row["answer"] != "accept" and isinstance(record.fields, dict):
+        record.fields["answer"] = BadField("not accepted", f"its annotator chose {row['answer']!r}, not 'accept'")
+    yield record
 
-    Spans of HTML have their places in `globalOffsets`, if anywhere; without a place a text is searched.
+
+def _doccano(row: Row, where: str, index: int, named: Named) -> Iterator[Record]:
+    """A text of doccano: spans as [begin, end, label] or as objects."""
+    if "context" in named.fields(row):
+        yield from _question(row, where, index, named)
+        return
+    spans = next(row[key] for key in ("entities", "label") if key in row)
+    places = [(s["start_offset"], s["end_offset"]) if isinstance(s, dict) else (s[0], s[1]) for s in spans or []]
+    values = [{"start": begin, "end": end} for begin, end in places]
+    yield _marked({**(row.get("meta") or {}), **row}, values, where, index, named, "utf-32-le")
+
+
+def _marked(row: Row, values: list[Row], where: str, index: int, named: Named, code: str = "utf-16-le") -> Record:
+    """`values`: spans {"start", "end", "text"}, or texts alone, which are searched.
+
+    Their places count units of `code` in the context: JavaScript's are of UTF-16, Python's of UTF-32. Spans of HTML
+    have theirs in `globalOffsets`, if anywhere.
     """
     fields = named.fields(row)
     if "context" not in fields and isinstance(row.get("text"), str):
         fields["context"] = row["text"]
     if not isinstance(context := fields.get("context"), str):
         return Record(where, BadRecord("missing context", where, "it has no text; give data.columns.context=NAME"))
-    units = context.encode("utf-16-le", "surrogatepass")
+    units, size = context.encode(code, "surrogatepass"), len(" ".encode(code))
     answers = []
     for value in values:
         places = value.get("globalOffsets") or value
         if all(isinstance(places.get(key), int | float) for key in ("start", "end")):
-            begin, end = (len(units[: 2 * int(places[key])].decode("utf-16-le", "replace")) for key in ("start", "end"))
+            begin, end = (len(units[: size * int(places[key])].decode(code, "replace")) for key in ("start", "end"))
             answers.append({"text": value.get("text") or context[begin:end], "answer_start": begin})
         elif value.get("text"):
             answers.append({"text": value["text"]})
@@ -169,6 +190,11 @@ SHAPES = (
           '`{"data": {"text", "question"}, "annotations": [{"result": [{"value": {"start", "end", "text"}}]}]}`'),
     Shape("Label Studio, JSON_MIN", frozenset({"annotation_id"}), _label_studio_min,
           '`{"text", "question", "label": [{"start", "end", "text"}], "annotation_id"}`'),
+    Shape("Prodigy", frozenset({"text", "spans", "answer"}), _prodigy,
+          '`{"text", "question", "spans": [{"start", "end"}], "answer": "accept"}`, the question also in "meta"'),
+    Shape("doccano", frozenset({"text", "label"}), _doccano, '`{"text", "question", "label": [[0, 5, "ANSWER"]]}`'),
+    Shape("doccano, with relations", frozenset({"text", "entities"}), _doccano,
+          '`{"text", "question", "entities": [{"start_offset", "end_offset"}]}`'),
     Shape("a question (run_qa.py, pandas, the hub)", frozenset(), _question,
           '`{"id", "question", "context", "answers"}`'),
 )  # fmt: skip

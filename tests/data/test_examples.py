@@ -229,7 +229,7 @@ def test_tables_hold_the_same_examples(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("id,q,context\n1,a,b\n", r"no column 'question' \(there: id, q, context\); give data\.columns\.question=NAME"),
-        ("question,context,answer\na,b\n", "line 2: not 3 fields"),
+        ("question,context,answer\na,b\n", "line 2: 2 fields, not 3"),
         ("question,context,answer\na,b b,b\n", "line 2: the answer 'b' is more than once in the context"),
         ("question,context,answer\na,b b,c\n", "line 2: the answer 'c' is not in the context"),
         ('question,context,answer\n"a,b,c\n', "fix its quotes"),

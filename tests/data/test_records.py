@@ -153,6 +153,66 @@ def label_studio_min(rows: list[Row]) -> Any:
     return json.dumps(made)
 
 
+def spans(row: Row) -> list[Row]:
+    return [{"start": s, "end": s + len(t), "label": "A", "token_start": 0} for t, s in row["answers"]]
+
+
+@writes("a.jsonl")
+def prodigy(rows: list[Row]) -> Any:
+    made = [
+        {
+            "text": r["context"],
+            "meta": {"question": r["question"], "id": r["id"]},
+            "spans": spans(r),
+            "answer": "accept",
+        }
+        for r in rows
+    ]
+    return "\n".join(map(json.dumps, made))
+
+
+@writes("a.jsonl")
+def doccano(rows: list[Row]) -> Any:
+    made = [
+        {
+            "id": r["id"],
+            "text": r["context"],
+            "question": r["question"],
+            "label": [[*list(s.values())[:3]] for s in spans(r)],
+        }
+        for r in rows
+    ]
+    return "\n".join(map(json.dumps, made))
+
+
+@writes("a.jsonl")
+def doccano_relations(rows: list[Row]) -> Any:
+    made = [
+        {
+            "id": r["id"], "text": r["context"], "question": r["question"], "relations": [],
+            "entities": [{"id": 1, "start_offset": s["start"], "end_offset": s["end"]} for s in spans(r)],
+        }
+        for r in rows
+    ]  # fmt: skip
+    return "\n".join(map(json.dumps, made))
+
+
+@writes("a.json")
+def pandas_split(rows: list[Row]) -> Any:
+    return pandas.DataFrame([hub(r) for r in rows]).to_json(orient="split")
+
+
+@writes("a.json")
+def pandas_index(rows: list[Row]) -> Any:
+    return pandas.DataFrame([hub(r) for r in rows]).set_index("id").to_json(orient="index")
+
+
+@writes("a.json")
+def hub_viewer(rows: list[Row]) -> Any:
+    made = [{"row_idx": number, "row": hub(r), "truncated_cells": []} for number, r in enumerate(rows)]
+    return json.dumps({"features": [], "rows": made, "num_rows_total": len(rows)})
+
+
 def table(rows: list[Row], separator: str = ",") -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0], delimiter=separator)
@@ -192,6 +252,11 @@ def semicolons(rows: list[Row]) -> Any:
 @writes("a.csv")
 def tabs_utf16(rows: list[Row]) -> Any:
     return table([hub(r) for r in rows], "\t").encode("utf-16")
+
+
+@writes("a.csv")
+def excel(rows: list[Row]) -> Any:
+    return "sep=;\n" + table([hub(r) for r in rows], ";") + ";;;\n;;;\n"
 
 
 @writes("a.csv")
@@ -376,6 +441,57 @@ def test_what_cannot_be_right_is_refused(name: str, content: Any, message: str, 
     (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(UserError, match=message):
         read_examples(str(tmp_path / name))
+
+
+def test_a_quote_in_a_table_without_quotes_is_a_letter(tmp_path: Path) -> None:
+    """Google Sheets writes cells as they are: read as quotes, they would take in the lines that follow."""
+    rows = [
+        ("1", "Who?", '"Ada" built it', "Ada"), ("2", '"What', "a bridge", "bridge"), ("3", "When?", 'in "1912"', "1912"),
+        ("4", "Why?", '"He said ""no"""', "no"),
+    ]  # fmt: skip
+    text = "\r\n".join("\t".join(row) for row in [("id", "question", "context", "answer"), *rows])
+    (tmp_path / "a.tsv").write_text(text)
+    read = read_examples(str(tmp_path / "a.tsv")).examples
+    assert [(e.id, e.question, e.context) for e in read] == [
+        *(row[:3] for row in rows[:3]),
+        ("4", "Why?", 'He said "no"'),
+    ]
+
+
+def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
+    lines = ["", "id,question,context,answer", 'a,Who?,"Ada', 'Brill",Ada', "", "b,too few"]
+    lines += ['c,Who?,Ada "x" Brill,Ada', ",,,"]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    read = read_examples(str(tmp_path / "a.csv"), "skip")
+    assert [e.context for e in read.examples] == ["Ada\nBrill", 'Ada "x" Brill']
+    assert read.skipped == {"wrong number of fields": 1}
+    with pytest.raises(UserError, match=r"a\.csv: line 6: 2 fields, not 4 as the first line has"):
+        read_examples(str(tmp_path / "a.csv"))
+    (tmp_path / "a.csv").write_text("\n".join([*lines, 'd,"Who"?,Ada,Ada']))
+    with pytest.raises(UserError, match=r"a\.csv: line 9: .*; fix its quotes"):
+        read_examples(str(tmp_path / "a.csv"), "skip")
+
+
+@pytest.mark.parametrize("choice", ["reject", "ignore"])
+def test_what_an_annotator_did_not_accept_is_named(choice: str, tmp_path: Path) -> None:
+    task = {"text": ADA["context"], "question": "Who?", "spans": [{"start": 0, "end": 3}], "answer": choice}
+    (tmp_path / "a.jsonl").write_text(json.dumps(task))
+    with pytest.raises(UserError, match=f"its annotator chose '{choice}', not 'accept'"):
+        read_examples(str(tmp_path / "a.jsonl"))
+
+
+def test_an_archive_of_a_mac_is_one_file(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("data/a.jsonl", json.dumps(ADA | {"answer": "Ada"}))
+        archive.writestr("__MACOSX/data/._a.jsonl", b"\0\5")
+        archive.writestr("data/.DS_Store", b"\0")
+    assert read_examples(str(tmp_path / "a.zip")).examples[0].id == "a"
+
+
+def test_a_packed_parquet_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet.gz").write_bytes(b"\x1f\x8b")
+    with pytest.raises(UserError, match="a packed Parquet file; unpack it"):
+        read_examples(str(tmp_path / "a.parquet.gz"))
 
 
 def test_a_prediction_takes_what_nobody_annotated(tmp_path: Path) -> None:

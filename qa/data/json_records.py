@@ -1,0 +1,143 @@
+"""JSON and JSONL → records."""
+
+import json
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from qa.data.files import not_utf8, unpacked
+from qa.data.record import LONGEST_LINE, NAMES, BadRecord, Named, Record
+from qa.data.shapes import records_of
+from qa.errors import UserError
+
+LARGEST_JSON = 256 << 20  # bytes, unpacked: JSON is held whole, at eleven times its size
+
+
+def json_records(path: Path, lines: bool, named: Named) -> Iterator[Record]:
+    """JSON or JSONL, by what is in the file: its name may be wrong."""
+    with unpacked(path) as file:
+        first = file.readline(LONGEST_LINE + 1)
+        while first.strip() in (b"", b"\xef\xbb\xbf") and first:
+            first = file.readline(LONGEST_LINE + 1)
+        rest = file.readline(LONGEST_LINE + 1)
+    begin = first.removeprefix(b"\xef\xbb\xbf").strip()
+    if (lines and begin[:1] != b"[" and begin != b"{") or (not lines and rest.strip() and _is_object(begin)):
+        yield from _lines(path, named)
+    else:
+        for index, row in enumerate(_rows(path, _json(path))):
+            article = isinstance(row, dict) and "paragraphs" in row
+            where = f"{path}: article {index}" if article else f"{path}: row {index + 1}"
+            yield from records_of(row, where, index, named)
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _json(path: Path) -> Any:
+    """The whole of a JSON file. Errors: UserError."""
+    with unpacked(path) as file:
+        content = file.read(LARGEST_JSON + 1)
+    if len(content) > LARGEST_JSON:
+        raise UserError(
+            f"{path}: more than {LARGEST_JSON >> 20} MiB of JSON; make it .jsonl, which is read line by line"
+        )
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, f"byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path}: not JSON at line {error.lineno} ({error.msg}); it may be truncated: get the file again"
+        ) from None
+    except RecursionError:
+        raise UserError(f"{path}: JSON nested too deeply to be SQuAD; give a SQuAD file") from None
+    except ValueError:
+        raise UserError(f"{path}: a number of thousands of digits is no SQuAD; give a SQuAD file") from None
+
+
+def _rows(path: Path, root: Any) -> list[Any]:
+    """The objects of a JSON file: its list, or those of an object around them. Errors: UserError for anything else."""
+    if isinstance(root, list):
+        return root
+    if isinstance(root, dict):
+        for held in (_data(root), _viewer(root), _by_index(root), _by_columns(root)):
+            if held is not None:
+                return held
+        if {"paragraphs", "qas"} & root.keys() or "context" in root:
+            return [root]
+    there = f"an object with {', '.join(map(repr, list(root)[:8]))}" if isinstance(root, dict) else "no object"
+    raise UserError(
+        f"{path}: {there}, without a list 'data', 'paragraphs', 'qas' or a 'question' with its 'context';"
+        " docs/data.md lists the shapes that are read"
+    )
+
+
+def _data(root: dict[str, Any]) -> list[Any] | None:
+    """SQuAD, and rows under "data"; with "columns" beside them each row is a list (pandas, orient="split")."""
+    data, columns = root.get("data"), root.get("columns")
+    if not isinstance(data, list):
+        return None
+    if isinstance(columns, list) and all(isinstance(row, list) and len(row) == len(columns) for row in data):
+        return [dict(zip(columns, row, strict=True)) for row in data]
+    return data
+
+
+def _viewer(root: dict[str, Any]) -> list[Any] | None:
+    """`{"rows": [{"row_idx": 0, "row": {…}}]}`, as the hub's viewer gives them."""
+    rows = root.get("rows")
+    if isinstance(rows, list) and all(isinstance(row, dict) and isinstance(row.get("row"), dict) for row in rows):
+        return [row["row"] for row in rows]
+    return None
+
+
+def _by_columns(root: dict[str, Any]) -> list[Any] | None:
+    """`{"question": ["…", …], "context": […]}`, or with an object of numbered cells for each column (pandas)."""
+    if not root or not all(isinstance(column, dict | list) for column in root.values()):
+        return None
+    keys = next((list(column) for column in root.values() if isinstance(column, dict)), [])
+    columns = {name: [c.get(k) for k in keys] if isinstance(c, dict) else c for name, c in root.items()}
+    if len({len(column) for column in columns.values()}) != 1 or {"paragraphs", "qas"} & columns.keys():
+        return None
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _by_index(root: dict[str, Any]) -> list[Any] | None:
+    """`{"0": {"question": "…", "context": "…"}}`, with the id as the key (pandas, orient="index")."""
+    rows = list(root.values())
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        return None
+    if not all(row.keys() & {"paragraphs", "qas", *NAMES["context"]} for row in rows):
+        return None
+    known = {*NAMES["id"], "qas", "paragraphs"}
+    return [row if row.keys() & known else {"id": key, **row} for key, row in root.items()]
+
+
+def _lines(path: Path, named: Named) -> Iterator[Record]:
+    with unpacked(path) as file:
+        for index in count():
+            where = f"{path}: line {index + 1}"
+            line = file.readline(LONGEST_LINE + 1)
+            if len(line) > LONGEST_LINE:
+                raise UserError(f"{where}: longer than {LONGEST_LINE >> 20} MiB, which is no question; fix it")
+            if not line:
+                return
+            if line.strip():
+                row = _line(line, where, index == 0)
+                if isinstance(row, BadRecord):
+                    yield Record(where, row)
+                else:
+                    yield from records_of(row, where, index, named)
+
+
+def _line(line: bytes, where: str, first: bool) -> Any:
+    try:
+        return json.loads(line.decode("utf-8-sig" if first else "utf-8"))
+    except UnicodeDecodeError:
+        return BadRecord("not UTF-8", where, "not UTF-8")
+    except (ValueError, RecursionError) as error:
+        return BadRecord("not JSON", where, f"not JSON ({error})")
