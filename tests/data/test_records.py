@@ -446,9 +446,11 @@ def test_what_cannot_be_right_is_refused(name: str, content: Any, message: str, 
 def test_a_quote_in_a_table_without_quotes_is_a_letter(tmp_path: Path) -> None:
     """Google Sheets writes cells as they are: read as quotes, they would take in the lines that follow."""
     rows = [
-        ("1", "Who?", '"Ada" built it', "Ada"), ("2", '"What', "a bridge", "bridge"), ("3", "When?", 'in "1912"', "1912"),
+        ("1", "Who?", '"Ada" built it', "Ada"),
+        ("2", '"What', "a bridge", "bridge"),
+        ("3", "When?", 'in "1912"', "1912"),
         ("4", "Why?", '"He said ""no"""', "no"),
-    ]  # fmt: skip
+    ]
     text = "\r\n".join("\t".join(row) for row in [("id", "question", "context", "answer"), *rows])
     (tmp_path / "a.tsv").write_text(text)
     read = read_examples(str(tmp_path / "a.tsv")).examples
