@@ -8,6 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from qa.answering.answer import Answer as Answer
+    from qa.answering.answerer import QuestionAnswerer as QuestionAnswerer
     from qa.config.run_start import RunFolder as RunFolder
     from qa.console import Plain as Plain
     from qa.data.datamodule import SquadDataModule as SquadDataModule
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from qa.training.module import QuestionAnsweringModule as QuestionAnsweringModule
 
 WHERE = {
+    "Answer": "qa.answering.answer",
+    "QuestionAnswerer": "qa.answering.answerer",
     "Example": "qa.data.example",
     "SquadDataModule": "qa.data.datamodule",
     "SquadMetric": "qa.evaluation.squad_metric",

@@ -59,7 +59,7 @@ class BadRecord(UserError):
 
     def __init__(self, kind: str, where: str, problem: str, remedy: str = SKIP_REMEDY) -> None:
         super().__init__(f"{where}: {problem}; {remedy}")
-        self.kind = kind
+        self.kind, self.problem = kind, f"{where}: {problem}"
 
 
 class Named:

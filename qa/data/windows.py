@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from qa.console import track
 from qa.data.example import Example
+from qa.data.long_texts import LONG, tokenize_long
 from qa.data.marks import with_marks
 from qa.data.order import Ints
 from qa.data.tokenizer import backend, pair_template
@@ -107,8 +108,13 @@ def build_windows(
 def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, chunk: int = 2048) -> tuple[Ints, Ints, Ints]:
     """Token ids [tokens], offsets [tokens, 2] and bounds [texts + 1] of all texts, one after another."""
     ids, offsets, lengths = [], [], []
-    chunks = [texts[begin : begin + chunk] for begin in range(0, len(texts), chunk)]
+    chunks = _chunks(texts, chunk)
     for part in track(chunks, "tokenising", total=len(chunks)):
+        if len(part[0]) > LONG and (found := tokenize_long(part[0], tokenizer)):
+            ids.append(found[0])
+            offsets.append(found[1])
+            lengths.append(len(found[0]))
+            continue
         encodings = tokenizer.encode_batch(part, add_special_tokens=False)
         lengths += [len(encoding) for encoding in encodings]
         ids.append(np.fromiter(chain.from_iterable(e.ids for e in encodings), np.int32))
@@ -116,6 +122,13 @@ def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, chunk: int = 2048) -> 
         offsets.append(np.fromiter(flat, np.int32).reshape(-1, 2))
     bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     return np.concatenate(ids), np.concatenate(offsets), bounds
+
+
+def _chunks(texts: Sequence[str], most: int) -> list[Sequence[str]]:
+    """Up to `most` texts that follow one another, and each long text alone."""
+    long = [row for row, text in enumerate(texts) if len(text) > LONG]
+    edges = sorted({*range(0, len(texts), most), *long, *(row + 1 for row in long), len(texts)})
+    return [texts[begin:end] for begin, end in pairwise(edges)]
 
 
 def _answer_tokens(

@@ -52,7 +52,7 @@ def collect(
     v2 = no_answer_threshold is not None
     contexts = {name: examples[name].context for part in parts for name in part.ids}
     spans = ((part.ids, part.spans) for part in parts)
-    answers = decode(spans, contexts, n_best, _null_scores(parts) if v2 else None)
+    answers = decode(spans, contexts, n_best, lowest_null_scores(parts) if v2 else None)
     window_losses, means = _losses([part for part in parts if part.losses is not None])
     questions = [
         score_question(examples[name], given_answer(candidates, no_answer_threshold), loss=means.get(name), v2=v2)
@@ -62,7 +62,7 @@ def collect(
     return Evaluation(questions, answers, window_losses, odds)
 
 
-def _null_scores(parts: Sequence[EvaluatedBatch]) -> dict[str, float]:
+def lowest_null_scores(parts: Sequence[EvaluatedBatch]) -> dict[str, float]:
     """The null score of each question: the lowest of its windows, most of which do not hold the answer."""
     found: dict[str, float] = {}
     for part in parts:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
 
 from qa.errors import UserError
 from qa.hub import local_folder
@@ -13,14 +13,17 @@ NAME = "qa.json"
 
 
 class Answering(BaseModel):
-    """What is known of how a model should answer; None: not known. Keys of later versions are ignored."""
+    """What is known of how a model should answer. Keys of later versions are ignored."""
 
     model_config = ConfigDict(extra="ignore")
     no_answer_threshold: FiniteFloat | None = None  # null odds above which a question gets no answer (SQuAD v2)
+    max_length: PositiveInt = 384  # tokens of a window
+    stride: NonNegativeInt = 128  # tokens that consecutive windows share
+    max_answer_length: PositiveInt = 30  # tokens
 
     @classmethod
     def load(cls, pretrained: str) -> Self:
-        """That of a model's folder, here or in the hub's cache; all None without the file. Errors: UserError."""
+        """That of a model's folder, here or in the hub's cache; without the file, the recipe's. Errors: UserError."""
         folder = local_folder(pretrained)
         if folder is None or not (folder / NAME).exists():
             return cls()
@@ -31,6 +34,5 @@ class Answering(BaseModel):
             raise UserError(f"{folder / NAME}: {reason}; fix it, or remove it to answer every question") from None
 
     def save(self, folder: Path) -> None:
-        """Writes what is known; no file where that is nothing."""
-        if self.model_dump(exclude_none=True):
-            write_text(folder / NAME, self.model_dump_json(exclude_none=True, indent=1) + "\n")
+        """Writes what is known."""
+        write_text(folder / NAME, self.model_dump_json(exclude_none=True, indent=1) + "\n")

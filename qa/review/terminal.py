@@ -96,6 +96,14 @@ def at_words(text: str, start: int, end: int, around: int) -> tuple[int, int]:
     return next(begins, first), next(ends, last)
 
 
+def in_context(context: str, start: int, end: int, width: int = 160) -> Text:
+    """An answer, marked, with about `width` characters of its context around it."""
+    first, last = at_words(context, start, end, width // 2)
+    text = Text(("…" if first else "") + context[first:start])
+    text.append("[" + context[start:end] + "]", style="bold green")
+    return text.append(context[end:last] + ("…" if last < len(context) else ""))
+
+
 def question_in_context(question: Question, width: int = 160) -> Text:
     """A question, its answer marked in the context around it, and the reference answer where that differs."""
     text = Text(f"\nQ  {question.question}\n", style="bold")
@@ -103,12 +111,7 @@ def question_in_context(question: Question, width: int = 160) -> Text:
     if question.start is None or question.end is None:
         shown.append(question.shown_prediction, style="bold green" if question.is_unanswerable else "red")
     else:
-        context = question.context
-        begin, end = at_words(context, question.start, question.end, width // 2)
-        shown.append("…" if begin else "")
-        shown.append(context[begin : question.start])
-        shown.append("[" + question.prediction + "]", style="bold green")
-        shown.append(context[question.end : end] + ("…" if end < len(context) else ""))
+        shown.append(in_context(question.context, question.start, question.end, width))
     if question.probability is not None:
         shown.append(f"   (probability {question.probability:.2f})", style="dim")
     references = question.shown_references

@@ -35,7 +35,12 @@ def fit(parts: Parts) -> None:
     results = collect_results(parts, history.rows, history.best)
     assert data.tokenizer is not None
     card = model_card(results, parts.settings, parts.command)
-    answering = Answering(no_answer_threshold=history.best.best_f1_thresh)
+    answering = Answering(
+        no_answer_threshold=history.best.best_f1_thresh,
+        max_length=data.max_length,
+        stride=data.stride,
+        max_answer_length=module.max_answer_length,
+    )
     save_model(parts.folder / "model", module.model, weights, data.tokenizer, card, answering)
     finish(parts, results)
 

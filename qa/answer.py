@@ -1,0 +1,95 @@
+"""Answers questions from texts, with a model that was trained.
+
+python -m qa.answer MODEL --question "Who built it?" --context-file book.txt
+python -m qa.answer MODEL --in asks.jsonl --out answers.jsonl
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from rich.text import Text
+
+from qa.answering.answer import Answer
+from qa.answering.answerer import AnswerOptions, QuestionAnswerer
+from qa.answering.files import answer_file, as_line
+from qa.console import console
+from qa.errors import UserError, door
+from qa.evaluation.answers import NO_ANSWER
+from qa.review.terminal import in_context
+
+
+def main() -> int:
+    """Returns 1 where records of `--in` could not be used. Errors: UserError."""
+    parser = argparse.ArgumentParser(prog="python -m qa.answer", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("model", help="a folder such as RUN/model, or an id of the hub")
+    parser.add_argument("--question", action="append", help="may be given several times")
+    parser.add_argument("--context", action="append", help="the text; without it and --context-file: standard input")
+    parser.add_argument(
+        "--context-file", action="append", type=Path, metavar="FILE", help="a file with the text, UTF-8"
+    )
+    parser.add_argument(
+        "--in", dest="source", metavar="FILE", help="a file of questions, of any kind that training reads"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="a new file, a line of JSON for each record of --in")
+    parser.add_argument("--format", choices=("text", "json", "jsonl"), default="text", help="of what is printed")
+    parser.add_argument("--top-k", type=int, default=1, help="how many answers of each question")
+    parser.add_argument("--min-probability", type=float, default=0.0, help="leaves less probable answers out")
+    parser.add_argument("--max-answer-length", type=int, default=None, help="in tokens")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
+    arguments = parser.parse_args()
+    options: AnswerOptions = {
+        "top_k": arguments.top_k,
+        "min_probability": arguments.min_probability,
+        "max_answer_length": arguments.max_answer_length,
+    }
+    if bool(arguments.source) != bool(arguments.out) or bool(arguments.source) == bool(arguments.question):
+        raise UserError("give --question with a text, or --in with --out; --help shows both")
+    answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device)
+    if not answerer.has_trained_head:
+        print(f"WARNING: {arguments.model} was not trained on questions: its answers are drawn", file=sys.stderr)
+    if arguments.source:
+        counts = answer_file(answerer, arguments.source, arguments.out, options)
+        kinds = ("answered", "no answer", "bad", "before")
+        words = ", ".join(f"{counts[kind]} {kind}" for kind in kinds if counts[kind] or kind == "answered")
+        console.print(f"{arguments.out}: {words}")
+        return int(counts["bad"] > 0)
+    contexts = [*(arguments.context or []), *map(_text, arguments.context_file or [])] or [_text(None)]
+    answers = [answerer(question, contexts, **options) for question in arguments.question]
+    show(arguments.question, contexts, answers, arguments.format)
+    return 0
+
+
+def show(questions: list[str], contexts: list[str], answers: list[Answer], kind: str) -> None:
+    """Prints the answers of questions to one list of contexts."""
+    if kind == "text":
+        for question, answer in zip(questions, answers, strict=True):
+            console.print(Text(f"\nQ  {question}", style="bold"))
+            if not answer:
+                console.print(f"   {NO_ANSWER}   (probability {answer.probability:.2f})")
+            for found in (*([answer] if answer else []), *answer.alternatives):
+                line = Text("   ").append(in_context(contexts[found.context_index], found.start, found.end))
+                console.print(line.append(f"   (probability {found.probability:.2f})", style="dim"))
+        return
+    lines = [{"question": question, **as_line(answer)} for question, answer in zip(questions, answers, strict=True)]
+    if kind == "json":
+        print(json.dumps(lines, ensure_ascii=False, indent=1))
+    else:
+        print("\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
+
+
+def _text(path: Path | None) -> str:
+    """The text of a file, or of the standard input."""
+    if path is None and sys.stdin.isatty():
+        raise UserError("no text; give --context TEXT, --context-file FILE, or send one to the standard input")
+    try:
+        return (path.read_bytes() if path else sys.stdin.buffer.read()).decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give another") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path or 'standard input'}: byte {error.start} is not UTF-8; convert it") from None
+
+
+if __name__ == "__main__":
+    door(main)

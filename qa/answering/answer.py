@@ -1,0 +1,39 @@
+"""`Answer`: what a question gets, and how it fits other programs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A part of a context, `context[start:end] == text`; or no answer, whose text is "".
+
+    Answer("Anna Kern", 0, 9, 14.2, 0.97) of "Anna Kern founded the mill in 1912."
+    """
+
+    text: str
+    start: int  # characters of the context, end-exclusive
+    end: int
+    score: float  # start logit + end logit
+    probability: float  # among the candidates of its question, in [0, 1]
+    context_index: int = 0  # which of the contexts that were given
+    alternatives: tuple["Answer", ...] = ()  # the next best, without alternatives of their own
+    no_answer_probability: float | None = None  # None where the model always answers
+
+    def __bool__(self) -> bool:
+        """Whether there is an answer."""
+        return bool(self.text)
+
+    def to_dict(self) -> dict[str, Any]:
+        """{"answer", "score", "start", "end"}: the hub's question-answering schema, whose score is the probability."""
+        return {"answer": self.text, "score": self.probability, "start": self.start, "end": self.end}
+
+    def to_haystack(self, question: str) -> dict[str, Any]:
+        """The arguments of Haystack's `ExtractedAnswer`, whose offsets are dictionaries here."""
+        return {
+            "query": question,
+            "score": self.probability,
+            "data": self.text or None,
+            "document_offset": {"start": self.start, "end": self.end} if self.text else None,
+            "meta": {"context_index": self.context_index},
+        }

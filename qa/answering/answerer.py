@@ -1,0 +1,205 @@
+"""`QuestionAnswerer`: a model that answers."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, TypedDict, Unpack, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from qa.answering.answer import Answer
+from qa.answering.choice import N_BEST, Options, choose
+from qa.data.batches import EvaluationBatch, EvaluationBatches
+from qa.data.example import Example
+from qa.data.tokenizer import check_lengths, load_tokenizer, pair_template
+from qa.data.windows import Windows, build_windows, without_room
+from qa.errors import UserError, first_line
+from qa.evaluation.answers import NBestAnswer
+from qa.evaluation.collect import EvaluatedBatch, evaluate_batch, lowest_null_scores
+from qa.evaluation.decode import decode
+from qa.hub import check_pretrained, local_folder
+from qa.model.answering import Answering
+from qa.model.pretrained import Loaded, check_model, load_model
+
+TOKENS = {"cpu": 1 << 13, "cuda": 1 << 16}  # of a batch, padding included
+
+
+class AnswerOptions(TypedDict, total=False):
+    """How to answer, as callers say it."""
+
+    top_k: int  # 1: how many answers, the alternatives included
+    max_answer_length: int | None  # in tokens; None: as the model was validated
+    min_probability: float  # 0.0: less probable answers are left out
+    handle_impossible_answer: bool | None  # whether there may be no answer; None: if it was trained on SQuAD v2
+    # 0.5: alternatives that share more than this part of the shorter one with a better answer are left out; 1 keeps all
+    overlap_threshold: float
+    batch_size: int | Literal["auto"]  # windows at a time; "auto": as many as have a fixed number of tokens
+
+
+class QuestionAnswerer:
+    """Answers questions from texts of any length. Several threads may share one."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        tokenizer: PreTrainedTokenizerFast,
+        answering: Answering,
+        device: torch.device,
+        files: Sequence[Path] = (),
+    ) -> None:
+        """From parts; see `from_pretrained`."""
+        self.model, self._inputs, self.has_trained_head = loaded
+        self.model.eval()
+        self.tokenizer, self.answering, self.device, self.files = tokenizer, answering, device, files
+        self._template = pair_template(tokenizer)
+        self._tokenizing = threading.Lock()  # a tokenizer is changed while it is in use
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained: str,
+        device: str = "auto",
+        dtype: str = "float32",
+        max_length: int | None = None,
+        stride: int | None = None,
+    ) -> Self:
+        """From a folder, such as `RUN/model`, or an id of the hub; `device="auto"` is a GPU where there is one.
+
+        Any model will do that `AutoModelForQuestionAnswering` loads. `max_length`: tokens of a window, `stride`: those
+        that consecutive ones share; None: as the model was trained. Errors: UserError.
+        """
+        chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        kind = getattr(torch, dtype, None)
+        if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+            raise UserError(f"dtype={dtype}: no kind of number to compute with; give float32, bfloat16 or float16")
+        try:
+            pretrained = check_pretrained(pretrained)
+            known = Answering.load(pretrained)
+            given = {"max_length": max_length, "stride": stride}
+            answering = known.model_copy(update={key: value for key, value in given.items() if value is not None})
+            tokenizer = load_tokenizer(pretrained)
+            check_lengths(tokenizer, answering.max_length, answering.stride)
+            check_model(pretrained, tokenizer, answering.max_length)
+            loaded = load_model(pretrained)
+        except UserError as error:  # in the words of train.py's settings
+            raise UserError(str(error).replace("model.pretrained=", "").replace("data.", "")) from None
+        model: Any = loaded.model
+        try:
+            model.to(torch.device(chosen), kind)
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(
+                f"device={device}: {first_line(error)}; give cpu, or cuda on a machine with a GPU"
+            ) from None
+        folder = local_folder(pretrained)
+        files = sorted(path for path in folder.iterdir() if path.is_file()) if folder else []
+        return cls(loaded, tokenizer, answering, torch.device(chosen), files)
+
+    @overload
+    def __call__(self, question: str, context: str | Sequence[str], **options: Unpack[AnswerOptions]) -> Answer: ...
+
+    @overload
+    def __call__(
+        self, question: list[str] | tuple[str, ...], context: str | Sequence[str], **options: Unpack[AnswerOptions]
+    ) -> list[Answer]: ...
+
+    def __call__(
+        self, question: str | Sequence[str], context: str | Sequence[str], **options: Unpack[AnswerOptions]
+    ) -> Answer | list[Answer]:
+        """The answer of a question, or the list of the answers of several.
+
+        One question and several contexts: the best answer in any of them; `context_index` says which. Several questions
+        and one context, or as many contexts: an answer each. `options`: see `AnswerOptions`.
+
+        Errors: UserError for empty texts, for a question that leaves no room for its context, for options out of range.
+        """
+        chosen = self._options(**options)
+        questions = [question] if isinstance(question, str) else list(question)
+        contexts = [context] if isinstance(context, str) else list(context)
+        if isinstance(question, str):
+            places = [list(range(len(contexts)))]
+        elif len(contexts) in (1, len(questions)):
+            places = [[index if len(contexts) > 1 else 0] for index in range(len(questions))]
+        else:
+            raise UserError(f"{len(questions)} questions and {len(contexts)} contexts; give one context, or as many")
+        if not contexts:
+            raise UserError("no context; give at least one")
+        asks = [(ask, contexts[place]) for ask, row in zip(questions, places, strict=True) for place in row]
+        candidates = iter(self._candidates(asks, chosen))
+        answers = [choose([(place, *next(candidates)) for place in row], chosen) for row in places]
+        return answers[0] if isinstance(question, str) else answers
+
+    def _options(
+        self,
+        *,
+        top_k: int = 1,
+        max_answer_length: int | None = None,
+        min_probability: float = 0.0,
+        handle_impossible_answer: bool | None = None,
+        overlap_threshold: float = 0.5,
+        batch_size: int | Literal["auto"] = "auto",
+    ) -> Options:
+        length = self.answering.max_answer_length if max_answer_length is None else max_answer_length
+        for name, number in (("top_k", top_k), ("max_answer_length", length), ("batch_size", batch_size)):
+            if number != "auto" and (not isinstance(number, int) or number < 1):
+                raise UserError(f"{name}={number!r}: give a whole number from 1 on")
+        for name, share in (("min_probability", min_probability), ("overlap_threshold", overlap_threshold)):
+            if not isinstance(share, int | float) or not 0 <= share <= 1:
+                raise UserError(f"{name}={share!r}: give a number from 0 to 1")
+        known = self.answering.no_answer_threshold
+        threshold = {None: known, True: known or 0.0, False: None}[handle_impossible_answer]
+        return Options(top_k, length, min_probability, threshold, overlap_threshold, batch_size)
+
+    def _candidates(
+        self, asks: Sequence[tuple[str, str]], options: Options
+    ) -> list[tuple[list[NBestAnswer], float | None]]:
+        """The best spans in the context of each question, best first, and its null score, if one is asked for."""
+        examples = [_example(number, *ask) for number, ask in enumerate(asks)]
+        with self._tokenizing:
+            windows = build_windows(examples, self.tokenizer, self.answering.max_length, self.answering.stride)
+        if len(lost := without_room(windows)):
+            words = examples[lost[0]].question
+            room = f"no room for its context in windows of {self.answering.max_length} tokens"
+            raise UserError(f"question {lost[0] + 1}, '{words[:60]}…', is too long: it leaves {room}; shorten it")
+        dataset = EvaluationBatches(windows, examples, self._template)
+        n_best = max(N_BEST, options.top_k)
+        parts = [
+            self._evaluate(dataset[rows], n_best, options.max_answer_length)
+            for rows in _batches(windows, options.batch_size, TOKENS.get(self.device.type, TOKENS["cpu"]))
+        ]
+        contexts = {example.id: example.context for example in examples}
+        nulls = lowest_null_scores(parts) if options.threshold is not None else {}
+        found = decode(((part.ids, part.spans) for part in parts), contexts, n_best)
+        return [(found[example.id], nulls.get(example.id)) for example in examples]
+
+    @torch.inference_mode()
+    def _evaluate(self, batch: EvaluationBatch, n_best: int, max_answer_length: int) -> EvaluatedBatch:
+        inputs: dict[str, Tensor] = {name: batch[name].to(self.device) for name in self._inputs}  # type: ignore[literal-required]
+        output = self.model(**inputs)
+        there = EvaluationBatch(**{**batch, "context_mask": batch["context_mask"].to(self.device)})
+        return evaluate_batch((output.start_logits, output.end_logits), there, None, n_best, max_answer_length)
+
+
+def _example(number: int, question: str, context: str) -> Example:
+    try:
+        return Example(id=str(number), question=question, context=context)
+    except ValidationError as error:
+        first = error.errors()[0]
+        kinds = {"blank": "is empty", "surrogate": "holds half of a surrogate pair"}
+        what = kinds.get(first["type"], "is no text")
+        raise UserError(f"question {number + 1}: its {first['loc'][0]} {what}; give a text") from None
+
+
+def _batches(windows: Windows, size: int | Literal["auto"], tokens: int) -> Iterator[NDArray[np.int64]]:
+    """Window numbers, [batch] each, of windows of about one length; at most `tokens` tokens with padding for "auto"."""
+    lengths = windows.lengths()
+    order = np.argsort(-lengths, kind="stable")
+    begin = 0
+    while begin < len(order):
+        end = begin + (max(1, tokens // int(lengths[order[begin]])) if size == "auto" else size)
+        yield np.sort(order[begin:end])
+        begin = end

@@ -1,0 +1,133 @@
+"""A file of questions → a file of answers, a line each; one that is killed goes on where it ended."""
+
+import hashlib
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, Any
+
+from qa.answering.answer import Answer
+from qa.answering.answerer import AnswerOptions, QuestionAnswerer
+from qa.console import track
+from qa.data.check import Examples, check_record
+from qa.data.example import Example
+from qa.data.files import find_files
+from qa.data.record import BadRecord, Columns
+from qa.data.records import read_records
+from qa.errors import UserError
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 256  # questions that are read, answered and written together
+
+
+def answer_file(
+    answerer: QuestionAnswerer,
+    source: str,
+    target: Path,
+    options: AnswerOptions,
+    columns: Columns = Columns(),
+) -> Counter[str]:
+    """Writes a line of JSON for each record of `source`, of any kind that training reads, in its order.
+
+    Lines are {"id", "text", "start", "end", "score", "probability", …}; a record that cannot be used has {"id",
+    "error"} and is named in the log. Until all is done the file is `TARGET.KEY.part`, where the same command goes on.
+    Returns how many records were "answered", had "no answer", were "bad", those of earlier starts included, and how
+    many were done "before".
+
+    Errors: UserError for files that cannot be read or written, and for a target that is there.
+    """
+    if target.exists():
+        raise UserError(f"{target}: is there already; remove it, or give another --out")
+    paths = find_files(source)
+    part = target.with_name(f"{target.name}.{_key(answerer, paths, options)}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    counts: Counter[str] = Counter()
+    with part.open("ab+") as file:
+        for line in _whole_lines(file):
+            counts["before"] += 1
+            counts["bad"] += "error" in json.loads(line)
+        examples = chain.from_iterable(_examples(path, columns) for path in paths)
+        left = islice(examples, counts["before"], None)
+        for some in track(iter(lambda: list(islice(left, AT_ONCE)), []), f"answering, {AT_ONCE} at a time", total=None):
+            lines = _lines(answerer, some, options, counts)
+            file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+            file.flush()
+    part.rename(target)
+    return counts
+
+
+def _key(answerer: QuestionAnswerer, paths: Iterable[Path], options: AnswerOptions) -> str:
+    """What must be the same for a file to go on: the model, the questions, the options."""
+    stats = [(path.resolve(), path.stat()) for path in (*paths, *answerer.files)]
+    made = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    words = json.dumps([made, answerer.answering.model_dump(), {k: options[k] for k in sorted(options)}])  # type: ignore[literal-required]
+    return hashlib.blake2b(words.encode(), digest_size=4).hexdigest()
+
+
+def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file that were written whole; what comes after them is cut off."""
+    file.seek(0)
+    end = 0
+    for line in file:
+        if line.endswith(b"\n"):
+            end += len(line)
+            yield line
+    file.truncate(end)
+    file.seek(0, os.SEEK_END)
+
+
+def _examples(path: Path, columns: Columns) -> Iterator[Example | BadRecord]:
+    for record in read_records(path, columns):
+        try:
+            yield check_record(record, repair=False, need="nothing", read=Examples())
+        except BadRecord as bad:
+            yield bad
+
+
+def _lines(
+    answerer: QuestionAnswerer, some: list[Example | BadRecord], options: AnswerOptions, counts: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    good = [example for example in some if isinstance(example, Example)]
+    answers = iter(_answers(answerer, good, options))
+    for example in some:
+        found = next(answers) if isinstance(example, Example) else example
+        name = example.id if isinstance(example, Example) else None
+        if isinstance(found, UserError):
+            problem = found.problem if isinstance(found, BadRecord) else str(found)
+            counts["bad"] += 1
+            log.warning("%s", problem if name is None else f"id {name!r}: {problem}")
+            yield {"id": name, "error": problem}
+        else:
+            counts["answered" if found else "no answer"] += 1
+            yield {"id": name, **as_line(found)}
+
+
+def _answers(
+    answerer: QuestionAnswerer, examples: list[Example], options: AnswerOptions
+) -> Sequence[Answer | UserError]:
+    """The answer of each question; one by one where one of them cannot be answered."""
+    try:
+        return answerer([e.question for e in examples], [e.context for e in examples], **options) if examples else []
+    except UserError as error:
+        if len(examples) == 1:
+            return [error]
+        return [answer for example in examples for answer in _answers(answerer, [example], options)]
+
+
+def as_line(answer: Answer) -> dict[str, Any]:
+    """An answer for JSON, without what it does not have."""
+    line = asdict(answer)
+    if not answer.alternatives:
+        del line["alternatives"]
+    for part in (line, *line.get("alternatives", ())):
+        if part["no_answer_probability"] is None:
+            del part["no_answer_probability"]
+        if not part.get("alternatives", True):
+            del part["alternatives"]
+    return line
