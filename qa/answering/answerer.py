@@ -118,16 +118,15 @@ class QuestionAnswerer:
         Errors: UserError for empty texts, for a question that leaves no room for its context, for options out of range.
         """
         chosen = self._options(**options)
-        questions = [question] if isinstance(question, str) else list(question)
-        contexts = [context] if isinstance(context, str) else list(context)
+        questions, contexts = _texts("question", question), _texts("context", context)
+        if not contexts:
+            raise UserError("no context; give at least one")
         if isinstance(question, str):
             places = [list(range(len(contexts)))]
         elif len(contexts) in (1, len(questions)):
             places = [[index if len(contexts) > 1 else 0] for index in range(len(questions))]
         else:
             raise UserError(f"{len(questions)} questions and {len(contexts)} contexts; give one context, or as many")
-        if not contexts:
-            raise UserError("no context; give at least one")
         asks = [(ask, contexts[place]) for ask, row in zip(questions, places, strict=True) for place in row]
         candidates = iter(self._candidates(asks, chosen))
         answers = [choose([(place, *next(candidates)) for place in row], chosen) for row in places]
@@ -158,6 +157,8 @@ class QuestionAnswerer:
         self, asks: Sequence[tuple[str, str]], options: Options
     ) -> list[tuple[list[NBestAnswer], float | None]]:
         """The best spans in the context of each question, best first, and its null score, if one is asked for."""
+        if not asks:
+            return []
         examples = [_example(number, *ask) for number, ask in enumerate(asks)]
         with self._tokenizing:
             windows = build_windows(examples, self.tokenizer, self.answering.max_length, self.answering.stride)
@@ -182,6 +183,14 @@ class QuestionAnswerer:
         output = self.model(**inputs)
         there = EvaluationBatch(**{**batch, "context_mask": batch["context_mask"].to(self.device)})
         return evaluate_batch((output.start_logits, output.end_logits), there, None, n_best, max_answer_length)
+
+
+def _texts(name: str, given: str | Sequence[str]) -> list[str]:
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, Sequence):
+        raise UserError(f"{name}: give a text, or a list of texts, not {type(given).__name__}")
+    return list(given)
 
 
 def _example(number: int, question: str, context: str) -> Example:

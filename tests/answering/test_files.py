@@ -1,0 +1,163 @@
+"""A file of questions is answered whole, each record once, also by a process that is killed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.commands import wait
+from helpers.paths import ROOT
+from qa import QuestionAnswerer, UserError
+from qa.answer import main
+from qa.answering import files
+from qa.answering.files import answer_file
+
+CONTEXT = "The bridge of Tollen was built in 1822 by Ada Brill. A flood took its arches away."
+
+
+@pytest.fixture(scope="module")
+def answerer(tiny: Path) -> QuestionAnswerer:
+    return QuestionAnswerer.from_pretrained(str(tiny))
+
+
+def asks(folder: Path, count: int) -> Path:
+    """Questions, the fourth record of which is no JSON, the sixth no question, the eighth too long a one."""
+    rows = [
+        {"id": f"q{n}", "question": f"Who is {n}?", "context": CONTEXT + f" It has {n} stones."} for n in range(count)
+    ]
+    lines = [json.dumps(row) for row in rows]
+    lines[3] = '{"id": "q3", '
+    lines[5] = json.dumps({"id": "q5", "question": "  ", "context": CONTEXT})
+    lines[7] = json.dumps({"id": "q7", "question": "word " * 600, "context": CONTEXT})
+    (folder / "asks.jsonl").write_text("\n".join(lines) + "\n")
+    return folder / "asks.jsonl"
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_every_record_has_its_line_and_bad_ones_are_named(
+    answerer: QuestionAnswerer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, target = asks(tmp_path, 12), tmp_path / "new" / "answers.jsonl"
+    counts = answer_file(answerer, str(source), target, {"top_k": 3})
+    assert (counts["answered"], counts["bad"], counts["before"]) == (9, 3, 0)
+    lines = read(target)
+    assert [line["id"] for line in lines] == [f"q{n}" if n not in (3, 5) else None for n in range(12)]
+    assert [n for n, line in enumerate(lines) if "error" in line] == [3, 5, 7]
+    for n in (3, 5):
+        assert lines[n]["error"].startswith(f"{source}: line {n + 1}") and "on_bad_record" not in lines[n]["error"]
+    assert "is too long" in lines[7]["error"]
+    for row in (3, 5, 7):
+        assert lines[row]["error"] in caplog.text
+    expected = answerer("Who is 1?", CONTEXT + " It has 1 stones.", top_k=3)
+    assert (lines[1]["text"], lines[1]["start"]) == (expected.text, expected.start)
+    assert [a["text"] for a in lines[1].get("alternatives", [])] == [a.text for a in expected.alternatives]
+    assert "no_answer_probability" not in lines[1]
+    assert [path.name for path in target.parent.iterdir()] == ["answers.jsonl"]
+    with pytest.raises(UserError, match=r"answers\.jsonl: is there already; remove it, or give another --out"):
+        answer_file(answerer, str(source), target, {})
+
+
+def test_other_questions_or_options_do_not_go_on_with_these(
+    answerer: QuestionAnswerer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = asks(tmp_path, 12), tmp_path / "answers.jsonl"
+
+    def stop(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "AT_ONCE", 5)
+    with monkeypatch.context() as broken:
+        broken.setattr(files, "as_line", stop)
+        with pytest.raises(KeyboardInterrupt):
+            answer_file(answerer, str(source), target, {"top_k": 2})
+    [part] = tmp_path.glob("*.part")
+    part.write_text('{"id": "q0", "text": "", "start": 0}\n{"id": "q1", "te')
+    assert answer_file(answerer, str(source), target, {"top_k": 1})["before"] == 0
+    target.unlink()
+    counts = answer_file(answerer, str(source), target, {"top_k": 2})
+    assert (counts["before"], counts["answered"], counts["bad"]) == (1, 8, 3)
+    assert [line["id"] for line in read(target)][:3] == ["q0", "q1", "q2"]
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on_and_ends_with_the_same_file(tiny: Path, tmp_path: Path) -> None:
+    source = asks(tmp_path, 2000)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+
+    def command(name: str) -> list[str]:
+        return [sys.executable, "-m", "qa.answer", str(tiny), "--in", str(source), "--out", str(tmp_path / name)]
+
+    whole = subprocess.run(command("whole.jsonl"), env=environment, capture_output=True, text=True)
+    assert (whole.returncode, whole.stdout) == (1, f"{tmp_path}/whole.jsonl: 1997 answered, 3 bad\n")
+    assert whole.stderr.count("\n") == 3
+    process = subprocess.Popen(command("cut.jsonl"), env=environment, stderr=subprocess.DEVNULL)
+    wait(lambda: any(path.stat().st_size for path in tmp_path.glob("cut.jsonl.*.part")), "a part of the answers")
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "cut.jsonl").exists()
+    done = subprocess.run(command("cut.jsonl"), env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and " before\n" in done.stdout and "3 bad" in done.stdout
+    assert (tmp_path / "cut.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def ask(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["qa.answer", *map(str, words)])
+    return main()
+
+
+def test_answers_are_printed_for_people_and_for_programs(
+    answerer: QuestionAnswerer, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "one.txt").write_text("\ufeff" + CONTEXT, encoding="utf-8")
+    words = ("--question", "Who built it?", "--question", "When?", "--context-file", tmp_path / "one.txt")
+    who, when = answerer(["Who built it?", "When?"], CONTEXT)
+    assert ask(monkeypatch, tiny, *words, "--format", "jsonl") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["question"], line["text"]) for line in lines] == [("Who built it?", who.text), ("When?", when.text)]
+    assert ask(monkeypatch, tiny, *words, "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out) == lines
+    assert ask(monkeypatch, tiny, *words) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"Q Who built it? {' '.join(CONTEXT[: who.start].split())}"[:20] in shown
+    assert f"[{who.text}]" in shown and f"(probability {who.probability:.2f})" in shown
+    assert ask(monkeypatch, tiny, "--question", "When?", "--context", CONTEXT, "--min-probability", "1") == 0
+    assert "no answer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--question", "a"], "no text; give --context TEXT, --context-file FILE, or send one to the standard input"),
+        (["--question", "a", "--context", "b", "--in", "c"], "give --question with a text, or --in with --out"),
+        ([], "give --question with a text, or --in with --out"),
+        (["--question", "a", "--context-file", "/nowhere"], "/nowhere: cannot be read"),
+        (["--question", "a", "--context-file", "LATIN"], "byte 1 is not UTF-8; convert it"),
+        (["--in", "/nowhere.jsonl", "--out", "/nowhere/x"], "/nowhere.jsonl: no such file"),
+        (["--question", "a", "--context", "b", "--top-k", "0"], "top_k=0: give a whole number from 1 on"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(
+    words: list[str], message: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "latin.txt").write_bytes("aé".encode("latin-1"))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    with pytest.raises(UserError, match=message):
+        ask(monkeypatch, tiny, *[word.replace("LATIN", str(tmp_path / "latin.txt")) for word in words])
+
+
+@pytest.mark.slow
+def test_the_shell_gets_a_text_and_one_line_for_an_error(tiny: Path) -> None:
+    command = [sys.executable, "-m", "qa.answer", str(tiny), "--question", "Who built it?", "--format", "jsonl"]
+    done = subprocess.run(command, cwd=ROOT, input=CONTEXT.encode(), capture_output=True)
+    assert done.returncode == 0
+    answer = json.loads(done.stdout)
+    assert CONTEXT[answer["start"] : answer["end"]] == answer["text"]
+    done = subprocess.run(command, cwd=ROOT, input=b"\xff", capture_output=True)
+    assert (done.returncode, done.stderr) == (2, b"ERROR: standard input: byte 0 is not UTF-8; convert it\n")
