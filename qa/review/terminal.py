@@ -86,6 +86,10 @@ def show_next(folder: Path) -> None:
     if not (folder / "model").exists():
         what = {"predictions.json": "the answers", "results.json": "all figures"}
     console.print("; ".join(f"{folder / name}: {words}" for name, words in what.items()))
+    if (folder / "model").exists():
+        console.print(
+            f'ask it: python -m qa.answer {shlex.quote(str(folder / "model"))} --question "…" --context-file FILE'
+        )
 
 
 def at_words(text: str, start: int, end: int, around: int) -> tuple[int, int]:
