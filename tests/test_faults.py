@@ -19,7 +19,7 @@ import pytest
 
 from helpers.commands import Run, quick_fit
 from helpers.paths import ROOT
-from qa.data import parquet, records
+from qa.data import json_records, parquet, tables
 from qa.data.examples import read_examples
 from qa.data.tokenizer import load_tokenizer
 from qa.errors import UserError
@@ -147,7 +147,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 def peak(code: str, *arguments: str) -> int:
     """KiB that a Python process needs beyond what its imports take."""
-    names = {"qa.data": "parquet, records", "qa.data.examples": "read_examples", "qa.errors": "UserError"}
+    names = {"qa.data": "parquet, tables", "qa.data.examples": "read_examples", "qa.errors": "UserError"}
     imports = "".join(f"from {module} import {what}\n" for module, what in names.items())
     whole = f"import resource, sys\n{imports}{code}"
     whole += "\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
@@ -161,8 +161,8 @@ def peak(code: str, *arguments: str) -> int:
 def test_hostile_data_files_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write, complaint = HOSTILE[name]
     write(tmp_path / name)
-    monkeypatch.setattr(records, "LARGEST_JSON", 8 << 20)
-    for module in (records, parquet):
+    monkeypatch.setattr(json_records, "LARGEST_JSON", 8 << 20)
+    for module in (json_records, tables, parquet):
         monkeypatch.setattr(module, "LONGEST_LINE", 8 << 20)
     with pytest.raises(UserError, match=complaint) as error:
         read_examples(str(tmp_path / name))
@@ -177,7 +177,7 @@ def test_small_files_that_unpack_to_much_take_little_memory(tmp_path: Path) -> N
         assert (tmp_path / name).stat().st_size < 1 << 20
     nothing = peak("pass")
     for path in tmp_path.iterdir():
-        code = "parquet.LONGEST_LINE = records.LONGEST_LINE = 8 << 20\n"
+        code = "parquet.LONGEST_LINE = tables.LONGEST_LINE = 8 << 20\n"
         code += "try: read_examples(sys.argv[1])\nexcept UserError: pass"
         assert peak(code, str(path)) - nothing < 400 << 10, path.name  # of 256 MiB to 62 GiB
     texts = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 1000), ["x" * (1 << 20)])
