@@ -1,0 +1,109 @@
+"""Answers beside the usual way, and the memory they take: python -m bench.answering MODEL FILE [ROUNDS]
+
+MODEL: a folder with a trained model; FILE: questions, of any kind that training reads. The usual way is one question at
+a time, its windows padded to 384 tokens, the best span of each by NumPy. Both take turns, ROUNDS times (5).
+"""
+
+import random
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from qa.answering.answerer import QuestionAnswerer
+from qa.answering.files import answer_file
+from qa.data.example import Example
+from qa.data.examples import read_examples
+from qa.storage import write_text
+
+QUESTIONS, BOOK, LINES = 64, 5_000_000, 100_000
+
+
+def usual(answerer: QuestionAnswerer, example: Example) -> str:
+    """One question, as examples of other libraries answer it."""
+    cut: Any = answerer.tokenizer(
+        example.question, example.context, truncation="only_second", max_length=384, stride=128, padding="max_length",
+        return_overflowing_tokens=True, return_offsets_mapping=True, return_tensors="pt",
+    )  # fmt: skip
+    offsets = cut.pop("offset_mapping").numpy()
+    cut.pop("overflow_to_sample_mapping")
+    with torch.inference_mode():
+        output = answerer.model(**cut)
+    best, text = -np.inf, ""
+    for row, (starts, ends) in enumerate(zip(output.start_logits.numpy(), output.end_logits.numpy(), strict=True)):
+        context = np.array([part == 1 for part in cut.sequence_ids(row)])
+        scores = np.where(context, starts, -np.inf)[:, None] + np.where(context, ends, -np.inf)
+        scores = np.where(np.triu(np.ones_like(scores)) - np.triu(np.ones_like(scores), 30) > 0, scores, -np.inf)
+        first, last = np.unravel_index(scores.argmax(), scores.shape)
+        if scores[first, last] > best:
+            best, text = scores[first, last], example.context[offsets[row, first, 0] : offsets[row, last, 1]]
+    return text
+
+
+def memory() -> int:
+    """MiB that this process holds."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) >> 10
+
+
+def side_by_side(answerer: QuestionAnswerer, examples: list[Example], rounds: int) -> None:
+    """How much faster many questions at once are, and whether the answers are the same."""
+    ratios: list[float] = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        ours = answerer([e.question for e in examples], [e.context for e in examples])
+        middle = time.perf_counter()
+        theirs = [usual(answerer, example) for example in examples]
+        ratios.append((time.perf_counter() - middle) / (middle - begin))
+    same = sum(answer.text == text.strip() for answer, text in zip(ours, theirs, strict=True))
+    spread = f"{min(ratios):.1f} to {max(ratios):.1f}"
+    print(f"{len(examples)} questions at once: {statistics.median(ratios):.1f} times as fast ({spread}), {same} alike")
+
+
+def book(answerer: QuestionAnswerer, contexts: list[str]) -> None:
+    """A long text: memory while it is answered."""
+    text = "\n\n".join(contexts)
+    text = (text * (BOOK // len(text.encode()) + 1)).encode()[:BOOK].decode(errors="ignore")
+    before, begin = memory(), time.perf_counter()
+    answerer("When was the town founded?", text)
+    took = time.perf_counter() - begin
+    print(f"a text of {len(text.encode()) / 1e6:.1f} MB: {peak() - before} MiB above {before}, {took:.0f} s")
+
+
+def peak() -> int:
+    """MiB that this process held at most."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) >> 10
+
+
+def lines(answerer: QuestionAnswerer, count: int) -> None:
+    """A file of short questions: memory after a tenth and at its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "asks.jsonl"
+        row = '{{"id": "{0}", "question": "Who built bridge {0}?", "context": "Bridge {0} was built by Ada Brill."}}\n'
+        held = []
+        for part in (count // 10, count):
+            write_text(source, "".join(row.format(number) for number in range(part)))
+            begin = time.perf_counter()
+            answer_file(answerer, str(source), Path(folder) / f"{part}.jsonl", {})
+            held.append(memory())
+        speed = count / (time.perf_counter() - begin)
+        print(f"{count} lines: {held[0]} MiB after {count // 10} lines, {held[1]} after all, {speed:.0f} a second")
+
+
+def main() -> None:
+    answerer = QuestionAnswerer.from_pretrained(sys.argv[1])
+    examples = read_examples(sys.argv[2]).examples
+    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 5
+    side_by_side(answerer, random.Random(0).sample(examples, QUESTIONS), rounds)
+    book(answerer, list(dict.fromkeys(example.context for example in examples)))
+    lines(answerer, LINES)
+
+
+if __name__ == "__main__":
+    main()
