@@ -61,30 +61,31 @@ def _head(lines: "BoundedLines") -> tuple[str, str]:
 
 def _rows(path: Path, head: str, lines: "BoundedLines", separator: str) -> Iterator[list[str]]:
     """Rows of cells, the names of the columns first."""
-    if separator == "\t" and _is_one_line_each(path, head.count("\t")):
-        return ([_cell(cell) for cell in line.rstrip("\r\n").split("\t")] for line in chain([head], lines))
+    if separator == "\t" and _has_no_quoting(path, head.count("\t")):
+        return (line.rstrip("\r\n").split("\t") for line in chain([head], lines))
     return csv.reader(chain([head], lines), delimiter=separator, strict=True)
 
 
-def _is_one_line_each(path: Path, tabs: int) -> bool:
-    """Whether every line of a table has that many tabs: then a quote at the begin of a cell is no sign for more lines.
+def _has_no_quoting(path: Path, tabs: int) -> bool:
+    """Whether quotes in a table are letters, as Google Sheets writes them; as quotes they would take in further lines.
 
-    Google Sheets quotes nothing; pandas quotes cells with quotes in them.
+    So it is where every line has that many tabs, and some cell has quotes as no program that quotes would write them.
     """
+    letters = False
     with unpacked(path) as file:
         lines = BoundedLines(path, io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
         for line in lines:
             lines.taken = 0
             if line.strip() and line.count("\t") != tabs:
                 return False
-    return True
+            letters = letters or ('"' in line and not all(map(_is_quoted, line.rstrip("\r\n").split("\t"))))
+    return letters
 
 
-def _cell(cell: str) -> str:
-    """A cell's text: between quotes with doubled ones inside, as programs write it, or as it is."""
-    inner = cell[1:-1]
-    quoted = len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in inner.replace('""', "")
-    return inner.replace('""', '"') if quoted else cell
+def _is_quoted(cell: str) -> bool:
+    """Whether a cell is as a program writes it that quotes: without quotes, or in quotes with doubled ones inside."""
+    inner = cell[1:-1] if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
+    return '"' not in inner.replace('""', "") and (inner != cell or '"' not in cell)
 
 
 class BoundedLines:
