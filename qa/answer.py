@@ -37,6 +37,8 @@ def main() -> int:
     parser.add_argument("--top-k", type=int, default=1, help="how many answers of each question")
     parser.add_argument("--min-probability", type=float, default=0.0, help="leaves less probable answers out")
     parser.add_argument("--max-answer-length", type=int, default=None, help="in tokens")
+    parser.add_argument("--max-length", type=int, default=None, help="tokens of a window; default: as in training")
+    parser.add_argument("--stride", type=int, default=None, help="tokens that windows share; default: as in training")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     arguments = parser.parse_args()
     options: AnswerOptions = {
@@ -46,7 +48,8 @@ def main() -> int:
     }
     if bool(arguments.source) != bool(arguments.out) or bool(arguments.source) == bool(arguments.question):
         raise UserError("give --question with a text, or --in with --out; --help shows both")
-    answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device)
+    lengths = {"max_length": arguments.max_length, "stride": arguments.stride}
+    answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device, **lengths)
     if not answerer.has_trained_head:
         print(f"WARNING: {arguments.model} was not trained on questions: its answers are drawn", file=sys.stderr)
     if arguments.source:

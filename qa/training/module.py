@@ -112,14 +112,19 @@ class QuestionAnsweringModule(LightningModule):
         resumed run is added up like all others.
         """
         strategy = self.trainer.strategy
-        plain = isinstance(strategy, SingleDeviceStrategy) and not self.gradient_checkpointing
-        if plain and self.model.config._attn_implementation == UNPADDED and self.trainer.precision == "bf16-mixed":
+        if self._can_be_graphs():
             self._graphs = Graphs(self._graph_pass, self.parameters())
         if isinstance(strategy, DDPStrategy) and strategy.model is not None:
             model: Any = strategy.model
             model.broadcast_buffers = False  # an encoder's are constants
             run_through_ddp(strategy, self, "no_gradients").backward()
             self.zero_grad()
+
+    def _can_be_graphs(self) -> bool:
+        """Whether a pass needs nothing of the host: no exchange, no scale, no look at values, no second pass."""
+        alone = isinstance(self.trainer.strategy, SingleDeviceStrategy) and self.trainer.precision == "bf16-mixed"
+        plain = not self.gradient_checkpointing and not torch.is_anomaly_enabled()
+        return alone and plain and self.model.config._attn_implementation == UNPADDED
 
     def no_gradients(self, _: None = None) -> Tensor:
         """A loss that does not change, scalar. DDP waits for a gradient of every parameter: here they are all zero.
