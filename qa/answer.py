@@ -7,6 +7,7 @@ python -m qa.answer MODEL --in asks.jsonl --out answers.jsonl
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.text import Text
@@ -58,28 +59,29 @@ def main() -> int:
         words = ", ".join(f"{counts[kind]} {kind}" for kind in kinds if counts[kind] or kind == "answered")
         console.print(f"{arguments.out}: {words}")
         return int(counts["bad"] > 0)
-    contexts = [*(arguments.context or []), *map(_text, arguments.context_file or [])] or [_text(None)]
+    given = [(f"context {number}", text) for number, text in enumerate(arguments.context or [], 1)]
+    given += [(str(path), _text(path)) for path in arguments.context_file or []]
+    names, contexts = zip(*(given or [("", _text(None))]), strict=True)
     answers = [answerer(question, contexts, **options) for question in arguments.question]
-    show(arguments.question, contexts, answers, arguments.format)
+    if arguments.format == "text":
+        show(arguments.question, contexts, answers, names)
+        return 0
+    lines = [{"question": asked, **as_line(answer)} for asked, answer in zip(arguments.question, answers, strict=True)]
+    whole = json.dumps(lines, ensure_ascii=False, indent=1)
+    print(whole if arguments.format == "json" else "\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
     return 0
 
 
-def show(questions: list[str], contexts: list[str], answers: list[Answer], kind: str) -> None:
-    """Prints the answers of questions to one list of contexts."""
-    if kind == "text":
-        for question, answer in zip(questions, answers, strict=True):
-            console.print(Text(f"\nQ  {question}", style="bold"))
-            if not answer:
-                console.print(f"   {NO_ANSWER}   (probability {answer.probability:.2f})")
-            for found in (*([answer] if answer else []), *answer.alternatives):
-                line = Text("   ").append(in_context(contexts[found.context_index], found.start, found.end))
-                console.print(line.append(f"   (probability {found.probability:.2f})", style="dim"))
-        return
-    lines = [{"question": question, **as_line(answer)} for question, answer in zip(questions, answers, strict=True)]
-    if kind == "json":
-        print(json.dumps(lines, ensure_ascii=False, indent=1))
-    else:
-        print("\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
+def show(questions: list[str], contexts: Sequence[str], answers: list[Answer], names: Sequence[str]) -> None:
+    """Prints the answers of questions to one list of contexts; the context's name where there are several."""
+    for question, answer in zip(questions, answers, strict=True):
+        console.print(Text(f"\nQ  {question}", style="bold"))
+        if not answer:
+            console.print(f"   {NO_ANSWER}   (probability {answer.probability:.2f})")
+        for found in (*([answer] if answer else []), *answer.alternatives):
+            line = Text("   ").append(in_context(contexts[found.context_index], found.start, found.end))
+            where = f", {names[found.context_index]}" if len(names) > 1 else ""
+            console.print(line.append(f"   (probability {found.probability:.2f}{where})", style="dim"))
 
 
 def _text(path: Path | None) -> str:

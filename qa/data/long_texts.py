@@ -13,13 +13,15 @@ LONG = 200_000  # characters of a text that is taken in pieces
 PIECE = 100_000  # characters, about
 BESIDE = 2_000  # characters that a piece goes on, to be compared with the next one's
 LAST = 20  # tokens at the end of that, whose word may have been cut
-SPACE = re.compile(r"(?<=\S)\s")
+BREAK = re.compile(
+    r"(?<=\S)\s|(?<=[。！？；，、।۔])"
+)  # white space behind a word, or after a mark of a script without it
 
 
 def tokenize_long(text: str, tokenizer: Tokenizer) -> tuple[Ints, Ints] | None:
     """Token ids [tokens] and offsets [tokens, 2] of a text; None where pieces give other tokens than the whole might.
 
-    Pieces begin with the white space between two words. Each goes on a little beyond its end, and there must give the
+    Pieces begin between two words or sentences. Each goes on a little beyond its end, and there must give the
     tokens that the next one gives.
     """
     cuts = list(_cuts(text))
@@ -45,8 +47,8 @@ def _cuts(text: str) -> Iterator[int]:
     place = 0
     while place < len(text):
         yield place
-        space = SPACE.search(text, place + PIECE)
-        place = space.start() if space else len(text)
+        found = BREAK.search(text, place + PIECE)
+        place = found.start() if found else len(text)
     yield len(text)
 
 

@@ -127,6 +127,10 @@ def test_answers_are_printed_for_people_and_for_programs(
     shown = " ".join(capsys.readouterr().out.split())
     assert f"Q Who built it? {' '.join(CONTEXT[: who.start].split())}"[:20] in shown
     assert f"[{who.text}]" in shown and f"(probability {who.probability:.2f})" in shown
+    other = ("--context", "Ada Brill built it.", "--context-file", tmp_path / "one.txt", "--top-k", "30")
+    assert ask(monkeypatch, tiny, "--question", "Who built it?", *other) == 0
+    shown = capsys.readouterr().out
+    assert ", context 1)" in shown and f", {tmp_path}/one.txt)" in shown.replace("\n", " ").replace("   ", "")
     assert ask(monkeypatch, tiny, "--question", "When?", "--context", CONTEXT, "--min-probability", "1") == 0
     assert "no answer" in capsys.readouterr().out
 

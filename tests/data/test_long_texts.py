@@ -85,11 +85,15 @@ def test_a_tokenizer_that_minds_is_noticed() -> None:
     assert found is None or np.array_equal(found[0], whole.ids)
 
 
-def test_a_text_without_white_space_is_one_piece(minilm: PreTrainedTokenizerFast) -> None:
-    text = "桥梁" * 2000
-    found = tokenize_long(text, backend(minilm))
-    assert found is not None
-    assert np.array_equal(found[0], backend(minilm).encode(text, add_special_tokens=False).ids)
+def test_a_text_without_white_space_has_its_tokens(minilm: PreTrainedTokenizerFast) -> None:
+    for text in ("桥梁" * 2000, "桥梁是石头做的，1912年。" * 300):
+        found = tokenize_long(text, backend(minilm))
+        assert found is not None
+        assert np.array_equal(found[0], backend(minilm).encode(text, add_special_tokens=False).ids)
+
+
+def test_a_text_of_a_script_without_white_space_is_cut_after_its_marks() -> None:
+    assert len(list(long_texts._cuts("桥梁是石头做的，1912年。" * 300))) > 8
 
 
 def test_windows_of_a_long_context_are_those_of_the_whole(
