@@ -26,7 +26,7 @@ from qa.hub import check_pretrained, local_folder
 from qa.model.answering import Answering
 from qa.model.pretrained import Loaded, check_model, load_model
 
-TOKENS = {"cpu": 1 << 13, "cuda": 1 << 16}  # of a batch, padding included
+TOKENS = {"cpu": 1 << 11, "cuda": 1 << 16}  # of a batch, padding included
 
 
 class AnswerOptions(TypedDict, total=False):
