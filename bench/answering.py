@@ -45,10 +45,10 @@ def usual(answerer: QuestionAnswerer, example: Example) -> str:
     return text
 
 
-def memory() -> int:
-    """MiB that this process holds."""
+def memory(kind: str = "VmRSS") -> int:
+    """MiB that this process holds; "VmHWM": that it held at most."""
     status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) >> 10
+    return int(status.partition(f"{kind}:")[2].split()[0]) >> 10
 
 
 def side_by_side(answerer: QuestionAnswerer, examples: list[Example], rounds: int) -> None:
@@ -72,13 +72,7 @@ def book(answerer: QuestionAnswerer, contexts: list[str]) -> None:
     before, begin = memory(), time.perf_counter()
     answerer("When was the town founded?", text)
     took = time.perf_counter() - begin
-    print(f"a text of {len(text.encode()) / 1e6:.1f} MB: {peak() - before} MiB above {before}, {took:.0f} s")
-
-
-def peak() -> int:
-    """MiB that this process held at most."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) >> 10
+    print(f"a text of {len(text.encode()) / 1e6:.1f} MB: {memory('VmHWM') - before} MiB above {before}, {took:.0f} s")
 
 
 def lines(answerer: QuestionAnswerer, count: int) -> None:

@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from gpu_runs import Bench, say
 from gpu_speed import rate
+from gpu_steps import training_batches
 from torch import Tensor
 
-from qa.data.batches import TrainingBatches
-from qa.data.datamodule import SquadDataModule
-from qa.data.tokenizer import load_tokenizer, pair_template
 from qa.model.graphs import Graphs
 from qa.model.optimization import schedule
 from qa.model.unpadded import UNPADDED
@@ -31,10 +29,7 @@ class Passes:
         self.module = QuestionAnsweringModule(str(bench.work / model), torch.optim.Adam, linear).to(self.device)
         self.module.model.set_attn_implementation(UNPADDED)
         self.parameters = list(self.module.parameters())
-        data = SquadDataModule(train_file=str(bench.work / "train.json"), cache_dir=str(bench.work / "cache"))
-        tokenizer = load_tokenizer(str(bench.work / model))
-        data.prepare_split("train", tokenizer)
-        self.batches = TrainingBatches(data.windows["train"], data.examples["train"], pair_template(tokenizer))
+        self.batches = training_batches(bench)
 
     def batch(self, first: int, windows: int = WINDOWS) -> Any:
         """Some windows, on the GPU."""

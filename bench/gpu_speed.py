@@ -13,13 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from gpu_runs import Bench, say
+from gpu_steps import training_batches
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader
 from transformers import AutoModelForQuestionAnswering, get_linear_schedule_with_warmup
-
-from qa.data.batches import TrainingBatches
-from qa.data.datamodule import SquadDataModule
-from qa.data.tokenizer import load_tokenizer, pair_template
 
 LENGTH = 384
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "start_positions", "end_positions")
@@ -71,13 +68,9 @@ def rate(bench: Bench, windows: float, tokens: float) -> str:
 
 def features(bench: Bench) -> list[dict[str, torch.Tensor]]:
     """The training windows, padded to LENGTH."""
-    file = bench.work / ("train.json" if bench.small else "large.json")
-    data = SquadDataModule(train_file=str(file), cache_dir=str(bench.work / "cache"))
-    tokenizer = load_tokenizer(str(bench.work / "model"))
-    data.prepare_split("train", tokenizer)
-    batches = TrainingBatches(data.windows["train"], data.examples["train"], pair_template(tokenizer))
+    batches = training_batches(bench, "train.json" if bench.small else "large.json")
     rows = []
-    for row in range(len(data.windows["train"].lengths())):
+    for row in range(len(batches.windows)):
         window: Any = batches[np.array([row])]
         values = {name: window[name][0] for name in INPUTS}
         rows.append({k: pad(v, (0, LENGTH - len(v))) if v.ndim else v for k, v in values.items()})

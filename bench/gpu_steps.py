@@ -51,6 +51,14 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
+def training_batches(bench: Bench, name: str = "train.json") -> TrainingBatches:
+    """Window numbers of one of the files → their batch."""
+    data = SquadDataModule(train_file=str(bench.work / name), cache_dir=str(bench.work / "cache"))
+    tokenizer = load_tokenizer(str(bench.work / "model"))
+    data.prepare_split("train", tokenizer)
+    return TrainingBatches(data.windows["train"], data.examples["train"], pair_template(tokenizer))
+
+
 def fit(bench: Bench, begin: Callable[[], Any], end: Callable[[], Any]) -> Looked:
     """A fit in bf16-mixed as train.py runs it, some of whose steps are profiled."""
     work = bench.work
@@ -145,10 +153,7 @@ def micro(bench: Bench) -> None:
     took("seed_device", lambda: seed_device(1, device))
     if device.type == "cuda":
         took("max_memory_allocated", lambda: torch.cuda.max_memory_allocated(device))
-    data = SquadDataModule(train_file=str(bench.work / "train.json"), cache_dir=str(bench.work / "cache"))
-    tokenizer = load_tokenizer(str(bench.work / "model"))
-    data.prepare_split("train", tokenizer)
-    batches = TrainingBatches(data.windows["train"], data.examples["train"], pair_template(tokenizer))
+    batches = training_batches(bench)
     took("a batch of 16 windows", lambda: batches[np.arange(16)])
     file = MetricsFile(str(bench.work / "micro.csv"))
     took("a line of metrics.csv", lambda: file.log_metrics({"loss": 1.0, "learning_rate": 1e-5}, 1))

@@ -66,6 +66,24 @@ def loop_state(step: int, steps_per_epoch: int) -> dict[str, Any]:
     }
 
 
+# torch
+
+
+def flash_attention(
+    query: "Tensor", key: "Tensor", value: "Tensor", bounds: "Tensor", longest: int, dropout: float, scale: float | None
+) -> "Tensor":
+    """Attention within each of several windows, whose tokens lie one after another; torch.nn.attention has no dropout.
+
+    Query, key, value: half precision on a GPU, [tokens, heads, size]; bounds: int32 [windows + 1]; → as query.
+    """
+    import torch
+
+    out: Tensor = torch.ops.aten._flash_attention_forward(
+        query, key, value, bounds, bounds, longest, longest, dropout, False, False, scale=scale
+    )[0]
+    return out
+
+
 # Optuna
 
 

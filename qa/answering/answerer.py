@@ -1,5 +1,6 @@
 """`QuestionAnswerer`: a model that answers."""
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ from qa.hub import check_pretrained, local_folder
 from qa.model.answering import Answering
 from qa.model.pretrained import Loaded, check_model, load_model
 
+# the names of train.py's settings, as errors give them
+OF_TRAIN = re.compile(r"model\.pretrained=|\bdata\.(?=(max_length|stride)\b)")
 TOKENS = {"cpu": 1 << 11, "cuda": 1 << 16}  # of a batch, padding included
 
 
@@ -87,7 +90,7 @@ class QuestionAnswerer:
             check_model(pretrained, tokenizer, answering.max_length)
             loaded = load_model(pretrained)
         except UserError as error:  # in the words of train.py's settings
-            raise UserError(str(error).replace("model.pretrained=", "").replace("data.", "")) from None
+            raise UserError(OF_TRAIN.sub("", str(error))) from None
         model: Any = loaded.model
         try:
             model.to(torch.device(chosen), kind)

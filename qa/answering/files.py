@@ -1,4 +1,4 @@
-"""A file of questions → a file of answers, a line each; one that is killed goes on where it ended."""
+"""A file of questions → a file of answers, a line each; one that is killed resumes where it ended."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ def answer_file(
     """Writes a line of JSON for each record of `source`, of any kind that training reads, in its order.
 
     Lines are {"id", "text", "start", "end", "score", "probability", …}; a record that cannot be used has {"id",
-    "error"} and is named in the log. Until all is done the file is `TARGET.KEY.part`, where the same command goes on.
+    "error"} and is named in the log. Until all is done the file is `TARGET.KEY.part`, where the same command resumes.
     Returns how many records were "answered", had "no answer", were "bad", those of earlier starts included, and how
     many were done "before".
 
@@ -63,7 +63,7 @@ def answer_file(
 
 
 def _key(answerer: QuestionAnswerer, paths: Iterable[Path], options: AnswerOptions) -> str:
-    """What must be the same for a file to go on: the model, the questions, the options."""
+    """What must be the same for a file to be resumed: the model, the questions, the options."""
     stats = [(path.resolve(), path.stat()) for path in (*paths, *answerer.files)]
     made = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
     words = json.dumps([made, answerer.answering.model_dump(), {k: options[k] for k in sorted(options)}])  # type: ignore[literal-required]
@@ -83,9 +83,10 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _examples(path: Path, columns: Columns) -> Iterator[Example | BadRecord]:
+    read = Examples()
     for record in read_records(path, columns):
         try:
-            yield check_record(record, repair=False, need="nothing", read=Examples())
+            yield check_record(record, repair=False, need="nothing", read=read)
         except BadRecord as bad:
             yield bad
 
@@ -122,12 +123,5 @@ def _answers(
 
 def as_line(answer: Answer) -> dict[str, Any]:
     """An answer for JSON, without what it does not have."""
-    line = asdict(answer)
-    if not answer.alternatives:
-        del line["alternatives"]
-    for part in (line, *line.get("alternatives", ())):
-        if part["no_answer_probability"] is None:
-            del part["no_answer_probability"]
-        if not part.get("alternatives", True):
-            del part["alternatives"]
-    return line
+    line = {name: value for name, value in asdict(answer).items() if value is not None and value != ()}
+    return line | {"alternatives": [as_line(other) for other in answer.alternatives]} if answer.alternatives else line

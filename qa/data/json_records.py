@@ -65,8 +65,8 @@ def _rows(path: Path, root: Any) -> list[Any]:
     if isinstance(root, list):
         return root
     if isinstance(root, dict):
-        for held in (_data(root), _viewer(root), _by_index(root), _by_columns(root)):
-            if held is not None:
+        for read in (_data, _viewer, _by_index, _by_columns):
+            if (held := read(root)) is not None:
                 return held
         if {"paragraphs", "qas"} & root.keys() or "context" in root:
             return [root]

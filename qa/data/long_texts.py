@@ -11,7 +11,7 @@ from qa.data.order import Ints
 
 LONG = 200_000  # characters of a text that is taken in pieces
 PIECE = 100_000  # characters, about
-BESIDE = 2_000  # characters that a piece goes on, to be compared with the next one's
+BESIDE = 2_000  # characters beyond a piece, to be compared with the next one's
 LAST = 20  # tokens at the end of that, whose word may have been cut
 BREAK = re.compile(
     r"(?<=\S)\s|(?<=[。！？；，、।۔])"
@@ -21,7 +21,7 @@ BREAK = re.compile(
 def tokenize_long(text: str, tokenizer: Tokenizer) -> tuple[Ints, Ints] | None:
     """Token ids [tokens] and offsets [tokens, 2] of a text; None where pieces give other tokens than the whole might.
 
-    Pieces begin between two words or sentences. Each goes on a little beyond its end, and there must give the
+    Pieces begin between two words or sentences. Each reaches a little beyond its end, and there must give the
     tokens that the next one gives.
     """
     cuts = list(_cuts(text))

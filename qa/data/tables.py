@@ -1,5 +1,6 @@
 """CSV, TSV and their like → records."""
 
+import codecs
 import csv
 import io
 import re
@@ -73,19 +74,18 @@ def _has_no_quoting(path: Path, tabs: int) -> bool:
     """
     letters = False
     with unpacked(path) as file:
-        lines = BoundedLines(path, io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
-        for line in lines:
-            lines.taken = 0
-            if line.strip() and line.count("\t") != tabs:
+        while line := file.readline(LONGEST_LINE + 1):
+            cells = line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n").split(b"\t")
+            if (line.strip() and len(cells) != tabs + 1) or any(b"\r" in cell for cell in cells):
                 return False
-            letters = letters or ('"' in line and not all(map(_is_quoted, line.rstrip("\r\n").split("\t"))))
+            letters = letters or not all(map(_is_quoted, cells))
     return letters
 
 
-def _is_quoted(cell: str) -> bool:
+def _is_quoted(cell: bytes) -> bool:
     """Whether a cell is as a program writes it that quotes: without quotes, or in quotes with doubled ones inside."""
-    inner = cell[1:-1] if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
-    return '"' not in inner.replace('""', "") and (inner != cell or '"' not in cell)
+    inner = cell[1:-1] if len(cell) > 1 and cell.startswith(b'"') and cell.endswith(b'"') else cell
+    return b'"' not in inner.replace(b'""', b"") and (inner != cell or b'"' not in cell)
 
 
 class BoundedLines:

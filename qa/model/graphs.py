@@ -76,7 +76,7 @@ class Graphs:
             if not is_out_of_memory(error) and not (isinstance(cause, RuntimeError) and is_out_of_memory(cause)):
                 raise
             self._room = False
-            log.warning("no memory for CUDA graphs; the steps go on without them, slower")
+            log.warning("no memory for CUDA graphs: the steps run without them, slower")
 
 
 def _widened(batch: TrainingBatch) -> TrainingBatch:

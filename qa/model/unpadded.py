@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
+from qa.internals import flash_attention
+
 UNPADDED = "unpadded"
 STEP = 256  # tokens of a batch are rounded up to a multiple of it, so that batches have few shapes
 # families whose every layer attends to all that is not padding, and whose positions can be given
@@ -93,11 +95,7 @@ def _attention(
     """As transformers calls it: query, key, value [1, heads, tokens, size] → [1, tokens, heads, size]."""
     if query.device.type == "cuda":
         q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
-        bounds, longest = cu_seq_lens_q, max_length_q
-        out: Tensor = torch.ops.aten._flash_attention_forward(
-            q, k, v, bounds, bounds, longest, longest, dropout, False, False, scale=scaling
-        )[0]
-        return out[None], None
+        return flash_attention(q, k, v, cu_seq_lens_q, max_length_q, dropout, scaling)[None], None
     sizes = cu_seq_lens_q.diff().tolist()
     windows = zip(*(states.split(sizes, 1) for states in (query[0], key[0], value[0])), strict=True)
     parts = [scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling) for q, k, v in windows]

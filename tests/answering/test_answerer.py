@@ -223,6 +223,9 @@ def test_a_folder_without_a_model_and_a_model_without_a_span_head(
         QuestionAnswerer.from_pretrained(f"{tmp_path}/none")
     with pytest.raises(UserError, match=r": no config\.json in that folder"):
         QuestionAnswerer.from_pretrained(str(tmp_path))
+    (tmp_path / "data.v2").mkdir()
+    with pytest.raises(UserError, match=rf"^{tmp_path}/data\.v2: no config\.json"):
+        QuestionAnswerer.from_pretrained(f"{tmp_path}/data.v2")
     config = BertConfig(
         vocab_size=len(minilm), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
     )

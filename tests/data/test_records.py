@@ -460,6 +460,13 @@ def test_a_quote_in_a_table_without_quotes_is_a_letter(tmp_path: Path) -> None:
     assert (quoted.context, quoted.answers[0].text) == ('He said "no"', "no")
 
 
+def test_a_table_with_tabs_that_is_not_utf8_is_named_with_its_line(tmp_path: Path) -> None:
+    rows = b"".join(b"%d\tWho?\tAda built it\tAda\n" % number for number in range(9000))
+    (tmp_path / "a.tsv").write_bytes(b"id\tquestion\tcontext\tanswer\n" + rows + b"x\tWho?\tAda \xe9\tAda\n")
+    with pytest.raises(UserError, match=r"a\.tsv: the text near line (8[5-9]|90)\d\d is not UTF-8"):
+        read_examples(str(tmp_path / "a.tsv"))
+
+
 def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
     lines = ["", "id,question,context,answer", 'a,Who?,"Ada', 'Brill",Ada', "", "b,too few"]
     lines += ['c,Who?,Ada "x" Brill,Ada', ",,,"]

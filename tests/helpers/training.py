@@ -9,6 +9,7 @@ import lightning
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
+from transformers import AutoConfig, PretrainedConfig
 
 from qa.config.settings import NonFinite
 from qa.data.batches import Batch, EvaluationBatches, TrainingBatches
@@ -24,6 +25,13 @@ from qa.training.history import History
 from qa.training.module import QuestionAnsweringModule
 
 ADAM = partial(torch.optim.Adam, lr=1e-3)
+
+
+def config_of(family: str, **more: Any) -> PretrainedConfig:
+    """A tiny model of a family, by the names that it has for its sizes."""
+    usual = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    names = ("dim", "n_layers", "n_heads", "hidden_dim") if family == "distilbert" else usual
+    return AutoConfig.for_model(family, vocab_size=99, **dict(zip(names, (32, 2, 2, 64), strict=True)), **more)
 
 
 class Small(QuestionAnsweringModule):

@@ -6,19 +6,17 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedModel
+from transformers import AutoModelForQuestionAnswering, PreTrainedModel
 
+from helpers.training import config_of
 from qa.model.unpadded import FAMILIES, STEP, UNPADDED, fits, padded_tokens, unpadded_logits
 
-SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 LENGTHS = np.array([9, 30, 17, 64])
 
 
-def model(family: str, **more: Any) -> PreTrainedModel:
-    names = ("dim", "n_layers", "n_heads", "hidden_dim") if family == "distilbert" else SIZES
-    sizes = dict(zip(names, (64, 2, 2, 128), strict=True))
+def model(family: str) -> PreTrainedModel:
     torch.manual_seed(0)
-    config = AutoConfig.for_model(family, vocab_size=99, max_position_embeddings=80, **sizes, **more)
+    config = config_of(family, max_position_embeddings=80)
     made: PreTrainedModel = AutoModelForQuestionAnswering.from_config(config).eval()
     return made
 

@@ -18,10 +18,10 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedModel
+from transformers import AutoModelForQuestionAnswering, PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from helpers.training import ADAM, Small, a_history, batches, train
+from helpers.training import ADAM, Small, a_history, batches, config_of, train
 from qa.data.batches import EvaluationBatches
 from qa.errors import UserError
 from qa.model.micro_batches import MicroBatches
@@ -34,8 +34,6 @@ from qa.training.checkpoint_files import SyncedFile
 from qa.training.collectives import BACKENDS, connect
 from qa.training.devices import check_attention, check_driver, seed_device
 from qa.training.module import QuestionAnsweringModule
-
-SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 
 FUSED = partial(torch.optim.Adam, lr=1e-3, fused=True)
 
@@ -110,9 +108,7 @@ def test_a_step_and_an_evaluation_mix_no_tensors_of_the_host_with_those_of_a_dev
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_the_mask_that_devices_get_is_the_one_transformers_would_make(family: str) -> None:
-    names = ("dim", "n_layers", "n_heads", "hidden_dim") if family == "distilbert" else SIZES
-    config = AutoConfig.for_model(family, vocab_size=99, **dict(zip(names, (32, 2, 2, 64), strict=True)))
-    model = AutoModelForQuestionAnswering.from_config(config, attn_implementation="sdpa").eval()
+    model = AutoModelForQuestionAnswering.from_config(config_of(family), attn_implementation="sdpa").eval()
     ids, mask = torch.randint(2, 99, (2, 40)), torch.ones(2, 40, dtype=torch.long)
     mask[1, 25:] = 0
     with torch.no_grad():
