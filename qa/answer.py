@@ -13,8 +13,9 @@ from pathlib import Path
 from rich.text import Text
 
 from qa.answering.answer import Answer
-from qa.answering.answerer import AnswerOptions, QuestionAnswerer
+from qa.answering.answerer import QuestionAnswerer
 from qa.answering.files import answer_file, as_line
+from qa.answering.options import AnswerOptions
 from qa.console import console
 from qa.errors import UserError, door
 from qa.evaluation.answers import NO_ANSWER

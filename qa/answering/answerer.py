@@ -4,7 +4,7 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict, Unpack, overload
+from typing import Any, Literal, Self, Unpack, overload
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from qa.answering.answer import Answer
-from qa.answering.choice import N_BEST, Options, choose
+from qa.answering.choice import choose
+from qa.answering.options import AnswerOptions, Options
 from qa.data.batches import EvaluationBatch, EvaluationBatches
 from qa.data.example import Example
 from qa.data.tokenizer import check_lengths, load_tokenizer, pair_template
@@ -30,18 +31,6 @@ from qa.model.pretrained import Loaded, check_model, load_model
 # the names of train.py's settings, as errors give them
 OF_TRAIN = re.compile(r"model\.pretrained=|\bdata\.(?=(max_length|stride)\b)")
 TOKENS = {"cpu": 1 << 11, "cuda": 1 << 16}  # of a batch, padding included
-
-
-class AnswerOptions(TypedDict, total=False):
-    """How to answer, as callers say it."""
-
-    top_k: int  # 1: how many answers, the alternatives included
-    max_answer_length: int | None  # in tokens; None: as the model was validated
-    min_probability: float  # 0.0: less probable answers are left out
-    handle_impossible_answer: bool | None  # whether there may be no answer; None: if it was trained on SQuAD v2
-    # 0.5: alternatives that share more than this part of the shorter one with a better answer are left out; 1 keeps all
-    overlap_threshold: float
-    batch_size: int | Literal["auto"]  # windows at a time; "auto": as many as have a fixed number of tokens
 
 
 class QuestionAnswerer:
@@ -120,7 +109,7 @@ class QuestionAnswerer:
 
         Errors: UserError for empty texts, for a question that leaves no room for its context, for options out of range.
         """
-        chosen = self._options(**options)
+        chosen = Options.check(options)
         questions, contexts = _texts("question", question), _texts("context", context)
         if not contexts:
             raise UserError("no context; give at least one")
@@ -130,31 +119,14 @@ class QuestionAnswerer:
             places = [[index if len(contexts) > 1 else 0] for index in range(len(questions))]
         else:
             raise UserError(f"{len(questions)} questions and {len(contexts)} contexts; give one context, or as many")
+        temperatures = chosen.temperatures(self.answering, len(questions))
         asks = [(ask, contexts[place]) for ask, row in zip(questions, places, strict=True) for place in row]
         candidates = iter(self._candidates(asks, chosen))
-        answers = [choose([(place, *next(candidates)) for place in row], chosen) for row in places]
+        answers = [
+            choose([(place, *next(candidates)) for place in row], chosen, self.answering, temperature)
+            for row, temperature in zip(places, temperatures, strict=True)
+        ]
         return answers[0] if isinstance(question, str) else answers
-
-    def _options(
-        self,
-        *,
-        top_k: int = 1,
-        max_answer_length: int | None = None,
-        min_probability: float = 0.0,
-        handle_impossible_answer: bool | None = None,
-        overlap_threshold: float = 0.5,
-        batch_size: int | Literal["auto"] = "auto",
-    ) -> Options:
-        length = self.answering.max_answer_length if max_answer_length is None else max_answer_length
-        for name, number in (("top_k", top_k), ("max_answer_length", length), ("batch_size", batch_size)):
-            if number != "auto" and (not isinstance(number, int) or number < 1):
-                raise UserError(f"{name}={number!r}: give a whole number from 1 on")
-        for name, share in (("min_probability", min_probability), ("overlap_threshold", overlap_threshold)):
-            if not isinstance(share, int | float) or not 0 <= share <= 1:
-                raise UserError(f"{name}={share!r}: give a number from 0 to 1")
-        known = self.answering.no_answer_threshold
-        threshold = {None: known, True: known or 0.0, False: None}[handle_impossible_answer]
-        return Options(top_k, length, min_probability, threshold, overlap_threshold, batch_size)
 
     def _candidates(
         self, asks: Sequence[tuple[str, str]], options: Options
@@ -170,13 +142,14 @@ class QuestionAnswerer:
             room = f"no room for its context in windows of {self.answering.max_length} tokens"
             raise UserError(f"question {lost[0] + 1}, '{words[:60]}…', is too long: it leaves {room}; shorten it")
         dataset = EvaluationBatches(windows, examples, self._template)
-        n_best = max(N_BEST, options.top_k)
+        n_best = max(self.answering.n_best, options.top_k)
+        most = options.max_answer_length or self.answering.max_answer_length
         parts = [
-            self._evaluate(dataset[rows], n_best, options.max_answer_length)
+            self._evaluate(dataset[rows], n_best, most)
             for rows in _batches(windows, options.batch_size, TOKENS.get(self.device.type, TOKENS["cpu"]))
         ]
         contexts = {example.id: example.context for example in examples}
-        nulls = lowest_null_scores(parts) if options.threshold is not None else {}
+        nulls = lowest_null_scores(parts) if options.threshold(self.answering) is not None else {}
         found = decode(((part.ids, part.spans) for part in parts), contexts, n_best)
         return [(found[example.id], nulls.get(example.id)) for example in examples]
 

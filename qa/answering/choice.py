@@ -3,45 +3,36 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
-
-import numpy as np
 
 from qa.answering.answer import Answer
+from qa.answering.options import Options
 from qa.evaluation.answers import NBestAnswer
+from qa.evaluation.confidence import probabilities, same_answer
+from qa.model.answering import Answering
 
-N_BEST = 20  # candidates of a question, over which its probabilities add up to 1
-
-
-class Options(NamedTuple):
-    """How to answer, checked."""
-
-    top_k: int
-    max_answer_length: int  # tokens
-    min_probability: float
-    threshold: float | None  # null odds above which there is no answer; None: always answer
-    overlap_threshold: float
-    batch_size: int | Literal["auto"]
+Found = tuple[int, list[NBestAnswer], float | None]  # number of a context, candidates in it, null score
 
 
-def choose(found: Sequence[tuple[int, list[NBestAnswer], float | None]], options: Options) -> Answer:
-    """The answer of a question. `found`: of each of its contexts the number, the candidates and the null score."""
+def choose(found: Sequence[Found], options: Options, answering: Answering, temperature: float) -> Answer:
+    """The answer of a question, `found` in each of its contexts."""
     spans = [(place, span) for place, candidates, _ in found for span in candidates]
-    spans = sorted(spans, key=lambda pair: -pair[1].score)[: max(N_BEST, options.top_k)]
+    spans = sorted(spans, key=lambda pair: -pair[1].score)[: max(answering.n_best, options.top_k)]
     nulls = [score for _, _, score in found if score is not None]
     null = min(nulls) if nulls else None
-    scores = [span.score for _, span in spans] + ([] if null is None else [null])
-    weights = np.exp(np.array(scores) - max(scores, default=0.0))
-    probabilities = (weights / weights.sum()).tolist()
-    no_answer = None if null is None else probabilities[-1]
+    texts, scores = [span.text for _, span in spans], [span.score for _, span in spans]
+    if null is not None:
+        texts, scores = [*texts, ""], [*scores, null]
+    each = probabilities(texts, scores, temperature)
+    no_answer = None if null is None else each[-1]
     answers = [
         Answer(span.text, span.start, span.end, span.score, probability, place)
-        for (place, span), probability in zip(spans, probabilities, strict=False)
+        for (place, span), probability in zip(spans, each, strict=False)
         if probability >= options.min_probability
     ]
     kept = _apart(answers, options.overlap_threshold)
     odds = -math.inf if null is None else null - spans[0][1].score if spans else math.inf
-    if not kept or (options.threshold is not None and odds > options.threshold):
+    threshold = options.threshold(answering)
+    if not kept or (threshold is not None and odds > threshold):
         nothing = Answer("", 0, 0, null or 0.0, no_answer or 0.0, no_answer_probability=no_answer)
         return replace(nothing, alternatives=tuple(kept[: options.top_k - 1]))
     first, *others = kept[: options.top_k]
@@ -49,12 +40,12 @@ def choose(found: Sequence[tuple[int, list[NBestAnswer], float | None]], options
 
 
 def _apart(answers: Sequence[Answer], most: float) -> list[Answer]:
-    """Those, best first, of which no better one covers more than the share `most`."""
-    kept: list[Answer] = []
+    """Those, best first, that no better one equals or covers by more than the share `most`."""
+    kept: dict[str | None, Answer] = {}
     for answer in answers:
-        if all(_overlap(answer, other) <= most for other in kept):
-            kept.append(answer)
-    return kept
+        if all(_overlap(answer, other) <= most for other in kept.values()):
+            kept.setdefault(same_answer(answer.text), answer)
+    return list(kept.values())
 
 
 def _overlap(one: Answer, other: Answer) -> float:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from qa.answering.answer import Answer
-from qa.answering.answerer import AnswerOptions, QuestionAnswerer
+from qa.answering.answerer import QuestionAnswerer
+from qa.answering.options import AnswerOptions
 from qa.console import track
 from qa.data.check import Examples, check_record
 from qa.data.example import Example
 from qa.data.files import find_files
+from qa.data.languages import language_of
 from qa.data.record import BadRecord, Columns
 from qa.data.records import read_records
 from qa.errors import UserError
@@ -83,10 +85,11 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _examples(path: Path, columns: Columns) -> Iterator[Example | BadRecord]:
-    read = Examples()
+    read, language = Examples(), language_of(path)
     for record in read_records(path, columns):
         try:
-            yield check_record(record, repair=False, need="nothing", read=read)
+            example = check_record(record, repair=False, need="nothing", read=read)
+            yield example.model_copy(update={"language": language}) if language else example
         except BadRecord as bad:
             yield bad
 
@@ -114,7 +117,8 @@ def _answers(
 ) -> Sequence[Answer | UserError]:
     """The answer of each question; one by one where one of them cannot be answered."""
     try:
-        return answerer([e.question for e in examples], [e.context for e in examples], **options) if examples else []
+        asked: AnswerOptions = {"language": [example.language for example in examples], **options}
+        return answerer([e.question for e in examples], [e.context for e in examples], **asked) if examples else []
     except UserError as error:
         if len(examples) == 1:
             return [error]

@@ -1,10 +1,11 @@
-"""How far probabilities can be trusted: calibration error, what chance alone would make of it, and the Brier score."""
+"""How far the probabilities of answers can be trusted, and what they are good for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from qa.evaluation.answers import Question
 
@@ -13,40 +14,85 @@ SIMULATIONS = 1000
 BLOCK = 1 << 22  # answers that are drawn at a time
 
 
-class Calibration(NamedTuple):
-    """How well the probabilities of `counts.sum()` answers are calibrated; the arrays are by bin, without empty bins.
+class Trust(BaseModel):
+    """Figures of the probabilities of some answers, all in [0, 1]; right is what matches exactly."""
 
-    `error`: expected calibration error in [0, 1]; `chance`: what 97.5% of perfectly calibrated models with these
-    probabilities stay below; `brier`: mean squared distance of probability and outcome.
-    """
+    questions: int
+    ece: float  # expected calibration error
+    ece_chance: float  # what 97.5% of perfectly calibrated models with these probabilities stay below
+    macro_ce: float | None  # mean distance of probability and outcome, right and wrong answers weighed alike
+    auroc: float | None  # how often a right answer is more probable than a wrong one
+    brier: float  # mean squared distance of probability and outcome
+    aurc: float  # share of wrong answers among the surest, mean over all coverages
+    coverage_80: float  # how many of the surest answers can be taken so that 80% are right
+    coverage_90: float
+
+
+class Calibration(NamedTuple):
+    """The calibration of `counts.sum()` answers; the arrays are by bin, without empty bins. See `Trust`."""
 
     error: float
     chance: float
-    brier: float
     probabilities: NDArray[np.float64]
     shares: NDArray[np.float64]
     counts: NDArray[np.intp]
 
-    def __str__(self) -> str:
-        return (
-            f"Expected calibration error {self.error:.3f} (below {self.chance:.3f} for 97.5% of perfectly calibrated"
-            f" models), Brier score {self.brier:.3f}"
-        )
+
+def outcomes(questions: Iterable[Question]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Probability, and whether it is right, [answers] each, of those of which both are known."""
+    pairs = [(q.probability, q.exact_match) for q in questions if q.probability is not None]
+    probability, right = np.array([pair for pair in pairs if pair[1] is not None], float).reshape(-1, 2).T
+    return probability, right
 
 
-def calibration(questions: Sequence[Question], seed: int = 42) -> Calibration | None:
-    """The calibration of the best answers, right where they match exactly; None where no probability is known.
+def trust(probability: NDArray[np.float64], right: NDArray[np.float64]) -> Trust | None:
+    """`probability`, `right`: [answers] each; None without any.
+
+    MacroCE: Si et al. 2022, "Re-examining calibration: the case of question answering". Brier 1950, "Verification of
+    forecasts expressed in terms of probability". AURC: Geifman et al. 2019, "Bias-reduced uncertainty estimation".
+    Coverage at an accuracy: Kamath et al. 2020, "Selective question answering under domain shift".
+    """
+    from scipy.stats import rankdata  # slow to import, and only the end of a run needs it
+
+    if not len(probability):
+        return None
+    found, (coverage, risk) = calibration(probability, right), risk_coverage(probability, right)
+    good, bad = probability[right == 1], probability[right == 0]
+    both = bool(len(good) and len(bad))
+    ranks = rankdata(probability)[right == 1].sum() - len(good) * (len(good) + 1) / 2
+    return Trust(
+        questions=len(probability),
+        ece=found.error,
+        ece_chance=found.chance,
+        macro_ce=float(((1 - good).mean() + bad.mean()) / 2) if both else None,
+        auroc=float(ranks / (len(good) * len(bad))) if both else None,
+        brier=float(((probability - right) ** 2).mean()),
+        aurc=float((risk * np.diff(coverage, prepend=0)).sum()),
+        coverage_80=float(coverage[risk <= 0.2 + 1e-12].max(initial=0)),
+        coverage_90=float(coverage[risk <= 0.1 + 1e-12].max(initial=0)),
+    )
+
+
+def risk_coverage(
+    probability: NDArray[np.float64], right: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Coverage and risk, [distinct probabilities] each: the share of answers at least so probable, and of them wrong.
+
+    Answers of one probability are taken together, as nothing says which of them comes first.
+    """
+    order = np.argsort(-probability, kind="stable")
+    last = np.flatnonzero(np.diff(-probability[order], append=np.inf))  # of each run of equal ones
+    taken = last + 1
+    return taken / len(order), np.cumsum(1 - right[order])[last] / taken
+
+
+def calibration(probability: NDArray[np.float64], right: NDArray[np.float64], seed: int = 42) -> Calibration:
+    """`probability`, `right`: [answers] each, at least one.
 
     15 bins of equal width; the error is the mean distance of probability and share of right answers, weighed by
     questions (Guo et al. 2017, "On calibration of modern neural networks"). It is above 0 by chance alone, the more so
-    the fewer questions there are: outcomes that are drawn by the very probabilities show how far. Brier 1950,
-    "Verification of forecasts expressed in terms of probability".
+    the fewer questions there are: outcomes that are drawn by the very probabilities show how far.
     """
-    scored = [q for q in questions if q.exact_match is not None and q.probability is not None]
-    if not scored:
-        return None
-    probability = np.array([q.probability for q in scored], float)
-    right = np.array([q.exact_match for q in scored], float)
     order = np.argsort(probability, kind="stable")
     probability, right = probability[order], right[order]
     bins = np.minimum((probability * BINS).astype(int), BINS - 1)
@@ -59,9 +105,8 @@ def calibration(questions: Sequence[Question], seed: int = 42) -> Calibration | 
         drawn = generator.random((min(rows, SIMULATIONS - begin), len(probability)), np.float32) < probability
         chance.append(np.abs(np.add.reduceat(drawn, begins, axis=1, dtype=np.int64) - promised).sum(axis=1))
     return Calibration(
-        float(np.abs(kept - promised).sum()) / len(scored),
-        float(np.quantile(np.concatenate(chance), 0.975)) / len(scored),
-        float(((probability - right) ** 2).mean()),
+        float(np.abs(kept - promised).sum()) / len(bins),
+        float(np.quantile(np.concatenate(chance), 0.975)) / len(bins),
         promised / counts,
         kept / counts,
         counts,

@@ -1,15 +1,16 @@
 """`qa.json` in a model's folder: what answering needs beside the weights."""
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
 
 from qa.errors import UserError
 from qa.hub import local_folder
 from qa.storage import write_text
 
 NAME = "qa.json"
+Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Answering(BaseModel):
@@ -20,6 +21,14 @@ class Answering(BaseModel):
     max_length: PositiveInt = 384  # tokens of a window
     stride: NonNegativeInt = 128  # tokens that consecutive windows share
     max_answer_length: PositiveInt = 30  # tokens
+    n_best: PositiveInt = 20  # candidates of a question, over which its probabilities add up to 1
+    temperature: Temperature | None = None  # by which scores are divided; None: nobody calibrated the model
+    temperature_by_language: dict[str, Temperature] = {}  # by code, such as "de"
+
+    @property
+    def temperatures(self) -> tuple[float, dict[str, float]]:
+        """Those of all questions, and of some languages; 1 where nobody calibrated the model."""
+        return self.temperature or 1.0, self.temperature_by_language
 
     @classmethod
     def load(cls, pretrained: str) -> Self:

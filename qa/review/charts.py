@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from qa.evaluation.calibration import BINS, Calibration
+from qa.evaluation.calibration import BINS, calibration, risk_coverage
 from qa.runs.metrics_csv import read_metrics
 from qa.runs.results import Row
 from qa.storage import atomic_write, write_text
@@ -142,8 +143,12 @@ def _smooth(values: Sequence[float]) -> list[float]:
     return smooth
 
 
-def reliability(found: Calibration) -> list[Draw]:
-    """Reliability diagram: the share of exact matches, and the number of questions, by probability."""
+def reliability(probability: NDArray[np.float64], right: NDArray[np.float64]) -> list[Draw]:
+    """Draws the share of exact matches and the number of questions by probability, and of the surest those right.
+
+    `probability`, `right`: [answers] each, at least one.
+    """
+    found, (coverage, risk) = calibration(probability, right), risk_coverage(probability, right)
     bins = np.minimum(np.floor(found.probabilities * BINS), BINS - 1)
 
     def shares(axes: Any) -> None:
@@ -155,7 +160,11 @@ def reliability(found: Calibration) -> list[Draw]:
         axes.bar((bins + 0.5) / BINS, found.counts, width=0.9 / BINS, color=FIRST)
         axes.set(xlabel="probability", title="questions", xlim=(0, 1))
 
-    return [shares, counts]
+    def surest(axes: Any) -> None:
+        axes.plot(100 * coverage, 100 * (1 - risk), color=FIRST, drawstyle="steps-post")
+        axes.set(xlabel="surest answers, percent", title="exact matches among them, percent", ylim=(-3, 103))
+
+    return [shares, counts, surest]
 
 
 def together(panels: Sequence[Draw]) -> "Figure":

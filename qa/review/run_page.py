@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader
 from qa.errors import first_line
 from qa.evaluation.answers import NO_ANSWER, Question
 from qa.evaluation.breakdown import breakdown, kinds, question_type
-from qa.evaluation.calibration import calibration
+from qa.evaluation.calibration import outcomes, trust
 from qa.evaluation.intervals import TOO_FEW, bounds, clusters
 from qa.evaluation.question_table import read_questions
 from qa.review.charts import apart, reliability, write_curves
@@ -19,7 +19,17 @@ from qa.review.verdict import HEADLINE, figure, remarks
 from qa.runs.identity import is_recipe
 from qa.runs.predictions import read_answers
 from qa.runs.results import Results, Row
-from qa.runs.results_table import HEADINGS, V2_HEADINGS, V2_NOTE, best_mark, counted, format_row, format_v2_row
+from qa.runs.results_table import (
+    HEADINGS,
+    TRUST_HEADINGS,
+    V2_HEADINGS,
+    V2_NOTE,
+    best_mark,
+    counted,
+    format_row,
+    format_v2_row,
+    trust_rows,
+)
 from qa.storage import write_text
 
 log = logging.getLogger(__name__)
@@ -39,7 +49,7 @@ def write_page(folder: Path, results: Results) -> None:
     questions = read_questions(folder)
     shown = worst(questions)
     scored = [question for question in questions if question.exact_match is not None]
-    by, trust = clusters(scored), calibration(scored)
+    by, (probability, right) = clusters(scored), outcomes(scored)
     page = templates().get_template("report.html")
     text = page.render(
         about=results.about,
@@ -62,8 +72,11 @@ def write_page(folder: Path, results: Results) -> None:
         shown=len(shown),
         skipped={kind: number for counts in results.skipped.values() for kind, number in counts.items()},
         curves=write_curves(folder, results.epochs) if results.windows.train else "",
-        reliability=apart(reliability(trust)) if trust else "",
-        calibration=trust,
+        reliability=apart(reliability(probability, right)) if len(right) else "",
+        trust=trust(probability, right),
+        calibration=results.calibration,
+        trust_columns=TRUST_HEADINGS,
+        trust_rows=trust_rows(results.calibration) if results.calibration else [],
         few=TOO_FEW,
         counted=counted,
         breakdowns={name: parts for name, kind in kinds(scored).items() if len(parts := breakdown(scored, kind)) > 1},
@@ -104,7 +117,7 @@ def _placed(row: Row) -> list[str]:
 def _data(questions: Sequence[Question], folder: Path) -> dict[str, Any]:
     """What the page's table is made of; each context once."""
     contexts: dict[str, int] = {}
-    nbest = read_answers(folder, {q.id for q in questions}) if (folder / "nbest.json").exists() else {}
+    nbest = dict(read_answers(folder, {q.id for q in questions})) if (folder / "nbest.json").exists() else {}
     rows = [
         {
             "id": q.id,

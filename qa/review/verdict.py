@@ -58,6 +58,13 @@ def remarks(results: Results) -> Iterator[str]:
         yield (
             f"F1 {best.f1:.2f} is hardly better than untrained: words drawn at random from the context get F1 2 to 10."
         )
+    if found := results.calibration:
+        before, after = found.before, found.after
+        yield (
+            f"Probabilities: expected calibration error {after.ece:.3f} (softmax {before.ece:.3f}, chance alone up to"
+            f" {after.ece_chance:.3f}); the surest {after.coverage_80:.0%} of the answers are 80% right (softmax"
+            f" {before.coverage_80:.0%})."
+        )
     trained, validated = results.examples.train, results.examples.validation
     if trained is not None and trained < FEW_TRAINING:
         yield f"{counted(int(trained), 'training question')}: very few; a span head needs thousands to learn its task."

@@ -1,14 +1,15 @@
 """`predictions.json`, `nbest.json` and `null_odds.json`."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from qa.errors import UserError
 from qa.evaluation.answers import Evaluation, NBestAnswer
-from qa.evaluation.question_table import write_questions
+from qa.evaluation.confidence import Calibrated, calibrated
+from qa.evaluation.question_table import read_questions, write_questions
 from qa.storage import write_object
 
 
@@ -27,6 +28,15 @@ def write_predictions(folder: Path, evaluation: Evaluation) -> None:
     write_questions(folder, evaluation.questions)
 
 
+def calibrate_predictions(folder: Path) -> Calibrated | None:
+    """Fits temperatures with what a run predicted, and gives `questions.parquet` the probabilities that follow."""
+    questions = {question.id: question for question in read_questions(folder)}
+    answered = ((questions[name], answers) for name, answers in read_answers(folder, questions))
+    scored, found = calibrated(answered)
+    write_questions(folder, scored)
+    return found
+
+
 def read_predictions(path: Path) -> dict[str, str]:
     """{id: answer} in the format of the official evaluation script. Errors: UserError."""
     try:
@@ -39,9 +49,8 @@ def read_predictions(path: Path) -> dict[str, str]:
         raise UserError(f'{path}: {place}: {first["msg"]}; give JSON of the form {{"id": "answer"}}') from None
 
 
-def read_answers(folder: Path, names: Collection[str]) -> dict[str, list[NBestAnswer]]:
-    """The answers of the questions `names` from `nbest.json`, line by line as `write_object` wrote it."""
-    found: dict[str, list[NBestAnswer]] = {}
+def read_answers(folder: Path, names: Collection[str]) -> Iterator[tuple[str, list[NBestAnswer]]]:
+    """Each of the questions `names` with its answers from `nbest.json`, line by line as `write_object` wrote it."""
     name, lines = "", [""]
     decoder = json.JSONDecoder()
     with (folder / "nbest.json").open(encoding="utf-8") as file:
@@ -49,8 +58,7 @@ def read_answers(folder: Path, names: Collection[str]) -> dict[str, list[NBestAn
             if line.startswith((' "', "}")):
                 if name in names:
                     answers = json.loads("{" + "".join(lines).rstrip(",\n") + "}")[name]
-                    found[name] = [NBestAnswer(**answer) for answer in answers]
+                    yield name, [NBestAnswer(**answer) for answer in answers]
                 name, lines = decoder.raw_decode(line, 1)[0] if line[0] == " " else "", []
             if name in names:
                 lines.append(line)
-    return found

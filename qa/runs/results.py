@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 from qa.data.overlap import Overlap
 from qa.errors import UserError
 from qa.evaluation.ceiling import Ceiling
+from qa.evaluation.confidence import Calibrated
 
 Monitor = Literal["val_loss", "exact_match", "f1"]  # what makes an epoch, or a job, the best
 MONITORS: dict[Monitor, str] = {"val_loss": "validation loss", "exact_match": "EM", "f1": "F1"}
@@ -91,6 +92,7 @@ class Results(BaseModel):
     evaluated: EvaluatedPart | None = None
     overlap: Overlap | None = None  # of training and validation
     no_answer_threshold: V2Figure = None  # above which null odds a question got no answer
+    calibration: Annotated[Calibrated | None, Field(exclude_if=lambda value: value is None)] = None
     schedule_changes: list[dict[str, int]] = []  # at which step a resumed run was made longer or shorter
     identity: dict[str, Any] = {}  # what made it: settings, content of its inputs, code, versions
     about: dict[str, str] = {}  # for the head of the run's page

@@ -4,11 +4,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from qa.errors import printable
+from qa.evaluation.confidence import Calibrated
 from qa.runs.results import MONITORS, V2_FIGURES, EvaluatedPart, Monitor, Row
 
 HEADINGS = ("Epoch", "Step", "Training Loss", "Validation Loss", "EM", "F1")
 V2_HEADINGS = ("Epoch", "HasAns EM", "HasAns F1", "NoAns EM", "NoAns F1", "Best EM", "at", "Best F1", "at")
 V2_NOTE = "HasAns: questions with an answer. Best: at the threshold that is best here."
+
+TRUST_HEADINGS = ("Probabilities", "Softmax", "Given")
+TRUST = {
+    "ece": ("Expected calibration error", ".3f"),
+    "ece_chance": ("by chance alone up to", ".3f"),
+    "macro_ce": ("MacroCE", ".3f"),
+    "brier": ("Brier score", ".3f"),
+    "auroc": ("AUROC", ".3f"),
+    "aurc": ("AURC", ".3f"),
+    "coverage_80": ("Answered at 80% right", ".1%"),
+    "coverage_90": ("Answered at 90% right", ".1%"),
+}
 
 
 def counted(number: int, noun: str) -> str:
@@ -45,6 +58,20 @@ def markdown_table(rows: Sequence[Row], part: EvaluatedPart | None = None) -> st
     if found := [row for row in rows if row.is_v2]:
         parts += [markdown_rows([V2_HEADINGS, ["---"] * len(V2_HEADINGS), *map(format_v2_row, found)]), V2_NOTE]
     return "\n\n".join([*parts, *filter(None, [part.note() if part else ""])])
+
+
+def trust_rows(found: Calibrated) -> list[list[str]]:
+    """What probabilities are worth, in the order of TRUST_HEADINGS."""
+    rows = []
+    for field, (name, form) in TRUST.items():
+        values = [getattr(part, field) for part in (found.before, found.after)]
+        rows.append([name, *("–" if value is None else format(value, form) for value in values)])
+    return rows
+
+
+def trust_table(found: Calibrated) -> str:
+    """The same as Markdown, without a line end."""
+    return markdown_rows([TRUST_HEADINGS, ["---"] * len(TRUST_HEADINGS), *trust_rows(found)])
 
 
 def cell(text: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from qa.evaluation.answers import Question
 from qa.evaluation.breakdown import breakdown, kinds
-from qa.evaluation.calibration import calibration
+from qa.evaluation.calibration import outcomes
 from qa.evaluation.question_table import read_questions
 from qa.review.charts import reliability, together
 from qa.runs.results import Results, Row
@@ -39,9 +39,10 @@ def end_of_run(folder: Path, results: Results, seed: int, answers: bool) -> dict
     if answers:
         rows = [answer(question) for question in shown(questions, seed)]
         media["predictions"] = wandb.Table(list(ANSWER), rows)
-    if found := calibration(questions):
+    probability, right = outcomes(questions)
+    if len(right):
         picture = io.BytesIO()
-        together(reliability(found)).savefig(picture, format="png", dpi=150, facecolor="white")
+        together(reliability(probability, right)).savefig(picture, format="png", dpi=150, facecolor="white")
         media["reliability"] = wandb.Image(Image.open(picture))
     return media
 

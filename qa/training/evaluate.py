@@ -2,6 +2,8 @@
 
 import logging
 
+from qa.evaluation.confidence import calibrated
+from qa.model.answering import Answering
 from qa.runs.checkpoints import load_checkpoint
 from qa.runs.predictions import write_predictions
 from qa.runs.results import Row
@@ -38,6 +40,11 @@ def evaluate(parts: Parts) -> None:
     disconnect()
     if trainer.is_global_zero:
         assert module.evaluation is not None
-        write_predictions(parts.folder, module.evaluation)
+        found, answers = module.evaluation, module.evaluation.answers
+        known = Answering() if parts.checkpoint else Answering.load(module.pretrained)
+        questions, trust = calibrated(((q, answers[q.id]) for q in found.questions), known.temperatures)
+        write_predictions(parts.folder, found._replace(questions=questions))
         module.evaluation = None  # large, and on the disk
-        finish(parts, collect_results(parts, [row] if row else [], row))
+        results = collect_results(parts, [row] if row else [], row)
+        results.calibration = trust
+        finish(parts, results)

@@ -6,11 +6,14 @@ from qa.model.answering import Answering
 from qa.model.pretrained import save_model
 from qa.review.card import model_card
 from qa.runs.checkpoints import check_same_run, load_checkpoint
+from qa.runs.predictions import calibrate_predictions
 from qa.tracking.metrics_file import MetricsFile
 from qa.training.collectives import disconnect
 from qa.training.finish import begin_dashboard, collect_results, finish
 from qa.training.parts import Parts
 from qa.training.screen import first_screen
+
+FITTED = {"temperature", "temperature_by_language"}  # what qa.json keeps of a calibration
 
 
 def fit(parts: Parts) -> None:
@@ -33,6 +36,7 @@ def fit(parts: Parts) -> None:
     best = load_checkpoint(parts.folder / "checkpoints" / "best.ckpt")["state_dict"]
     weights = {name.removeprefix("model."): weight for name, weight in best.items() if name.startswith("model.")}
     results = collect_results(parts, history.rows, history.best)
+    results.calibration = calibrate_predictions(parts.folder)
     assert data.tokenizer is not None
     card = model_card(results, parts.settings, parts.command)
     answering = Answering(
@@ -40,6 +44,8 @@ def fit(parts: Parts) -> None:
         max_length=data.max_length,
         stride=data.stride,
         max_answer_length=module.max_answer_length,
+        n_best=module.n_best,
+        **(results.calibration.model_dump(include=FITTED) if results.calibration else {}),
     )
     save_model(parts.folder / "model", module.model, weights, data.tokenizer, card, answering)
     finish(parts, results)

@@ -1,0 +1,62 @@
+"""How to answer: what callers may say, and its checks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self, TypedDict
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from qa.errors import UserError
+from qa.model.answering import Answering
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class AnswerOptions(TypedDict, total=False):
+    """How to answer, as callers say it."""
+
+    top_k: int  # 1: how many answers, the alternatives included
+    max_answer_length: int | None  # in tokens; None: as the model was validated
+    min_probability: float  # 0.0: less probable answers are left out
+    handle_impossible_answer: bool | None  # whether there may be no answer; None: if it was trained on SQuAD v2
+    # 0.5: alternatives that share more than this part of the shorter one with a better answer are left out
+    overlap_threshold: float
+    batch_size: int | Literal["auto"]  # windows at a time; "auto": as many as have a fixed number of tokens
+    language: str | Sequence[str | None] | None  # code of the questions, or of each, whose calibration is taken
+
+
+class Options(BaseModel):
+    """How to answer, checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    top_k: PositiveInt = 1
+    max_answer_length: PositiveInt | None = None
+    min_probability: Share = 0.0
+    handle_impossible_answer: bool | None = None
+    overlap_threshold: Share = 0.5
+    batch_size: PositiveInt | Literal["auto"] = "auto"
+    language: str | list[str | None] | None = None
+
+    @classmethod
+    def check(cls, given: Mapping[str, Any]) -> Self:
+        """From what a caller says. Errors: UserError."""
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = first["loc"][0]
+            if first["type"] == "extra_forbidden":
+                raise UserError(f"{name}: no such option; there are {', '.join(cls.model_fields)}") from None
+            raise UserError(f"{name}={given[str(name)]!r}: {first['msg'].removeprefix('Input ')}") from None
+
+    def threshold(self, answering: Answering) -> float | None:
+        """Null odds above which there is no answer; None: always answer."""
+        known = answering.no_answer_threshold
+        return {None: known, True: known or 0.0, False: None}[self.handle_impossible_answer]
+
+    def temperatures(self, answering: Answering, questions: int) -> list[float]:
+        """The temperature of each question. Errors: UserError for another number of languages."""
+        languages = self.language if isinstance(self.language, list) else [self.language] * questions
+        if len(languages) != questions:
+            raise UserError(f"{len(languages)} languages for {questions} questions; give one, or one for each")
+        general, by_language = answering.temperatures
+        return [by_language.get(language or "", general) for language in languages]
