@@ -28,9 +28,7 @@ def main() -> int:
     parser.add_argument("model", help="a folder such as RUN/model, or an id of the hub")
     parser.add_argument("--question", action="append", help="may be given several times")
     parser.add_argument("--context", action="append", help="the text; without it and --context-file: standard input")
-    parser.add_argument(
-        "--context-file", action="append", type=Path, metavar="FILE", help="a file with the text, UTF-8"
-    )
+    parser.add_argument("--context-file", action="append", type=Path, metavar="FILE", help="with the text, in UTF-8")
     parser.add_argument(
         "--in", dest="source", metavar="FILE", help="a file of questions, of any kind that training reads"
     )
@@ -56,8 +54,8 @@ def main() -> int:
         print(f"WARNING: {arguments.model} was not trained on questions: its answers are drawn", file=sys.stderr)
     if arguments.source:
         counts = answer_file(answerer, arguments.source, arguments.out, options)
-        kinds = ("answered", "no answer", "bad", "before")
-        words = ", ".join(f"{counts[kind]} {kind}" for kind in kinds if counts[kind] or kind == "answered")
+        kinds = ["answered", *(kind for kind in ("no answer", "bad", "before") if counts[kind])]
+        words = ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
         console.print(f"{arguments.out}: {words}")
         return int(counts["bad"] > 0)
     given = [(f"context {number}", text) for number, text in enumerate(arguments.context or [], 1)]

@@ -30,6 +30,7 @@ from qa.model.pretrained import Loaded, check_model, load_model
 
 # the names of train.py's settings, as errors give them
 OF_TRAIN = re.compile(r"model\.pretrained=|\bdata\.(?=(max_length|stride)\b)")
+PLAIN = Options()
 TOKENS = {"cpu": 1 << 11, "cuda": 1 << 16}  # of a batch, padding included
 
 
@@ -135,6 +136,14 @@ class QuestionAnswerer:
         if not asks:
             return []
         examples = [_example(number, *ask) for number, ask in enumerate(asks)]
+        parts = self.evaluate(examples, options)
+        contexts = {example.id: example.context for example in examples}
+        nulls = lowest_null_scores(parts) if options.threshold(self.answering) is not None else {}
+        found = decode(((part.ids, part.spans) for part in parts), contexts, max(self.answering.n_best, options.top_k))
+        return [(found[example.id], nulls.get(example.id)) for example in examples]
+
+    def evaluate(self, examples: Sequence[Example], options: Options = PLAIN) -> list[EvaluatedBatch]:
+        """What `qa.evaluation.collect` makes answers of. Errors: UserError for a question that is too long."""
         with self._tokenizing:
             windows = build_windows(examples, self.tokenizer, self.answering.max_length, self.answering.stride)
         if len(lost := without_room(windows)):
@@ -144,14 +153,8 @@ class QuestionAnswerer:
         dataset = EvaluationBatches(windows, examples, self._template)
         n_best = max(self.answering.n_best, options.top_k)
         most = options.max_answer_length or self.answering.max_answer_length
-        parts = [
-            self._evaluate(dataset[rows], n_best, most)
-            for rows in _batches(windows, options.batch_size, TOKENS.get(self.device.type, TOKENS["cpu"]))
-        ]
-        contexts = {example.id: example.context for example in examples}
-        nulls = lowest_null_scores(parts) if options.threshold(self.answering) is not None else {}
-        found = decode(((part.ids, part.spans) for part in parts), contexts, n_best)
-        return [(found[example.id], nulls.get(example.id)) for example in examples]
+        size, tokens = options.batch_size, TOKENS.get(self.device.type, TOKENS["cpu"])
+        return [self._evaluate(dataset[rows], n_best, most) for rows in _batches(windows, size, tokens)]
 
     @torch.inference_mode()
     def _evaluate(self, batch: EvaluationBatch, n_best: int, max_answer_length: int) -> EvaluatedBatch:

@@ -42,11 +42,11 @@ class Options(BaseModel):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = first["loc"][0]
-            if first["type"] == "extra_forbidden":
+            name = str(error.errors()[0]["loc"][0])
+            if name not in cls.model_fields:
                 raise UserError(f"{name}: no such option; there are {', '.join(cls.model_fields)}") from None
-            raise UserError(f"{name}={given[str(name)]!r}: {first['msg'].removeprefix('Input ')}") from None
+            problems = [found["msg"].removeprefix("Input ") for found in error.errors() if found["loc"][0] == name]
+            raise UserError(f"{name}={given[name]!r}: {' or '.join(problems)}") from None
 
     def threshold(self, answering: Answering) -> float | None:
         """Null odds above which there is no answer; None: always answer."""

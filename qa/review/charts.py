@@ -162,7 +162,7 @@ def reliability(probability: NDArray[np.float64], right: NDArray[np.float64]) ->
 
     def surest(axes: Any) -> None:
         axes.plot(100 * coverage, 100 * (1 - risk), color=FIRST, drawstyle="steps-post")
-        axes.set(xlabel="surest answers, percent", title="exact matches among them, percent", ylim=(-3, 103))
+        axes.set(xlabel="surest answers, percent", title="right among the surest, percent", ylim=(-3, 103))
 
     return [shares, counts, surest]
 

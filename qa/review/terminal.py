@@ -13,9 +13,19 @@ from rich.text import Text
 from qa import processes
 from qa.console import console
 from qa.evaluation.answers import Question
+from qa.evaluation.confidence import Calibrated
 from qa.runs.identity import other_code
 from qa.runs.results import EvaluatedPart, Monitor, Results, Row, read_results
-from qa.runs.results_table import HEADINGS, V2_HEADINGS, V2_NOTE, best_mark, format_row, format_v2_row
+from qa.runs.results_table import (
+    HEADINGS,
+    TRUST_HEADINGS,
+    V2_HEADINGS,
+    V2_NOTE,
+    best_mark,
+    format_row,
+    format_v2_row,
+    trust_rows,
+)
 
 
 def results_table(
@@ -34,6 +44,15 @@ def results_table(
         if row.is_v2:
             v2.add_row(*format_v2_row(row), style=style)
     return Group(table, v2) if v2.row_count else table
+
+
+def trust_table(found: Calibrated) -> Table:
+    """What probabilities are worth, for a terminal."""
+    table = _table(TRUST_HEADINGS, None)
+    table.columns[0].justify = "left"
+    for row in trust_rows(found):
+        table.add_row(*row)
+    return table
 
 
 def _table(headings: Sequence[str], caption: str | None) -> Table:

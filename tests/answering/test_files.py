@@ -144,7 +144,7 @@ def test_answers_are_printed_for_people_and_for_programs(
         (["--question", "a", "--context-file", "/nowhere"], "/nowhere: cannot be read"),
         (["--question", "a", "--context-file", "LATIN"], "byte 1 is not UTF-8; convert it"),
         (["--in", "/nowhere.jsonl", "--out", "/nowhere/x"], "/nowhere.jsonl: no such file"),
-        (["--question", "a", "--context", "b", "--top-k", "0"], "top_k=0: give a whole number from 1 on"),
+        (["--question", "a", "--context", "b", "--top-k", "0"], "top_k=0: should be greater than 0"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line(

@@ -79,7 +79,7 @@ def test_predictions_and_candidates_are_what_a_plain_account_gives(
     for file, content in (("predictions.json", predictions), ("nbest.json", nbest)):
         assert (tmp_path / file).read_text(encoding="utf-8") == json.dumps(content, ensure_ascii=False, indent=1)
     assert any(len(best) == N_BEST for best in nbest.values()) and [] in nbest.values()
-    assert [answer._asdict() for answer in read_answers(tmp_path, list(nbest)[:3])[list(nbest)[2]]] == nbest[
+    assert [answer._asdict() for answer in dict(read_answers(tmp_path, list(nbest)[:3]))[list(nbest)[2]]] == nbest[
         list(nbest)[2]
     ]
     assert {question.id: question.loss for question in evaluation.questions} == {

@@ -13,7 +13,7 @@ from helpers import squad_v2
 from qa.data.batches import EvaluationBatch
 from qa.data.example import Answer, Example
 from qa.evaluation.answers import Evaluation
-from qa.evaluation.calibration import calibration
+from qa.evaluation.calibration import outcomes, trust
 from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
 from qa.evaluation.metrics import v2_scores
 from qa.evaluation.thresholds import best_threshold
@@ -185,5 +185,5 @@ def test_logits_that_are_no_numbers_leave_odds_that_json_has() -> None:
 
 def test_a_refusal_is_as_sure_as_its_null_answer() -> None:
     found = collect(parts_of([(1, 0, [9.0] + [0.0] * 8 + [9.0] + [0.0] * 8)]), examples(), 5, 0.0)
-    trust = calibration(found.questions)
-    assert trust is not None and trust.brier < 1e-3
+    figures = trust(*outcomes(found.questions))
+    assert figures and figures.brier < 1e-3

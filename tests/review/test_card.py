@@ -102,8 +102,8 @@ def test_predictions_are_written_whole_and_in_order(tmp_path: Path) -> None:
     ]
     write_predictions(tmp_path, Evaluation(questions, answers, np.zeros(0, np.float32)))
     assert json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8")) == {"a": "", "b": "Ångström 北京"}
-    assert read_answers(tmp_path, {"a", "b"}) == answers
-    assert read_answers(tmp_path, {"b", "c"}) == {"b": [answer]}
+    assert dict(read_answers(tmp_path, {"a", "b"})) == answers
+    assert dict(read_answers(tmp_path, {"b", "c"})) == {"b": [answer]}
     assert {path.name for path in tmp_path.iterdir()} == {"predictions.json", "nbest.json", "questions.parquet"}
 
 

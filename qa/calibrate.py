@@ -1,0 +1,41 @@
+"""Makes the probabilities of a model's answers mean what they say, with questions whose answers are known.
+
+python -m qa.calibrate MODEL FILE
+"""
+
+import argparse
+from pathlib import Path
+
+from qa.answering.answerer import QuestionAnswerer
+from qa.answering.check import calibrate, read_known
+from qa.console import console
+from qa.errors import UserError, door
+from qa.model.answering import NAME
+from qa.review.terminal import trust_table
+from qa.review.verdict import figures
+
+
+def main() -> None:
+    """Errors: UserError for a model or a file that cannot be used."""
+    parser = argparse.ArgumentParser(prog="python -m qa.calibrate", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("model", help="a folder such as RUN/model; its qa.json is written")
+    parser.add_argument("file", help="questions with their answers that the model was not trained on")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
+    arguments = parser.parse_args()
+    folder = Path(arguments.model)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give one that holds a model, as its qa.json is written")
+    answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device)
+    found, worth, answering = calibrate(answerer, read_known(arguments.file))
+    console.print(figures(found.questions))
+    console.print(trust_table(worth))
+    try:
+        answering.save(folder)
+    except OSError as error:
+        raise UserError(f"{folder / NAME}: cannot be written ({error.strerror}); give a folder of your own") from None
+    languages = "".join(f", {name} {value:.2f}" for name, value in worth.temperature_by_language.items())
+    console.print(f"{folder / NAME}: temperature {worth.temperature:.2f}{languages}")
+
+
+if __name__ == "__main__":
+    door(main)
