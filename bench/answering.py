@@ -33,7 +33,7 @@ def usual(answerer: QuestionAnswerer, example: Example) -> str:
     offsets = cut.pop("offset_mapping").numpy()
     cut.pop("overflow_to_sample_mapping")
     with torch.inference_mode():
-        output = answerer.model(**cut)
+        output = answerer.engine.model(**cut)
     best, text = -np.inf, ""
     for row, (starts, ends) in enumerate(zip(output.start_logits.numpy(), output.end_logits.numpy(), strict=True)):
         context = np.array([part == 1 for part in cut.sequence_ids(row)])

@@ -50,7 +50,7 @@ def main() -> int:
         raise UserError("give --question with a text, or --in with --out; --help shows both")
     lengths = {"max_length": arguments.max_length, "stride": arguments.stride}
     answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device, **lengths)
-    if not answerer.has_trained_head:
+    if not answerer.engine.trained_head:
         print(f"WARNING: {arguments.model} was not trained on questions: its answers are drawn", file=sys.stderr)
     if arguments.source:
         counts = answer_file(answerer, arguments.source, arguments.out, options)

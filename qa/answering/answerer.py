@@ -4,10 +4,9 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, Unpack, overload
+from typing import Literal, Self, Unpack, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
@@ -15,18 +14,19 @@ from transformers import PreTrainedTokenizerFast
 
 from qa.answering.answer import Answer
 from qa.answering.choice import choose
+from qa.answering.engines import Engine, load_engine
 from qa.answering.options import AnswerOptions, Options
 from qa.data.batches import EvaluationBatch, EvaluationBatches
 from qa.data.example import Example
 from qa.data.tokenizer import check_lengths, load_tokenizer, pair_template
 from qa.data.windows import Windows, build_windows, without_room
-from qa.errors import UserError, first_line
+from qa.errors import UserError
 from qa.evaluation.answers import NBestAnswer
 from qa.evaluation.collect import EvaluatedBatch, evaluate_batch, lowest_null_scores
 from qa.evaluation.decode import decode
 from qa.hub import check_pretrained, local_folder
 from qa.model.answering import Answering
-from qa.model.pretrained import Loaded, check_model, load_model
+from qa.model.pretrained import check_model
 
 # the names of train.py's settings, as errors give them
 OF_TRAIN = re.compile(r"model\.pretrained=|\bdata\.(?=(max_length|stride)\b)")
@@ -39,16 +39,13 @@ class QuestionAnswerer:
 
     def __init__(
         self,
-        loaded: Loaded,
+        engine: Engine,
         tokenizer: PreTrainedTokenizerFast,
         answering: Answering,
-        device: torch.device,
         files: Sequence[Path] = (),
     ) -> None:
         """From parts; see `from_pretrained`."""
-        self.model, self._inputs, self.has_trained_head = loaded
-        self.model.eval()
-        self.tokenizer, self.answering, self.device, self.files = tokenizer, answering, device, files
+        self.engine, self.tokenizer, self.answering, self.files = engine, tokenizer, answering, files
         self._template = pair_template(tokenizer)
         self._tokenizing = threading.Lock()  # a tokenizer is changed while it is in use
 
@@ -66,10 +63,6 @@ class QuestionAnswerer:
         Any model will do that `AutoModelForQuestionAnswering` loads. `max_length`: tokens of a window, `stride`: those
         that consecutive ones share; None: as the model was trained. Errors: UserError.
         """
-        chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        kind = getattr(torch, dtype, None)
-        if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
-            raise UserError(f"dtype={dtype}: no kind of number to compute with; give float32, bfloat16 or float16")
         try:
             pretrained = check_pretrained(pretrained)
             known = Answering.load(pretrained)
@@ -78,19 +71,12 @@ class QuestionAnswerer:
             tokenizer = load_tokenizer(pretrained)
             check_lengths(tokenizer, answering.max_length, answering.stride)
             check_model(pretrained, tokenizer, answering.max_length)
-            loaded = load_model(pretrained)
+            engine = load_engine(pretrained, device, dtype)
         except UserError as error:  # in the words of train.py's settings
             raise UserError(OF_TRAIN.sub("", str(error))) from None
-        model: Any = loaded.model
-        try:
-            model.to(torch.device(chosen), kind)
-        except (RuntimeError, AssertionError) as error:
-            raise UserError(
-                f"device={device}: {first_line(error)}; give cpu, or cuda on a machine with a GPU"
-            ) from None
         folder = local_folder(pretrained)
         files = sorted(path for path in folder.iterdir() if path.is_file()) if folder else []
-        return cls(loaded, tokenizer, answering, torch.device(chosen), files)
+        return cls(engine, tokenizer, answering, files)
 
     @overload
     def __call__(self, question: str, context: str | Sequence[str], **options: Unpack[AnswerOptions]) -> Answer: ...
@@ -153,15 +139,14 @@ class QuestionAnswerer:
         dataset = EvaluationBatches(windows, examples, self._template)
         n_best = max(self.answering.n_best, options.top_k)
         most = options.max_answer_length or self.answering.max_answer_length
-        size, tokens = options.batch_size, TOKENS.get(self.device.type, TOKENS["cpu"])
+        size, tokens = options.batch_size, TOKENS.get(self.engine.device.type, TOKENS["cpu"])
         return [self._evaluate(dataset[rows], n_best, most) for rows in _batches(windows, size, tokens)]
 
-    @torch.inference_mode()
     def _evaluate(self, batch: EvaluationBatch, n_best: int, max_answer_length: int) -> EvaluatedBatch:
-        inputs: dict[str, Tensor] = {name: batch[name].to(self.device) for name in self._inputs}  # type: ignore[literal-required]
-        output = self.model(**inputs)
-        there = EvaluationBatch(**{**batch, "context_mask": batch["context_mask"].to(self.device)})
-        return evaluate_batch((output.start_logits, output.end_logits), there, None, n_best, max_answer_length)
+        device = self.engine.device
+        inputs: dict[str, Tensor] = {name: batch[name].to(device) for name in self.engine.inputs}  # type: ignore[literal-required]
+        there = EvaluationBatch(**{**batch, "context_mask": batch["context_mask"].to(device)})
+        return evaluate_batch(self.engine.logits(inputs), there, None, n_best, max_answer_length)
 
 
 def _texts(name: str, given: str | Sequence[str]) -> list[str]:

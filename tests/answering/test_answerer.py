@@ -81,7 +81,7 @@ def spelled_out(answerer: QuestionAnswerer, question: str, context: str, most: i
     for number, ids in enumerate(cut["input_ids"]):
         inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
         with torch.no_grad():
-            output = answerer.model(**inputs, token_type_ids=torch.tensor([cut["token_type_ids"][number]]))
+            output = answerer.engine.model(**inputs, token_type_ids=torch.tensor([cut["token_type_ids"][number]]))
         starts, ends = output.start_logits[0].tolist(), output.end_logits[0].tolist()
         places = [place for place, part in enumerate(cut.sequence_ids(number)) if part == 1]
         offsets = cut["offset_mapping"][number]
@@ -240,7 +240,7 @@ def test_a_folder_without_a_model_and_a_model_without_a_span_head(
     )
     BertModel(config).save_pretrained(tmp_path / "encoder")
     minilm.save_pretrained(tmp_path / "encoder")
-    assert not QuestionAnswerer.from_pretrained(str(tmp_path / "encoder")).has_trained_head
+    assert not QuestionAnswerer.from_pretrained(str(tmp_path / "encoder")).engine.trained_head
 
 
 def test_an_answer_fits_other_programs() -> None:

@@ -1,0 +1,117 @@
+"""What computes the logits of windows: PyTorch, or what `qa.export` made for ONNX Runtime or OpenVINO."""
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qa.errors import UserError, first_line
+from qa.hub import local_folder
+from qa.model.pretrained import load_model
+
+FILES = {"onnx": "model.onnx", "openvino": "openvino_model.xml"}
+PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}  # of OpenVINO
+INSTALL = "pip install -r requirements-export.txt"
+
+# inputs, int64 [batch, length] each, by their names → start and end logits, float [batch, length] each
+Logits = Callable[[Mapping[str, Tensor]], tuple[Tensor, Tensor]]
+
+
+class Engine(NamedTuple):
+    """A model that is ready to compute."""
+
+    name: str  # torch, onnx or openvino
+    logits: Logits
+    inputs: tuple[str, ...]
+    device: torch.device
+    trained_head: bool
+    model: Any  # the engine's own
+
+
+def load_engine(pretrained: str, device: str, dtype: str) -> Engine:
+    """That of a model's folder, by what is in it, or of a hub's model. Errors: UserError."""
+    kind = getattr(torch, dtype, None)
+    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+        raise UserError(f"dtype={dtype}: no kind of number to compute with; give float32, bfloat16 or float16")
+    folder = local_folder(pretrained)
+    for name, load in (("onnx", _onnx), ("openvino", _openvino)):
+        if folder and (path := folder / FILES[name]).is_file():
+            if device not in ("auto", "cpu"):
+                raise UserError(f"device={device}: {path} runs on the CPU; give cpu, or the model it was made of")
+            try:
+                logits, inputs, model = load(path, kind)
+            except ImportError:
+                raise UserError(f"{path}: needs packages that are not installed; {INSTALL}") from None
+            except RuntimeError as error:
+                raise UserError(f"{path}: cannot be read ({first_line(error)}); export it again") from None
+            return Engine(name, logits, inputs, torch.device("cpu"), True, model)
+    return _torch(pretrained, device, kind)
+
+
+def _torch(pretrained: str, device: str, kind: torch.dtype) -> Engine:
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    loaded = load_model(pretrained)
+    model: Any = loaded.model.eval()
+    try:
+        model.to(torch.device(chosen), kind)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device={device}: {first_line(error)}; give cpu, or cuda on a machine with a GPU") from None
+
+    def logits(inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        with torch.inference_mode():
+            output = model(**inputs)
+        return output.start_logits, output.end_logits
+
+    return Engine("torch", logits, loaded.inputs, torch.device(chosen), loaded.trained_head, model)
+
+
+def _onnx(path: Path, kind: torch.dtype) -> tuple[Logits, tuple[str, ...], Any]:
+    import onnxruntime
+
+    if kind != torch.float32:
+        raise UserError(f"dtype={_name(kind)}: {path} computes as it was exported; give float32")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    # which takes int8 for uint8 from opset 21 on, and fails
+    broken = ["QDQPropagationTransformer"]
+    session = onnxruntime.InferenceSession(
+        path, options, providers=["CPUExecutionProvider"], disabled_optimizers=broken
+    )
+
+    def logits(inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        start, end = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        return torch.from_numpy(start), torch.from_numpy(end)
+
+    return logits, tuple(part.name for part in session.get_inputs()), session
+
+
+def _openvino(path: Path, kind: torch.dtype) -> tuple[Logits, tuple[str, ...], Any]:
+    import openvino
+
+    if kind not in PRECISIONS:
+        raise UserError(f"dtype={_name(kind)}: OpenVINO has float32 and bfloat16; give one of them")
+    settings = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",  # all threads for one batch
+        "INFERENCE_PRECISION_HINT": PRECISIONS[kind],
+    }
+    model = openvino.Core().compile_model(path, "CPU", settings)
+    names = tuple(part.any_name for part in model.inputs)
+    own = threading.local()  # a request is one thread's
+
+    def logits(inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        if not hasattr(own, "request"):
+            own.request = model.create_infer_request()
+        found = own.request.infer({name: value.numpy() for name, value in inputs.items()})
+        start, end = (torch.from_numpy(np.array(found[part])) for part in model.outputs)
+        return start, end
+
+    return logits, names, model
+
+
+def _name(kind: torch.dtype) -> str:
+    return str(kind).removeprefix("torch.")

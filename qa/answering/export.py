@@ -1,0 +1,187 @@
+"""A model's folder → one that ONNX Runtime or OpenVINO computes, if its answers stay what they were."""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal, NamedTuple
+
+import torch
+from huggingface_hub import ModelCard
+from jinja2 import Environment
+from torch import Tensor
+
+from qa.answering.answerer import QuestionAnswerer
+from qa.answering.check import check_answers
+from qa.answering.onnx_files import QUANTIZE, Windows, check_installed, write_onnx, write_openvino
+from qa.answering.options import Options
+from qa.data.example import Example
+from qa.data.examples import split_by_paragraph
+from qa.errors import UserError
+from qa.evaluation.answers import Evaluation, Question
+from qa.hub import local_folder
+from qa.model.answering import NAME
+from qa.storage import readable, remove, write_text
+
+Target = Literal["onnx", "openvino"]
+CALIBRATION = 0.3  # of the questions, at most WINDOWS of them: int8 is fitted with them, the others check it
+WINDOWS = 300
+WEIGHTS = {".safetensors", ".bin", ".onnx", ".data", ".xml"}
+RUNTIMES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO"}
+ROUNDS, MANY = 5, 32  # of timing; questions at once
+
+CARD = Environment(keep_trailing_newline=True).from_string("""
+# For {{ runtime }}, in {{ found.way }}
+
+The model below, exported. `QuestionAnswerer.from_pretrained` takes this folder.
+Checked with {{ found.before.questions|length }} questions of `{{ checked }}`:
+
+| | the model | this folder |
+| --- | --- | --- |
+{% for row in found.rows() -%}
+| {{ row|join(" | ") }} |
+{% endfor %}
+""")
+
+
+class Exported(NamedTuple):
+    """What a folder is worth beside the model that it was made of; `before` and `after`: scores of both."""
+
+    way: str  # float32, dynamic int8 or static int8
+    before: Evaluation
+    after: Evaluation
+    megabytes: tuple[float, float]
+    speed: dict[str, float]  # how many times as fast, by how many questions at once
+
+    @property
+    def flipped(self) -> list[tuple[Question, Question]]:
+        """The questions whose answers are not the same, as both answered them."""
+        pairs = zip(self.before.questions, self.after.questions, strict=True)
+        return [(old, new) for old, new in pairs if (old.prediction, old.start) != (new.prediction, new.start)]
+
+    def rows(self) -> list[list[str]]:
+        """Of a table: what, of the model, of the folder."""
+        old, new = self.before.figures(), self.after.figures()
+        figures = [[name, f"{old[key]:.2f}", f"{new[key]:.2f}"] for key, name in (("exact_match", "EM"), ("f1", "F1"))]
+        threads = torch.get_num_threads()
+        return [
+            *figures,
+            ["other answers", "", f"{len(self.flipped)}"],
+            ["weights", *(f"{size:.0f} MB" for size in self.megabytes)],
+            *([f"speed, {n} at once, {threads} CPU threads", "1", f"{ratio:.2f}"] for n, ratio in self.speed.items()),
+        ]
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """By how many points EM and F1 fell."""
+        old, new = self.before.figures(), self.after.figures()
+        return {name: old[name] - new[name] for name in ("exact_match", "f1")}
+
+
+def export(
+    pretrained: str, to: Target, int8: bool, out: Path, examples: Sequence[Example], name: str, tolerance: float
+) -> tuple[Exported, bool]:
+    """Writes the folder `out`, which `QuestionAnswerer.from_pretrained` takes; returns what it is worth.
+
+    False: its EM or F1 on `examples`, called `name`, falls by more than `tolerance` points; then nothing is written.
+    With `int8` some of the examples fit the quantisation and the others check it. Errors: UserError.
+    """
+    check_installed()
+    if out.exists():
+        raise UserError(f"{out}: is there already; remove it, or give another --out")
+    model = QuestionAnswerer.from_pretrained(pretrained, "cpu")
+    source = local_folder(pretrained)
+    if model.engine.name != "torch" or source is None:
+        raise UserError(f"{pretrained}: is exported already; give the model that it was made of")
+    checked: Sequence[Example] = examples
+    windows: Windows = []
+    if int8:
+        checked, fitted = split_by_paragraph(examples, CALIBRATION, seed=42)
+        windows = _windows(model, fitted[:WINDOWS])
+    before = check_answers(model, checked)
+    temporary = out.with_name(f"{out.name}.tmp")
+    try:
+        for way, quantize in QUANTIZE[to].items() if int8 else [("", None)]:
+            remove(temporary)
+            _write(model, source, temporary, to, quantize, windows)
+            answerer = QuestionAnswerer.from_pretrained(str(temporary))
+            after = check_answers(answerer, checked)
+            sizes = _megabytes(source), _megabytes(temporary)
+            found = Exported(f"{way} int8" if way else "float32", before, after, sizes, {})
+            if max(found.losses.values()) <= tolerance:
+                found = found._replace(speed=_speed(model, answerer, checked))
+                write_text(temporary / "README.md", _card(source, found, to, name))
+                temporary.rename(out)
+                return found, True
+    finally:
+        remove(temporary)
+    return found, False
+
+
+def _write(
+    model: QuestionAnswerer,
+    source: Path,
+    folder: Path,
+    to: Target,
+    quantize: Callable[[Path, Windows], None] | None,
+    windows: Windows,
+) -> None:
+    folder.mkdir(parents=True)
+    path = write_onnx(model.engine, folder)
+    if quantize:
+        quantize(path, windows)
+    if to == "openvino":
+        write_openvino(path)
+    for name in ("config.json", NAME):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+    model.tokenizer.save_pretrained(folder)
+    for file in folder.iterdir():
+        readable(file)
+
+
+def _windows(model: QuestionAnswerer, examples: Sequence[Example]) -> Windows:
+    """The windows of some questions, one by one, as the model gets them."""
+    found: list[dict[str, Any]] = []
+
+    def logits(inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        found.append({name: value.numpy() for name, value in inputs.items()})
+        return model.engine.logits(inputs)
+
+    watched = QuestionAnswerer(model.engine._replace(logits=logits), model.tokenizer, model.answering)
+    watched.evaluate(examples, Options(batch_size=1))
+    return found
+
+
+def _megabytes(folder: Path) -> float:
+    """What the weights take."""
+    return sum(file.stat().st_size for file in folder.iterdir() if file.suffix in WEIGHTS) / 1e6
+
+
+def _card(source: Path, found: Exported, to: Target, checked: str) -> str:
+    """The model's card with what the export is worth before its text."""
+    path = source / "README.md"
+    card = ModelCard.load(path, ignore_metadata_errors=True) if path.is_file() else ModelCard("---\n---\n")
+    data: Any = card.data
+    data.library_name = to
+    card.text = f"{CARD.render(found=found, runtime=RUNTIMES[to], checked=checked)}\n{card.text}"
+    return str(card)
+
+
+def _speed(model: QuestionAnswerer, answerer: QuestionAnswerer, examples: Sequence[Example]) -> dict[str, float]:
+    """How many times as fast many questions at once and single ones are answered: medians, both sides taking turns."""
+    many = list(examples[:MANY])
+    found: dict[str, float] = {}
+    for size, asked in ((len(many), [many]), (1, [[example] for example in many[:8]])):
+        ratios = []
+        for _ in range(ROUNDS):
+            took = []
+            for side in (model, answerer):
+                begin = time.perf_counter()
+                for part in asked:
+                    side.evaluate(part)
+                took.append(time.perf_counter() - begin)
+            ratios.append(took[0] / took[1])
+        found[str(size)] = median(ratios)
+    return found

@@ -1,0 +1,132 @@
+"""A model → files for ONNX Runtime or OpenVINO, in float32 or with matrix products of int8."""
+
+import contextlib
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qa.answering.engines import FILES, INSTALL, Engine
+from qa.errors import UserError, first_line
+
+OPSET = 23  # the first with attention as one operator
+OUTPUTS = ("start_logits", "end_logits")
+NEEDED = ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
+
+Windows = Sequence[dict[str, Any]]  # inputs, an int64 array [1, length] by name
+
+
+class Logits(nn.Module):
+    """A model whose outputs are its logits alone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """int64 [batch, length] each → start and end logits, float [batch, length] each."""
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        output = self.model(input_ids=input_ids, attention_mask=attention_mask, **types)
+        return output.start_logits, output.end_logits
+
+
+def check_installed() -> None:
+    """Errors: UserError where a package is missing that an export needs."""
+    for name in NEEDED:
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"the package {name} is not installed; {INSTALL}")
+
+
+def write_onnx(engine: Engine, folder: Path) -> Path:
+    """Writes `model.onnx`, for any batch and length. Errors: UserError for a model that cannot be exported."""
+    examples = tuple(torch.ones(2, 32, dtype=torch.long) for _ in engine.inputs)  # one tensor would be one input
+    dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    path = folder / FILES["onnx"]
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                Logits(engine.model).eval(), examples, dynamo=True, opset_version=OPSET,
+                dynamic_shapes=(dynamic,) * len(examples), input_names=list(engine.inputs),
+                output_names=list(OUTPUTS),
+            )  # fmt: skip
+            assert program is not None
+            program.save(path)
+    except Exception as error:  # the exporter's own kinds, and those of what it runs
+        kind = engine.model.config.model_type
+        raise UserError(
+            f"a {kind} model cannot be exported by torch {torch.__version__} ({first_line(error)}); answer with itself"
+        ) from None
+    return path
+
+
+def write_openvino(path: Path) -> None:
+    """`model.onnx` → `openvino_model.xml` and its weights, beside it and instead of it."""
+    import openvino
+
+    model = openvino.Core().read_model(path)
+    openvino.save_model(model, path.with_name(FILES["openvino"]), compress_to_fp16=False)
+    del model  # it reads the file
+    path.unlink()
+
+
+def quantize_dynamic(path: Path, _: Windows) -> None:
+    """int8 weights by channel, int8 inputs by what each batch holds; all but the span head."""
+    from onnxruntime import quantization
+
+    with _quiet():
+        quantization.quantize_dynamic(
+            path, path, per_channel=True, weight_type=quantization.QuantType.QInt8,
+            op_types_to_quantize=["MatMul", "Gemm"], nodes_to_exclude=_heads(path),
+        )  # fmt: skip
+
+
+def quantize_static(path: Path, windows: Windows) -> None:
+    """int8 weights by channel, int8 inputs by what `windows` hold, after outliers moved into the weights (SmoothQuant).
+
+    All but the span head; attention stays one operator, in float32. NNCF's bias correction costs EM here.
+    """
+    import nncf
+    import onnx
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
+
+    with _quiet():
+        model = nncf.quantize(
+            onnx.load(path), nncf.Dataset(windows), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(windows),
+            ignored_scope=nncf.IgnoredScope(names=_heads(path)),
+            advanced_parameters=AdvancedQuantizationParameters(disable_bias_correction=True),
+        )  # fmt: skip
+        onnx.save(model, path)
+
+
+QUANTIZE: dict[str, dict[str, Callable[[Path, Windows], None]]] = {  # the fastest first
+    "onnx": {"dynamic": quantize_dynamic, "static": quantize_static},
+    "openvino": {"static": quantize_static},
+}
+
+
+def _heads(path: Path) -> list[str]:
+    """The matrix product before the logits: its outputs are compared with each other."""
+    import onnx
+
+    nodes = onnx.load(path, load_external_data=False).graph.node
+    return [[node.name for node in nodes if node.op_type in ("MatMul", "Gemm")][-1]]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences the exporters, which print and log what nobody can act on."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,71 @@
+"""Exports a model for ONNX Runtime or OpenVINO, unless its answers get worse by that.
+
+python -m qa.export MODEL --to onnx|openvino [--int8] [--out DIR] [--check FILE]
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.table import Table
+
+from qa.answering.check import read_known
+from qa.answering.export import Exported, export
+from qa.console import console
+from qa.data.demo_corpus import write_demo
+from qa.data.example import Example
+from qa.errors import door
+
+SHOWN = 10  # of the answers that are not the same
+
+
+def main() -> int:
+    """Returns 1, and writes no folder, where EM or F1 fall by more than the tolerance. Errors: UserError."""
+    parser = argparse.ArgumentParser(prog="python -m qa.export", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("model", help="a folder such as RUN/model, or an id of the hub")
+    parser.add_argument("--to", choices=("onnx", "openvino"), required=True)
+    parser.add_argument("--int8", action="store_true", help="matrix products of int8: faster, smaller, less exact")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="a new folder; default: beside the model")
+    parser.add_argument("--check", metavar="FILE", help="questions with their answers; default: the demo's")
+    parser.add_argument("--tolerance", type=float, default=0.5, help="points of EM or F1 that may be lost (0.5)")
+    arguments = parser.parse_args()
+    plain = Path(arguments.model.rstrip("/")).name
+    words = [plain, arguments.to, *(["int8"] if arguments.int8 else [])]
+    out = arguments.out or Path(arguments.model).with_name("-".join(words))
+    examples = read_known(arguments.check) if arguments.check else embedded()
+    name = Path(arguments.check).name if arguments.check else "the demo"
+    found, good = export(arguments.model, arguments.to, arguments.int8, out, examples, name, arguments.tolerance)
+    show(found)
+    if good:
+        console.print(f"{out}: {arguments.to}, {found.way}, checked with {len(found.before.questions)} questions")
+        return 0
+    lost = max(found.losses.values())
+    remedy = "; try --to openvino --int8" if arguments.int8 and arguments.to == "onnx" else ""
+    print(
+        f"ERROR: {found.way}: {lost:.2f} points lost, more than --tolerance {arguments.tolerance:g}{remedy}",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def embedded() -> list[Example]:
+    """The demo's validation questions."""
+    with tempfile.TemporaryDirectory() as folder:
+        return read_known(str(write_demo(Path(folder))[1]))
+
+
+def show(found: Exported) -> None:
+    """Prints what the export is worth, and answers that are not the same."""
+    table = Table("", "model", "exported", box=None, header_style="bold")
+    for row in found.rows():
+        table.add_row(*row)
+    console.print(table)
+    for old, new in found.flipped[:SHOWN]:
+        console.print(f"{old.id}: {old.shown_prediction!r} → {new.shown_prediction!r}")
+    if len(found.flipped) > SHOWN:
+        console.print(f"… and {len(found.flipped) - SHOWN} more")
+
+
+if __name__ == "__main__":
+    door(main)
