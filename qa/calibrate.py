@@ -1,6 +1,6 @@
 """Makes the probabilities of a model's answers mean what they say, with questions whose answers are known.
 
-python -m qa.calibrate MODEL FILE
+python -m qa.calibrate MODEL FILE …
 """
 
 import argparse
@@ -19,7 +19,7 @@ def main() -> None:
     """Errors: UserError for a model or a file that cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m qa.calibrate", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("model", help="a folder such as RUN/model; its qa.json is written")
-    parser.add_argument("file", help="questions with their answers that the model was not trained on")
+    parser.add_argument("file", nargs="+", help="questions with their answers that the model was not trained on")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     arguments = parser.parse_args()
     folder = Path(arguments.model)

@@ -6,6 +6,7 @@ from qa.answering.answerer import QuestionAnswerer
 from qa.console import track
 from qa.data.example import Example
 from qa.data.examples import read_examples
+from qa.data.record import Files
 from qa.errors import UserError
 from qa.evaluation.answers import Evaluation
 from qa.evaluation.collect import EvaluatedBatch, collect
@@ -15,9 +16,9 @@ from qa.model.answering import Answering
 AT_ONCE = 256  # questions
 
 
-def read_known(source: str) -> list[Example]:
-    """The questions of a file of any kind that training reads. Errors: UserError, also where an answer is missing."""
-    return read_examples(source, need="texts").examples
+def read_known(files: Files) -> list[Example]:
+    """The questions of files of any kind that training reads. Errors: UserError, also where an answer is missing."""
+    return read_examples(files, need="texts").examples
 
 
 def check_answers(answerer: QuestionAnswerer, examples: Sequence[Example]) -> Evaluation:

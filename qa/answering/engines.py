@@ -18,14 +18,14 @@ PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}  # of OpenVINO
 INSTALL = "pip install -r requirements-export.txt"
 
 # inputs, int64 [batch, length] each, by their names → start and end logits, float [batch, length] each
-Logits = Callable[[Mapping[str, Tensor]], tuple[Tensor, Tensor]]
+LogitsOf = Callable[[Mapping[str, Tensor]], tuple[Tensor, Tensor]]
 
 
 class Engine(NamedTuple):
     """A model that is ready to compute."""
 
     name: str  # torch, onnx or openvino
-    logits: Logits
+    logits: LogitsOf
     inputs: tuple[str, ...]
     device: torch.device
     trained_head: bool
@@ -38,21 +38,22 @@ def load_engine(pretrained: str, device: str, dtype: str) -> Engine:
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
         raise UserError(f"dtype={dtype}: no kind of number to compute with; give float32, bfloat16 or float16")
     folder = local_folder(pretrained)
-    for name, load in (("onnx", _onnx), ("openvino", _openvino)):
-        if folder and (path := folder / FILES[name]).is_file():
+    for load, file in ((load_onnx, FILES["onnx"]), (load_openvino, FILES["openvino"])):
+        if folder and (path := folder / file).is_file():
             if device not in ("auto", "cpu"):
                 raise UserError(f"device={device}: {path} runs on the CPU; give cpu, or the model it was made of")
             try:
-                logits, inputs, model = load(path, kind)
+                return load(path, kind)
+            except UserError:
+                raise
             except ImportError:
                 raise UserError(f"{path}: needs packages that are not installed; {INSTALL}") from None
-            except RuntimeError as error:
+            except Exception as error:  # each library has kinds of its own
                 raise UserError(f"{path}: cannot be read ({first_line(error)}); export it again") from None
-            return Engine(name, logits, inputs, torch.device("cpu"), True, model)
-    return _torch(pretrained, device, kind)
+    return _load_torch(pretrained, device, kind)
 
 
-def _torch(pretrained: str, device: str, kind: torch.dtype) -> Engine:
+def _load_torch(pretrained: str, device: str, kind: torch.dtype) -> Engine:
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     loaded = load_model(pretrained)
     model: Any = loaded.model.eval()
@@ -69,15 +70,16 @@ def _torch(pretrained: str, device: str, kind: torch.dtype) -> Engine:
     return Engine("torch", logits, loaded.inputs, torch.device(chosen), loaded.trained_head, model)
 
 
-def _onnx(path: Path, kind: torch.dtype) -> tuple[Logits, tuple[str, ...], Any]:
+def load_onnx(path: Path, kind: torch.dtype = torch.float32) -> Engine:
+    """A session of ONNX Runtime."""
     import onnxruntime
 
     if kind != torch.float32:
         raise UserError(f"dtype={_name(kind)}: {path} computes as it was exported; give float32")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # which takes int8 for uint8 from opset 21 on, and fails
-    broken = ["QDQPropagationTransformer"]
+    options.log_severity_level = 4  # what goes wrong is raised, too
+    broken = ["QDQPropagationTransformer"]  # from opset 21 on it takes int8 for uint8, and fails
     session = onnxruntime.InferenceSession(
         path, options, providers=["CPUExecutionProvider"], disabled_optimizers=broken
     )
@@ -86,10 +88,12 @@ def _onnx(path: Path, kind: torch.dtype) -> tuple[Logits, tuple[str, ...], Any]:
         start, end = session.run(None, {name: value.numpy() for name, value in inputs.items()})
         return torch.from_numpy(start), torch.from_numpy(end)
 
-    return logits, tuple(part.name for part in session.get_inputs()), session
+    inputs = tuple(part.name for part in session.get_inputs())
+    return Engine("onnx", logits, inputs, torch.device("cpu"), True, session)
 
 
-def _openvino(path: Path, kind: torch.dtype) -> tuple[Logits, tuple[str, ...], Any]:
+def load_openvino(path: Path, kind: torch.dtype = torch.float32) -> Engine:
+    """A model that OpenVINO compiled for this CPU; each thread has a request of its own."""
     import openvino
 
     if kind not in PRECISIONS:
@@ -100,8 +104,7 @@ def _openvino(path: Path, kind: torch.dtype) -> tuple[Logits, tuple[str, ...], A
         "INFERENCE_PRECISION_HINT": PRECISIONS[kind],
     }
     model = openvino.Core().compile_model(path, "CPU", settings)
-    names = tuple(part.any_name for part in model.inputs)
-    own = threading.local()  # a request is one thread's
+    own = threading.local()
 
     def logits(inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         if not hasattr(own, "request"):
@@ -110,7 +113,8 @@ def _openvino(path: Path, kind: torch.dtype) -> tuple[Logits, tuple[str, ...], A
         start, end = (torch.from_numpy(np.array(found[part])) for part in model.outputs)
         return start, end
 
-    return logits, names, model
+    inputs = tuple(part.any_name for part in model.inputs)
+    return Engine("openvino", logits, inputs, torch.device("cpu"), True, model)
 
 
 def _name(kind: torch.dtype) -> str:

@@ -16,6 +16,8 @@ from tokenizers.processors import TemplateProcessing
 
 from helpers.commands import Run, quick_fit
 from helpers.windows import assert_equal
+from qa.answering.engines import load_engine
+from qa.answering.onnx_files import write_onnx, write_openvino
 from qa.data.example import Answer, Example
 from qa.data.tokenizer import load_tokenizer
 from qa.data.windows import build_windows
@@ -239,3 +241,18 @@ def test_bf16_mixed_keeps_float32_weights_and_the_loss(
     assert found[0] != found[1] == pytest.approx(found[0], rel=0.02)
     weights = torch.load(tmp_path / "bf16-mixed/checkpoints/best.ckpt", weights_only=True)["state_dict"]
     assert {weight.dtype for weight in weights.values()} == {torch.float32}
+
+
+@pytest.mark.slow
+def test_every_family_can_be_exported(family: Path, tmp_path: Path) -> None:
+    model = load_engine(str(family), "cpu", "float32")
+    path = write_onnx(model, tmp_path)  # which compares logits
+    write_openvino(path)
+    other = load_engine(str(tmp_path), "cpu", "float32")
+    ids = torch.randint(5, model.model.config.vocab_size, (3, 50))
+    mask = torch.ones_like(ids)
+    mask[1, 30:] = 0
+    known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
+    inputs = {name: known[name] for name in model.inputs}
+    for one, two in zip(model.logits(inputs), other.logits(inputs), strict=True):
+        assert (one - two)[mask == 1].abs().max() < 1e-4

@@ -1,0 +1,69 @@
+"""A model that was trained elsewhere is calibrated with a file of questions."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qa import QuestionAnswerer, UserError
+from qa.answering.check import check_answers, read_known
+from qa.calibrate import main
+from qa.model.answering import Answering
+
+Files = tuple[Path, Path]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["qa.calibrate", *map(str, words)])
+    main()
+
+
+def test_a_model_is_calibrated_and_its_other_settings_stay(
+    tiny: Path, small_files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny, model)
+    Answering(max_length=64, stride=16, max_answer_length=9).save(model)
+    plain = QuestionAnswerer.from_pretrained(str(model))
+    files = [tmp_path / "a.de.json", tmp_path / "a.en.json"]
+    for path in files:
+        shutil.copy(small_files[0], path)
+    run(monkeypatch, model, *files)
+    known = Answering.load(str(model))
+    assert (known.max_length, known.stride, known.max_answer_length) == (64, 16, 9)
+    assert known.temperature and set(known.temperature_by_language) == {"de", "en"}
+    shown = capsys.readouterr().out
+    assert "80 questions" in shown and "Expected calibration error" in shown
+    assert f"qa.json: temperature {known.temperature:.2f}, de {known.temperature_by_language['de']:.2f}" in shown
+    later, text = QuestionAnswerer.from_pretrained(str(model)), "It was built in 1822 of grey stone by Ada Brill."
+    one, two = plain("Who built it?", text), later("Who built it?", text)
+    assert one.text == two.text and one.probability != two.probability
+    de = later("Who built it?", text, language="de")
+    assert de.probability == later(["Who built it?"], text, language=["de"])[0].probability != two.probability
+
+
+def test_a_file_with_unanswerable_questions_gives_a_threshold(
+    tiny: Path, v2_files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny, model)
+    run(monkeypatch, model, v2_files[0])
+    threshold = json.loads((model / "qa.json").read_text())["no_answer_threshold"]
+    answerer = QuestionAnswerer.from_pretrained(str(model))
+    found = check_answers(answerer, read_known(str(v2_files[0])))
+    assert found.figures()["best_f1_thresh"] == pytest.approx(threshold, abs=1e-4)
+    assert answerer("Who?", "Ada Brill built it.").no_answer_probability is not None
+
+
+def test_what_cannot_be_calibrated_is_one_line(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        UserError, match=r"none: no such folder; give one that holds a model, as its qa.json is written"
+    ):
+        run(monkeypatch, tmp_path / "none", "x.json")
+    (tmp_path / "asks.jsonl").write_text('{"question": "Who?", "context": "Ada Brill."}\n')
+    with pytest.raises(UserError, match="it has no answer; name its field"):
+        run(monkeypatch, tiny, tmp_path / "asks.jsonl")
+    assert not (tiny / "qa.json").exists()
