@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal, Self, Unpack, overload
 
@@ -22,7 +23,7 @@ from qa.data.tokenizer import check_lengths, load_tokenizer, pair_template
 from qa.data.windows import Windows, build_windows, without_room
 from qa.errors import UserError
 from qa.evaluation.answers import NBestAnswer
-from qa.evaluation.collect import EvaluatedBatch, evaluate_batch, lowest_null_scores
+from qa.evaluation.collect import EvaluatedBatch, evaluate_batch, joined, lowest_null_scores
 from qa.evaluation.decode import decode
 from qa.hub import check_pretrained, local_folder
 from qa.model.answering import Answering
@@ -31,6 +32,7 @@ from qa.model.pretrained import check_model
 # the names of train.py's settings, as errors give them
 OF_TRAIN = re.compile(r"model\.pretrained=|\bdata\.(?=(max_length|stride)\b)")
 PLAIN = Options()
+JOINED = 8  # batches
 TOKENS = {"cpu": 1 << 11, "cuda": 1 << 16}  # of a batch, padding included
 
 
@@ -140,7 +142,8 @@ class QuestionAnswerer:
         n_best = max(self.answering.n_best, options.top_k)
         most = options.max_answer_length or self.answering.max_answer_length
         size, tokens = options.batch_size, TOKENS.get(self.engine.device.type, TOKENS["cpu"])
-        return [self._evaluate(dataset[rows], n_best, most) for rows in _batches(windows, size, tokens)]
+        batches = (self._evaluate(dataset[rows], n_best, most) for rows in _batches(windows, size, tokens))
+        return [joined(some) for some in iter(lambda: list(islice(batches, JOINED)), [])]
 
     def _evaluate(self, batch: EvaluationBatch, n_best: int, max_answer_length: int) -> EvaluatedBatch:
         device = self.engine.device

@@ -38,6 +38,21 @@ def evaluate_batch(
     return EvaluatedBatch(rows, batch["ids"], None if losses is None else losses.cpu().numpy(), spans, null_scores)
 
 
+def joined(parts: Sequence[EvaluatedBatch]) -> EvaluatedBatch:
+    """Several batches without losses as one. Many small arrays among a model's large ones would hold its memory."""
+    before = np.cumsum([0, *(len(part.rows) for part in parts)])
+    columns = list(zip(*(part.spans for part in parts), strict=True))
+    row = np.concatenate([part + begin for part, begin in zip(columns[0], before[:-1], strict=True)])
+    start, end, score = (np.concatenate(column) for column in columns[1:])
+    return EvaluatedBatch(
+        np.concatenate([part.rows for part in parts]),
+        [name for part in parts for name in part.ids],
+        None,
+        (row, start, end, score),
+        np.concatenate([part.null_scores for part in parts]),
+    )
+
+
 def collect(
     parts: Sequence[EvaluatedBatch],
     examples: Mapping[str, Example],
