@@ -15,7 +15,7 @@ class Answer:
     start: int  # characters of the context, end-exclusive
     end: int
     score: float  # start logit + end logit
-    probability: float  # among the candidates of its question, in [0, 1]
+    probability: float  # that it is right, as EM counts it, in [0, 1]
     context_index: int = 0  # which of the contexts that were given
     alternatives: tuple["Answer", ...] = ()  # the next best, without alternatives of their own
     no_answer_probability: float | None = None  # None where the model always answers

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from qa.answering.answerer import QuestionAnswerer
 from qa.answering.check import check_answers
-from qa.answering.onnx_files import QUANTIZE, Windows, check_installed, write_onnx, write_openvino
+from qa.answering.onnx_files import QUANTIZE, Windows, check_installed, check_openvino, write_onnx, write_openvino
 from qa.answering.options import Options
 from qa.data.example import Example
 from qa.data.examples import split_by_paragraph
@@ -132,7 +132,9 @@ def _write(
     if quantize:
         quantize(path, windows)
     if to == "openvino":
-        write_openvino(path)
+        path = write_openvino(path)
+        if not quantize:
+            check_openvino(model.engine, path)
     for name in ("config.json", NAME):
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qa.answering.engines import FILES, INSTALL, Engine, LogitsOf, load_onnx
+from qa.answering.engines import FILES, INSTALL, Engine, LogitsOf, load_onnx, load_openvino
 from qa.errors import UserError, first_line
 
 # the first has attention as one operator; it also has ModernBERT's positions as one, with which onnxruntime 1.32 fails
@@ -95,14 +95,21 @@ def _difference(engine: Engine, logits: LogitsOf) -> float:
     return most
 
 
-def write_openvino(path: Path) -> None:
+def write_openvino(path: Path) -> Path:
     """`model.onnx` → `openvino_model.xml` and its weights, beside it and instead of it."""
     import openvino
 
-    model = openvino.Core().read_model(path)
-    openvino.save_model(model, path.with_name(FILES["openvino"]), compress_to_fp16=False)
+    model, made = openvino.Core().read_model(path), path.with_name(FILES["openvino"])
+    openvino.save_model(model, made, compress_to_fp16=False)
     del model  # it reads the file
     path.unlink()
+    return made
+
+
+def check_openvino(engine: Engine, path: Path) -> None:
+    """Errors: UserError where the logits are not the model's within CLOSE."""
+    if (difference := _difference(engine, load_openvino(path).logits)) >= CLOSE:
+        raise UserError(f"OpenVINO's logits differ by {difference:.1g} from the model's; take --to onnx")
 
 
 def quantize_dynamic(path: Path, _: Windows) -> None:
