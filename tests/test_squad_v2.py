@@ -11,6 +11,7 @@ import pytest
 from helpers import squad_v2
 from helpers.commands import Run, quick_fit
 from helpers.wandb_file import records
+from qa import QuestionAnswerer
 from qa.evaluation.question_table import read_questions
 from qa.review.run_page import write_page
 from qa.runs.results import V2_FIGURES, read_results
@@ -142,6 +143,12 @@ def test_the_best_threshold_is_kept_and_an_evaluation_uses_it_on_any_number_of_r
     assert {name: found["best"][name] for name in ("exact_match", "f1", *V2_FIGURES)} == pytest.approx(
         restated(one, v2_files[1])
     )
+    known = read(folder / "model", "qa.json")["temperature"]
+    assert found["calibration"]["temperature"] == known == read(folder)["calibration"]["temperature"] != 1
+    questions, answerer = read_questions(one), QuestionAnswerer.from_pretrained(f"{folder}/model")
+    answers = answerer([question.question for question in questions], [question.context for question in questions])
+    assert [a.text for a in answers] == [q.prediction for q in questions]
+    assert [a.probability for a in answers] == pytest.approx([q.probability for q in questions], abs=1e-5)
     other = evaluated(
         train_py, tmp_path / "other", "stage=test", f"data.test_file={v2_files[1]}", "trainer.devices=2",
         f"resume={folder}/checkpoints/best.ckpt",
