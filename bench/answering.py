@@ -111,9 +111,9 @@ def main() -> None:
     answerers = {"float32": answerer, "bfloat16": load(sys.argv[1], dtype="bfloat16")}
     for folder in sys.argv[3:]:
         found = load(folder)
-        answerers[Path(folder).name] = found
+        answerers[folder] = found
         if found.engine.name == "openvino":
-            answerers[f"{Path(folder).name}, bfloat16"] = load(folder, dtype="bfloat16")
+            answerers[f"{folder}, bfloat16"] = load(folder, dtype="bfloat16")
     side_by_side(answerers, random.Random(0).sample(examples, QUESTIONS))
 
 

@@ -4,6 +4,7 @@ python -m qa.export MODEL --to onnx|openvino [--int8] [--out DIR] [--check FILE]
 """
 
 import argparse
+import math
 import sys
 import tempfile
 from pathlib import Path
@@ -15,7 +16,8 @@ from qa.answering.export import Exported, export
 from qa.console import console
 from qa.data.demo_corpus import write_demo
 from qa.data.example import Example
-from qa.errors import door
+from qa.errors import UserError, door
+from qa.hub import named
 
 SHOWN = 10  # of the answers that are not the same
 
@@ -30,9 +32,12 @@ def main() -> int:
     parser.add_argument("--check", metavar="FILE", help="questions with their answers; default: the demo's")
     parser.add_argument("--tolerance", type=float, default=0.5, help="points of EM or F1 that may be lost (0.5)")
     arguments = parser.parse_args()
-    plain = Path(arguments.model.rstrip("/")).name
-    words = [plain, arguments.to, *(["int8"] if arguments.int8 else [])]
-    out = arguments.out or Path(arguments.model).with_name("-".join(words))
+    if not math.isfinite(arguments.tolerance):
+        raise UserError(f"--tolerance {arguments.tolerance}: should be a number of points")
+    folder = Path(arguments.model)
+    beside = folder.resolve() if folder.is_dir() else Path(named(arguments.model)[0]).name
+    kind = f"{arguments.to}-int8" if arguments.int8 else arguments.to
+    out = arguments.out or Path(f"{beside}-{kind}")
     examples = read_known(arguments.check) if arguments.check else embedded()
     name = Path(arguments.check).name if arguments.check else "the demo"
     found, good = export(arguments.model, arguments.to, arguments.int8, out, examples, name, arguments.tolerance)

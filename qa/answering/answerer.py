@@ -135,9 +135,9 @@ class QuestionAnswerer:
         with self._tokenizing:
             windows = build_windows(examples, self.tokenizer, self.answering.max_length, self.answering.stride)
         if len(lost := without_room(windows)):
-            words = examples[lost[0]].question
+            name, words = examples[lost[0]].id, examples[lost[0]].question
             room = f"no room for its context in windows of {self.answering.max_length} tokens"
-            raise UserError(f"question {lost[0] + 1}, '{words[:60]}…', is too long: it leaves {room}; shorten it")
+            raise UserError(f"question {name}, '{words[:60]}…', is too long: it leaves {room}; shorten it")
         dataset = EvaluationBatches(windows, examples, self._template)
         n_best = max(self.answering.n_best, options.top_k)
         most = options.max_answer_length or self.answering.max_answer_length
@@ -162,7 +162,7 @@ def _texts(name: str, given: str | Sequence[str]) -> list[str]:
 
 def _example(number: int, question: str, context: str) -> Example:
     try:
-        return Example(id=str(number), question=question, context=context)
+        return Example(id=str(number + 1), question=question, context=context)
     except ValidationError as error:
         first = error.errors()[0]
         kinds = {"blank": "is empty", "surrogate": "holds half of a surrogate pair"}

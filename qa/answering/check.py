@@ -6,7 +6,7 @@ from qa.answering.answerer import QuestionAnswerer
 from qa.console import track
 from qa.data.example import Example
 from qa.data.examples import read_examples
-from qa.data.record import Files
+from qa.data.record import BadRecord, Files
 from qa.errors import UserError
 from qa.evaluation.answers import Evaluation
 from qa.evaluation.collect import EvaluatedBatch, collect
@@ -18,13 +18,21 @@ AT_ONCE = 256  # questions
 
 def read_known(files: Files) -> list[Example]:
     """The questions of files of any kind that training reads. Errors: UserError, also where an answer is missing."""
-    return read_examples(files, need="texts").examples
+    try:
+        return read_examples(files, need="texts").examples
+    except BadRecord as bad:  # without the settings of train.py that would help
+        raise UserError(f"{bad.problem}; fix it, or remove it") from None
+
+
+def check_trained(answerer: QuestionAnswerer) -> None:
+    """Errors: UserError for a model without a span head, whose answers are drawn anew at each start."""
+    if not answerer.engine.trained_head:
+        raise UserError("the model was not trained on questions: it has no span head; train it first")
 
 
 def check_answers(answerer: QuestionAnswerer, examples: Sequence[Example]) -> Evaluation:
-    """The evaluation of an answerer, as that of a run; of SQuAD v2 at the answerer's own threshold, else at 0."""
-    threshold = (answerer.answering.no_answer_threshold or 0.0) if _is_v2(examples) else None
-    return _collect(answerer, examples, _batches(answerer, examples), threshold)
+    """The evaluation of an answerer, as that of a run."""
+    return _collect(answerer, examples, _batches(answerer, examples), _threshold(answerer, examples))
 
 
 def calibrate(answerer: QuestionAnswerer, examples: Sequence[Example]) -> tuple[Evaluation, Calibrated, Answering]:
@@ -32,21 +40,23 @@ def calibrate(answerer: QuestionAnswerer, examples: Sequence[Example]) -> tuple[
 
     Where some questions have no answer, its threshold is the best for F1 with these questions. Errors: UserError.
     """
+    check_trained(answerer)
     batches, known = _batches(answerer, examples), answerer.answering
-    found = _collect(answerer, examples, batches, 0.0 if _is_v2(examples) else None)
+    found = _collect(answerer, examples, batches, _threshold(answerer, examples))
     threshold = known.no_answer_threshold
-    if _is_v2(examples):
+    if any(example.is_impossible for example in examples):
         threshold = found.figures()["best_f1_thresh"]
         found = _collect(answerer, examples, batches, threshold)
     _, worth = calibrated((question, found.answers[question.id]) for question in found.questions)
     if worth is None:
         raise UserError("no answer is known; give questions with their answers")
-    fitted = worth.model_dump(include={"temperature", "temperature_by_language"})
-    return found, worth, known.model_copy(update={**fitted, "no_answer_threshold": threshold})
+    return found, worth, known.model_copy(update={**worth.temperatures, "no_answer_threshold": threshold})
 
 
-def _is_v2(examples: Sequence[Example]) -> bool:
-    return any(example.is_impossible for example in examples)
+def _threshold(answerer: QuestionAnswerer, examples: Sequence[Example]) -> float | None:
+    """The answerer's own; 0 where it has none and some questions have no answer, as in SQuAD v2."""
+    known = answerer.answering.no_answer_threshold
+    return 0.0 if known is None and any(example.is_impossible for example in examples) else known
 
 
 def _batches(answerer: QuestionAnswerer, examples: Sequence[Example]) -> list[EvaluatedBatch]:

@@ -27,12 +27,14 @@ def choose(found: Sequence[Found], options: Options, answering: Answering, tempe
     answers = [
         Answer(span.text, span.start, span.end, span.score, probability, place)
         for (place, span), probability in zip(spans, each, strict=False)
-        if probability >= options.min_probability
     ]
-    kept = _apart(answers, options.overlap_threshold)
+    kept = [
+        answer for answer in _apart(answers, options.overlap_threshold) if answer.probability >= options.min_probability
+    ]
     odds = -math.inf if null is None else null - spans[0][1].score if spans else math.inf
     threshold = options.threshold(answering)
-    if not kept or (threshold is not None and odds > threshold):
+    # the best span is the answer, or nothing is: another, equal ones added up, may be more probable
+    if not kept or kept[0] is not answers[0] or (threshold is not None and odds > threshold):
         nothing = Answer("", 0, 0, null or 0.0, no_answer or 0.0, no_answer_probability=no_answer)
         return replace(nothing, alternatives=tuple(kept[: options.top_k - 1]))
     first, *others = kept[: options.top_k]

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from qa.errors import UserError, first_line
 from qa.hub import local_folder
-from qa.model.pretrained import load_model
+from qa.model.pretrained import INPUTS, load_model
 
 FILES = {"onnx": "model.onnx", "openvino": "openvino_model.xml"}
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")  # of PyTorch; where they are, they are taken
 PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}  # of OpenVINO
 INSTALL = "pip install -r requirements-export.txt"
 
@@ -38,18 +39,24 @@ def load_engine(pretrained: str, device: str, dtype: str) -> Engine:
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
         raise UserError(f"dtype={dtype}: no kind of number to compute with; give float32, bfloat16 or float16")
     folder = local_folder(pretrained)
+    if folder and any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
+        return _load_torch(pretrained, device, kind)
     for load, file in ((load_onnx, FILES["onnx"]), (load_openvino, FILES["openvino"])):
         if folder and (path := folder / file).is_file():
             if device not in ("auto", "cpu"):
                 raise UserError(f"device={device}: {path} runs on the CPU; give cpu, or the model it was made of")
             try:
-                return load(path, kind)
+                engine = load(path, kind)
             except UserError:
                 raise
             except ImportError:
                 raise UserError(f"{path}: needs packages that are not installed; {INSTALL}") from None
             except Exception as error:  # each library has kinds of its own
                 raise UserError(f"{path}: cannot be read ({first_line(error)}); export it again") from None
+            if unknown := set(engine.inputs) - set(INPUTS):
+                names = ", ".join(sorted(unknown))
+                raise UserError(f"{path}: also takes {names}; export the model by python -m qa.export")
+            return engine
     return _load_torch(pretrained, device, kind)
 
 

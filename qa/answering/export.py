@@ -1,5 +1,7 @@
 """A model's folder → one that ONNX Runtime or OpenVINO computes, if its answers stay what they were."""
 
+import contextlib
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,22 +13,22 @@ import torch
 from huggingface_hub import ModelCard
 from jinja2 import Environment
 from torch import Tensor
+from yaml import YAMLError
 
 from qa.answering.answerer import QuestionAnswerer
-from qa.answering.check import check_answers
+from qa.answering.check import check_answers, check_trained
 from qa.answering.onnx_files import QUANTIZE, Windows, check_installed, check_openvino, write_onnx, write_openvino
 from qa.answering.options import Options
 from qa.data.example import Example
 from qa.data.examples import split_by_paragraph
-from qa.errors import UserError
+from qa.errors import UserError, first_line
 from qa.evaluation.answers import Evaluation, Question
 from qa.hub import local_folder
 from qa.model.answering import NAME
 from qa.storage import readable, remove, write_text
 
 Target = Literal["onnx", "openvino"]
-CALIBRATION = 0.3  # of the questions, at most WINDOWS of them: int8 is fitted with them, the others check it
-WINDOWS = 300
+FITTED, MOST = 0.3, 300  # share and number of the questions, at most, that int8 is fitted with; the others check it
 WEIGHTS = {".safetensors", ".bin", ".onnx", ".data", ".xml"}
 RUNTIMES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 ROUNDS, MANY = 5, 32  # of timing; questions at once
@@ -88,23 +90,36 @@ def export(
     With `int8` some of the examples fit the quantisation and the others check it. Errors: UserError.
     """
     check_installed()
-    if out.exists():
+    if os.path.lexists(out):
         raise UserError(f"{out}: is there already; remove it, or give another --out")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise UserError(f"{out.parent}: no folder that can be written to; give another --out")
+    if int8 and len({example.context for example in examples}) < 2:
+        raise UserError("--check: all questions are on one paragraph; give a file with several")
     model = QuestionAnswerer.from_pretrained(pretrained, "cpu")
     source = local_folder(pretrained)
     if model.engine.name != "torch" or source is None:
         raise UserError(f"{pretrained}: is exported already; give the model that it was made of")
+    check_trained(model)
     checked: Sequence[Example] = examples
     windows: Windows = []
     if int8:
-        checked, fitted = split_by_paragraph(examples, CALIBRATION, seed=42)
-        windows = _windows(model, fitted[:WINDOWS])
+        checked, fitted = split_by_paragraph(examples, min(FITTED, MOST / len(examples)), seed=42)
+        windows = _windows(model, fitted)
     before = check_answers(model, checked)
     temporary = out.with_name(f"{out.name}.tmp")
+    found: Exported | None = None
+    problem = ""
     try:
         for way, quantize in QUANTIZE[to].items() if int8 else [("", None)]:
             remove(temporary)
-            _write(model, source, temporary, to, quantize, windows)
+            try:
+                _write(model, source, temporary, to, quantize, windows)
+            except UserError:
+                raise
+            except Exception as error:  # a disk that is full, and what the exporters' libraries raise
+                problem = first_line(error)
+                continue
             answerer = QuestionAnswerer.from_pretrained(str(temporary))
             after = check_answers(answerer, checked)
             sizes = _megabytes(source), _megabytes(temporary)
@@ -116,6 +131,8 @@ def export(
                 return found, True
     finally:
         remove(temporary)
+    if found is None:
+        raise UserError(f"{pretrained}: cannot be exported to {to} ({problem}); answer with the model itself")
     return found, False
 
 
@@ -127,14 +144,14 @@ def _write(
     quantize: Callable[[Path, Windows], None] | None,
     windows: Windows,
 ) -> None:
-    folder.mkdir(parents=True)
-    path = write_onnx(model.engine, folder)
+    folder.mkdir()
+    path = write_onnx(model.engine, folder, model.answering.max_length)
     if quantize:
         quantize(path, windows)
     if to == "openvino":
         path = write_openvino(path)
         if not quantize:
-            check_openvino(model.engine, path)
+            check_openvino(model.engine, path, model.answering.max_length)
     for name in ("config.json", NAME):
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
@@ -163,8 +180,9 @@ def _megabytes(folder: Path) -> float:
 
 def _card(source: Path, found: Exported, to: Target, checked: str) -> str:
     """The model's card with what the export is worth before its text."""
-    path = source / "README.md"
-    card = ModelCard.load(path, ignore_metadata_errors=True) if path.is_file() else ModelCard("---\n---\n")
+    path, card = source / "README.md", ModelCard("---\n---\n")
+    with contextlib.suppress(OSError, ValueError, YAMLError):  # a card that cannot be read is left out
+        card = ModelCard.load(path, ignore_metadata_errors=True) if path.is_file() else card
     data: Any = card.data
     data.library_name = to
     card.text = f"{CARD.render(found=found, runtime=RUNTIMES[to], checked=checked)}\n{card.text}"

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from qa.answering.answer import Answer
 from qa.answering.answerer import QuestionAnswerer
-from qa.answering.options import AnswerOptions
+from qa.answering.options import AnswerOptions, Options
 from qa.console import track
 from qa.data.check import Examples, check_record
 from qa.data.example import Example
@@ -44,6 +44,7 @@ def answer_file(
 
     Errors: UserError for files that cannot be read or written, and for a target that is there.
     """
+    Options.check(options)
     if target.exists():
         raise UserError(f"{target}: is there already; remove it, or give another --out")
     paths = find_files(source)

@@ -47,8 +47,10 @@ def check_installed() -> None:
             raise UserError(f"the package {name} is not installed; {INSTALL}")
 
 
-def write_onnx(engine: Engine, folder: Path) -> Path:
+def write_onnx(engine: Engine, folder: Path, longest: int) -> Path:
     """Writes `model.onnx`, for any batch and length, whose logits are the model's within CLOSE.
+
+    `longest`: tokens of a window. Large models have their weights beside it, in `model.onnx.data`.
 
     Errors: UserError for a model that cannot be exported so.
     """
@@ -57,7 +59,7 @@ def write_onnx(engine: Engine, folder: Path) -> Path:
         try:
             with _quiet():
                 _export(engine, path, opset)
-                difference = _difference(engine, load_onnx(path).logits)
+                difference = _difference(engine, load_onnx(path).logits, longest)
         except Exception as error:  # the exporter's own kinds, and those of what it runs
             problem = problem or first_line(error)
             continue
@@ -79,20 +81,20 @@ def _export(engine: Engine, path: Path, opset: int) -> None:
     program.save(path)
 
 
-def _difference(engine: Engine, logits: LogitsOf) -> float:
-    """The largest one between logits of real tokens, over batches of several shapes, with padding and without."""
-    generator, most = torch.Generator().manual_seed(0), 0.0
+def _difference(engine: Engine, logits: LogitsOf, longest: int) -> float:
+    """The largest one between logits of real tokens, NaN where one is, over batches of several shapes."""
+    generator, found = torch.Generator().manual_seed(0), []
     padding, tokens = engine.model.config.pad_token_id or 0, engine.model.config.vocab_size
-    for batch, length, shortest in ((1, 9, 9), (3, 40, 25), (2, 170, 90)):
-        mask = torch.ones(batch, length, dtype=torch.long)
+    for shape, shortest in (((1, min(9, longest)), 9), ((3, min(40, longest)), 25), ((2, min(170, longest)), 90)):
+        mask = torch.ones(shape, dtype=torch.long)
         mask[0, shortest:] = 0
-        ids = torch.randint(0, tokens, (batch, length), generator=generator)
+        ids = torch.randint(0, tokens, shape, generator=generator)
         ids = ids.where(ids != padding, (padding + 1) % tokens).where(mask == 1, padding)
         known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(mask)}
         inputs = {name: known[name] for name in engine.inputs}
         pairs = zip(engine.logits(inputs), logits(inputs), strict=True)
-        most = max(most, *(float((one - other)[mask == 1].abs().max()) for one, other in pairs))
-    return most
+        found += [(one - other)[mask == 1].abs().max() for one, other in pairs]
+    return float(torch.stack(found).max())
 
 
 def write_openvino(path: Path) -> Path:
@@ -101,14 +103,16 @@ def write_openvino(path: Path) -> Path:
 
     model, made = openvino.Core().read_model(path), path.with_name(FILES["openvino"])
     openvino.save_model(model, made, compress_to_fp16=False)
-    del model  # it reads the file
+    del model  # it reads the files
     path.unlink()
+    _remove_weights(path)
     return made
 
 
-def check_openvino(engine: Engine, path: Path) -> None:
+def check_openvino(engine: Engine, path: Path, longest: int) -> None:
     """Errors: UserError where the logits are not the model's within CLOSE."""
-    if (difference := _difference(engine, load_openvino(path).logits)) >= CLOSE:
+    difference = _difference(engine, load_openvino(path).logits, longest)
+    if not difference < CLOSE:
         raise UserError(f"OpenVINO's logits differ by {difference:.1g} from the model's; take --to onnx")
 
 
@@ -121,6 +125,7 @@ def quantize_dynamic(path: Path, _: Windows) -> None:
             path, path, per_channel=True, weight_type=quantization.QuantType.QInt8,
             op_types_to_quantize=["MatMul", "Gemm"], nodes_to_exclude=_heads(path),
         )  # fmt: skip
+    _remove_weights(path)
 
 
 def quantize_static(path: Path, windows: Windows) -> None:
@@ -139,12 +144,18 @@ def quantize_static(path: Path, windows: Windows) -> None:
             advanced_parameters=AdvancedQuantizationParameters(disable_bias_correction=True),
         )  # fmt: skip
         onnx.save(model, path)
+    _remove_weights(path)
 
 
 QUANTIZE: dict[str, dict[str, Callable[[Path, Windows], None]]] = {  # the fastest first
     "onnx": {"dynamic": quantize_dynamic, "static": quantize_static},
     "openvino": {"static": quantize_static},
 }
+
+
+def _remove_weights(path: Path) -> None:
+    """Those beside an ONNX file that were read into another."""
+    path.with_name(f"{path.name}.data").unlink(missing_ok=True)
 
 
 def _heads(path: Path) -> list[str]:

@@ -16,7 +16,7 @@ class AnswerOptions(TypedDict, total=False):
 
     top_k: int  # 1: how many answers, the alternatives included
     max_answer_length: int | None  # in tokens; None: as the model was validated
-    min_probability: float  # 0.0: less probable answers are left out
+    min_probability: float  # 0.0: where the best answer is less probable there is none, and no such alternatives
     handle_impossible_answer: bool | None  # whether there may be no answer; None: if it was trained on SQuAD v2
     # 0.5: alternatives that share more than this part of the shorter one with a better answer are left out
     overlap_threshold: float

@@ -3,7 +3,7 @@
 import math
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,6 +47,11 @@ class Calibrated(BaseModel):
     after: Trust
     temperature: float
     temperature_by_language: dict[str, float] = {}
+
+    @property
+    def temperatures(self) -> dict[str, Any]:
+        """What `qa.json` keeps."""
+        return self.model_dump(include={"temperature", "temperature_by_language"})
 
 
 class Candidates(NamedTuple):

@@ -27,6 +27,8 @@ def evaluate(parts: Parts) -> None:
             " or resume=RUN/checkpoints/best.ckpt",
             module.pretrained,
         )
+    model = str(parts.checkpoint.resolve().parent.parent / "model") if parts.checkpoint else module.pretrained
+    known = Answering.load(model)  # of a checkpoint that of its run, if that came to its end
     first_screen(parts)
     begin_dashboard(parts)
     if parts.settings.stage == "predict":
@@ -41,8 +43,6 @@ def evaluate(parts: Parts) -> None:
     if trainer.is_global_zero:
         assert module.evaluation is not None
         found, answers = module.evaluation, module.evaluation.answers
-        model = str(parts.checkpoint.parent.parent / "model") if parts.checkpoint else module.pretrained
-        known = Answering.load(model)  # of a checkpoint that of its run, if that came to its end
         questions, trust = calibrated(((q, answers[q.id]) for q in found.questions), known.temperatures)
         write_predictions(parts.folder, found._replace(questions=questions))
         module.evaluation = None  # large, and on the disk

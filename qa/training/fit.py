@@ -13,8 +13,6 @@ from qa.training.finish import begin_dashboard, collect_results, finish
 from qa.training.parts import Parts
 from qa.training.screen import first_screen
 
-FITTED = {"temperature", "temperature_by_language"}  # what qa.json keeps of a calibration
-
 
 def fit(parts: Parts) -> None:
     """Trains, keeps the best epoch, and writes the run folder; `results.json` last."""
@@ -36,7 +34,7 @@ def fit(parts: Parts) -> None:
     best = load_checkpoint(parts.folder / "checkpoints" / "best.ckpt")["state_dict"]
     weights = {name.removeprefix("model."): weight for name, weight in best.items() if name.startswith("model.")}
     results = collect_results(parts, history.rows, history.best)
-    results.calibration = calibrate_predictions(parts.folder)
+    results.calibration = calibrate_predictions(parts.folder, history.best.best_f1_thresh)
     assert data.tokenizer is not None
     card = model_card(results, parts.settings, parts.command)
     answering = Answering(
@@ -45,7 +43,7 @@ def fit(parts: Parts) -> None:
         stride=data.stride,
         max_answer_length=module.max_answer_length,
         n_best=module.n_best,
-        **(results.calibration.model_dump(include=FITTED) if results.calibration else {}),
+        **(results.calibration.temperatures if results.calibration else {}),
     )
     save_model(parts.folder / "model", module.model, weights, data.tokenizer, card, answering)
     finish(parts, results)

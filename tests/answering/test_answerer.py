@@ -13,9 +13,13 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from helpers.commands import Run, quick_fit
 from qa import Answer, QuestionAnswerer, UserError
+from qa.answering.choice import choose
+from qa.answering.options import Options
 from qa.data import long_texts, windows
+from qa.evaluation.answers import NBestAnswer
 from qa.evaluation.confidence import calibrated
 from qa.evaluation.question_table import read_questions
+from qa.model.answering import Answering
 from qa.runs.predictions import read_answers
 from qa.runs.results import read_results
 
@@ -147,6 +151,18 @@ def test_less_probable_answers_are_left_out(answerer: QuestionAnswerer) -> None:
     assert {a.probability >= least for a in some.alternatives} == {True}
     none = answerer(QUESTION, CONTEXT, min_probability=1)
     assert (none.text, none.start, none.end, bool(none), none.alternatives) == ("", 0, 0, False, ())
+
+
+def test_equal_answers_add_up_and_never_take_the_best_ones_place() -> None:
+    spans = [("Paris", 5.0, 0), ("1912", 4.9, 10), ("1912.", 4.9, 20), ("the 1912", 1.0, 30)]
+    found = [(0, [NBestAnswer(text, score, 0.0, at, at + len(text)) for text, score, at in spans], None)]
+    answer = choose(found, Options(top_k=9), Answering(), 1.0)
+    assert (answer.text, [other.text for other in answer.alternatives]) == ("Paris", ["1912"])
+    assert answer.probability + answer.alternatives[0].probability == pytest.approx(1)
+    assert answer.alternatives[0].probability > 0.5 > answer.probability
+    sure = choose(found, Options(top_k=9, min_probability=0.5), Answering(), 1.0)
+    assert not sure and [other.text for other in sure.alternatives] == ["1912"]
+    assert choose(found, Options(), Answering(), 5.0).probability < answer.probability
 
 
 def test_no_answer_is_one_of_the_candidates_where_it_is_asked_for(answerer: QuestionAnswerer) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import BertConfig, BertModel
 
 from qa import QuestionAnswerer, UserError
 from qa.answering.check import check_answers, read_known
 from qa.calibrate import main
+from qa.evaluation.confidence import calibrated
 from qa.model.answering import Answering
 
 Files = tuple[Path, Path]
@@ -58,12 +60,38 @@ def test_a_file_with_unanswerable_questions_gives_a_threshold(
     assert answerer("Who?", "Ada Brill built it.").no_answer_probability is not None
 
 
+def test_a_model_that_may_refuse_is_judged_as_such_whatever_the_file(
+    tiny: Path, small_files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny, model)
+    Answering(no_answer_threshold=-5.0, max_length=64, stride=16).save(model)
+    examples = read_known(str(small_files[0]))
+    found = check_answers(QuestionAnswerer.from_pretrained(str(model)), examples)
+    assert not any(question.prediction for question in found.questions)
+    run(monkeypatch, model, small_files[0])
+    assert Answering.load(str(model)).no_answer_threshold == -5.0
+    answerer = QuestionAnswerer.from_pretrained(str(model))
+    scored, _ = calibrated(((q, found.answers[q.id]) for q in found.questions), answerer.answering.temperatures)
+    asked = {example.id: example for example in examples}
+    answers = answerer([asked[q.id].question for q in scored], [asked[q.id].context for q in scored])
+    assert [answer.probability for answer in answers] == pytest.approx([q.probability for q in scored], abs=1e-5)
+
+
 def test_what_cannot_be_calibrated_is_one_line(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         UserError, match=r"none: no such folder; give one that holds a model, as its qa.json is written"
     ):
         run(monkeypatch, tmp_path / "none", "x.json")
+    row = '{"question": "Who?", "context": "Ada Brill.", "answer": "Ada Brill"}'
+    (tmp_path / "asked.jsonl").write_text(f"{row}\n")
     (tmp_path / "asks.jsonl").write_text('{"question": "Who?", "context": "Ada Brill."}\n')
     with pytest.raises(UserError, match="it has no answer; name its field"):
         run(monkeypatch, tiny, tmp_path / "asks.jsonl")
     assert not (tiny / "qa.json").exists()
+    encoder = tmp_path / "encoder"
+    BertModel(BertConfig.from_pretrained(tiny)).save_pretrained(encoder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny / name, encoder)
+    with pytest.raises(UserError, match="the model was not trained on questions: it has no span head"):
+        run(monkeypatch, encoder, tmp_path / "asked.jsonl")

@@ -97,6 +97,18 @@ def test_a_wrong_export_is_not_taken(tiny: Path, tmp_path: Path, monkeypatch: py
     assert list(tmp_path.iterdir()) == []
 
 
+def test_logits_that_are_no_numbers_are_other_logits(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = QuestionAnswerer.from_pretrained(str(tiny)).engine
+
+    def broken(inputs: Any) -> Any:
+        start, end = engine.logits(inputs)
+        return start, end.where(end < end.max(), torch.nan)
+
+    monkeypatch.setattr(onnx_files, "load_openvino", lambda _: engine._replace(logits=broken))
+    with pytest.raises(UserError, match="OpenVINO's logits differ by nan from the model's; take --to onnx"):
+        onnx_files.check_openvino(engine, tiny, 64)
+
+
 def test_what_cannot_be_exported_or_loaded_is_one_line(
     exported: dict[str, Path], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +116,13 @@ def test_what_cannot_be_exported_or_loaded_is_one_line(
         run(monkeypatch, tiny, "--to", "onnx", "--out", exported["onnx"])
     with pytest.raises(UserError, match="is exported already; give the model that it was made of"):
         run(monkeypatch, exported["onnx"], "--to", "openvino", "--out", tmp_path / "out")
+    with pytest.raises(UserError, match="none: no folder that can be written to; give another --out"):
+        run(monkeypatch, tiny, "--to", "onnx", "--out", tmp_path / "none" / "out")
+    with pytest.raises(UserError, match="--tolerance nan: should be a number of points"):
+        run(monkeypatch, tiny, "--to", "onnx", "--tolerance", "nan")
+    (tmp_path / "one.jsonl").write_text('{"question": "Who?", "context": "Ada Brill.", "answer": "Ada Brill"}\n')
+    with pytest.raises(UserError, match="--check: all questions are on one paragraph; give a file with several"):
+        run(monkeypatch, tiny, "--to", "onnx", "--int8", "--out", tmp_path / "out", "--check", tmp_path / "one.jsonl")
     load = QuestionAnswerer.from_pretrained
     with pytest.raises(UserError, match=r"^device=cuda: .*model\.onnx runs on the CPU; give cpu, or the model"):
         load(str(exported["onnx"]), device="cuda")
@@ -114,6 +133,9 @@ def test_what_cannot_be_exported_or_loaded_is_one_line(
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((tiny / name).read_bytes())
     (tmp_path / "model.onnx").write_bytes(b"no model")
+    (tmp_path / "model.safetensors").write_bytes((tiny / "model.safetensors").read_bytes())
+    assert load(str(tmp_path)).engine.name == "torch"  # another program's file beside the weights
+    (tmp_path / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"model\.onnx: cannot be read \(.*\); export it again"):
         load(str(tmp_path))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

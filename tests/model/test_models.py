@@ -246,8 +246,8 @@ def test_bf16_mixed_keeps_float32_weights_and_the_loss(
 @pytest.mark.slow
 def test_every_family_can_be_exported(family: Path, tmp_path: Path) -> None:
     model = load_engine(str(family), "cpu", "float32")
-    path = write_onnx(model, tmp_path)  # which compares logits
-    check_openvino(model, write_openvino(path))
+    path = write_onnx(model, tmp_path, 384)  # which compares logits
+    check_openvino(model, write_openvino(path), 384)
     ids = torch.randint(5, model.model.config.vocab_size, (3, 50))
     mask = torch.ones_like(ids)
     mask[1, 30:] = 0
