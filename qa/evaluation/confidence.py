@@ -85,27 +85,31 @@ def calibrated(
 ) -> tuple[list[Question], Calibrated | None]:
     """Questions with the probabilities of their answers, and what those are worth; None where no answer is known.
 
-    `answered`: questions, each with its candidates. Without `known` temperatures they are fitted: a question's
-    probability is at those that were fitted without its half of the contexts, so that it is judged by what does not
-    know it; those that are returned are fitted with all questions.
+    `answered`: questions, each with its candidates. Without `known` temperatures they are fitted with all questions and
+    judged as `cross_fitted` does.
     """
     questions, softmax, found = _candidates(answered)
     languages = np.array([question.language or "" for question in questions])
     judged = ~np.isnan(found.right)
     made = known or _fit(found, languages, judged)
-    if known:
-        probability = found.probabilities(_each(made, languages))
-    else:
-        probability = np.zeros(len(questions))
-        half = _half(questions)
-        for part in (half, ~half):
-            fitted = _fit(found, languages, judged & ~part)
-            probability[part] = found.take(part).probabilities(_each(fitted, languages[part]))
-    worth = [trust(part[judged], found.right[judged]) for part in (softmax, probability)]
+    probability = found.probabilities(_each(made, languages))
     scored = [q._replace(probability=p) for q, p in zip(questions, probability.tolist(), strict=True)]
-    if worth[0] is None or worth[1] is None:
+    before = trust(softmax[judged], found.right[judged])
+    after = trust((probability if known else cross_fitted(questions, found))[judged], found.right[judged])
+    if before is None or after is None:
         return scored, None
-    return scored, Calibrated(before=worth[0], after=worth[1], temperature=made[0], temperature_by_language=made[1])
+    return scored, Calibrated(before=before, after=after, temperature=made[0], temperature_by_language=made[1])
+
+
+def cross_fitted(questions: Sequence[Question], found: Candidates) -> NDArray[np.float64]:
+    """Probabilities, float64 [questions], at temperatures that do not know the question's half of the contexts."""
+    languages = np.array([question.language or "" for question in questions])
+    judged, half = ~np.isnan(found.right), _half(questions)
+    probability = np.zeros(len(questions))
+    for part in (half, ~half):
+        fitted = _fit(found, languages, judged & ~part)
+        probability[part] = found.take(part).probabilities(_each(fitted, languages[part]))
+    return probability
 
 
 def _candidates(

@@ -73,7 +73,7 @@ def write_page(folder: Path, results: Results) -> None:
         skipped={kind: number for counts in results.skipped.values() for kind, number in counts.items()},
         curves=write_curves(folder, results.epochs) if results.windows.train else "",
         reliability=apart(reliability(probability, right)) if len(right) else "",
-        trust=trust(probability, right),
+        trust=results.calibration.after if results.calibration else trust(probability, right),
         calibration=results.calibration,
         trust_columns=TRUST_HEADINGS,
         trust_rows=trust_rows(results.calibration) if results.calibration else [],

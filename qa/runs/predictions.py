@@ -40,6 +40,9 @@ def calibrate_predictions(folder: Path, threshold: float | None) -> Calibrated |
     if found and threshold is not None:
         later = ((_answer(questions[name], a, threshold), a) for name, a in read_answers(folder, questions))
         _, found = calibrated(later)
+        assert found is not None  # the same questions
+        known = found.temperature, found.temperature_by_language
+        scored, _ = calibrated(((questions[name], a) for name, a in read_answers(folder, questions)), known)
     write_questions(folder, scored)
     return found
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from helpers.questions import question
 from qa.evaluation.answers import NBestAnswer, Question
 from qa.evaluation.calibration import calibration, outcomes, risk_coverage, trust
-from qa.evaluation.confidence import Temperatures, calibrated, probabilities
+from qa.evaluation.confidence import Temperatures, _candidates, calibrated, cross_fitted, probabilities
 
 Answered = list[tuple[Question, Sequence[NBestAnswer]]]
 WORDS = ("the mill", "Mill.", "1912", "in 1912", "", "a", "The")
@@ -54,7 +54,9 @@ def test_the_temperature_that_made_the_outcomes_is_found(temperature: float) -> 
     assert found and found.temperature == pytest.approx(temperature, rel=0.1)
     assert found.after.ece <= found.after.ece_chance
     assert found.after.ece < found.before.ece or temperature == 1
-    assert trust(*outcomes(questions)) == found.after
+    assert [q.probability for q in calibrated(drawn(3000, temperature), (found.temperature, {}))[0]] == [
+        q.probability for q in questions
+    ]
 
 
 def test_few_questions_move_a_temperature_little() -> None:
@@ -82,15 +84,18 @@ def test_a_language_has_a_temperature_of_its_own() -> None:
 
 def test_no_question_is_judged_by_a_temperature_that_its_context_was_fitted_with() -> None:
     answered = drawn(200, 1.5)
-    before = {q.id: q.probability for q in calibrated(answered)[0]}
+    questions, _, found = _candidates(answered)
+    before = cross_fitted(questions, found)
+    assert calibrated(answered)[1].after == trust(before, found.right)  # type: ignore[union-attr]
     for asked, _ in answered[::20]:
         other = [
             (q._replace(exact_match=1 - (q.exact_match or 0)) if q.context == asked.context else q, answers)
             for q, answers in answered
         ]
-        after = {q.id: q.probability for q in calibrated(other)[0]}
-        assert after[asked.id] == before[asked.id]
-        assert after != before
+        after = cross_fitted(questions, _candidates(other)[2])
+        place = [question.id for question in questions].index(asked.id)
+        assert after[place] == before[place]
+        assert (after != before).any()
 
 
 def test_a_question_without_candidates_has_no_chance_and_unknown_answers_no_figures() -> None:
