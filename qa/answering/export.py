@@ -180,7 +180,7 @@ def _megabytes(folder: Path) -> float:
 
 def _card(source: Path, found: Exported, to: Target, checked: str) -> str:
     """The model's card with what the export is worth before its text."""
-    path, card = source / "README.md", ModelCard("---\n---\n")
+    path, card = source / "README.md", ModelCard(f"---\nlibrary_name: {to}\n---\n")
     with contextlib.suppress(OSError, ValueError, YAMLError):  # a card that cannot be read is left out
         card = ModelCard.load(path, ignore_metadata_errors=True) if path.is_file() else card
     data: Any = card.data
