@@ -50,7 +50,7 @@ def calibrate(answerer: QuestionAnswerer, examples: Sequence[Example]) -> tuple[
     _, worth = calibrated((question, found.answers[question.id]) for question in found.questions)
     if worth is None:
         raise UserError("no answer is known; give questions with their answers")
-    return found, worth, known.model_copy(update={**worth.temperatures, "no_answer_threshold": threshold})
+    return found, worth, known.model_copy(update={**worth.fitted, "no_answer_threshold": threshold})
 
 
 def _threshold(answerer: QuestionAnswerer, examples: Sequence[Example]) -> float | None:

@@ -17,6 +17,7 @@ from yaml import YAMLError
 
 from qa.answering.answerer import QuestionAnswerer
 from qa.answering.check import check_answers, check_trained
+from qa.answering.engines import FILES
 from qa.answering.onnx_files import QUANTIZE, Windows, check_installed, check_openvino, write_onnx, write_openvino
 from qa.answering.options import Options
 from qa.data.example import Example
@@ -152,6 +153,8 @@ def _write(
         path = write_openvino(path)
         if not quantize:
             check_openvino(model.engine, path, model.answering.max_length)
+    if quantize or to == "openvino":
+        remove(folder / f"{FILES['onnx']}.data")  # a large model's weights, which are in other files now
     for name in ("config.json", NAME):
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)

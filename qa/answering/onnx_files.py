@@ -105,7 +105,6 @@ def write_openvino(path: Path) -> Path:
     openvino.save_model(model, made, compress_to_fp16=False)
     del model  # it reads the files
     path.unlink()
-    _remove_weights(path)
     return made
 
 
@@ -125,7 +124,6 @@ def quantize_dynamic(path: Path, _: Windows) -> None:
             path, path, per_channel=True, weight_type=quantization.QuantType.QInt8,
             op_types_to_quantize=["MatMul", "Gemm"], nodes_to_exclude=_heads(path),
         )  # fmt: skip
-    _remove_weights(path)
 
 
 def quantize_static(path: Path, windows: Windows) -> None:
@@ -144,18 +142,12 @@ def quantize_static(path: Path, windows: Windows) -> None:
             advanced_parameters=AdvancedQuantizationParameters(disable_bias_correction=True),
         )  # fmt: skip
         onnx.save(model, path)
-    _remove_weights(path)
 
 
 QUANTIZE: dict[str, dict[str, Callable[[Path, Windows], None]]] = {  # the fastest first
     "onnx": {"dynamic": quantize_dynamic, "static": quantize_static},
     "openvino": {"static": quantize_static},
 }
-
-
-def _remove_weights(path: Path) -> None:
-    """Those beside an ONNX file that were read into another."""
-    path.with_name(f"{path.name}.data").unlink(missing_ok=True)
 
 
 def _heads(path: Path) -> list[str]:

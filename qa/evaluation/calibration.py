@@ -32,7 +32,6 @@ class Calibration(NamedTuple):
     """The calibration of `counts.sum()` answers; the arrays are by bin, without empty bins. See `Trust`."""
 
     error: float
-    chance: float
     probabilities: NDArray[np.float64]
     shares: NDArray[np.float64]
     counts: NDArray[np.intp]
@@ -63,7 +62,7 @@ def trust(probability: NDArray[np.float64], right: NDArray[np.float64]) -> Trust
     return Trust(
         questions=len(probability),
         ece=found.error,
-        ece_chance=found.chance,
+        ece_chance=chance(probability),
         macro_ce=float(((1 - good).mean() + bad.mean()) / 2) if both else None,
         auroc=float(ranks / (len(good) * len(bad))) if both else None,
         brier=float(((probability - right) ** 2).mean()),
@@ -86,28 +85,37 @@ def risk_coverage(
     return taken / len(order), np.cumsum(1 - right[order])[last] / taken
 
 
-def calibration(probability: NDArray[np.float64], right: NDArray[np.float64], seed: int = 42) -> Calibration:
+def calibration(probability: NDArray[np.float64], right: NDArray[np.float64]) -> Calibration:
     """`probability`, `right`: [answers] each, at least one.
 
     15 bins of equal width; the error is the mean distance of probability and share of right answers, weighed by
-    questions (Guo et al. 2017, "On calibration of modern neural networks"). It is above 0 by chance alone, the more so
-    the fewer questions there are: outcomes that are drawn by the very probabilities show how far.
+    questions (Guo et al. 2017, "On calibration of modern neural networks").
     """
     order = np.argsort(probability, kind="stable")
-    probability, right = probability[order], right[order]
-    bins = np.minimum((probability * BINS).astype(int), BINS - 1)
-    begins = np.flatnonzero(np.diff(bins, prepend=-1))  # of each bin that holds some
-    counts, promised = np.diff(begins, append=len(bins)), np.add.reduceat(probability, begins)
-    kept = np.add.reduceat(right, begins)
-    generator, chance = np.random.default_rng(seed), []
+    begins, promised = _bins(probability[order])
+    counts, kept = np.diff(begins, append=len(order)), np.add.reduceat(right[order], begins)
+    error = float(np.abs(kept - promised).sum()) / len(order)
+    return Calibration(error, promised / counts, kept / counts, counts)
+
+
+def chance(probability: NDArray[np.float64], seed: int = 42) -> float:
+    """The calibration error that 97.5% of perfectly calibrated models with these probabilities, [answers], stay below.
+
+    It is above 0 by chance alone, the more so the fewer questions there are: outcomes that are drawn by the very
+    probabilities show how far.
+    """
+    probability = np.sort(probability)
+    begins, promised = _bins(probability)
+    generator, found = np.random.default_rng(seed), []
     rows = max(1, BLOCK // len(probability))
     for begin in range(0, SIMULATIONS, rows):
         drawn = generator.random((min(rows, SIMULATIONS - begin), len(probability)), np.float32) < probability
-        chance.append(np.abs(np.add.reduceat(drawn, begins, axis=1, dtype=np.int64) - promised).sum(axis=1))
-    return Calibration(
-        float(np.abs(kept - promised).sum()) / len(bins),
-        float(np.quantile(np.concatenate(chance), 0.975)) / len(bins),
-        promised / counts,
-        kept / counts,
-        counts,
-    )
+        found.append(np.abs(np.add.reduceat(drawn, begins, axis=1, dtype=np.int64) - promised).sum(axis=1))
+    return float(np.quantile(np.concatenate(found), 0.975)) / len(probability)
+
+
+def _bins(probability: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Where each bin that holds some of the rising probabilities begins, and their sum in it."""
+    bins = np.minimum((probability * BINS).astype(int), BINS - 1)
+    begins = np.flatnonzero(np.diff(bins, prepend=-1))
+    return begins, np.add.reduceat(probability, begins)

@@ -49,7 +49,7 @@ class Calibrated(BaseModel):
     temperature_by_language: dict[str, float] = {}
 
     @property
-    def temperatures(self) -> dict[str, Any]:
+    def fitted(self) -> dict[str, Any]:
         """What `qa.json` keeps."""
         return self.model_dump(include={"temperature", "temperature_by_language"})
 

@@ -12,7 +12,7 @@ from jinja2 import Environment
 from qa.config.settings import Settings
 from qa.hub import local_folder, named
 from qa.runs.results import MONITORS, V2_FIGURES, Results
-from qa.runs.results_table import cell, markdown_table, trust_table
+from qa.runs.results_table import cell, markdown_table, markdown_trust_table
 
 HUB_NAMES = {"data.name", "model.pretrained", "push_to_hub"}  # settings whose value may be USER/NAME
 PATHS = re.compile(r"""(?<=')[^']+(?=')|(?<=")[^"]+(?=")|[^\[\],'"]+""")  # of a list, or of one
@@ -119,7 +119,7 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
         evaluation=evaluation if files or share else f"{name}, split validation",
         results=results,
         table=markdown_table(results.epochs, results.evaluated),
-        trust=trust_table(results.calibration) if results.calibration else "",
+        trust=markdown_trust_table(results.calibration) if results.calibration else "",
         version="v2.0" if results.best.is_v2 else "v1.1",
         threshold=f"{results.best.best_f1_thresh or 0:.2f}",
         monitor=MONITORS[settings.checkpoint.monitor],

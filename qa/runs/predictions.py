@@ -36,13 +36,16 @@ def calibrate_predictions(folder: Path, threshold: float | None) -> Calibrated |
     the answers that it will give.
     """
     questions = {question.id: question for question in read_questions(folder)}
-    scored, found = calibrated((questions[name], answers) for name, answers in read_answers(folder, questions))
-    if found and threshold is not None:
-        later = ((_answer(questions[name], a, threshold), a) for name, a in read_answers(folder, questions))
-        _, found = calibrated(later)
-        assert found is not None  # the same questions
-        known = found.temperature, found.temperature_by_language
-        scored, _ = calibrated(((questions[name], a) for name, a in read_answers(folder, questions)), known)
+
+    def answered() -> Iterator[tuple[Question, list[NBestAnswer]]]:
+        return ((questions[name], answers) for name, answers in read_answers(folder, questions))
+
+    if threshold is None:
+        scored, found = calibrated(answered())
+    else:
+        _, found = calibrated((_answer(question, answers, threshold), answers) for question, answers in answered())
+        known = (found.temperature, found.temperature_by_language) if found else None
+        scored, _ = calibrated(answered(), known)
     write_questions(folder, scored)
     return found
 

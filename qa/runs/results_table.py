@@ -69,7 +69,7 @@ def trust_rows(found: Calibrated) -> list[list[str]]:
     return rows
 
 
-def trust_table(found: Calibrated) -> str:
+def markdown_trust_table(found: Calibrated) -> str:
     """The same as Markdown, without a line end."""
     return markdown_rows([TRUST_HEADINGS, ["---"] * len(TRUST_HEADINGS), *trust_rows(found)])
 

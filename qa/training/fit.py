@@ -43,7 +43,7 @@ def fit(parts: Parts) -> None:
         stride=data.stride,
         max_answer_length=module.max_answer_length,
         n_best=module.n_best,
-        **(results.calibration.temperatures if results.calibration else {}),
+        **(results.calibration.fitted if results.calibration else {}),
     )
     save_model(parts.folder / "model", module.model, weights, data.tokenizer, card, answering)
     finish(parts, results)

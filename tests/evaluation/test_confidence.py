@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from helpers.questions import question
 from qa.evaluation.answers import NBestAnswer, Question
-from qa.evaluation.calibration import calibration, outcomes, risk_coverage, trust
+from qa.evaluation.calibration import calibration, chance, outcomes, risk_coverage, trust
 from qa.evaluation.confidence import Temperatures, _candidates, calibrated, cross_fitted, probabilities
 
 Answered = list[tuple[Question, Sequence[NBestAnswer]]]
@@ -146,5 +146,5 @@ def test_a_calibrated_model_is_above_what_chance_makes_of_it_as_often_as_it_says
         promised = generator.random(count)
         found = calibration(promised, (generator.random(count) < promised).astype(float))
         assert found.error > 0
-        above += found.error > found.chance
+        above += found.error > chance(promised)
     assert 0 < above <= 12  # of 200 some 5
