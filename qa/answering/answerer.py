@@ -1,5 +1,6 @@
 """`QuestionAnswerer`: a model that answers."""
 
+import copy
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,17 +15,15 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from qa.answering.answer import Answer
-from qa.answering.choice import choose
 from qa.answering.engines import Engine, load_engine
 from qa.answering.options import AnswerOptions, Options
+from qa.answering.work import JOINED, Ask, Work
 from qa.data.batches import EvaluationBatch, EvaluationBatches
 from qa.data.example import Example
 from qa.data.tokenizer import check_lengths, load_tokenizer, pair_template
 from qa.data.windows import Windows, build_windows, without_room
 from qa.errors import UserError
-from qa.evaluation.answers import NBestAnswer
-from qa.evaluation.collect import EvaluatedBatch, evaluate_batch, joined, lowest_null_scores
-from qa.evaluation.decode import decode
+from qa.evaluation.collect import EvaluatedBatch, evaluate_batch, joined
 from qa.hub import check_pretrained, local_folder
 from qa.model.answering import Answering
 from qa.model.pretrained import check_model
@@ -32,7 +31,6 @@ from qa.model.pretrained import check_model
 # the names of train.py's settings, as errors give them
 OF_TRAIN = re.compile(r"model\.pretrained=|\bdata\.(?=(max_length|stride)\b)")
 PLAIN = Options()
-JOINED = 8  # batches
 TOKENS = {"cpu": 1 << 11, "cuda": 1 << 16}  # of a batch, padding included
 
 
@@ -67,11 +65,8 @@ class QuestionAnswerer:
         """
         try:
             pretrained = check_pretrained(pretrained)
-            known = Answering.load(pretrained)
-            given = {"max_length": max_length, "stride": stride}
-            answering = known.model_copy(update={key: value for key, value in given.items() if value is not None})
             tokenizer = load_tokenizer(pretrained)
-            check_lengths(tokenizer, answering.max_length, answering.stride)
+            answering = _cut(Answering.load(pretrained), tokenizer, max_length, stride)
             check_model(pretrained, tokenizer, answering.max_length)
             engine = load_engine(pretrained, device, dtype)
         except UserError as error:  # in the words of train.py's settings
@@ -79,6 +74,15 @@ class QuestionAnswerer:
         folder = local_folder(pretrained)
         files = sorted(path for path in folder.iterdir() if path.is_file()) if folder else []
         return cls(engine, tokenizer, answering, files)
+
+    def cut(self, max_length: int | None = None, stride: int | None = None) -> Self:
+        """The same model with other windows; see `from_pretrained`. Errors: UserError."""
+        other = copy.copy(self)
+        try:
+            other.answering = _cut(self.answering, self.tokenizer, max_length, stride)
+        except UserError as error:
+            raise UserError(OF_TRAIN.sub("", str(error))) from None
+        return other
 
     @overload
     def __call__(self, question: str, context: str | Sequence[str], **options: Unpack[AnswerOptions]) -> Answer: ...
@@ -103,35 +107,34 @@ class QuestionAnswerer:
         if not contexts:
             raise UserError("no context; give at least one")
         if isinstance(question, str):
-            places = [list(range(len(contexts)))]
+            asks = [Ask(question, contexts)]
         elif len(contexts) in (1, len(questions)):
-            places = [[index if len(contexts) > 1 else 0] for index in range(len(questions))]
+            each = contexts if len(contexts) > 1 else contexts * len(questions)
+            numbers = range(len(each)) if len(contexts) > 1 else [0] * len(each)
+            asks = [Ask(one, [text], number) for one, text, number in zip(questions, each, numbers, strict=True)]
         else:
             raise UserError(f"{len(questions)} questions and {len(contexts)} contexts; give one context, or as many")
-        temperatures = chosen.temperatures(self.answering, len(questions))
-        asks = [(ask, contexts[place]) for ask, row in zip(questions, places, strict=True) for place in row]
-        candidates = iter(self._candidates(asks, chosen))
-        answers = [
-            choose([(place, *next(candidates)) for place in row], chosen, self.answering, temperature)
-            for row, temperature in zip(places, temperatures, strict=True)
-        ]
-        return answers[0] if isinstance(question, str) else answers
-
-    def _candidates(
-        self, asks: Sequence[tuple[str, str]], options: Options
-    ) -> list[tuple[list[NBestAnswer], float | None]]:
-        """The best spans in the context of each question, best first, and its null score, if one is asked for."""
         if not asks:
             return []
-        examples = [_example(number, *ask) for number, ask in enumerate(asks)]
-        parts = self.evaluate(examples, options)
-        contexts = {example.id: example.context for example in examples}
-        nulls = lowest_null_scores(parts) if options.threshold(self.answering) is not None else {}
-        found = decode(((part.ids, part.spans) for part in parts), contexts, max(self.answering.n_best, options.top_k))
-        return [(found[example.id], nulls.get(example.id)) for example in examples]
+        work = self.begin(asks, chosen)
+        while work.step():
+            pass
+        return work.answers()[0] if isinstance(question, str) else work.answers()
+
+    def begin(self, asks: Sequence[Ask], options: Options = PLAIN) -> Work:
+        """Questions ready to be answered, a batch at a time. Errors: UserError as above."""
+        pairs = [(ask.question, context) for ask in asks for context in ask.contexts]
+        examples = [_example(number, *pair) for number, pair in enumerate(pairs)]
+        windows, batches = self._begin(examples, options)
+        return Work(asks, examples, windows, batches, options, self.answering)
 
     def evaluate(self, examples: Sequence[Example], options: Options = PLAIN) -> list[EvaluatedBatch]:
         """What `qa.evaluation.collect` makes answers of. Errors: UserError for a question that is too long."""
+        _, batches = self._begin(examples, options)
+        return [joined(some) for some in iter(lambda: list(islice(batches, JOINED)), [])]
+
+    def _begin(self, examples: Sequence[Example], options: Options) -> tuple[int, Iterator[EvaluatedBatch]]:
+        """How many windows there are, and their batches, each evaluated when it is asked for."""
         with self._tokenizing:
             windows = build_windows(examples, self.tokenizer, self.answering.max_length, self.answering.stride)
         if len(lost := without_room(windows)):
@@ -142,14 +145,20 @@ class QuestionAnswerer:
         n_best = max(self.answering.n_best, options.top_k)
         most = options.max_answer_length or self.answering.max_answer_length
         size, tokens = options.batch_size, TOKENS.get(self.engine.device.type, TOKENS["cpu"])
-        batches = (self._evaluate(dataset[rows], n_best, most) for rows in _batches(windows, size, tokens))
-        return [joined(some) for some in iter(lambda: list(islice(batches, JOINED)), [])]
+        return len(windows), (self._evaluate(dataset[rows], n_best, most) for rows in _batches(windows, size, tokens))
 
     def _evaluate(self, batch: EvaluationBatch, n_best: int, max_answer_length: int) -> EvaluatedBatch:
         device = self.engine.device
         inputs: dict[str, Tensor] = {name: batch[name].to(device) for name in self.engine.inputs}  # type: ignore[literal-required]
         there = EvaluationBatch(**{**batch, "context_mask": batch["context_mask"].to(device)})
         return evaluate_batch(self.engine.logits(inputs), there, None, n_best, max_answer_length)
+
+
+def _cut(known: Answering, tokenizer: PreTrainedTokenizerFast, max_length: int | None, stride: int | None) -> Answering:
+    given = {"max_length": max_length, "stride": stride}
+    answering = known.model_copy(update={key: value for key, value in given.items() if value is not None})
+    check_lengths(tokenizer, answering.max_length, answering.stride)
+    return answering
 
 
 def _texts(name: str, given: str | Sequence[str]) -> list[str]:

@@ -24,8 +24,8 @@ class AnswerOptions(TypedDict, total=False):
     language: str | Sequence[str | None] | None  # code of the questions, or of each, whose calibration is taken
 
 
-class Options(BaseModel):
-    """How to answer, checked."""
+class Choice(BaseModel):
+    """Which spans may be answers, checked: what a caller of the service may say, too."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     top_k: PositiveInt = 1
@@ -33,6 +33,11 @@ class Options(BaseModel):
     min_probability: Share = 0.0
     handle_impossible_answer: bool | None = None
     overlap_threshold: Share = 0.5
+
+
+class Options(Choice):
+    """How to answer, checked."""
+
     batch_size: PositiveInt | Literal["auto"] = "auto"
     language: str | list[str | None] | None = None
 
