@@ -20,7 +20,7 @@ from qa.answering.options import AnswerOptions, Options
 from qa.answering.work import JOINED, Ask, Work
 from qa.data.batches import EvaluationBatch, EvaluationBatches
 from qa.data.example import Example
-from qa.data.tokenizer import check_lengths, load_tokenizer, pair_template
+from qa.data.tokenizer import backend, check_lengths, load_tokenizer, pair_template
 from qa.data.windows import Windows, build_windows, without_room
 from qa.errors import UserError
 from qa.evaluation.collect import EvaluatedBatch, evaluate_batch, joined
@@ -84,6 +84,12 @@ class QuestionAnswerer:
             raise UserError(OF_TRAIN.sub("", str(error))) from None
         return other
 
+    def shortened(self, question: str, tokens: int) -> str:
+        """A question, cut off after so many tokens."""
+        with self._tokenizing:
+            offsets = backend(self.tokenizer).encode(question, add_special_tokens=False).offsets
+        return question[: offsets[tokens - 1][1]] if len(offsets) > tokens else question
+
     @overload
     def __call__(self, question: str, context: str | Sequence[str], **options: Unpack[AnswerOptions]) -> Answer: ...
 
@@ -123,8 +129,11 @@ class QuestionAnswerer:
 
     def begin(self, asks: Sequence[Ask], options: Options = PLAIN) -> Work:
         """Questions ready to be answered, a batch at a time. Errors: UserError as above."""
-        pairs = [(ask.question, context) for ask in asks for context in ask.contexts]
-        examples = [_example(number, *pair) for number, pair in enumerate(pairs)]
+        examples = [
+            _example(number, f"{number}.{place}", ask.question, context)
+            for number, ask in enumerate(asks, 1)
+            for place, context in enumerate(ask.contexts, 1)
+        ]
         windows, batches = self._begin(examples, options)
         return Work(asks, examples, windows, batches, options, self.answering)
 
@@ -169,14 +178,14 @@ def _texts(name: str, given: str | Sequence[str]) -> list[str]:
     return list(given)
 
 
-def _example(number: int, question: str, context: str) -> Example:
+def _example(number: int, name: str, question: str, context: str) -> Example:
     try:
-        return Example(id=str(number + 1), question=question, context=context)
+        return Example(id=name, question=question, context=context)
     except ValidationError as error:
         first = error.errors()[0]
         kinds = {"blank": "is empty", "surrogate": "holds half of a surrogate pair"}
         what = kinds.get(first["type"], "is no text")
-        raise UserError(f"question {number + 1}: its {first['loc'][0]} {what}; give a text") from None
+        raise UserError(f"question {number}: its {first['loc'][0]} {what}; give a text") from None
 
 
 def _batches(windows: Windows, size: int | Literal["auto"], tokens: int) -> Iterator[NDArray[np.int64]]:

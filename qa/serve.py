@@ -1,0 +1,69 @@
+"""Answers questions over HTTP, and on a page, with a model that was trained.
+
+python -m qa.serve MODEL --port 8000
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from qa.answering.answerer import QuestionAnswerer
+from qa.console import console
+from qa.errors import UserError, door
+
+DEMO = Path("runs/demo/model")
+
+
+def main() -> None:
+    """Serves until it is stopped. Errors: UserError."""
+    parser = argparse.ArgumentParser(prog="python -m qa.serve", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("model", nargs="?", help=f"a folder such as RUN/model, or an id of the hub; default: {DEMO}")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at; 0.0.0.0: all of this machine")
+    parser.add_argument("--port", type=int, default=8000, help="0: any that is free")
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="until an answer is given up")
+    parser.add_argument("--token-file", type=Path, help="with the token that clients must send; or QA_SERVE_TOKEN")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
+    parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
+    arguments = parser.parse_args()
+    try:
+        from qa.serving.app import make_app
+        from qa.serving.limits import Limits
+        from qa.serving.server import bind, run
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name}: is not installed; pip install -r requirements-serve.txt") from None
+    if arguments.timeout <= 0:
+        raise UserError(f"--timeout {arguments.timeout:g}: give seconds, more than 0")
+    if arguments.model is None and not DEMO.is_dir():
+        raise UserError(f"no model given, and no {DEMO}; give one, or make the demo's by: make demo")
+    token = _token(arguments.token_file)
+    bound = bind(arguments.host, arguments.port)
+    name = arguments.model or str(DEMO)
+    answerer = QuestionAnswerer.from_pretrained(name, arguments.device, arguments.dtype)
+    answerer("Is it warm?", "It is warm.")  # what is slow but once
+    if not answerer.engine.trained_head:
+        print(f"WARNING: {name} was not trained on questions: its answers are drawn", file=sys.stderr)
+    host, port = bound.getsockname()[:2]
+    is_local = host in ("127.0.0.1", "::1")
+    if not is_local and token is None:
+        print(f"WARNING: whoever reaches {host} can ask; --token-file has a token asked for", file=sys.stderr)
+    hosts = {"127.0.0.1", "localhost", "::1"} if is_local else {"*"}
+    limits = Limits(seconds=arguments.timeout)
+    console.print(f"{name} answers at http://{f'[{host}]' if ':' in host else host}:{port}   (Ctrl-C stops it)")
+    run(make_app(answerer, "/".join(Path(name).parts[-2:]), limits, token, hosts), bound, limits)
+
+
+def _token(path: Path | None) -> str | None:
+    try:
+        token = path.read_text("utf-8").strip() if path else os.environ.get("QA_SERVE_TOKEN", "").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--token-file {path}: cannot be read ({error}); give another") from None
+    if path and not token:
+        raise UserError(f"--token-file {path}: is empty; write a token into it")
+    if not token.isascii() or len(token.split()) > 1:
+        raise UserError("the token: give one word of ASCII characters")
+    return token or None
+
+
+if __name__ == "__main__":
+    door(main)

@@ -1,0 +1,1 @@
+"""The service: HTTP → questions → batches → answers, and the page."""

@@ -1,0 +1,163 @@
+"""The service as an ASGI application: its addresses, and what each answers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from qa.answering.answerer import QuestionAnswerer
+from qa.errors import UserError, one_line
+from qa.serving import hub
+from qa.serving.desk import Desk
+from qa.serving.guard import Guard
+from qa.serving.limits import Limits, Refused
+from qa.serving.schemas import (
+    AnswerBody,
+    AnswerRequest,
+    AnswerResponse,
+    ErrorResponse,
+    HubAnswer,
+    HubRequest,
+    ModelInfo,
+    OneRequest,
+)
+
+PAGE = Path(__file__).parent / "page"
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse, "description": words}
+    for status, words in {
+        400: "The body is not JSON",
+        401: "The token is missing or wrong",
+        403: "The Host or Origin is not of this service",
+        408: "The request arrived too slowly",
+        413: "The request is too large",
+        415: "The body is compressed, or of another kind",
+        422: "The request cannot be understood",
+        429: "Too many requests of this address",
+        500: "A fault of the service",
+        503: "Too much waits, or the service stops",
+        504: "The answer took too long",
+    }.items()
+}
+
+
+def make_app(
+    answerer: QuestionAnswerer,
+    name: str,
+    limits: Limits,
+    token: str | None,
+    hosts: Iterable[str],
+) -> FastAPI:
+    """The service of a model. Use it as a context: its thread ends, all answered, when the application stops."""
+    desk = Desk(answerer, limits)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(desk.close)
+
+    app = FastAPI(title="Question answering", lifespan=lifespan, docs_url=None, redoc_url=None, responses=REFUSALS)
+    _add_answers(app, desk)
+    _add_looks(app, desk, name)
+    _add_page(app)
+    _add_errors(app)
+    paths = {route.path for route in app.routes}  # type: ignore[attr-defined]
+    app.add_middleware(Guard, limits=limits, metrics=desk.metrics, token=token, hosts=hosts, paths=paths)
+    return app
+
+
+def _add_answers(app: FastAPI, desk: Desk) -> None:
+    @app.post("/answer")
+    async def answer(request: AnswerRequest) -> AnswerResponse:
+        """Answers one question, or several."""
+        answers = await desk.answers(request.all_items(), request.options.library())
+        return AnswerResponse(answers=[AnswerBody.of(found) for found in answers])
+
+    @app.post("/answer/stream", response_class=StreamingResponse)
+    async def stream(request: OneRequest) -> StreamingResponse:
+        """Answers one question of a long text: lines of JSON with the answer so far, and the windows that are done."""
+        states = desk.watch(request, request.options.library())
+        return StreamingResponse(_lines(states), media_type="application/x-ndjson")
+
+    @app.post("/", name="hub")
+    @app.post("/v1/question-answering", name="hub_v1")
+    async def hub_task(request: HubRequest) -> HubAnswer | list[HubAnswer]:
+        """The hub's question-answering task; a list where `top_k` is more than 1."""
+        ask, options, answerer = hub.understood(request, desk.answerer)
+        (found,) = await desk.wait(desk.submit([ask], options, [None], answerer))
+        return hub.as_hub(found, request)
+
+
+async def _lines(states: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
+    try:
+        async for state in states:
+            yield json.dumps(state) + "\n"
+    except UserError as error:
+        yield json.dumps({"error": str(error)}) + "\n"
+
+
+def _add_looks(app: FastAPI, desk: Desk, name: str) -> None:
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Whether the process lives."""
+        return {"status": "ok"}
+
+    @app.get("/ready")
+    async def ready() -> dict[str, str]:
+        """Whether a question would be accepted now."""
+        if not desk.batcher.is_ready:
+            raise Refused(503, "not ready; try again in a few seconds", {"Retry-After": "2"})
+        return {"status": "ok"}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Counters for Prometheus."""
+        return Response(generate_latest(desk.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/model")
+    async def model() -> ModelInfo:
+        """What is served, and its limits."""
+        return desk.info(name)
+
+
+def _add_page(app: FastAPI) -> None:
+    for path, file in (("/", "index.html"), ("/page.css", "page.css"), ("/page.js", "page.js")):
+        app.get(path, include_in_schema=False)(_file(PAGE / file))
+
+
+def _file(path: Path) -> Callable[[], Awaitable[FileResponse]]:
+    async def send() -> FileResponse:
+        return FileResponse(path, headers={"Cache-Control": "no-cache"})
+
+    return send
+
+
+def _add_errors(app: FastAPI) -> None:
+    def refusal(_: Request, error: Exception) -> JSONResponse:
+        status = error.status if isinstance(error, Refused) else 422
+        headers = error.headers if isinstance(error, Refused) else None
+        return JSONResponse({"error": one_line(error)}, status, headers)
+
+    def invalid(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"][1:]) or "body"
+        if first["type"] == "json_invalid":
+            return JSONResponse({"error": f"body: not JSON (character {place})"}, 400)
+        return JSONResponse({"error": f"{place}: {first['msg']}"}, 422)
+
+    def http(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+    app.add_exception_handler(UserError, refusal)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)

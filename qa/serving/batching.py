@@ -1,0 +1,213 @@
+"""One thread for the model: questions that arrive together are answered together, long texts batch by batch."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple
+
+from qa.answering.answer import Answer
+from qa.answering.answerer import QuestionAnswerer
+from qa.answering.options import Options
+from qa.answering.work import Ask, Work
+from qa.errors import UserError
+from qa.serving.limits import Limits, Refused, busy
+from qa.serving.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+GATHER = 0.008  # seconds in which requests are waited for
+TOGETHER = 64  # questions that are answered together
+LONG = 20_000  # characters; texts of a request that has more are answered alone, in turns with the others
+
+
+@dataclass(eq=False)
+class Job:
+    """The questions of one request."""
+
+    asks: list[Ask]
+    languages: list[str | None]
+    options: Options
+    answerer: QuestionAnswerer
+    loop: asyncio.AbstractEventLoop
+    result: asyncio.Future[list[Answer]]
+    progress: Callable[[Work], None] | None = None  # called after each batch, in the model's thread
+    arrived: float = field(default_factory=time.monotonic)
+    cancelled: bool = False  # nobody waits for it any more
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is answered alone."""
+        return sum(len(text) for ask in self.asks for text in ask.contexts) > LONG
+
+    def fits(self, other: "Job") -> bool:
+        """Whether both can be answered together."""
+        same = self.options == other.options and self.answerer.answering == other.answerer.answering
+        return same and not self.is_long and not other.is_long
+
+    def deliver(self, found: list[Answer] | Exception) -> None:
+        """Hands over the answers, or why there are none, from any thread."""
+
+        def hand_over() -> None:
+            if self.result.done():
+                return
+            if isinstance(found, Exception):
+                self.result.set_exception(found)
+            else:
+                self.result.set_result(found)
+
+        self.loop.call_soon_threadsafe(hand_over)
+
+
+class Group(NamedTuple):
+    """Jobs that are answered together."""
+
+    jobs: Sequence[Job]
+    work: Work
+
+
+class Batcher:
+    """The thread that answers, and the jobs that wait for it."""
+
+    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+        self.limits, self.metrics = limits, metrics
+        self._waiting: deque[Job] = deque()
+        self._questions = 0  # accepted and not answered
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it would accept a question."""
+        return self._thread.is_alive() and not self._closed and self._questions < self.limits.waiting
+
+    def submit(self, job: Job) -> None:
+        """Accepts a job. Errors: Refused where too much waits."""
+        with self._changed:
+            if self._closed:
+                raise busy("the service is stopping")
+            if self._questions + len(job.asks) > self.limits.waiting:
+                raise busy(f"{self._questions} questions wait, and at most {self.limits.waiting} may")
+            self._count(len(job.asks))
+            self._waiting.append(job)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Accepts no more, and waits until all that was accepted is answered."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _count(self, questions: int) -> None:
+        self._questions += questions
+        self.metrics.waiting.set(self._questions)
+
+    def _run(self) -> None:
+        long: deque[Group] = deque()
+        while True:
+            jobs = self._take(wait=not long)
+            if not jobs and not long:
+                return
+            for group in self._started(jobs):
+                if group.jobs[0].is_long:
+                    long.append(group)
+                else:
+                    while self._step(group):
+                        pass
+            if long:
+                group = long.popleft()
+                if self._step(group):
+                    long.append(group)
+
+    def _take(self, wait: bool) -> list[Job]:
+        """The jobs that are answered together next; none where none has come and `wait` is false, or at the end."""
+        with self._changed:
+            while wait and not self._waiting and not self._closed:
+                self._changed.wait()
+            if not self._waiting:
+                return []
+            while not self._closed and (left := self._waiting[0].arrived + GATHER - time.monotonic()) > 0:
+                self._changed.wait(left)
+            first = self._waiting.popleft()
+            taken, others = [first], deque[Job]()
+            room = TOGETHER - len(first.asks)
+            while self._waiting and room > 0 and not first.is_long:
+                job = self._waiting.popleft()
+                if job.fits(first) and len(job.asks) <= room:
+                    taken.append(job)
+                    room -= len(job.asks)
+                else:
+                    others.append(job)
+            self._waiting.extendleft(reversed(others))
+            return taken
+
+    def _started(self, jobs: Sequence[Job]) -> list[Group]:
+        """The jobs as one group; where one of them has an error, each of the others alone."""
+        for job in (job for job in jobs if job.cancelled):
+            self._finish(job, [])
+        jobs = [job for job in jobs if not job.cancelled]
+        if not jobs:
+            return []
+        try:
+            work = _begin(jobs)
+            if work.windows > self.limits.windows:
+                raise Refused(413, f"{work.windows} windows; at most {self.limits.windows}: send less text")
+        except UserError as error:
+            if len(jobs) > 1:
+                return [group for job in jobs for group in self._started([job])]
+            self._finish(jobs[0], error)
+        except BaseException as error:  # a panic of a tokenizer is no Exception
+            self._fail(jobs, error)
+        else:
+            self.metrics.group.observe(sum(len(job.asks) for job in jobs))
+            return [Group(jobs, work)]
+        return []
+
+    def _step(self, group: Group) -> bool:
+        """Computes a batch; False where the group is done, and its answers are handed over."""
+        jobs, work, begin, before = *group, time.monotonic(), group.work.done
+        if all(job.cancelled for job in jobs):
+            for job in jobs:
+                self._finish(job, [])
+            return False
+        try:
+            more = work.step()
+            for job in jobs:
+                if more and job.progress:
+                    job.progress(work)
+            answers = [] if more else work.answers()
+        except BaseException as error:
+            self._fail(jobs, error)
+            return False
+        self.metrics.windows.inc(work.done - before)
+        self.metrics.model_seconds.inc(time.monotonic() - begin)
+        if not more:
+            found = iter(answers)
+            for job in jobs:
+                self.metrics.questions.inc(len(job.asks))
+                self._finish(job, list(islice(found, len(job.asks))))
+        return more
+
+    def _finish(self, job: Job, found: list[Answer] | Exception) -> None:
+        with self._changed:
+            self._count(-len(job.asks))
+        job.deliver(found)
+
+    def _fail(self, jobs: Sequence[Job], error: BaseException) -> None:
+        """A fault of ours, or of a library: it is logged, and the thread goes on."""
+        log.error("%d requests failed", len(jobs), exc_info=error)
+        for job in jobs:
+            self._finish(job, RuntimeError("the model failed"))
+
+
+def _begin(jobs: Sequence[Job]) -> Work:
+    asks = [ask for job in jobs for ask in job.asks]
+    languages = [language for job in jobs for language in job.languages]
+    return jobs[0].answerer.begin(asks, jobs[0].options.model_copy(update={"language": languages}))

@@ -1,0 +1,105 @@
+"""The desk of a service: takes questions within limits, and waits for their answers."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from qa.answering.answer import Answer
+from qa.answering.answerer import QuestionAnswerer
+from qa.answering.options import Options
+from qa.answering.work import Ask, Work
+from qa.serving.batching import Batcher, Job
+from qa.serving.limits import Limits, Refused
+from qa.serving.metrics import Metrics
+from qa.serving.schemas import AnswerBody, Item, ModelInfo
+
+EVERY = 0.25  # seconds between two looks at a long text's answer so far
+
+
+class Desk:
+    """A model, its thread, and the limits of those who ask."""
+
+    def __init__(self, answerer: QuestionAnswerer, limits: Limits) -> None:
+        self.answerer, self.limits, self.metrics = answerer, limits, Metrics()
+        self.batcher = Batcher(limits, self.metrics)
+
+    def close(self) -> None:
+        """Answers what was accepted."""
+        self.batcher.close()
+
+    def info(self, name: str) -> ModelInfo:
+        """What is served."""
+        known = self.answerer.answering
+        return ModelInfo(
+            model=name,
+            engine=self.answerer.engine.name,
+            trained=self.answerer.engine.trained_head,
+            calibrated=known.temperature is not None,
+            may_refuse=known.no_answer_threshold is not None,
+            limits=asdict(self.limits),
+            corrections=0,
+        )
+
+    async def answers(self, items: Sequence[Item], options: Options) -> list[Answer]:
+        """The answers of a request's questions. Errors: Refused, UserError."""
+        asks = [Ask(item.question, item.contexts) for item in items]
+        return await self.wait(self.submit(asks, options, [item.language for item in items]))
+
+    def submit(
+        self,
+        asks: list[Ask],
+        options: Options,
+        languages: list[str | None],
+        answerer: QuestionAnswerer | None = None,
+        progress: Callable[[Work], None] | None = None,
+    ) -> Job:
+        """Accepts questions. Errors: Refused."""
+        limits = self.limits
+        if len(asks) > limits.questions:
+            raise Refused(413, f"items: {len(asks)} questions; at most {limits.questions} in a request")
+        if (most := max(len(ask.question) for ask in asks)) > limits.question:
+            raise Refused(413, f"question: {most:,} characters; at most {limits.question:,}")
+        if (size := sum(len(text) for ask in asks for text in ask.contexts)) > limits.context:
+            raise Refused(413, f"context: {size:,} characters; at most {limits.context:,} in a request")
+        loop = asyncio.get_running_loop()
+        job = Job(asks, languages, options, answerer or self.answerer, loop, loop.create_future(), progress)
+        self.batcher.submit(job)
+        return job
+
+    async def wait(self, job: Job) -> list[Answer]:
+        """The answers of a job. Errors: Refused, UserError."""
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                return await job.result
+        except TimeoutError:
+            words = f"no answer within {self.limits.seconds:g} s"
+            raise Refused(504, f"{words}; send less text, or ask /answer/stream") from None
+        finally:
+            job.cancelled = True
+
+    def watch(self, item: Item, options: Options) -> AsyncIterator[dict[str, Any]]:
+        """The answer so far, again and again, and how many windows are done of how many. Errors: Refused."""
+        latest: list[tuple[int, int, Answer]] = []
+        seen = 0.0
+
+        def look(work: Work) -> None:
+            nonlocal seen
+            if time.monotonic() - seen > EVERY:
+                seen = time.monotonic()
+                latest[:] = [(work.done, work.windows, work.answers()[0])]
+
+        return _states(self.submit([Ask(item.question, item.contexts)], options, [item.language], None, look), latest)
+
+
+async def _states(job: Job, latest: list[tuple[int, int, Answer]]) -> AsyncIterator[dict[str, Any]]:
+    """Errors: UserError."""
+    try:
+        while not (await asyncio.wait({job.result}, timeout=EVERY))[0]:
+            for done, windows, answer in latest:
+                yield {"done": done, "windows": windows, "answer": AnswerBody.of(answer).model_dump()}
+            latest.clear()
+        yield {"answer": AnswerBody.of(job.result.result()[0]).model_dump(), "final": True}
+    finally:
+        job.cancelled = True

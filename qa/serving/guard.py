@@ -1,0 +1,165 @@
+"""What every request passes before the app sees it: who may ask, how much, and how slowly."""
+
+import asyncio
+import hmac
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from qa.serving.limits import Limits, Refused, busy
+from qa.serving.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+OPEN = {"/", "/page.css", "/page.js", "/health", "/ready"}  # to GET without a token
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Guard:
+    """Refuses requests, reads whole bodies within limits, drops the work for clients that left, and counts."""
+
+    def __init__(
+        self, app: ASGIApp, limits: Limits, metrics: Metrics, token: str | None, hosts: Iterable[str], paths: set[str]
+    ) -> None:
+        """`hosts`: names by which clients may call the service, "*" for any; `paths`: those that are counted."""
+        self.app, self.limits, self.metrics, self.hosts, self.paths = app, limits, metrics, set(hosts), paths
+        self.token = token.encode() if token else None
+        self._requests: Counter[str] = Counter()  # by address
+        self._held = 0  # bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        begin, status = time.monotonic(), 0
+        path = scope["path"] if scope["path"] in self.paths else "other"
+        address = (scope["client"] or ("",))[0]
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                added = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message = {**message, "headers": [*message.get("headers", []), *added]}
+            await send(message)
+
+        self._requests[address] += 1
+        try:
+            self._check(scope, address)
+            await self._with_body(scope, receive, answer)
+        except Refused as refusal:
+            await _refuse(refusal, answer)
+        except Exception:
+            log.exception("%s %s failed", scope["method"], path)
+            if not status:
+                await _refuse(Refused(500, "a fault of the service; its log has more"), answer)
+        finally:
+            self._requests[address] -= 1
+            if not self._requests[address]:
+                del self._requests[address]
+            self.metrics.requests.labels(path, str(status or 499)).inc()  # 499: the client left
+            self.metrics.seconds.labels(path).observe(time.monotonic() - begin)
+
+    def _check(self, scope: Scope, address: str) -> None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if not {"*", _name(host)} & self.hosts:
+            raise Refused(403, "Host: not a name of this service; see --host")
+        if (origin := headers.get("origin")) is not None and origin.partition("://")[2] != host:
+            raise Refused(403, "Origin: pages of other sites may not ask")
+        is_open = scope["method"] in ("GET", "HEAD") and scope["path"] in OPEN
+        if self.token and not is_open:
+            scheme, _, given = headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.token):
+                raise Refused(401, "Authorization: give Bearer and the token", {"WWW-Authenticate": "Bearer"})
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise Refused(415, "Content-Encoding: send the body as it is")
+        if (length := headers.get("content-length", "0")).isdecimal() and int(length) > self.limits.body:
+            raise self._too_large()
+        if self._requests[address] > self.limits.requests:
+            words = f"{self.limits.requests} requests of one address at a time; wait for an answer"
+            raise Refused(429, f"more than {words}", {"Retry-After": "1"})
+
+    def _too_large(self) -> Refused:
+        return Refused(413, f"body: at most {self.limits.body:,} bytes", {"Connection": "close"})
+
+    async def _with_body(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Runs the app once the whole body is there; what it holds counts until the response has ended."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self.limits.body_seconds):
+                arrived = await self._read(body, receive)
+        except TimeoutError:
+            words = f"the request has not arrived within {self.limits.body_seconds:g} s"
+            raise Refused(408, f"{words}; send it faster", {"Connection": "close"}) from None
+        else:
+            if arrived:
+                await self._run(scope, bytes(body), receive, send)
+        finally:
+            self._held -= len(body)
+
+    async def _read(self, body: bytearray, receive: Receive) -> bool:
+        """Reads the body; False where the client left before its end."""
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return False
+            part, more = message.get("body", b""), message.get("more_body", False)
+            body += part
+            self._held += len(part)
+            if len(body) > self.limits.body:
+                raise self._too_large()
+            if self._held > self.limits.held:
+                raise busy("too many long requests at a time")
+        return True
+
+    async def _run(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Runs the app until it has ended or the client has left."""
+        gone, sent = asyncio.Event(), False
+
+        async def whole() -> Message:
+            nonlocal sent
+            if not sent:
+                sent = True
+                return {"type": "http.request", "body": body, "more_body": False}
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        app = asyncio.ensure_future(self.app(scope, whole, send))
+        left = asyncio.ensure_future(receive())
+        await asyncio.wait({app, left}, return_when=asyncio.FIRST_COMPLETED)
+        gone.set()
+        left.cancel()
+        if not app.done():
+            app.cancel()
+            await asyncio.wait({app})
+        if not app.cancelled():
+            app.result()
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+async def _refuse(refusal: Refused, send: Send) -> None:
+    body = json.dumps({"error": str(refusal)}).encode()
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **refusal.headers}
+    pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,52 @@
+"""The hub's question-answering task: its parameters as our options, our answers as its own."""
+
+from qa.answering.answer import Answer
+from qa.answering.answerer import QuestionAnswerer
+from qa.answering.options import Options
+from qa.answering.work import Ask
+from qa.errors import UserError
+from qa.serving.schemas import HubAnswer, HubParameters, HubRequest
+
+
+def understood(request: HubRequest, answerer: QuestionAnswerer) -> tuple[Ask, Options, QuestionAnswerer]:
+    """The question, how to answer it, and the answerer with the windows that are asked for. Errors: UserError."""
+    given, known = request.parameters or HubParameters(), answerer.answering
+    if (length := given.max_seq_len or known.max_length) > known.max_length:
+        raise UserError(f"max_seq_len={length}: the model was trained with {known.max_length}; give that or less")
+    stride = min(known.stride, length // 3) if given.doc_stride is None else given.doc_stride
+    if stride > length // 2:
+        raise UserError(f"doc_stride={stride}: windows of {length} tokens; give at most {length // 2}")
+    question = request.inputs.question
+    if given.max_question_len is not None:
+        question = answerer.shortened(question, given.max_question_len)
+    options = Options(
+        top_k=given.top_k or 1,
+        max_answer_length=given.max_answer_len,
+        handle_impossible_answer=given.handle_impossible_answer,
+    )
+    return Ask(question, [request.inputs.context]), options, answerer.cut(length, stride)
+
+
+def as_hub(answer: Answer, request: HubRequest) -> HubAnswer | list[HubAnswer]:
+    """One answer, or the list of them where more than one is asked for, as the hub's client documents it."""
+    given = request.parameters or HubParameters()
+    found = [answer, *answer.alternatives]
+    if given.align_to_words:
+        whole = [_widened(request.inputs.context, one.start, one.end) for one in found]
+    else:
+        whole = [(one.start, one.end) for one in found]
+    context = request.inputs.context
+    answers = [
+        HubAnswer(answer=context[start:end], score=one.probability, start=start, end=end)
+        for one, (start, end) in zip(found, whole, strict=True)
+    ]
+    return answers if (given.top_k or 1) > 1 else answers[0]
+
+
+def _widened(text: str, start: int, end: int) -> tuple[int, int]:
+    """A part of a text that begins and ends between words."""
+    while 0 < start < end and text[start - 1].isalnum() and text[start].isalnum():
+        start -= 1
+    while start < end < len(text) and text[end - 1].isalnum() and text[end].isalnum():
+        end += 1
+    return start, end

@@ -1,0 +1,25 @@
+"""What Prometheus reads."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """Counters of one service."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter("qa_requests", "Requests that ended", ["path", "status"], registry=registry)
+        self.seconds = Histogram(
+            "qa_request_seconds", "From the headers to the end of the response", ["path"], buckets=SECONDS,
+            registry=registry,
+        )  # fmt: skip
+        self.questions = Counter("qa_questions", "Questions that were answered", registry=registry)
+        self.windows = Counter("qa_windows", "Windows that the model computed", registry=registry)
+        self.model_seconds = Counter("qa_model_seconds", "Seconds in which the model computed", registry=registry)
+        self.group = Histogram(
+            "qa_group_questions", "Questions that were answered together", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+            registry=registry,
+        )  # fmt: skip
+        self.waiting = Gauge("qa_waiting_questions", "Questions that were accepted and not answered", registry=registry)

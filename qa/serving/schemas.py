@@ -1,0 +1,157 @@
+"""What clients send and get, as OpenAPI has it: ours, and the hub's question-answering schema."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from qa.answering.answer import Answer
+from qa.answering.options import Choice, Options
+
+TopK = Annotated[int, Field(ge=1, le=100)]
+AnswerLength = Annotated[int, Field(ge=1, le=512)]  # tokens
+Context = str | Annotated[list[str], Field(min_length=1, max_length=1000)]
+Language = Annotated[str, Field(max_length=20)]  # code
+
+
+class Body(BaseModel):
+    """A JSON object without keys that nobody reads."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RequestOptions(Choice):
+    """How to answer; see `AnswerOptions`."""
+
+    top_k: TopK = 1
+    max_answer_length: AnswerLength | None = None
+
+    def library(self) -> Options:
+        """The same for `QuestionAnswerer`."""
+        return Options.model_validate(self.model_dump())
+
+
+class Item(Body):
+    """A question with its context, or several that may hold the answer."""
+
+    question: str
+    context: Context
+    language: Language | None = None  # whose calibration is taken
+
+    @property
+    def contexts(self) -> list[str]:
+        """The contexts, one or several."""
+        return [self.context] if isinstance(self.context, str) else self.context
+
+
+class OneRequest(Item):
+    """One question."""
+
+    options: RequestOptions = RequestOptions()
+
+
+class AnswerRequest(Body):
+    """One question: "question" and "context"; or several: "items"."""
+
+    question: str | None = None
+    context: Context | None = None
+    language: Language | None = None
+    items: Annotated[list[Item], Field(min_length=1)] | None = None
+    options: RequestOptions = RequestOptions()
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        single = self.question is not None and self.context is not None
+        if self.items is not None and (self.question, self.context, self.language) != (None, None, None):
+            raise ValueError('give "question" and "context", or "items", not both')
+        if self.items is None and not single:
+            raise ValueError('give "question" and "context", or "items"')
+        return self
+
+    def all_items(self) -> list[Item]:
+        """The questions, one or several."""
+        if self.items is not None:
+            return self.items
+        return [Item.model_validate({"question": self.question, "context": self.context, "language": self.language})]
+
+
+class Alternative(BaseModel):
+    """A part of a context; see `qa.Answer`."""
+
+    text: str
+    start: int
+    end: int
+    score: float
+    probability: float
+    context_index: int
+
+
+class AnswerBody(Alternative):
+    """The answer of a question; `text` is empty where none is given."""
+
+    no_answer_probability: float | None
+    alternatives: list[Alternative]
+
+    @classmethod
+    def of(cls, answer: Answer) -> Self:
+        """From what the library gives."""
+        return cls.model_validate(answer, from_attributes=True)
+
+
+class AnswerResponse(BaseModel):
+    """The answers, in the order of the questions."""
+
+    answers: list[AnswerBody]
+
+
+class ErrorResponse(BaseModel):
+    """Why there is no answer: one line."""
+
+    error: str
+
+
+class HubInputs(BaseModel):
+    """A question and its context."""
+
+    question: str
+    context: str
+
+
+class HubParameters(BaseModel):
+    """The parameters of the hub's task; None: as the model was trained and validated."""
+
+    model_config = ConfigDict(extra="forbid")
+    top_k: TopK | None = None
+    doc_stride: Annotated[int, Field(ge=0, le=8_192)] | None = None  # tokens that windows share
+    max_answer_len: AnswerLength | None = None
+    max_seq_len: Annotated[int, Field(ge=32, le=8_192)] | None = None  # tokens of a window
+    max_question_len: Annotated[int, Field(ge=1, le=8_192)] | None = None  # tokens; the rest of a question is cut off
+    handle_impossible_answer: bool | None = None
+    align_to_words: bool | None = None  # whether an answer that begins or ends within a word is widened
+
+
+class HubRequest(BaseModel):
+    """A request of the hub's question-answering task."""
+
+    inputs: HubInputs
+    parameters: HubParameters | None = None
+
+
+class HubAnswer(BaseModel):
+    """An answer of the hub's task; `score` is its probability."""
+
+    answer: str
+    score: float
+    start: int
+    end: int
+
+
+class ModelInfo(BaseModel):
+    """What is served."""
+
+    model: str
+    engine: str  # torch, onnx or openvino
+    trained: bool  # whether it has a span head; without one its answers are drawn
+    calibrated: bool
+    may_refuse: bool  # whether a question may get no answer, as in SQuAD v2
+    limits: dict[str, Any]
+    corrections: int

@@ -1,0 +1,66 @@
+"""uvicorn with our limits: a socket of our own, slow headers cut off, a stop that answers what was accepted."""
+
+import asyncio
+import signal
+import socket
+
+import h11
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from qa.errors import UserError
+from qa.serving.limits import Limits
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 is any free one. Errors: UserError."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"--host {host} --port {port}: {reason}; give others") from None
+
+
+def run(app: FastAPI, bound: socket.socket, limits: Limits) -> None:
+    """Serves until SIGTERM or Ctrl-C, then answers what was accepted."""
+    config = uvicorn.Config(
+        app, http=_protocol(limits.header_seconds), ws="none", lifespan="on", log_config=None, access_log=False,
+        server_header=False, limit_concurrency=limits.connections, timeout_keep_alive=30,
+        timeout_graceful_shutdown=round(limits.seconds + limits.body_seconds),
+    )  # fmt: skip
+    signal.signal(signal.SIGTERM, lambda *_: None)  # which uvicorn raises again at its end
+    uvicorn.Server(config).run(sockets=[bound])
+
+
+def _protocol(seconds: float) -> type[asyncio.Protocol]:
+    """HTTP/1.1 that closes a connection whose headers have not arrived in time: uvicorn waits for ever."""
+
+    class Punctual(H11Protocol):
+        late: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._watch()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._watch()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._forget()
+            super().connection_lost(exc)
+
+        def _watch(self) -> None:
+            if self.conn.their_state is not h11.IDLE:
+                self._forget()
+            elif self.late is None:
+                self.late = self.loop.call_later(seconds, self.transport.close)
+
+        def _forget(self) -> None:
+            if self.late is not None:
+                self.late.cancel()
+                self.late = None
+
+    return Punctual
