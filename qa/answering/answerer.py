@@ -130,9 +130,9 @@ class QuestionAnswerer:
     def begin(self, asks: Sequence[Ask], options: Options = PLAIN) -> Work:
         """Questions ready to be answered, a batch at a time. Errors: UserError as above."""
         examples = [
-            _example(number, f"{number}.{place}", ask.question, context)
+            _example(number, f"{number}.{place}" if place else f"{number}", ask.question, context)
             for number, ask in enumerate(asks, 1)
-            for place, context in enumerate(ask.contexts, 1)
+            for place, context in enumerate(ask.contexts)
         ]
         windows, batches = self._begin(examples, options)
         return Work(asks, examples, windows, batches, options, self.answering)
