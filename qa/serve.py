@@ -23,11 +23,15 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free")
     parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="until an answer is given up")
     parser.add_argument("--token-file", type=Path, help="with the token that clients must send; or QA_SERVE_TOKEN")
+    parser.add_argument(
+        "--corrections", type=Path, default=Path("corrections.jsonl"), metavar="FILE", help="of the page, for training"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
     arguments = parser.parse_args()
     try:
         from qa.serving.app import make_app
+        from qa.serving.corrections import Corrections
         from qa.serving.limits import Limits
         from qa.serving.server import bind, run
     except ModuleNotFoundError as error:
@@ -40,6 +44,8 @@ def main() -> None:
     bound = bind(arguments.host, arguments.port)
     name = arguments.model or str(DEMO)
     answerer = QuestionAnswerer.from_pretrained(name, arguments.device, arguments.dtype)
+    short = "/".join(Path(name).parts[-2:])
+    corrections = Corrections(arguments.corrections, short)
     answerer("Is it warm?", "It is warm.")  # what is slow but once
     if not answerer.engine.trained_head:
         print(f"WARNING: {name} was not trained on questions: its answers are drawn", file=sys.stderr)
@@ -50,7 +56,7 @@ def main() -> None:
     hosts = {"127.0.0.1", "localhost", "::1"} if is_local else {"*"}
     limits = Limits(seconds=arguments.timeout)
     console.print(f"{name} answers at http://{f'[{host}]' if ':' in host else host}:{port}   (Ctrl-C stops it)")
-    run(make_app(answerer, "/".join(Path(name).parts[-2:]), limits, token, hosts), bound, limits)
+    run(make_app(answerer, short, corrections, limits, token, hosts), bound, limits)
 
 
 def _token(path: Path | None) -> str | None:

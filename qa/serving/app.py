@@ -15,7 +15,9 @@ from starlette.exceptions import HTTPException
 
 from qa.answering.answerer import QuestionAnswerer
 from qa.errors import UserError, one_line
+from qa.evaluation.metrics import v2_scores
 from qa.serving import hub
+from qa.serving.corrections import Correction, Corrections
 from qa.serving.desk import Desk
 from qa.serving.guard import Guard
 from qa.serving.limits import Limits, Refused
@@ -23,7 +25,10 @@ from qa.serving.schemas import (
     AnswerBody,
     AnswerRequest,
     AnswerResponse,
+    Corrected,
     ErrorResponse,
+    Grade,
+    GradeRequest,
     HubAnswer,
     HubRequest,
     ModelInfo,
@@ -52,12 +57,13 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 def make_app(
     answerer: QuestionAnswerer,
     name: str,
+    corrections: Corrections,
     limits: Limits,
     token: str | None,
     hosts: Iterable[str],
 ) -> FastAPI:
     """The service of a model. Use it as a context: its thread ends, all answered, when the application stops."""
-    desk = Desk(answerer, limits)
+    desk = Desk(answerer, name, limits)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -66,7 +72,8 @@ def make_app(
 
     app = FastAPI(title="Question answering", lifespan=lifespan, docs_url=None, redoc_url=None, responses=REFUSALS)
     _add_answers(app, desk)
-    _add_looks(app, desk, name)
+    _add_looks(app, desk, corrections)
+    _add_learning(app, corrections)
     _add_page(app)
     _add_errors(app)
     paths = {route.path for route in app.routes}  # type: ignore[attr-defined]
@@ -104,7 +111,7 @@ async def _lines(states: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
         yield json.dumps({"error": str(error)}) + "\n"
 
 
-def _add_looks(app: FastAPI, desk: Desk, name: str) -> None:
+def _add_looks(app: FastAPI, desk: Desk, corrections: Corrections) -> None:
     @app.get("/health")
     async def health() -> dict[str, str]:
         """Whether the process lives."""
@@ -125,7 +132,21 @@ def _add_looks(app: FastAPI, desk: Desk, name: str) -> None:
     @app.get("/model")
     async def model() -> ModelInfo:
         """What is served, and its limits."""
-        return desk.info(name)
+        return desk.info(corrections.count)
+
+
+def _add_learning(app: FastAPI, corrections: Corrections) -> None:
+    @app.post("/corrections")
+    async def correct(given: Correction) -> Corrected:
+        """Keeps the right answer of a question, for training."""
+        added = await asyncio.to_thread(corrections.add, given)
+        return Corrected(corrections=corrections.count, added=added)
+
+    @app.post("/grade")
+    async def grade(request: GradeRequest) -> Grade:
+        """Grades what a learner answered."""
+        exact, f1 = v2_scores(request.given, request.answers)
+        return Grade(exact_match=exact == 1, f1=100 * f1)
 
 
 def _add_page(app: FastAPI) -> None:

@@ -21,25 +21,25 @@ EVERY = 0.25  # seconds between two looks at a long text's answer so far
 class Desk:
     """A model, its thread, and the limits of those who ask."""
 
-    def __init__(self, answerer: QuestionAnswerer, limits: Limits) -> None:
-        self.answerer, self.limits, self.metrics = answerer, limits, Metrics()
+    def __init__(self, answerer: QuestionAnswerer, name: str, limits: Limits) -> None:
+        self.answerer, self.name, self.limits, self.metrics = answerer, name, limits, Metrics()
         self.batcher = Batcher(limits, self.metrics)
 
     def close(self) -> None:
         """Answers what was accepted."""
         self.batcher.close()
 
-    def info(self, name: str) -> ModelInfo:
+    def info(self, corrections: int) -> ModelInfo:
         """What is served."""
         known = self.answerer.answering
         return ModelInfo(
-            model=name,
+            model=self.name,
             engine=self.answerer.engine.name,
             trained=self.answerer.engine.trained_head,
             calibrated=known.temperature is not None,
             may_refuse=known.no_answer_threshold is not None,
             limits=asdict(self.limits),
-            corrections=0,
+            corrections=corrections,
         )
 
     async def answers(self, items: Sequence[Item], options: Options) -> list[Answer]:

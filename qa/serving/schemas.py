@@ -2,11 +2,13 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from qa.answering.answer import Answer
 from qa.answering.options import Choice, Options
+from qa.data.example import encodable
 
+Text = Annotated[str, AfterValidator(encodable)]
 TopK = Annotated[int, Field(ge=1, le=100)]
 AnswerLength = Annotated[int, Field(ge=1, le=512)]  # tokens
 Context = str | Annotated[list[str], Field(min_length=1, max_length=1000)]
@@ -143,6 +145,42 @@ class HubAnswer(BaseModel):
     score: float
     start: int
     end: int
+
+
+class GradeRequest(Body):
+    """What a learner answered, and what is right."""
+
+    given: Text
+    answers: Annotated[list[Text], Field(max_length=100)]  # none: no answer is right
+
+
+class Grade(BaseModel):
+    """EM and F1 as SQuAD defines them."""
+
+    exact_match: bool
+    f1: float  # in percent
+
+
+class Corrected(BaseModel):
+    """How many corrections there are, and whether this one is new."""
+
+    corrections: int
+    added: bool
+
+
+class TextResponse(BaseModel):
+    """The text of a file."""
+
+    name: str
+    text: str
+
+
+class QuestionsResponse(BaseModel):
+    """The questions of a file, and what is wrong with those that cannot be used."""
+
+    questions: list[dict[str, Any]]
+    bad: int
+    messages: list[str]
 
 
 class ModelInfo(BaseModel):
