@@ -9,12 +9,14 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import TypedDict  # which pydantic can read in Python 3.11
 
 from qa.errors import UserError, printable
-from qa.serving.documents import LIMITS_FROM, ExtractionLimits, remedy, too_large, too_long
+from qa.serving.documents import LIMITS_FROM
+from qa.serving.uploads import ExtractionLimits, remedy, too_large, too_long
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +77,10 @@ class Extractor:
         try:
             reply = _Reply.model_validate_json(answer)
         except ValidationError:
-            log.warning("%s: its reader ended with status %s", name, status)
+            log.warning("the reader of a file ended with status %s", status)
             raise UserError(too_large(name, self.limits)) from None
         if reply.fault:
-            log.warning("%s: %s", name, printable(reply.fault))
+            log.warning("the reader of a file failed: %s", reply.fault)
         if reply.error:
             raise UserError(reply.error)
         return reply

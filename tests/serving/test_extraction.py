@@ -26,8 +26,9 @@ from docx.oxml.ns import nsdecls
 from helpers.paths import ROOT
 from helpers.questions import squad
 from qa.errors import UserError
-from qa.serving.documents import ExtractionLimits, clean
 from qa.serving.extraction import Extractor, Questions, file_name
+from qa.serving.texts import clean
+from qa.serving.uploads import ExtractionLimits
 
 TEXT = "Anna Kern founded the mill in 1912.\n\nHer son Paul sold it."
 SLOW = b"BT /F 9 Tf " + b"1 0 0 1 0 0 Tm (a) Tj " * 400_000 + b"ET"  # a page that takes many seconds
