@@ -19,7 +19,7 @@ from qa.evaluation.metrics import v2_scores
 from qa.serving import hub
 from qa.serving.corrections import Correction, Corrections
 from qa.serving.desk import Desk
-from qa.serving.guard import Guard
+from qa.serving.guard import FILES, Guard
 from qa.serving.limits import Limits, Refused
 from qa.serving.schemas import (
     AnswerBody,
@@ -150,7 +150,7 @@ def _add_learning(app: FastAPI, corrections: Corrections) -> None:
 
 
 def _add_page(app: FastAPI) -> None:
-    for path, file in (("/", "index.html"), ("/page.css", "page.css"), ("/page.js", "page.js")):
+    for path, file in {"/": "index.html", **{f"/{name}": name for name in FILES}}.items():
         app.get(path, include_in_schema=False)(_file(PAGE / file))
 
 
