@@ -160,7 +160,8 @@ function candidate(entry, { words, probability, text }, index) {
     byId("candidates").children[index].firstChild.focus({ preventScroll: true });
     byId("reader").scrollIntoView({ block: "nearest" });
   });
-  choose.append(make("span", {}, words), make("span", { className: "quiet" }, `${percent(probability)}${inText(text)}`));
+  const where = make("span", { className: "where" }, inText(text));
+  choose.append(make("span", {}, words), make("span", { className: "quiet" }, percent(probability), where));
   choose.setAttribute("aria-pressed", String(index === entry.shown));
   return make("li", {}, choose);
 }

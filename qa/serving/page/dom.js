@@ -39,7 +39,7 @@ export function sureness(probability, isCalibrated) {
 }
 
 export function shortened(text, length) {
-  const line = text.trim().replace(/\s+/gu, " ");
+  const line = text.trim().slice(0, 4 * length).replace(/\s+/gu, " ");
   return line.length > length ? `${line.slice(0, length).toWellFormed().replace(/\uFFFD$/u, "")}…` : line;
 }
 

@@ -6,6 +6,7 @@ import { cleaned } from "./places.js";
 import { Reader } from "./reader.js";
 
 const KEPT = "qa.texts";
+const LONG = 50_000; // characters of what is pasted
 const MOST = 2_000_000; // characters that are kept
 
 export const reader = new Reader(byId("reader"));
@@ -17,6 +18,7 @@ export function startLibrary() {
     event.preventDefault();
     tell(status, () => addPasted());
   });
+  byId("pasted").addEventListener("paste", addLong);
   byId("files").addEventListener("change", async (event) => {
     await addFiles([...event.target.files]);
     event.target.value = "";
@@ -26,10 +28,18 @@ export function startLibrary() {
   draw();
 }
 
+/** A long text is taken as it is pasted: a field with a million characters is slow. */
+function addLong(event) {
+  const text = event.clipboardData.getData("text/plain");
+  if (text.length < LONG || byId("pasted").value) return;
+  event.preventDefault();
+  add(shortened(text, 28), text);
+}
+
 function addPasted() {
   const field = byId("pasted");
   if (!field.value.trim()) throw new Error("Paste a text first.");
-  add(shortened(field.value, 40), field.value);
+  add(shortened(field.value, 28), field.value);
   field.value = "";
 }
 
@@ -106,7 +116,7 @@ function draw() {
 }
 
 function sizeOf(text) {
-  return text.length < 1000 ? counted(text.length, "character") : `${Math.round(text.length / 1000).toLocaleString("en")} k characters`;
+  return text.length < 1000 ? counted(text.length, "character") : `${Math.round(text.length / 1000).toLocaleString("en")}k characters`;
 }
 
 function row(text) {
