@@ -9,7 +9,19 @@ import pytest
 from helpers.paths import ROOT
 
 GROUND = {"errors", "storage", "console", "processes", "hub", "internals"}
-LAYERS = ["data", "model", "evaluation", "answering", "serving", "runs", "config", "sweeps", "review", "tracking", "training"]
+LAYERS = [
+    "data",
+    "model",
+    "evaluation",
+    "answering",
+    "serving",
+    "runs",
+    "config",
+    "sweeps",
+    "review",
+    "tracking",
+    "training",
+]
 APART = {("model", "evaluation"), ("evaluation", "model"), ("sweeps", "model"), ("sweeps", "training")}
 HYDRA = {"hydra", "omegaconf"}
 

@@ -1,8 +1,9 @@
-"""uvicorn with our limits: a socket of our own, slow headers cut off, a stop that answers what was accepted."""
+"""uvicorn with our limits: a socket of our own, slow headers cut off, a stop that loses no request."""
 
 import asyncio
 import signal
 import socket
+from contextlib import suppress
 
 import h11
 import uvicorn
@@ -11,6 +12,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from qa.errors import UserError
 from qa.serving.limits import Limits
+
+LINGER = 1.0  # seconds in which new connections may send a request to a service that stops
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -31,11 +34,34 @@ def run(app: FastAPI, bound: socket.socket, limits: Limits) -> None:
         timeout_graceful_shutdown=round(limits.seconds + limits.body_seconds),
     )  # fmt: skip
     signal.signal(signal.SIGTERM, lambda *_: None)  # which uvicorn raises again at its end
-    uvicorn.Server(config).run(sockets=[bound])
+    Server(config).run(sockets=[bound])
+
+
+class Server(uvicorn.Server):
+    """A server that takes the connections that wait before it closes its socket; the kernel would reset them."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        waiting = []
+        for bound in sockets or []:
+            with suppress(BlockingIOError):
+                while True:
+                    waiting.append(bound.accept()[0])
+        stopped = asyncio.ensure_future(super().shutdown(sockets))
+        await asyncio.sleep(0)  # now the socket is closed
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            _, protocol = await loop.connect_accepted_socket(self._protocol, connection)
+            protocol.shutdown()
+        await stopped
+
+    def _protocol(self) -> H11Protocol:
+        loop, state = asyncio.get_running_loop(), self.lifespan.state
+        made = self.config.http_protocol_class
+        return made(config=self.config, server_state=self.server_state, app_state=state, _loop=loop)  # type: ignore
 
 
 def _protocol(seconds: float) -> type[asyncio.Protocol]:
-    """HTTP/1.1 that closes a connection whose headers have not arrived in time: uvicorn waits for ever."""
+    """HTTP/1.1 that closes a connection whose headers have not arrived in time, for which uvicorn waits for ever."""
 
     class Punctual(H11Protocol):
         late: asyncio.TimerHandle | None = None
@@ -51,6 +77,12 @@ def _protocol(seconds: float) -> type[asyncio.Protocol]:
         def connection_lost(self, exc: Exception | None) -> None:
             self._forget()
             super().connection_lost(exc)
+
+        def shutdown(self) -> None:
+            if self.cycle is None:  # its first request may be on its way
+                self.loop.call_later(LINGER, super().shutdown)
+            else:
+                super().shutdown()
 
         def _watch(self) -> None:
             if self.conn.their_state is not h11.IDLE:

@@ -1,0 +1,213 @@
+"""The service gives the library's answers, to many at once, in the hub's schema, too, and loses none."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from helpers.commands import Run, quick_fit
+from helpers.questions import write_bridges
+from helpers.service import Service, served
+from qa import QuestionAnswerer
+from qa.data.examples import read_examples
+
+pytestmark = pytest.mark.slow
+
+CONTEXT = "The bridge of Tollen was built in 1822 by Ada Brill. A flood took its arches away. "
+
+
+@pytest.fixture(scope="module")
+def service(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with served(tiny, tmp_path_factory.mktemp("service")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def answerer(tiny: Path) -> QuestionAnswerer:
+    return QuestionAnswerer.from_pretrained(str(tiny))
+
+
+def post(service: Service, path: str, body: Any, **options: Any) -> httpx.Response:
+    return httpx.post(service.url + path, json=body, timeout=60, **options)
+
+
+def figures(service: Service) -> dict[str, float]:
+    lines = [line for line in httpx.get(service.url + "/metrics").text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def alike(found: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Whether two answers are the same; scores within the rounding of other padding."""
+    exact = ("text", "start", "end", "context_index")
+    near = ("score", "probability")
+    return all(found[key] == expected[key] for key in exact) and all(
+        found[key] == pytest.approx(expected[key], abs=1e-4) for key in near
+    )
+
+
+def test_answers_are_the_librarys(service: Service, answerer: QuestionAnswerer, tmp_path: Path) -> None:
+    examples = read_examples(str(write_bridges(tmp_path, 20, 1)[0])).examples
+    questions, contexts = [e.question for e in examples], [e.context for e in examples]
+    expected = [{**asdict(a), "context_index": 0} for a in answerer(questions, contexts, top_k=3)]
+    items = [{"question": e.question, "context": e.context} for e in examples]
+    at_once = post(service, "/answer", {"items": items, "options": {"top_k": 3}}).json()["answers"]
+    with ThreadPoolExecutor(20) as pool:
+        asked = [{**item, "options": {"top_k": 3}} for item in items]
+        responses = list(pool.map(lambda body: post(service, "/answer", body), asked))
+    one_by_one = [response.json()["answers"][0] for response in responses]
+    for found in (at_once, one_by_one):
+        assert len(found) == len(expected) > 30
+        assert all(map(alike, found, expected))
+        assert [len(answer["alternatives"]) for answer in found] == [len(a["alternatives"]) for a in expected]
+    assert set(at_once[0]) == set(expected[0])
+    made = figures(service)
+    assert made["qa_questions_total"] >= 80
+    assert made["qa_group_questions_count"] < 40  # else no request shared a batch
+    assert made["qa_waiting_questions"] == 0
+
+
+def test_several_contexts_have_one_answer(service: Service, answerer: QuestionAnswerer) -> None:
+    contexts = [CONTEXT, "Linivar Lunditz led the second expedition in 1911."]
+    (found,) = post(service, "/answer", {"question": "Who led it?", "context": contexts}).json()["answers"]
+    assert alike(found, asdict(answerer("Who led it?", contexts)))
+
+
+def test_the_hubs_own_client_gets_answers(service: Service, answerer: QuestionAnswerer) -> None:
+    code = (
+        "import json, sys; from huggingface_hub import InferenceClient; url, question, context = sys.argv[1:]\n"
+        "for client in (InferenceClient(url), InferenceClient(url + '/v1/question-answering')):\n"
+        "    one = client.question_answering(question=question, context=context)\n"
+        "    more = client.question_answering(question=question, context=context, top_k=3, max_answer_len=4,\n"
+        "        max_seq_len=64, doc_stride=16, max_question_len=3, align_to_words=True,\n"
+        "        handle_impossible_answer=False)\n"
+        "    print(json.dumps([one, more]))\n"
+    )
+    question, context = "When was the bridge of Tollen built?", CONTEXT * 6
+    env = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_TOKEN": "", "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, service.url, question, context], capture_output=True, text=True, env=env
+    )
+    assert done.returncode == 0, done.stderr
+    plain = answerer(question, context)
+    cut = answerer.cut(64, 16)("When was the", context, top_k=3, max_answer_length=4, handle_impossible_answer=False)
+    for one, more in map(json.loads, done.stdout.splitlines()):
+        assert one == {**plain.to_dict(), "score": pytest.approx(plain.probability, abs=1e-5)}
+        assert len(more) == 1 + len(cut.alternatives)
+        assert more[0]["start"] <= cut.start < cut.end <= more[0]["end"]
+        assert more[0]["score"] == pytest.approx(cut.probability, abs=1e-5)
+        assert all(answer["answer"] == context[answer["start"] : answer["end"]] for answer in more)
+        assert not any(context[a["start"] - 1 : a["start"]].isalnum() for a in more)
+
+
+def test_a_long_text_is_answered_in_turns(service: Service, answerer: QuestionAnswerer) -> None:
+    text = CONTEXT * 6_000
+    ended: dict[str, float] = {}
+
+    def long() -> list[dict[str, Any]]:
+        body = {"question": "Who built it?", "context": text}
+        with httpx.stream("POST", service.url + "/answer/stream", json=body, timeout=120) as response:
+            assert response.headers["content-type"].startswith("application/x-ndjson")
+            lines = [json.loads(line) for line in response.iter_lines()]
+        ended["long"] = time.monotonic()
+        return lines
+
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(long)
+        time.sleep(1)
+        for _ in range(3):
+            assert post(service, "/answer", {"question": "Who built it?", "context": CONTEXT}).status_code == 200
+        ended["short"] = time.monotonic()
+        lines = waiting.result()
+    assert ended["short"] < ended["long"]
+    *states, last = lines
+    assert [state["done"] for state in states] == sorted({state["done"] for state in states})
+    assert states and all(0 < state["done"] < state["windows"] for state in states)
+    assert last["final"] and alike(last["answer"], asdict(answerer("Who built it?", text)))
+
+
+def test_a_client_that_leaves_is_not_worked_for(service: Service) -> None:
+    before = figures(service)["qa_windows_total"]
+    body = {"question": "Who built it?", "context": CONTEXT * 30_000}
+    with httpx.stream("POST", service.url + "/answer/stream", json=body, timeout=60) as response:
+        state = json.loads(next(response.iter_lines()))
+    deadline = time.monotonic() + 30
+    while figures(service)["qa_waiting_questions"] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    made = figures(service)
+    assert made["qa_waiting_questions"] == 0
+    assert made["qa_windows_total"] - before < state["windows"] / 2
+
+
+def test_a_bad_question_does_not_harm_those_beside_it(service: Service) -> None:
+    def ask(question: str) -> tuple[int, str]:
+        response = post(service, "/answer", {"question": question, "context": CONTEXT})
+        return response.status_code, response.text
+
+    with ThreadPoolExecutor(12) as pool:
+        found = list(pool.map(ask, ["Who built it?", "a " * 390, " ", "Who built it?"] * 3))
+    assert [status for status, _ in found] == [200, 422, 422, 200] * 3
+    assert "too long" in found[1][1] and "empty" in found[2][1]
+
+
+def test_a_stopped_service_answers_what_it_accepted(tiny: Path, tmp_path: Path) -> None:
+    statuses: list[int] = []
+    stop = threading.Event()
+
+    def ask(url: str) -> None:
+        with httpx.Client(timeout=60, headers={"Connection": "close"}) as client:
+            while not stop.is_set():
+                try:
+                    response = client.post(url + "/answer", json={"question": "Who?", "context": CONTEXT * 40})
+                except httpx.ConnectError:  # not accepted
+                    return
+                assert len(response.json().get("answers", "1")) == 1
+                statuses.append(response.status_code)
+
+    with served(tiny, tmp_path) as service, ThreadPoolExecutor(16) as pool:
+        asking = [pool.submit(ask, service.url) for _ in range(16)]
+        time.sleep(3)
+        service.process.send_signal(signal.SIGTERM)
+        status = service.process.wait(60)
+        stop.set()
+        for one in asking:
+            one.result()  # no connection was cut off
+        assert (status, "Traceback" in service.log.read_text()) == (0, False)
+    assert len(statuses) > 30 and set(statuses) == {200}
+
+
+def test_what_people_correct_is_learned(train_py: Run, tiny: Path, tmp_path: Path) -> None:
+    files = write_bridges(tmp_path, 8, 2)
+    question, text = "Who paid for the bridge?", "Ada Brill"
+    context = f"Long ago, {CONTEXT}"
+    with served(tiny, tmp_path) as service:
+        (found,) = post(service, "/answer", {"question": question, "context": context}).json()["answers"]
+        assert found["text"] != text
+        right = {"question": question, "context": context, "text": text, "start": context.index(text), "name": "x.txt"}
+        made = [post(service, "/corrections", {**right, "predicted": found["text"]}).json() for _ in range(2)]
+        assert made == [{"corrections": 1, "added": True}, {"corrections": 1, "added": False}]
+        other = {**right, "question": "Who broke it?", "text": "", "start": 0}
+        assert post(service, "/corrections", other).json() == {"corrections": 2, "added": True}
+        assert post(service, "/corrections", {**right, "start": 3}).status_code == 422
+        assert httpx.get(service.url + "/model").json()["corrections"] == 2
+    first, second = map(json.loads, service.corrections.read_text().splitlines())
+    assert first["source"]["predicted"] == found["text"] and first["source"]["text"] == "x.txt"
+    assert second["is_impossible"]
+    corrected = tmp_path / "corrections.jsonl"
+    corrected.write_text(json.dumps(first) + "\n")
+    done = train_py(
+        *quick_fit(files, tiny, tmp_path / "cache"), f"data.train_file=[{files[0]},{corrected}]", "optimizer.lr=5e-3",
+        "trainer.max_epochs=12", "logger=csv", f"hydra.run.dir={tmp_path}/run",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert QuestionAnswerer.from_pretrained(f"{tmp_path}/run/model")(question, context).text == text
