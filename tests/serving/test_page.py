@@ -15,7 +15,8 @@ from playwright.sync_api import Browser, Page, expect
 from helpers.browser import chromium, visited
 from helpers.service import Service, served
 
-WIDE, PHONE = ({"viewport": {"width": width, "height": height}} for width, height in ((1200, 900), (390, 844)))
+WIDE: dict[str, Any] = {"viewport": {"width": 1200, "height": 900}}
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}}
 MILL = "😀 Anna Kern founded the mill in 1912.\n\nHer son Paul 🌉 sold it in 1950 to the town of Arlbury."
 BRIDGE = "The bridge of Tollen was built in 1822 by Ada Brill. A flood took its arches away."
 EVIL = "<img src=x onerror=\"document.title='taken'\"><script>document.title = 'taken'</script>"
@@ -151,7 +152,7 @@ def test_the_history_shows_a_place_again_and_a_follow_up_may_stay_near_it(wide: 
     wide.check("#near")
     with wide.expect_request("**/answer/stream") as sent:
         ask(wide, "And when?")
-    (passage,) = sent.value.post_data_json["context"]
+    (passage,) = json.loads(sent.value.post_data or "")["context"]
     paragraphs = text.split("\n\n")
     assert passage == "\n\n".join(paragraphs[number] for number, *_ in first) != text
     near, begin = api_answer(service, "And when?", passage), text.index(passage)
@@ -225,21 +226,30 @@ def test_a_correction_by_keyboard_is_looked_up_in_the_text(page: Page, service: 
     expect(page.locator("#corrections")).to_contain_text(f"{len(corrections(service))} correction")
 
 
-def test_a_file_of_markup_stays_text(wide: Page) -> None:
-    name = "<img src=x onerror=document.title='taken'>.txt"
-    wide.set_input_files("#files", [{"name": name, "mimeType": "text/plain", "buffer": EVIL.encode()}])
-    expect(wide.locator("#reading-title")).to_have_text(name)
+def test_a_file_of_markup_stays_text(wide: Page, tmp_path: Path) -> None:
+    evil = tmp_path / "<img src=x onerror=document.title='taken'>.txt"
+    evil.write_text(EVIL)
+    wide.set_input_files("#files", evil)
+    expect(wide.locator("#reading-title")).to_have_text(evil.name)
     assert wide.text_content("#reader p") == EVIL
     ask(wide, EVIL)
-    drop = "([name, text]) => { const dataTransfer = new DataTransfer(); dataTransfer.items.add(new File([text], name));"
-    drop += " for (const kind of ['dragover', 'drop']) document.body.dispatchEvent("
-    drop += "new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true })) }"
-    wide.evaluate(drop, ["second.txt", BRIDGE])
-    expect(wide.locator("#reading-title")).to_have_text("second.txt")
-    wide.set_input_files("#files", [{"name": "third.xyz", "mimeType": "", "buffer": b"\x00\x01"}])
-    expect(wide.locator("#texts-status")).to_contain_text("third.xyz")
     assert wide.locator("#reader img, #texts img, #answer img, #history img, main script").count() == 0
     assert wide.title() == "Ask a text"
+
+
+def test_a_file_may_be_dropped_anywhere_and_a_bad_one_is_named(browser: Browser, service: Service) -> None:
+    drop = """([name, text]) => {
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File([text], name));
+        const event = { dataTransfer, bubbles: true, cancelable: true };
+        for (const kind of ["dragover", "drop"]) document.body.dispatchEvent(new DragEvent(kind, event));
+    }"""
+    with visited(browser, service.url, refused=1, **WIDE) as page:
+        page.evaluate(drop, ["bridge.txt", BRIDGE])
+        expect(page.locator("#reading-title")).to_have_text("bridge.txt")
+        page.evaluate(drop, ["bridge.xyz", "\0"])
+        expect(page.locator("#texts-status")).to_contain_text("bridge.xyz")
+        assert page.locator("#texts li").count() == 1
 
 
 def test_texts_stay_until_everything_is_forgotten(wide: Page) -> None:
@@ -251,22 +261,22 @@ def test_texts_stay_until_everything_is_forgotten(wide: Page) -> None:
     wide.click("#forget")
     expect(wide.locator("#texts li")).to_have_count(0)
     assert wide.evaluate("localStorage.length") == 0
-    assert not wide.locator("#history-section, #answer-section, #correct, #reader").or_(wide.locator("mark")).first.is_visible()
+    assert (
+        not wide.locator("#history-section, #answer-section, #correct, #reader")
+        .or_(wide.locator("mark"))
+        .first.is_visible()
+    )
     wide.reload()
     expect(wide.locator("#reading-title")).to_have_text("No text yet")
 
 
-def test_a_token_is_asked_for_and_a_model_may_find_no_answer(
-    tiny: Path, tmp_path: Path, browser: Browser
-) -> None:
+def test_a_token_is_asked_for_and_a_model_may_find_no_answer(tiny: Path, tmp_path: Path, browser: Browser) -> None:
     strict = copytree(tiny, tmp_path / "strict")
     (strict / "qa.json").write_text(json.dumps({"no_answer_threshold": -1000.0, "temperature": 1.0}))
-    with served(strict, tmp_path, env={"QA_SERVE_TOKEN": "secret"}) as service:
-        context = browser.new_context(**WIDE)
-        page = context.new_page()
-        page.goto(service.url)
-        for token, said in (("wrong", "This service asks for a token."), ("secret", "This token is not accepted.")):
-            expect(page.locator("#token-words")).to_have_text(said)
+    secret = {"QA_SERVE_TOKEN": "secret"}
+    with served(strict, tmp_path, env=secret) as service, visited(browser, service.url, refused=2, **WIDE) as page:
+        for token, words in (("wrong", "This service asks for a token."), ("secret", "This token is not accepted.")):
+            expect(page.locator("#token-words")).to_have_text(words)
             expect(page.locator("#token")).to_be_focused()
             page.keyboard.insert_text(token)
             page.keyboard.press("Enter")
@@ -280,7 +290,6 @@ def test_a_token_is_asked_for_and_a_model_may_find_no_answer(
         page.locator("#candidates button").first.click()
         assert "not calibrated" not in page.inner_text("#answer")
         assert page.locator("#reader mark").count() > 0
-        context.close()
 
 
 def questions_file(tmp_path: Path) -> Path:
@@ -311,7 +320,7 @@ def test_a_wrong_question_returns_and_progress_is_kept(page: Page, tmp_path: Pat
     for turn in range(6):
         number = page.inner_text("#study-question").removeprefix("Who built bridge ").rstrip("?")
         asked.append(number)
-        answer_card(page, "Nobody" if turn == 0 else f"the Ada Brill{number}", "Not quite" if turn == 0 else "Right")
+        answer_card(page, "Nobody" if turn == 0 else f"the Ada Brill{number}", "Wrong" if turn == 0 else "Right")
     assert asked == ["0", "1", "2", "3", "0", "4"]
     expect(page.locator("#study-done")).to_be_visible()
     assert page.locator("#boxes tr").all_inner_texts()[:2] == ["Box 1\t0\t0", "Box 2\t5\t0"]
@@ -338,7 +347,7 @@ def test_a_learner_may_select_the_answer(wide: Page, tmp_path: Path) -> None:
     expect(wide.locator("#given")).to_have_value("Bridge 0 was built by Ada Brill0.")
     answer_card(wide, "Ada Brill0", "Right")
     wide.click("#given-none")
-    expect(wide.locator("#result .found")).to_contain_text("Not quite")
+    expect(wide.locator("#result .found")).to_contain_text("Wrong")
     expect(wide.locator("#result")).to_contain_text("Ada Brill1")
     assert wide.text_content("#study-reader mark.right") is not None
 
@@ -348,8 +357,9 @@ def test_boxes_as_leitner_has_them(wide: Page) -> None:
         const { moved, afterAnswer, stateOf, dueIds } = await import("/boxes.js");
         const day = 86400000, states = [stateOf({}, "a")];
         for (const isRight of [true, true, true, true, true, false]) states.push(moved(states.at(-1), isRight, 0));
+        const due = dueIds(["a", "b", "c"], { a: { box: 2, due: 5 }, b: { box: 2, due: 4 } }, 4);
         return [states.map(({ box, due }) => [box, due / day]), afterAnswer(["a", "b", "c", "d", "e"], false),
-            afterAnswer(["a", "b"], false), dueIds(["a", "b", "c"], { a: { box: 2, due: 5 }, b: { box: 2, due: 4 } }, 4)];
+            afterAnswer(["a", "b"], false), due];
     }"""
     states, *others = wide.evaluate(boxes)
     assert states == [[1, 0], [2, 1], [3, 3], [4, 7], [5, 14], [5, 14], [1, 0]]

@@ -5,7 +5,10 @@ import { byId } from "./dom.js";
 const TOKEN = "qa.token";
 let waiting = null; // for a token, whoever asked first
 
+export const limits = { body: Infinity }; // bytes of a request; the service says its own
+
 async function send(path, options = {}) {
+  checkSize(new Blob([options.body ?? ""]).size);
   const token = sessionStorage.getItem(TOKEN);
   const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
   const response = await reach(path, { ...options, headers });
@@ -16,6 +19,12 @@ async function send(path, options = {}) {
   }
   if (!response.ok) throw new Error(await reason(response));
   return response;
+}
+
+function checkSize(bytes) {
+  const megabytes = (number) => `${(number / 2 ** 20).toFixed(1)} MB`;
+  if (bytes <= limits.body) return;
+  throw new Error(`Too much at once: ${megabytes(bytes)}. The service takes ${megabytes(limits.body)}.`);
 }
 
 async function reach(path, options) {
@@ -67,10 +76,9 @@ export async function post(path, body) {
 }
 
 export async function upload(path, file) {
-  const body = await file.arrayBuffer();
   const address = `${path}?name=${encodeURIComponent(file.name)}`;
   const headers = { "Content-Type": "application/octet-stream" };
-  return (await send(address, { method: "POST", headers, body })).json();
+  return (await send(address, { method: "POST", headers, body: file })).json();
 }
 
 /** The JSON lines of a response as they arrive. */

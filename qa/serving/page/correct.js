@@ -23,7 +23,7 @@ export function startCorrecting() {
 
 /** Begins anew with the answer that is shown. */
 export function drawCorrecting(entry) {
-  byId("correct").hidden = !entry;
+  byId("correct").hidden = !entry || !library.shown;
   byId("correct-question").textContent = entry ? `Question: ${entry.question}` : "";
   byId("typed").value = "";
   byId("correct-status").textContent = "";

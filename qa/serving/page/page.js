@@ -1,6 +1,6 @@
 // The page: which view is shown, what is served, files dropped on it, and forgetting everything.
 
-import { get } from "./api.js";
+import { get, limits } from "./api.js";
 import { asked, drawScopes, forgetHistory, startAsking } from "./ask.js";
 import { drawCorrecting, drawCount, startCorrecting } from "./correct.js";
 import { byId, tell } from "./dom.js";
@@ -20,6 +20,7 @@ function showView() {
 async function showModel() {
   const model = await get("/model");
   asked.model = model;
+  limits.body = model.limits.body;
   byId("model").textContent = `${model.model} (${model.engine})`;
   byId("untrained").hidden = model.trained;
   drawCount(model.corrections);

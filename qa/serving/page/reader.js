@@ -3,6 +3,9 @@
 import { make } from "./dom.js";
 import { pieces, trimmed } from "./places.js";
 
+const LINE = 75; // characters, about
+const LINE_HEIGHT = 1.65; // as in page.css
+
 export class Reader {
   constructor(root) {
     this.root = root;
@@ -18,7 +21,10 @@ export class Reader {
   }
 
   #element({ start, end, joined }, index) {
-    const element = make("p", { textContent: this.text.slice(start, end), className: joined ? "joined" : "" });
+    const words = this.text.slice(start, end);
+    const element = make("p", { textContent: words, className: joined ? "joined" : "" });
+    const lines = Math.max(words.split("\n").length, Math.ceil(words.length / LINE));
+    element.style.containIntrinsicSize = `auto ${lines * LINE_HEIGHT}em`;
     element.dataset.piece = index;
     return element;
   }
@@ -42,11 +48,12 @@ export class Reader {
     });
   }
 
-  #goTo(mark) {
-    for (let turn = 0; turn < 2; turn += 1) { // the heights of what was never drawn are known after the first
-      const [seen, found] = [this.root.getBoundingClientRect(), mark.getBoundingClientRect()];
-      this.root.scrollTop += found.top - seen.top - (seen.height - found.height) / 2;
-    }
+  /** Again in the next frames: heights of what was never drawn are guesses. */
+  #goTo(mark, frames = 4) {
+    if (!mark.isConnected) return;
+    const [seen, found] = [this.root.getBoundingClientRect(), mark.getBoundingClientRect()];
+    this.root.scrollTop += found.top - seen.top - (seen.height - found.height) / 2;
+    if (frames) requestAnimationFrame(() => this.#goTo(mark, frames - 1));
   }
 
   /** The place that is selected in this text, or null. */

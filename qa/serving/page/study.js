@@ -36,7 +36,8 @@ export function loadQuestions(file) {
   return tell(byId("study-status"), async () => {
     byId("study-status").textContent = `Reading ${file.name} …`;
     const { questions, bad, messages } = await upload("/questions", file);
-    byId("study-status").textContent = bad ? `${counted(bad, "question")} cannot be used. ${messages[0] ?? ""}` : "";
+    byId("study-status").textContent = "";
+    byId("study-bad").textContent = bad ? `${counted(bad, "question")} cannot be used. ${messages[0] ?? ""}` : "";
     if (!questions.length) throw new Error(`${file.name}: has no questions. ${messages[0] ?? ""}`);
     deck.name = file.name;
     deck.questions = new Map(questions.map((question) => [question.id, question]));
@@ -66,7 +67,8 @@ function next() {
   byId("given-none").hidden = false;
   byId("check").textContent = "Check";
   reader.show(question.context);
-  return byId("given").focus({ preventScroll: true });
+  byId("given").focus({ preventScroll: true });
+  return byId("study-card").scrollIntoView({ block: "nearest" });
 }
 
 async function grade(given) {
@@ -87,13 +89,14 @@ function drawResult({ context, answers }, isRight, f1, box) {
   byId("given").readOnly = true;
   byId("given-none").hidden = true;
   byId("check").textContent = "Next question";
-  const verdict = isRight ? `Right. It moves to box ${box}.` : "Not quite. It goes to box 1 and returns soon.";
+  const wrong = `${f1 ? "Not quite" : "Wrong"}. It goes to box 1 and returns soon.`;
+  const verdict = isRight ? `Right. It goes to box ${box}.` : wrong;
   const figures = `Exact match: ${isRight ? "yes" : "no"}. F1: ${Math.round(f1)} of 100.`;
   const expected = [...new Set(answers)].join(" / ") || "no answer in this text";
   byId("result").replaceChildren(
     make("p", { className: "found" }, verdict),
     make("p", {}, figures),
-    make("p", {}, "Right answer: ", make("strong", {}, expected)),
+    make("p", {}, "Right answer: ", make("mark", { className: "right" }, expected)),
   );
   reader.mark(references(context, answers));
 }
@@ -106,7 +109,7 @@ function references(context, answers) {
 async function drawModel({ id, question, context, answers }) {
   const { answers: [said] } = await post("/answer", { question, context });
   if (!isGraded || byId("study-question").textContent !== question || !deck.questions.has(id)) return;
-  const words = make("p", {}, "The model says: ", make("strong", {}, said.text || "no answer in this text"));
+  const words = make("p", {}, "The model says: ", make("mark", {}, said.text || "no answer in this text"));
   words.append(` (${percent(said.probability)}, ${sureness(said.probability, asked.model?.calibrated)})`);
   byId("result").append(words);
   const place = { start: toUnits(context, said.start), end: toUnits(context, said.end), kind: "answer" };
