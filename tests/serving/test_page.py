@@ -316,6 +316,7 @@ def test_a_wrong_question_returns_and_progress_is_kept(page: Page, tmp_path: Pat
     page.set_input_files("#study-file", questions_file(tmp_path))
     expect(page.locator("#due")).to_have_text("5 questions due now")
     page.press("#given", "Enter")
+    expect(page.locator("#study-status")).to_have_text("Type or select an answer first.")
     asked = []
     for turn in range(6):
         number = page.inner_text("#study-question").removeprefix("Who built bridge ").rstrip("?")

@@ -20,7 +20,7 @@ export function startStudy() {
   });
   byId("study-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    tell(status, () => (isGraded ? next() : grade(byId("given").value.trim())));
+    tell(status, () => (isGraded ? next() : gradeGiven()));
   });
   byId("given-none").addEventListener("click", () => tell(status, () => grade("")));
   byId("export").addEventListener("click", exportProgress);
@@ -69,6 +69,12 @@ function next() {
   reader.show(question.context);
   byId("given").focus({ preventScroll: true });
   return byId("study-card").scrollIntoView({ block: "nearest" });
+}
+
+function gradeGiven() {
+  const given = byId("given").value.trim();
+  if (!given) throw new Error("Type or select an answer first.");
+  return grade(given);
 }
 
 async function grade(given) {
