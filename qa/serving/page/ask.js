@@ -9,6 +9,7 @@ const CANDIDATES = 5;
 const PATIENCE = 300; // milliseconds before the progress is shown
 
 export const asked = { model: null, last: null, onAnswer: () => {} };
+const NARROW = matchMedia("(max-width: 52rem)"); // as in page.css: the text is below the answer
 let running = null;
 
 export function startAsking() {
@@ -91,10 +92,10 @@ function entryOf(question, passages, answer) {
   return { question, passages, answer, candidates, shown: answer.text ? 0 : null };
 }
 
-function placed({ text: words, start, end, probability, context_index: index }, passage) {
+function placed({ text: words, start, end, probability }, passage) {
   const context = passage.text.text.slice(passage.start, passage.end);
   return {
-    words, probability, index, text: passage.text,
+    words, probability, text: passage.text,
     start: passage.start + toUnits(context, start), end: passage.start + toUnits(context, end),
   };
 }
@@ -110,7 +111,7 @@ function remember(entry) {
   byId("history-section").hidden = false;
   byId("question").select();
   reveal(entry, entry.shown);
-  byId("answer-section").scrollIntoView({ block: "nearest" });
+  byId("answer-section").scrollIntoView({ block: NARROW.matches ? "start" : "nearest" });
 }
 
 function summary({ answer, candidates: [best] }) {
