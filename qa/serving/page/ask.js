@@ -149,10 +149,11 @@ function noneWords(entry) {
 const question = (entry) => make("p", { className: "quiet" }, entry.question);
 
 function drawCandidates(entry) {
-  const isMany = entry.candidates.length > 1 || entry.shown === null;
-  byId("candidates-title").hidden = !isMany || !entry.candidates.length;
-  byId("candidates-title").textContent = entry.answer.text ? "Possible answers" : "What came closest";
-  byId("candidates").replaceChildren(...(isMany ? entry.candidates.map((place, index) => candidate(entry, place, index)) : []));
+  const isAnswered = Boolean(entry.answer.text);
+  const choices = isAnswered && entry.candidates.length === 1 ? [] : entry.candidates;
+  byId("candidates-title").hidden = !choices.length;
+  byId("candidates-title").textContent = isAnswered ? "Possible answers" : "What came closest";
+  byId("candidates").replaceChildren(...choices.map((place, index) => candidate(entry, place, index)));
 }
 
 function candidate(entry, { words, probability, text }, index) {
