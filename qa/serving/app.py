@@ -15,20 +15,17 @@ from starlette.exceptions import HTTPException
 
 from qa.answering.answerer import QuestionAnswerer
 from qa.errors import UserError, one_line
-from qa.evaluation.metrics import v2_scores
 from qa.serving import hub
-from qa.serving.corrections import Correction, Corrections
+from qa.serving.corrections import Corrections
 from qa.serving.desk import Desk
 from qa.serving.guard import FILES, Guard
+from qa.serving.learning import add_learning
 from qa.serving.limits import Limits, Refused
 from qa.serving.schemas import (
     AnswerBody,
     AnswerRequest,
     AnswerResponse,
-    Corrected,
     ErrorResponse,
-    Grade,
-    GradeRequest,
     HubAnswer,
     HubRequest,
     ModelInfo,
@@ -73,7 +70,7 @@ def make_app(
     app = FastAPI(title="Question answering", lifespan=lifespan, docs_url=None, redoc_url=None, responses=REFUSALS)
     _add_answers(app, desk)
     _add_looks(app, desk, corrections)
-    _add_learning(app, corrections)
+    add_learning(app, corrections)
     _add_page(app)
     _add_errors(app)
     paths = {route.path for route in app.routes}  # type: ignore[attr-defined]
@@ -133,20 +130,6 @@ def _add_looks(app: FastAPI, desk: Desk, corrections: Corrections) -> None:
     async def model() -> ModelInfo:
         """What is served, and its limits."""
         return desk.info(corrections.count)
-
-
-def _add_learning(app: FastAPI, corrections: Corrections) -> None:
-    @app.post("/corrections")
-    async def correct(given: Correction) -> Corrected:
-        """Keeps the right answer of a question, for training."""
-        added = await asyncio.to_thread(corrections.add, given)
-        return Corrected(corrections=corrections.count, added=added)
-
-    @app.post("/grade")
-    async def grade(request: GradeRequest) -> Grade:
-        """Grades what a learner answered."""
-        exact, f1 = v2_scores(request.given, request.answers)
-        return Grade(exact_match=exact == 1, f1=100 * f1)
 
 
 def _add_page(app: FastAPI) -> None:

@@ -96,7 +96,7 @@ class Guard:
             raise Refused(429, f"more than {words}", {"Retry-After": "1"})
 
     def _too_large(self) -> Refused:
-        return Refused(413, f"body: at most {self.limits.body:,} bytes", {"Connection": "close"})
+        return Refused(413, f"body: at most {self.limits.body:,} bytes")
 
     async def _with_body(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Runs the app once the whole body is there; what it holds counts until the response has ended."""
@@ -106,7 +106,7 @@ class Guard:
                 arrived = await self._read(body, receive)
         except TimeoutError:
             words = f"the request has not arrived within {self.limits.body_seconds:g} s"
-            raise Refused(408, f"{words}; send it faster", {"Connection": "close"}) from None
+            raise Refused(408, f"{words}; send it faster") from None
         else:
             if arrived:
                 await self._run(scope, bytes(body), receive, send)
@@ -162,8 +162,9 @@ def _name(host: str) -> str:
 
 
 async def _refuse(refusal: Refused, send: Send) -> None:
+    """Sends a refusal, and closes the connection: nobody reads what is left of the body."""
     body = json.dumps({"error": str(refusal)}).encode()
-    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **refusal.headers}
-    pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
+    pairs = [(name.lower().encode(), value.encode()) for name, value in (headers | refusal.headers).items()]
     await send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from qa.answering.answer import Answer
 from qa.answering.options import Choice, Options
 from qa.data.example import encodable
+from qa.serving.extraction import Question
 
 Text = Annotated[str, AfterValidator(encodable)]
 TopK = Annotated[int, Field(ge=1, le=100)]
@@ -178,7 +179,7 @@ class TextResponse(BaseModel):
 class QuestionsResponse(BaseModel):
     """The questions of a file, and what is wrong with those that cannot be used."""
 
-    questions: list[dict[str, Any]]
+    questions: list[Question]
     bad: int
     messages: list[str]
 

@@ -1,0 +1,117 @@
+"""An uploaded file on stdin → its text or its questions as JSON on stdout; a process of its own, with limits.
+
+`qa/serving/extraction.py` starts it in an empty folder: python -m qa.serving.documents REQUEST NAME
+"""
+
+import json
+import os
+import re
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+from qa.errors import UserError, one_line
+from qa.serving.texts import text_of
+from qa.serving.uploads import ExtractionLimits, Upload, remedy, too_large, too_long
+
+LIMITS_FROM = "QA_EXTRACTION_LIMITS"  # the variable by which this process is told its limits
+OPEN_FILES = 64
+BAD_SHOWN = 20  # records that cannot be used and are named
+LONGEST_MESSAGE = 300  # characters; a message may quote the file
+
+SETTING = re.compile(r"(?:give )?data\.columns\.(\w+)=NAME(?: names it)?")  # train.py's, which a service does not have
+
+
+def main() -> None:
+    """Reads stdin within the limits, and writes {"text"} or {"rows", "contexts", "bad", "bad_count"} or {"error"}."""
+    request, name = sys.argv[1:]
+    limits = ExtractionLimits(*json.loads(os.environ[LIMITS_FROM]))
+    confine(limits, writes=request == "questions")
+    answer = json.dumps(reply(request, name, limits), ensure_ascii=False)
+    sys.stdout.buffer.write(answer.encode(errors="replace"))
+
+
+def confine(limits: ExtractionLimits, writes: bool) -> None:
+    """Limits this process for good: address space, CPU time, files, and processes where it only reads."""
+    seconds = int(limits.seconds) + 1
+    wanted = {
+        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_NOFILE: (OPEN_FILES, OPEN_FILES),
+        resource.RLIMIT_FSIZE: (limits.memory, limits.memory) if writes else (0, 0),
+        resource.RLIMIT_CPU: (seconds, seconds + 1),  # SIGXCPU tells, then SIGKILL
+    }
+    if sys.platform == "linux":  # macOS refuses the first, and counts all of the user's programs for the second
+        wanted[resource.RLIMIT_AS] = (limits.memory, limits.memory)
+        if not writes:  # Parquet is read by threads, which count as processes
+            wanted[resource.RLIMIT_NPROC] = (0, 0)
+    for what, (soft, hard) in wanted.items():
+        allowed = resource.getrlimit(what)[1]
+        if allowed != resource.RLIM_INFINITY:
+            soft, hard = min(soft, allowed), min(hard, allowed)
+        resource.setrlimit(what, (soft, hard))
+
+
+def reply(request: str, name: str, limits: ExtractionLimits) -> dict[str, Any]:
+    """What this process answers. "fault", for the log alone, is the kind of a parser's error."""
+    try:
+        file = Upload(name, sys.stdin.buffer.read(), limits)
+        return questions_of(file) if request == "questions" else {"text": text_of(file)}
+    except UserError as error:
+        return {"error": _message(error)}
+    except MemoryError:
+        return {"error": too_large(name, limits)}
+    except RecursionError:
+        return {"error": f"{name}: nested too deeply to be read; {remedy(name)}"}
+    except Exception as error:
+        problem = f"{name}: cannot be read, it may be damaged; get the file again, or {remedy(name)}"
+        return {"error": problem, "fault": type(error).__name__}
+
+
+def _message(error: Exception) -> str:
+    line = SETTING.sub(r"call it '\1'", one_line(error))
+    return line if len(line) <= LONGEST_MESSAGE else f"{line[: LONGEST_MESSAGE - 1]}…"
+
+
+def questions_of(file: Upload) -> dict[str, Any]:
+    """The questions of a file, of any kind that training reads. Errors: UserError.
+
+    The file is written into the working directory, so that messages name it without a folder. Rows are (id, question,
+    number of the context, answers, language).
+    """
+    from qa.data.check import Examples, check_record
+    from qa.data.languages import language_of
+    from qa.data.record import BadRecord
+    from qa.data.records import read_records
+
+    path, read = Path(file.name), Examples()
+    path.write_bytes(file.data)
+    language = language_of(path)
+    rows: list[Any] = []
+    contexts: dict[str, int] = {}
+    bad: list[str] = []
+    bad_count, left = 0, file.limits.characters
+    for record in read_records(path):
+        try:
+            example = check_record(record, repair=False, need="nothing", read=read)
+        except BadRecord as error:
+            bad_count += 1
+            if bad_count <= BAD_SHOWN:
+                bad.append(_message(UserError(error.problem)))
+            continue
+        if example.context not in contexts:
+            contexts[example.context] = len(contexts)
+            left -= len(json.dumps(example.context, ensure_ascii=False))
+        answers = [answer.text for answer in example.answers]
+        rows.append((example.id, example.question, contexts[example.context], answers, language))
+        left -= len(json.dumps(rows[-1], ensure_ascii=False))
+        if left < 0:
+            raise UserError(too_long(file.name, file.limits))
+    if not rows:
+        first = f" ({bad[0]})" if bad else ""
+        raise UserError(f"{file.name}: no question in it that can be asked{first}; give a file that holds some")
+    return {"rows": rows, "contexts": list(contexts), "bad": bad, "bad_count": bad_count}
+
+
+if __name__ == "__main__":
+    main()

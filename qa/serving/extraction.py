@@ -1,0 +1,169 @@
+"""The server's side of reading uploaded files: a process for each, watched, and killed where it takes too much."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import TypedDict  # which pydantic can read in Python 3.11
+
+from qa.errors import UserError, printable
+from qa.serving.documents import LIMITS_FROM
+from qa.serving.uploads import ExtractionLimits, remedy, too_large, too_long
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 2  # processes
+LONGEST_NAME = 200  # bytes, of which a file system takes 255
+PATIENCE = 5.0  # seconds for a killed process to be gone
+OVERHEAD = 1 << 16  # bytes of an answer that are no text
+LIMITS = ExtractionLimits()
+
+
+class Question(TypedDict):
+    """A question of an uploaded file; `answers` is empty where the file gives none."""
+
+    id: str
+    question: str
+    context: str
+    answers: list[str]
+    language: str | None
+
+
+class Questions(NamedTuple):
+    """The questions of an uploaded file; how many records cannot be used, and what is wrong with the first ones."""
+
+    questions: list[Question]
+    bad: list[str]
+    bad_count: int
+
+
+class Extractor:
+    """Reads uploaded files, at most `AT_ONCE` at a time, each within `limits`. One for a server, in one event loop."""
+
+    def __init__(self, limits: ExtractionLimits = LIMITS) -> None:
+        self.limits = limits
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def extract_text(self, name: str, data: bytes) -> str:
+        """The plain text of a file called `name`. Errors: UserError."""
+        return (await self._ask("text", file_name(name), data)).text
+
+    async def extract_questions(self, name: str, data: bytes) -> Questions:
+        """The questions of a file of any kind that training reads. Errors: UserError."""
+        reply = await self._ask("questions", file_name(name), data)
+        questions = [
+            Question(id=id_, question=question, context=reply.contexts[context], answers=answers, language=language)
+            for id_, question, context, answers, language in reply.rows
+        ]
+        return Questions(questions, reply.bad, reply.bad_count)
+
+    async def _ask(self, request: Literal["text", "questions"], name: str, data: bytes) -> "_Reply":
+        async with self._room:
+            with TemporaryDirectory() as folder:
+                try:
+                    answer, status = await self._run(request, name, data, folder)
+                except TimeoutError:
+                    raise UserError(self._too_slow(name)) from None
+        if status == -signal.SIGXCPU:
+            raise UserError(self._too_slow(name))
+        try:
+            reply = _Reply.model_validate_json(answer)
+        except ValidationError:
+            log.warning("the reader of a file ended with status %s", status)
+            raise UserError(too_large(name, self.limits)) from None
+        if reply.fault:
+            log.warning("the reader of a file failed: %s", reply.fault)
+        if reply.error:
+            raise UserError(reply.error)
+        return reply
+
+    async def _run(self, request: str, name: str, data: bytes, folder: str) -> tuple[bytes, int]:
+        """What a process answers, and its status. Errors: TimeoutError; UserError where it answers too much."""
+        most = 4 * self.limits.characters + OVERHEAD  # bytes of UTF-8
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "qa.serving.documents", request, name),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            cwd=folder,
+            env=self._environment(folder),
+            start_new_session=True,
+        )
+        assert process.stdin and process.stdout
+        feeding = asyncio.create_task(_feed(process.stdin, data))
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                return await self._answer(name, process.stdout, most), await process.wait()
+        finally:
+            with suppress(ProcessLookupError, PermissionError):  # the second on macOS, of a process that has ended
+                os.killpg(process.pid, signal.SIGKILL)
+            feeding.cancel()
+            await _ended(process, process.stdout)
+
+    async def _answer(self, name: str, stdout: asyncio.StreamReader, most: int) -> bytes:
+        try:
+            await stdout.readexactly(most + 1)
+        except asyncio.IncompleteReadError as whole:
+            return whole.partial
+        raise UserError(too_long(name, self.limits))
+
+    def _environment(self, folder: str) -> dict[str, str]:
+        return {
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONSAFEPATH": "1",  # no module of the folder that holds the user's file
+            "TMPDIR": folder,
+            "MALLOC_ARENA_MAX": "2",  # each takes address space
+            "ARROW_DEFAULT_MEMORY_POOL": "system",  # likewise
+            "OMP_NUM_THREADS": "1",
+            LIMITS_FROM: json.dumps(self.limits),
+        }
+
+    def _too_slow(self, name: str) -> str:
+        return f"{name}: took more than {self.limits.seconds:g} s to read; {remedy(name)}"
+
+
+class _Reply(BaseModel):
+    """What a process answers; a `fault` is for the log."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    text: str = ""
+    rows: list[tuple[str, str, int, list[str], str | None]] = []
+    contexts: list[str] = []
+    bad: list[str] = []
+    bad_count: int = 0
+    error: str = ""
+    fault: str = ""
+
+
+async def _feed(stdin: asyncio.StreamWriter, data: bytes) -> None:
+    with suppress(BrokenPipeError, ConnectionResetError):  # it ended before it had read all: its status tells
+        stdin.write(data)
+        await stdin.drain()
+        stdin.close()
+
+
+async def _ended(process: asyncio.subprocess.Process, stdout: asyncio.StreamReader) -> None:
+    """Returns once a killed process is gone; asyncio waits for its pipe's end too, which it finds only by reading."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            while await stdout.read(1 << 16):
+                pass
+            await process.wait()
+
+
+def file_name(name: str) -> str:
+    """The last part of a path, without control characters, shortened in the middle."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    encoded = printable(" ".join(last.split())).encode(errors="replace")
+    if len(encoded) > LONGEST_NAME:
+        begin, end = encoded[: LONGEST_NAME - 40].decode(errors="ignore"), encoded[-30:].decode(errors="ignore")
+        return f"{begin}…{end}"
+    return encoded.decode() if encoded.strip(b".") else "unnamed"

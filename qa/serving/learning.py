@@ -1,0 +1,47 @@
+"""What the page asks for beside answers: the texts and questions of files, grades, and corrections to learn from."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request
+
+from qa.evaluation.metrics import v2_scores
+from qa.serving.corrections import Correction, Corrections
+from qa.serving.extraction import Extractor
+from qa.serving.schemas import Corrected, Grade, GradeRequest, QuestionsResponse, TextResponse
+
+FILE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+Name = Annotated[str, Query(min_length=1, max_length=1000)]  # of the file, whose ending tells its kind
+
+
+def add_learning(app: FastAPI, corrections: Corrections) -> None:
+    """Adds these addresses to a service."""
+    extractor = Extractor()
+
+    @app.post("/texts", openapi_extra=FILE)
+    async def text(request: Request, name: Name) -> TextResponse:
+        """The plain text of a file: txt, md, html, docx or pdf."""
+        return TextResponse(name=name, text=await extractor.extract_text(name, await request.body()))
+
+    @app.post("/questions", openapi_extra=FILE)
+    async def questions(request: Request, name: Name) -> QuestionsResponse:
+        """The questions of a file of any kind that training reads."""
+        found = await extractor.extract_questions(name, await request.body())
+        return QuestionsResponse(questions=found.questions, bad=found.bad_count, messages=found.bad)
+
+    @app.post("/grade")
+    async def grade(request: GradeRequest) -> Grade:
+        """Grades what a learner answered."""
+        exact, f1 = v2_scores(request.given, request.answers)
+        return Grade(exact_match=exact == 1, f1=100 * f1)
+
+    @app.post("/corrections")
+    async def correct(given: Correction) -> Corrected:
+        """Keeps the right answer of a question, for training."""
+        added = await asyncio.to_thread(corrections.add, given)
+        return Corrected(corrections=corrections.count, added=added)
