@@ -18,7 +18,7 @@ from qa.errors import UserError, one_line
 from qa.serving import hub
 from qa.serving.corrections import Corrections
 from qa.serving.desk import Desk
-from qa.serving.guard import Guard
+from qa.serving.guard import FILES, Guard
 from qa.serving.learning import add_learning
 from qa.serving.limits import Limits, Refused
 from qa.serving.schemas import (
@@ -133,7 +133,7 @@ def _add_looks(app: FastAPI, desk: Desk, corrections: Corrections) -> None:
 
 
 def _add_page(app: FastAPI) -> None:
-    for path, file in (("/", "index.html"), ("/page.css", "page.css"), ("/page.js", "page.js")):
+    for path, file in {"/": "index.html", **{f"/{name}": name for name in FILES}}.items():
         app.get(path, include_in_schema=False)(_file(PAGE / file))
 
 

@@ -17,7 +17,11 @@ from qa.serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-OPEN = {"/", "/page.css", "/page.js", "/health", "/ready"}  # to GET without a token
+FILES = (
+    "page.css", "icon.svg", "page.js", "api.js", "ask.js", "boxes.js", "correct.js", "dom.js", "places.js", "reader.js",
+    "study.js", "texts.js",
+)  # fmt: skip
+OPEN = {"/", "/health", "/ready", *(f"/{name}" for name in FILES)}  # to GET without a token
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

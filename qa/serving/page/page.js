@@ -1,0 +1,74 @@
+// The page: which view is shown, what is served, files dropped on it, and forgetting everything.
+
+import { get, limits } from "./api.js";
+import { asked, drawScopes, forgetHistory, startAsking } from "./ask.js";
+import { drawCorrecting, drawCount, startCorrecting } from "./correct.js";
+import { byId, tell } from "./dom.js";
+import { forgetStudy, loadQuestions, startStudy } from "./study.js";
+import { addFiles, forgetTexts, library, startLibrary } from "./texts.js";
+
+const isStudy = () => location.hash === "#study";
+
+function showView() {
+  for (const [name, isShown] of [["ask", !isStudy()], ["study", isStudy()]]) {
+    byId(`${name}-view`).hidden = !isShown;
+    if (isShown) byId(`to-${name}`).setAttribute("aria-current", "page");
+    else byId(`to-${name}`).removeAttribute("aria-current");
+  }
+}
+
+async function showModel() {
+  const model = await get("/model");
+  asked.model = model;
+  limits.body = model.limits.body;
+  byId("model").textContent = `${model.model} (${model.engine})`;
+  byId("untrained").hidden = model.trained;
+  drawCount(model.corrections);
+}
+
+function takeDrops() {
+  const isFile = (event) => event.dataTransfer?.types.includes("Files");
+  document.addEventListener("dragover", (event) => {
+    if (!isFile(event)) return;
+    event.preventDefault();
+    document.body.classList.add("dropping");
+  });
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) document.body.classList.remove("dropping");
+  });
+  document.addEventListener("drop", (event) => {
+    if (!isFile(event)) return;
+    event.preventDefault();
+    document.body.classList.remove("dropping");
+    if (isStudy()) loadQuestions(event.dataTransfer.files[0]);
+    else addFiles([...event.dataTransfer.files]);
+  });
+}
+
+function forgetEverything() {
+  if (!confirm("Forget all texts, the history, the token and the progress of your study?")) return;
+  for (const storage of [localStorage, sessionStorage]) {
+    for (const key of Object.keys(storage)) if (key.startsWith("qa.")) storage.removeItem(key);
+  }
+  forgetHistory();
+  drawCorrecting(null);
+  forgetTexts();
+  forgetStudy();
+}
+
+window.addEventListener("hashchange", () => {
+  if (["", "#ask", "#study"].includes(location.hash)) showView();
+});
+byId("forget").addEventListener("click", forgetEverything);
+asked.onAnswer = drawCorrecting;
+library.onChange = () => {
+  drawScopes();
+  if (asked.last) drawCorrecting(asked.last);
+};
+startAsking();
+startCorrecting();
+startLibrary();
+startStudy();
+takeDrops();
+showView();
+tell(byId("page-status"), showModel);

@@ -1,0 +1,100 @@
+// What the page asks of the service, and the token where it wants one.
+
+import { byId } from "./dom.js";
+
+const TOKEN = "qa.token";
+let waiting = null; // for a token, whoever asked first
+
+export const limits = { body: Infinity }; // bytes of a request; the service says its own
+
+async function send(path, options = {}) {
+  checkSize(new Blob([options.body ?? ""]).size);
+  const token = sessionStorage.getItem(TOKEN);
+  const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
+  const response = await reach(path, { ...options, headers });
+  if (response.status === 401) {
+    waiting ??= newToken(Boolean(token));
+    await waiting;
+    return send(path, options);
+  }
+  if (!response.ok) throw new Error(await reason(response));
+  return response;
+}
+
+function checkSize(bytes) {
+  const megabytes = (number) => `${(number / 2 ** 20).toFixed(1)} MB`;
+  if (bytes <= limits.body) return;
+  throw new Error(`Too much at once: ${megabytes(bytes)}. The service takes ${megabytes(limits.body)}.`);
+}
+
+async function reach(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The service cannot be reached. Does it still run?");
+  }
+}
+
+async function reason(response) {
+  try {
+    return (await response.json()).error;
+  } catch {
+    return `The service answered ${response.status}.`;
+  }
+}
+
+function newToken(wasWrong) {
+  const form = byId("token-form");
+  byId("token-words").textContent = wasWrong ? "This token is not accepted." : "This service asks for a token.";
+  form.hidden = false;
+  byId("token").focus();
+  return new Promise((resolve) => {
+    form.onsubmit = (event) => {
+      event.preventDefault();
+      sessionStorage.setItem(TOKEN, byId("token").value.trim());
+      byId("token").value = "";
+      form.hidden = true;
+      waiting = null;
+      resolve();
+    };
+  });
+}
+
+const asJson = (body) => ({
+  method: "POST",
+  headers: { "Content-Type": "application/json" },
+  body: JSON.stringify(body),
+});
+
+export async function get(path) {
+  return (await send(path)).json();
+}
+
+export async function post(path, body) {
+  return (await send(path, asJson(body))).json();
+}
+
+export async function upload(path, file) {
+  const address = `${path}?name=${encodeURIComponent(file.name)}`;
+  const headers = { "Content-Type": "application/octet-stream" };
+  return (await send(address, { method: "POST", headers, body: file })).json();
+}
+
+/** The JSON lines of a response as they arrive. */
+export async function* stream(path, body, signal) {
+  const response = await send(path, { ...asJson(body), signal });
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const parts = (rest + value).split("\n");
+    rest = parts.pop();
+    for (const part of parts) {
+      const line = JSON.parse(part);
+      if (line.error) throw new Error(line.error);
+      yield line;
+    }
+  }
+}

@@ -1,0 +1,175 @@
+// Asking: the form, the progress of a long text, the answer, and the history.
+
+import { stream } from "./api.js";
+import { button, byId, make, percent, sureness, tell } from "./dom.js";
+import { passageAround, toUnits } from "./places.js";
+import { library, showPlaces } from "./texts.js";
+
+const CANDIDATES = 5;
+const PATIENCE = 300; // milliseconds before the progress is shown
+
+export const asked = { model: null, last: null, onAnswer: () => {} };
+const NARROW = matchMedia("(max-width: 52rem)"); // as in page.css: the text is below the answer
+let running = null;
+
+export function startAsking() {
+  byId("ask").addEventListener("submit", (event) => {
+    event.preventDefault();
+    tell(byId("ask-status"), ask);
+  });
+  byId("stop").addEventListener("click", () => running?.abort());
+}
+
+/** The choices of where to ask, as the texts and the last answer allow. */
+export function drawScopes() {
+  const isOne = library.texts.length < 2;
+  byId("all-words").textContent = scopeWords(library.texts.length);
+  byId("this-scope").hidden = isOne;
+  const near = byId("near");
+  near.disabled = !lastPlace();
+  if ((near.disabled && near.checked) || (isOne && byId("this").checked)) byId("all").checked = true;
+}
+
+function scopeWords(texts) {
+  if (texts < 2) return "the text";
+  return texts === 2 ? "both texts" : `all ${texts} texts`;
+}
+
+function lastPlace() {
+  const shown = asked.last?.candidates[asked.last.shown];
+  return shown && library.texts.includes(shown.text) ? shown : null;
+}
+
+/** The passages to ask in, [{text, start, end}]. */
+function scope() {
+  if (byId("near").checked) {
+    const place = lastPlace();
+    return [{ text: place.text, ...passageAround(place.text.text, place) }];
+  }
+  const texts = byId("this").checked ? [library.shown] : library.texts;
+  return texts.map((text) => ({ text, start: 0, end: text.text.length }));
+}
+
+async function ask() {
+  const question = byId("question").value.trim();
+  if (!library.texts.length) throw new Error("Add a text first.");
+  if (!question) throw new Error("Type a question first.");
+  running?.abort();
+  const stopper = new AbortController();
+  running = stopper;
+  const passages = scope();
+  const timer = setTimeout(() => showProgress({}), PATIENCE);
+  try {
+    const context = passages.map(({ text, start, end }) => text.text.slice(start, end));
+    const body = { question, context, options: { top_k: CANDIDATES } };
+    for await (const line of stream("/answer/stream", body, stopper.signal)) {
+      if (stopper.signal.aborted) return;
+      if (line.final) remember(entryOf(question, passages, line.answer));
+      else showProgress(line);
+    }
+  } catch (error) {
+    if (error.name === "AbortError" && running === stopper) throw new Error("Stopped.");
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    if (running === stopper) byId("progress").hidden = true;
+  }
+}
+
+function showProgress({ done, windows, answer }) {
+  const bar = byId("bar");
+  byId("progress").hidden = false;
+  if (windows) Object.assign(bar, { max: windows, value: done });
+  else bar.removeAttribute("value");
+  byId("bar-words").textContent = windows ? `${percent(done / windows)} read` : "Reading …";
+  const soFar = answer?.text ? `So far: ${answer.text}` : "";
+  if (byId("so-far").textContent !== soFar) byId("so-far").textContent = soFar;
+}
+
+function entryOf(question, passages, answer) {
+  const found = answer.text ? [answer, ...answer.alternatives] : answer.alternatives;
+  const candidates = found.map((one) => placed(one, passages[one.context_index]));
+  return { question, passages, answer, candidates, shown: answer.text ? 0 : null };
+}
+
+function placed({ text: words, start, end, probability }, passage) {
+  const context = passage.text.text.slice(passage.start, passage.end);
+  return {
+    words, probability, text: passage.text,
+    start: passage.start + toUnits(context, start), end: passage.start + toUnits(context, end),
+  };
+}
+
+function remember(entry) {
+  const again = () => {
+    reveal(entry, entry.shown);
+    byId("reader").scrollIntoView({ block: "nearest" });
+  };
+  const row = make("li", {}, button(entry.question, again, { className: "name" }));
+  row.append(make("span", { className: "quiet" }, summary(entry)));
+  byId("history").prepend(row);
+  byId("history-section").hidden = false;
+  byId("question").select();
+  reveal(entry, entry.shown);
+  byId("answer-section").scrollIntoView({ block: NARROW.matches ? "start" : "nearest" });
+}
+
+function summary({ answer, candidates: [best] }) {
+  return answer.text ? `${answer.text} (${percent(answer.probability)}${inText(best.text)})` : "no answer";
+}
+
+const inText = ({ name }) => (library.texts.length > 1 ? `, in ${name}` : "");
+
+/** Shows an entry of the history, with one of its candidates or none. */
+function reveal(entry, shown) {
+  entry.shown = shown;
+  asked.last = entry;
+  const place = entry.candidates[shown];
+  byId("answer-section").hidden = false;
+  byId("answer").replaceChildren(...(place ? foundWords(entry, place) : noneWords(entry)));
+  drawCandidates(entry);
+  if (place && library.texts.includes(place.text)) showPlaces(place.text, [{ ...place, kind: "answer" }]);
+  else if (place) byId("answer").append(make("p", { className: "quiet" }, "Its text has been removed."));
+  drawScopes();
+  asked.onAnswer(entry);
+}
+
+function foundWords(entry, { words, probability, text }) {
+  const sure = make("p", {}, make("strong", {}, percent(probability)));
+  sure.append(` – ${sureness(probability, asked.model?.calibrated)}${inText(text)}`);
+  return [question(entry), make("p", { className: "found" }, words), sure];
+}
+
+function noneWords(entry) {
+  const where = entry.passages.length > 1 ? "these texts" : "this text";
+  const words = make("p", { className: "found none" }, `No answer found in ${where}`);
+  return [question(entry), words, make("p", { className: "quiet" }, entry.candidates.length ? "What came closest is below." : "")];
+}
+
+const question = (entry) => make("p", { className: "quiet" }, entry.question);
+
+function drawCandidates(entry) {
+  const isAnswered = Boolean(entry.answer.text);
+  const choices = isAnswered && entry.candidates.length === 1 ? [] : entry.candidates;
+  byId("candidates-title").hidden = !choices.length;
+  byId("candidates-title").textContent = isAnswered ? "Possible answers" : "What came closest";
+  byId("candidates").replaceChildren(...choices.map((place, index) => candidate(entry, place, index)));
+}
+
+function candidate(entry, { words, probability, text }, index) {
+  const choose = button("", () => {
+    reveal(entry, index);
+    byId("candidates").children[index].firstChild.focus({ preventScroll: true });
+    byId("reader").scrollIntoView({ block: "nearest" });
+  });
+  const where = make("span", { className: "where" }, inText(text));
+  choose.append(make("span", {}, words), make("span", { className: "quiet" }, percent(probability), where));
+  choose.setAttribute("aria-pressed", String(index === entry.shown));
+  return make("li", {}, choose);
+}
+
+export function forgetHistory() {
+  asked.last = null;
+  byId("history").replaceChildren();
+  for (const id of ["history-section", "answer-section"]) byId(id).hidden = true;
+}

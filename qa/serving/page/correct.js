@@ -1,0 +1,89 @@
+// Corrections: the right answer is selected in the text, or typed and looked up there.
+
+import { post } from "./api.js";
+import { asked } from "./ask.js";
+import { byId, counted, shortened, tell } from "./dom.js";
+import { occurrences, toPoints } from "./places.js";
+import { library, reader } from "./texts.js";
+
+const LONGEST_NAME = 200;
+let right = null; // {text, start, end}: what is to be sent
+let places = []; // where the typed words are
+let at = 0;
+
+export function startCorrecting() {
+  const status = byId("correct-status");
+  document.addEventListener("selectionchange", takeSelection);
+  byId("typed").addEventListener("input", lookUp);
+  byId("next-place").addEventListener("click", () => go(1));
+  byId("previous-place").addEventListener("click", () => go(-1));
+  byId("send-right").addEventListener("click", () => tell(status, sendRight));
+  byId("send-none").addEventListener("click", () => tell(status, sendNone));
+}
+
+/** Begins anew with the answer that is shown. */
+export function drawCorrecting(entry) {
+  byId("correct").hidden = !entry || !library.shown;
+  byId("correct-question").textContent = entry ? `Question: ${entry.question}` : "";
+  byId("typed").value = "";
+  byId("correct-status").textContent = "";
+  places = [];
+  choose(null);
+}
+
+export function drawCount(corrections) {
+  byId("corrections").textContent = `${counted(corrections, "correction")} so far.`;
+}
+
+function choose(place) {
+  right = place && { ...place, text: library.shown };
+  byId("right-words").textContent = place ? shortened(reader.text.slice(place.start, place.end), 200) : "nothing yet";
+  byId("send-right").disabled = !place;
+  for (const id of ["next-place", "previous-place"]) byId(id).disabled = places.length < 2;
+}
+
+function takeSelection() {
+  const place = reader.selection();
+  if (!place) return;
+  places = [];
+  byId("place-words").textContent = "";
+  choose(place);
+}
+
+function lookUp() {
+  const words = byId("typed").value.trim();
+  places = occurrences(reader.text, words);
+  at = 0;
+  if (words && !places.length) byId("place-words").textContent = "These words are not in the text.";
+  else byId("place-words").textContent = "";
+  go(0);
+}
+
+function go(step) {
+  if (!places.length) return choose(null);
+  at = (at + step + places.length) % places.length;
+  byId("place-words").textContent = `Place ${at + 1} of ${places.length}`;
+  reader.mark([{ ...places[at], kind: "right" }]);
+  return choose(places[at]);
+}
+
+async function sendRight() {
+  if (right.text !== library.shown) throw new Error("Another text is shown now. Select the answer again.");
+  const { text } = right.text;
+  return send(text.slice(right.start, right.end), toPoints(text, right.start));
+}
+
+/** That there is no answer, about where the wrong one is: of a long text the service keeps what is near. */
+async function sendNone() {
+  const wrong = asked.last.candidates[asked.last.shown ?? 0];
+  return send("", wrong?.text === library.shown ? toPoints(wrong.text.text, wrong.start) : 0);
+}
+
+async function send(text, start) {
+  const name = [...library.shown.name].slice(0, LONGEST_NAME).join("");
+  const context = library.shown.text;
+  const { question, answer } = asked.last;
+  const sent = await post("/corrections", { question, context, text, start, name, predicted: answer.text });
+  byId("correct-status").textContent = sent.added ? "Thank you, saved." : "This was known already.";
+  drawCount(sent.corrections);
+}

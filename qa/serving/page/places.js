@@ -1,0 +1,76 @@
+// Places in a text. JavaScript counts UTF-16 units, the service code points: an emoji is two units and one point.
+
+const LONGEST = 2000; // units of a piece of the reading view; a browser lays out a few at a time
+const PASSAGE = 3000; // units of the longest paragraph that is asked in alone
+
+export function toUnits(text, points) {
+  let units = 0;
+  for (let left = points; left > 0 && units < text.length; left -= 1) units += text.codePointAt(units) > 0xffff ? 2 : 1;
+  return units;
+}
+
+export function toPoints(text, units) {
+  let points = 0;
+  for (let at = 0; at < units; at += text.codePointAt(at) > 0xffff ? 2 : 1) points += 1;
+  return points;
+}
+
+/** The text as the page keeps it: one kind of line end, and characters that every program takes. */
+export const cleaned = (text) => text.replace(/\r\n?/gu, "\n").toWellFormed();
+
+/** Where the paragraphs are, long ones in several pieces: [{start, end, joined}]. */
+export function pieces(text) {
+  const found = [];
+  const gaps = [...text.matchAll(/\n\s*\n/gu)].map((gap) => [gap.index, gap.index + gap[0].length]);
+  let start = 0;
+  for (const [end, next] of [...gaps, [text.length, text.length]]) {
+    for (let at = start; at < end; ) {
+      const stop = breakBefore(text, at, end);
+      found.push({ start: at, end: stop, joined: at > start });
+      at = stop;
+    }
+    start = next;
+  }
+  return found;
+}
+
+function breakBefore(text, start, end) {
+  if (end - start <= LONGEST) return end;
+  const latest = start + LONGEST;
+  for (const sign of ["\n", " "]) {
+    const at = text.lastIndexOf(sign, latest);
+    if (at > start) return at + 1;
+  }
+  const splitsPair = text.codePointAt(latest - 1) > 0xffff;
+  return splitsPair ? latest - 1 : latest;
+}
+
+/** The paragraph around a place, or the line of it, or what is near where that is long, too. */
+export function passageAround(text, { start, end }) {
+  for (const between of ["\n\n", "\n"]) {
+    const before = start > 0 ? text.lastIndexOf(between, start - 1) : -1;
+    const after = text.indexOf(between, end);
+    const passage = { start: before < 0 ? 0 : before + between.length, end: after < 0 ? text.length : after };
+    if (passage.end - passage.start <= PASSAGE) return passage;
+  }
+  const before = text.lastIndexOf(" ", Math.max(0, start - PASSAGE / 3)) + 1;
+  const after = text.indexOf(" ", end + PASSAGE / 3);
+  return { start: before, end: after < 0 ? text.length : after };
+}
+
+/** A place without the white space at its ends; null where nothing is left. */
+export function trimmed(text, { start, end }) {
+  const words = text.slice(start, end);
+  const begin = start + words.length - words.trimStart().length;
+  const stop = begin + words.trim().length;
+  return stop > begin ? { start: begin, end: stop } : null;
+}
+
+export function occurrences(text, words) {
+  const found = [];
+  if (!words) return found;
+  for (let at = text.indexOf(words); at >= 0; at = text.indexOf(words, at + words.length)) {
+    found.push({ start: at, end: at + words.length });
+  }
+  return found;
+}

@@ -1,0 +1,155 @@
+// Study: the questions of a file, one at a time; the learner answers, then sees how right that was.
+
+import { post, upload } from "./api.js";
+import { asked } from "./ask.js";
+import { afterAnswer, dueIds, moved, perBox, readProgress, stateOf } from "./boxes.js";
+import { byId, counted, keep, kept, make, percent, save, sureness, tell } from "./dom.js";
+import { occurrences, toUnits } from "./places.js";
+import { Reader } from "./reader.js";
+
+const KEPT = "qa.study."; // and the file's name
+const deck = { name: "", questions: new Map(), progress: {}, queue: [] };
+const reader = new Reader(byId("study-reader"));
+let isGraded = false;
+
+export function startStudy() {
+  const status = byId("study-status");
+  byId("study-file").addEventListener("change", async (event) => {
+    await loadQuestions(event.target.files[0]);
+    event.target.value = "";
+  });
+  byId("study-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    tell(status, () => (isGraded ? next() : gradeGiven()));
+  });
+  byId("given-none").addEventListener("click", () => tell(status, () => grade("")));
+  byId("export").addEventListener("click", exportProgress);
+  byId("import").addEventListener("change", (event) => tell(status, () => importProgress(event.target)));
+  document.addEventListener("selectionchange", () => {
+    const place = isGraded ? null : reader.selection();
+    if (place) byId("given").value = reader.text.slice(place.start, place.end);
+  });
+}
+
+export function loadQuestions(file) {
+  if (!file) return undefined;
+  return tell(byId("study-status"), async () => {
+    byId("study-status").textContent = `Reading ${file.name} …`;
+    const { questions, bad, messages } = await upload("/questions", file);
+    byId("study-status").textContent = "";
+    byId("study-bad").textContent = bad ? `${counted(bad, "question")} cannot be used. ${messages[0] ?? ""}` : "";
+    if (!questions.length) throw new Error(`${file.name}: has no questions. ${messages[0] ?? ""}`);
+    deck.name = file.name;
+    deck.questions = new Map(questions.map((question) => [question.id, question]));
+    deck.progress = kept(KEPT + deck.name, {});
+    begin();
+  });
+}
+
+function begin() {
+  deck.queue = dueIds([...deck.questions.keys()], deck.progress, Date.now());
+  byId("study-deck").hidden = false;
+  byId("study-name").textContent = `${deck.name}: ${counted(deck.questions.size, "question")}`;
+  next();
+}
+
+function next() {
+  const question = deck.questions.get(deck.queue[0]);
+  isGraded = false;
+  drawBoxes();
+  byId("study-card").hidden = !question;
+  byId("study-done").hidden = Boolean(question);
+  byId("result").replaceChildren();
+  if (!question) return byId("study-done").focus();
+  byId("study-question").textContent = question.question;
+  byId("given").value = "";
+  byId("given").readOnly = false;
+  byId("given-none").hidden = false;
+  byId("check").textContent = "Check";
+  reader.show(question.context);
+  byId("given").focus({ preventScroll: true });
+  return byId("study-card").scrollIntoView({ block: "nearest" });
+}
+
+function gradeGiven() {
+  const given = byId("given").value.trim();
+  if (!given) throw new Error("Type or select an answer first.");
+  return grade(given);
+}
+
+async function grade(given) {
+  const id = deck.queue[0];
+  const question = deck.questions.get(id);
+  const { exact_match: isRight, f1 } = await post("/grade", { given, answers: question.answers });
+  if (isGraded || deck.queue[0] !== id) return;
+  isGraded = true;
+  deck.progress[id] = moved(stateOf(deck.progress, id), isRight, Date.now());
+  deck.queue = afterAnswer(deck.queue, isRight);
+  keep(KEPT + deck.name, deck.progress);
+  drawBoxes();
+  drawResult(question, isRight, f1, deck.progress[id].box);
+  await drawModel(question);
+}
+
+function drawResult({ context, answers }, isRight, f1, box) {
+  byId("given").readOnly = true;
+  byId("given-none").hidden = true;
+  byId("check").textContent = "Next question";
+  const wrong = `${f1 ? "Not quite" : "Wrong"}. It goes to box 1 and returns soon.`;
+  const verdict = isRight ? `Right. It goes to box ${box}.` : wrong;
+  const figures = `Exact match: ${isRight ? "yes" : "no"}. F1: ${Math.round(f1)} of 100.`;
+  const expected = [...new Set(answers)].join(" / ") || "no answer in this text";
+  byId("result").replaceChildren(
+    make("p", { className: "found" }, verdict),
+    make("p", {}, figures),
+    make("p", {}, "Right answer: ", make("mark", { className: "right" }, expected)),
+  );
+  reader.mark(references(context, answers));
+}
+
+/** Where a reference answer stands, taken as the first place with its words. */
+function references(context, answers) {
+  return answers.flatMap((words) => occurrences(context, words).slice(0, 1)).map((place) => ({ ...place, kind: "right" }));
+}
+
+async function drawModel({ id, question, context, answers }) {
+  const { answers: [said] } = await post("/answer", { question, context });
+  if (!isGraded || byId("study-question").textContent !== question || !deck.questions.has(id)) return;
+  const words = make("p", {}, "The model says: ", make("mark", {}, said.text || "no answer in this text"));
+  words.append(` (${percent(said.probability)}, ${sureness(said.probability, asked.model?.calibrated)})`);
+  byId("result").append(words);
+  const place = { start: toUnits(context, said.start), end: toUnits(context, said.end), kind: "answer" };
+  reader.mark([...references(context, answers), ...(said.text ? [place] : [])]);
+}
+
+function drawBoxes() {
+  const now = Date.now();
+  const boxes = perBox([...deck.questions.keys()], deck.progress, now);
+  byId("boxes").replaceChildren(...boxes.map(({ box, questions, due }) => make(
+    "tr", {}, make("th", { scope: "row" }, `Box ${box}`), make("td", {}, `${questions}`), make("td", {}, `${due}`),
+  )));
+  const due = boxes.reduce((sum, box) => sum + box.due, 0);
+  byId("due").textContent = `${counted(due, "question")} due now`;
+}
+
+function exportProgress() {
+  save(`${deck.name}.progress.json`, JSON.stringify({ file: deck.name, boxes: deck.progress }));
+}
+
+async function importProgress(field) {
+  const [file] = field.files;
+  try {
+    deck.progress = { ...deck.progress, ...readProgress(await file.text(), Date.now()) };
+  } catch {
+    throw new Error(`${file.name}: is not a progress file of this page.`);
+  } finally {
+    field.value = "";
+  }
+  keep(KEPT + deck.name, deck.progress);
+  begin();
+}
+
+export function forgetStudy() {
+  deck.progress = {};
+  if (deck.questions.size) begin();
+}

@@ -1,0 +1,428 @@
+"""The page of the service, in a real browser: what it marks is what the service answers, by keyboard alone, too."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from helpers.browser import chromium, visited
+from helpers.service import Service, served
+from qa.serving.app import PAGE
+from qa.serving.guard import FILES
+
+WIDE: dict[str, Any] = {"viewport": {"width": 1200, "height": 900}}
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}}
+MILL = "😀 Anna Kern founded the mill in 1912.\n\nHer son Paul 🌉 sold it in 1950 to the town of Arlbury."
+BRIDGE = "The bridge of Tollen was built in 1822 by Ada Brill. A flood took its arches away."
+EVIL = "<img src=x onerror=\"document.title='taken'\"><script>document.title = 'taken'</script>"
+Open = Callable[..., AbstractContextManager[Page]]
+
+
+@pytest.fixture(scope="module")
+def service(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with served(tiny, tmp_path_factory.mktemp("page")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(params=[WIDE, PHONE], ids=["wide", "phone"])
+def page(request: pytest.FixtureRequest, browser: Browser, service: Service) -> Iterator[Page]:
+    with visited(browser, service.url, **request.param) as found:
+        yield found
+
+
+@pytest.fixture
+def wide(browser: Browser, service: Service) -> Iterator[Page]:
+    with visited(browser, service.url, **WIDE) as page:
+        yield page
+
+
+def api_answer(service: Service, question: str, context: str | list[str]) -> dict[str, Any]:
+    body = {"question": question, "context": context, "options": {"top_k": 5}}
+    answer: dict[str, Any] = httpx.post(service.url + "/answer", json=body, timeout=60).json()["answers"][0]
+    return answer
+
+
+def add(page: Page, text: str) -> None:
+    page.locator("#adding").evaluate("details => { details.open = true }")
+    page.fill("#pasted", text)
+    page.click("#add-form button")
+
+
+def ask(page: Page, question: str) -> None:
+    page.fill("#question", question)
+    page.press("#question", "Enter")
+    expect(page.locator("#answer p").first).to_have_text(question)
+
+
+def tab_to(page: Page, id: str) -> None:
+    for _ in range(40):
+        if page.evaluate("document.activeElement.id") == id:
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{id} cannot be reached by Tab")
+
+
+def marked(page: Page) -> list[list[Any]]:
+    """What is marked: its paragraph, how many characters are before it there, and its words."""
+    place = "[Number(mark.parentNode.dataset.piece), [...(mark.previousSibling?.data ?? '')].length, mark.textContent]"
+    found: list[list[Any]] = page.locator("#reader mark").evaluate_all(f"marks => marks.map(mark => {place})")
+    return found
+
+
+def assert_marked(page: Page, text: str, found: dict[str, Any]) -> None:
+    """That an answer's place in a text is marked, in each paragraph that it touches."""
+    begin, expected = 0, []
+    for number, paragraph in enumerate(text.split("\n\n")):
+        start, end = max(0, found["start"] - begin), min(len(paragraph), found["end"] - begin)
+        expected += [[number, start, paragraph[start:end]]] if start < end else []
+        begin += len(paragraph) + 2
+    assert expected
+    assert marked(page) == expected
+
+
+def test_by_keyboard_alone_the_answer_is_marked_at_its_place(page: Page, service: Service) -> None:
+    tab_to(page, "pasted")
+    page.keyboard.insert_text(MILL)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    tab_to(page, "question")
+    page.keyboard.insert_text("When was it sold?")
+    page.keyboard.press("Enter")
+    expect(page.locator("#answer .found")).to_be_visible()
+    found = api_answer(service, "When was it sold?", MILL)
+    assert found["start"] > MILL.index("Anna")
+    assert_marked(page, MILL, found)
+    expect(page.locator("#reader mark").first).to_be_in_viewport()
+    assert page.text_content("#answer .found") == found["text"]
+    assert "not calibrated: the number is no probability" in page.inner_text("#answer")
+    assert page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]  # type: ignore[index]
+
+
+def test_each_alternative_shows_its_place(wide: Page, service: Service) -> None:
+    add(wide, MILL)
+    ask(wide, "Who sold it?")
+    found = api_answer(service, "Who sold it?", MILL)
+    candidates = [found, *found["alternatives"]]
+    buttons = wide.locator("#candidates button")
+    expect(buttons).to_have_count(len(candidates))
+    assert len(candidates) > 1
+    for number, candidate in enumerate(candidates):
+        buttons.nth(number).focus()
+        wide.keyboard.press("Enter")
+        assert wide.text_content("#answer .found") == candidate["text"]
+        assert_marked(wide, MILL, candidate)
+        expect(buttons.nth(number)).to_have_attribute("aria-pressed", "true")
+        expect(buttons.nth(number)).to_be_focused()
+
+
+def test_several_texts_are_asked_together_or_one_alone(wide: Page, service: Service) -> None:
+    add(wide, MILL)
+    add(wide, BRIDGE)
+    assert wide.locator("#texts li").count() == 2
+    ask(wide, "When?")
+    together = api_answer(service, "When?", [MILL, BRIDGE])
+    assert_marked(wide, [MILL, BRIDGE][together["context_index"]], together)
+    for number, text in enumerate((MILL, BRIDGE)):
+        wide.locator("#texts .name").nth(number).click()
+        wide.check("#this")
+        ask(wide, f"Who, {number}?")
+        assert_marked(wide, text, api_answer(service, f"Who, {number}?", text))
+    wide.locator("#texts").get_by_role("button", name="Remove The bridge").click()
+    assert wide.locator("#texts li").count() == 1
+    assert not wide.locator("#this").is_visible()
+
+
+def test_the_history_shows_a_place_again_and_a_follow_up_may_stay_near_it(wide: Page, service: Service) -> None:
+    text = f"{MILL}\n\n{BRIDGE}"
+    add(wide, text)
+    assert wide.locator("#near").is_disabled()
+    ask(wide, "Who founded it?")
+    first = marked(wide)
+    wide.check("#near")
+    with wide.expect_request("**/answer/stream") as sent:
+        ask(wide, "And when?")
+    (passage,) = json.loads(sent.value.post_data or "")["context"]
+    paragraphs = text.split("\n\n")
+    assert passage == "\n\n".join(paragraphs[number] for number, *_ in first) != text
+    near, begin = api_answer(service, "And when?", passage), text.index(passage)
+    assert_marked(wide, text, {"start": begin + near["start"], "end": begin + near["end"]})
+    wide.get_by_role("button", name="Who founded it?").click()
+    assert marked(wide) == first
+    assert wide.locator("#history li").count() == 2
+
+
+def test_a_long_text_shows_progress_and_can_be_stopped(wide: Page) -> None:
+    paragraphs = "".join(f"{BRIDGE} It is number {n}.\n\n" for n in range(10_000))
+    paste = "(field, text) => { const clipboardData = new DataTransfer(); clipboardData.setData('text/plain', text);"
+    paste += " field.dispatchEvent(new ClipboardEvent('paste', { clipboardData, cancelable: true, bubbles: true })) }"
+    wide.locator("#pasted").evaluate(paste, paragraphs[:1_000_000])
+    expect(wide.locator("#texts .quiet")).to_have_text("1,000k characters")
+    wide.fill("#question", "Who built number 77?")
+    wide.press("#question", "Enter")
+    expect(wide.locator("#bar")).to_be_visible()
+    expect(wide.locator("#bar-words")).to_contain_text("% read", timeout=30_000)
+    expect(wide.locator("#so-far")).to_contain_text("So far:")
+    wide.click("#stop")
+    expect(wide.locator("#ask-status")).to_have_text("Stopped.")
+    assert not wide.locator("#progress").is_visible()
+    assert wide.locator("#history li").count() == 0
+
+
+def corrections(service: Service) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in service.corrections.read_text().splitlines()]
+
+
+def test_a_selected_word_becomes_a_correction(wide: Page, service: Service) -> None:
+    add(wide, BRIDGE)
+    ask(wide, "What was taken away?")
+    wide.click("#correct summary")
+    wide.locator("#reader p").dblclick(position={"x": 60, "y": 15})
+    expect(wide.locator("#right-words")).not_to_have_text("nothing yet")
+    words = wide.inner_text("#right-words")
+    assert words in BRIDGE and words.isalpha()
+    wide.click("#send-right")
+    expect(wide.locator("#correct-status")).to_have_text("Thank you, saved.")
+    last = corrections(service)[-1]
+    assert (last["question"], last["answers"]["text"]) == ("What was taken away?", [words])
+    wide.click("#send-right")
+    expect(wide.locator("#correct-status")).to_have_text("This was known already.")
+
+
+def test_a_correction_by_keyboard_is_looked_up_in_the_text(page: Page, service: Service) -> None:
+    question = f"How many, {page.viewport_size}?"
+    add(page, MILL)
+    ask(page, question)
+    page.focus("#correct summary")
+    page.keyboard.press("Enter")
+    tab_to(page, "typed")
+    page.keyboard.insert_text("nowhere")
+    expect(page.locator("#place-words")).to_have_text("These words are not in the text.")
+    page.fill("#typed", "the")
+    tab_to(page, "next-place")
+    page.keyboard.press("Enter")
+    expect(page.locator("#place-words")).to_have_text("Place 2 of 2")
+    expect(page.locator("#reader mark.right")).to_be_in_viewport()
+    tab_to(page, "send-right")
+    page.keyboard.press("Enter")
+    expect(page.locator("#correct-status")).to_have_text("Thank you, saved.")
+    last = corrections(service)[-1]
+    assert last["question"] == question
+    assert last["answers"] == {"text": ["the"], "answer_start": [MILL.rindex("the")]}
+    tab_to(page, "send-none")
+    page.keyboard.press("Enter")
+    expect(page.locator("#correct-status")).to_have_text("Thank you, saved.")
+    assert corrections(service)[-1]["is_impossible"]
+    expect(page.locator("#corrections")).to_contain_text(f"{len(corrections(service))} correction")
+
+
+def test_a_file_of_markup_stays_text(wide: Page, tmp_path: Path) -> None:
+    evil = tmp_path / "<img src=x onerror=document.title='taken'>.txt"
+    evil.write_text(EVIL)
+    wide.set_input_files("#files", evil)
+    expect(wide.locator("#reading-title")).to_have_text(evil.name)
+    assert wide.text_content("#reader p") == EVIL
+    ask(wide, EVIL)
+    assert wide.locator("#reader img, #texts img, #answer img, #history img, main script").count() == 0
+    assert wide.title() == "Ask a text"
+
+
+def test_a_file_may_be_dropped_anywhere_and_a_bad_one_is_named(browser: Browser, service: Service) -> None:
+    drop = """([name, text]) => {
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File([text], name));
+        const event = { dataTransfer, bubbles: true, cancelable: true };
+        for (const kind of ["dragover", "drop"]) document.body.dispatchEvent(new DragEvent(kind, event));
+    }"""
+    with visited(browser, service.url, refused=1, **WIDE) as page:
+        page.evaluate(drop, ["bridge.txt", BRIDGE])
+        expect(page.locator("#reading-title")).to_have_text("bridge.txt")
+        page.evaluate(drop, ["bridge.xyz", "\0"])
+        expect(page.locator("#texts-status")).to_contain_text("bridge.xyz")
+        assert page.locator("#texts li").count() == 1
+
+
+def test_texts_stay_until_everything_is_forgotten(wide: Page) -> None:
+    add(wide, MILL)
+    wide.reload()
+    assert wide.locator("#reader p").all_text_contents() == MILL.split("\n\n")
+    ask(wide, "Who?")
+    wide.once("dialog", lambda dialog: dialog.accept())
+    wide.click("#forget")
+    expect(wide.locator("#texts li")).to_have_count(0)
+    assert wide.evaluate("localStorage.length") == 0
+    assert (
+        not wide.locator("#history-section, #answer-section, #correct, #reader")
+        .or_(wide.locator("mark"))
+        .first.is_visible()
+    )
+    wide.reload()
+    expect(wide.locator("#reading-title")).to_have_text("No text yet")
+
+
+def test_a_token_is_asked_for_and_a_model_may_find_no_answer(tiny: Path, tmp_path: Path, browser: Browser) -> None:
+    strict = copytree(tiny, tmp_path / "strict")
+    (strict / "qa.json").write_text(json.dumps({"no_answer_threshold": -1000.0, "temperature": 1.0}))
+    secret = {"QA_SERVE_TOKEN": "secret"}
+    with served(strict, tmp_path, env=secret) as service, visited(browser, service.url, refused=2, **WIDE) as page:
+        for token, words in (("wrong", "This service asks for a token."), ("secret", "This token is not accepted.")):
+            expect(page.locator("#token-words")).to_have_text(words)
+            expect(page.locator("#token")).to_be_focused()
+            page.keyboard.insert_text(token)
+            page.keyboard.press("Enter")
+        expect(page.locator("#model")).to_contain_text("strict (torch)")
+        assert not page.locator("#token-form").is_visible()
+        add(page, MILL)
+        ask(page, "Who is the mayor?")
+        assert page.inner_text("#answer .found") == "No answer found in this text"
+        assert page.inner_text("#candidates-title") == "What came closest"
+        assert page.locator("#reader mark").count() == 0
+        page.locator("#candidates button").first.click()
+        assert "not calibrated" not in page.inner_text("#answer")
+        assert page.locator("#reader mark").count() > 0
+
+
+def questions_file(tmp_path: Path) -> Path:
+    lines = [
+        {"id": f"q{n}", "question": f"Who built bridge {n}?", "context": f"Bridge {n} was built by Ada Brill{n}.",
+         "answers": {"text": [f"Ada Brill{n}"], "answer_start": [len(f"Bridge {n} was built by ")]}}
+        for n in range(5)
+    ]  # fmt: skip
+    path = tmp_path / "bridges.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def answer_card(page: Page, words: str, verdict: str) -> None:
+    page.fill("#given", words)
+    page.press("#given", "Enter")
+    expect(page.locator("#result .found")).to_contain_text(verdict)
+    expect(page.locator("#result")).to_contain_text("The model says:")
+    page.press("#given", "Enter")
+
+
+def test_a_wrong_question_returns_and_progress_is_kept(page: Page, tmp_path: Path) -> None:
+    page.click("#to-study")
+    page.set_input_files("#study-file", questions_file(tmp_path))
+    expect(page.locator("#due")).to_have_text("5 questions due now")
+    page.press("#given", "Enter")
+    expect(page.locator("#study-status")).to_have_text("Type or select an answer first.")
+    asked = []
+    for turn in range(6):
+        number = page.inner_text("#study-question").removeprefix("Who built bridge ").rstrip("?")
+        asked.append(number)
+        answer_card(page, "Nobody" if turn == 0 else f"the Ada Brill{number}", "Wrong" if turn == 0 else "Right")
+    assert asked == ["0", "1", "2", "3", "0", "4"]
+    expect(page.locator("#study-done")).to_be_visible()
+    assert page.locator("#boxes tr").all_inner_texts()[:2] == ["Box 1\t0\t0", "Box 2\t5\t0"]
+    with page.expect_download() as saved:
+        page.click("#export")
+    exported = json.loads(Path(saved.value.path()).read_text())
+    assert {state["box"] for state in exported["boxes"].values()} == {2}
+    page.reload()
+    page.set_input_files("#study-file", questions_file(tmp_path))
+    expect(page.locator("#due")).to_have_text("0 questions due now")
+    exported["boxes"]["q3"] = {"box": 4, "due": 0}
+    (tmp_path / "progress.json").write_text(json.dumps(exported))
+    page.set_input_files("#import", tmp_path / "progress.json")
+    expect(page.locator("#study-question")).to_have_text("Who built bridge 3?")
+    (tmp_path / "progress.json").write_text("[]")
+    page.set_input_files("#import", tmp_path / "progress.json")
+    expect(page.locator("#study-status")).to_have_text("progress.json: is not a progress file of this page.")
+
+
+def test_a_learner_may_select_the_answer(wide: Page, tmp_path: Path) -> None:
+    wide.click("#to-study")
+    wide.set_input_files("#study-file", questions_file(tmp_path))
+    wide.locator("#study-reader p").click(click_count=3)
+    expect(wide.locator("#given")).to_have_value("Bridge 0 was built by Ada Brill0.")
+    answer_card(wide, "Ada Brill0", "Right")
+    wide.click("#given-none")
+    expect(wide.locator("#result .found")).to_contain_text("Wrong")
+    expect(wide.locator("#result")).to_contain_text("Ada Brill1")
+    assert wide.text_content("#study-reader mark.right") is not None
+
+
+def test_boxes_as_leitner_has_them(wide: Page) -> None:
+    boxes = """async () => {
+        const { moved, afterAnswer, stateOf, dueIds } = await import("/boxes.js");
+        const day = 86400000, states = [stateOf({}, "a")];
+        for (const isRight of [true, true, true, true, true, false]) states.push(moved(states.at(-1), isRight, 0));
+        const due = dueIds(["a", "b", "c"], { a: { box: 2, due: 5 }, b: { box: 2, due: 4 } }, 4);
+        return [states.map(({ box, due }) => [box, due / day]), afterAnswer(["a", "b", "c", "d", "e"], false),
+            afterAnswer(["a", "b"], false), due];
+    }"""
+    states, *others = wide.evaluate(boxes)
+    assert states == [[1, 0], [2, 1], [3, 3], [4, 7], [5, 14], [5, 14], [1, 0]]
+    assert others == [["b", "c", "d", "a", "e"], ["b", "a"], ["b", "c"]]
+
+
+def test_places_are_those_of_the_service(wide: Page) -> None:
+    text = "😀" * 3000 + " one\n \n\ntwo 🌉\n" + "x" * 4500 + "\nend "
+    pieces, units, points = wide.evaluate(
+        """async (text) => {
+        const { pieces, toUnits, toPoints } = await import("/places.js");
+        return [pieces(text), toUnits(text, 3001), toPoints(text, text.indexOf("two"))];
+    }""",
+        text,
+    )
+    assert (units, points) == (6001, text.index("two"))
+    utf16 = text.encode("utf-16-le")
+    shown = [utf16[2 * piece["start"] : 2 * piece["end"]].decode("utf-16-le") for piece in pieces]
+    assert "".join(shown) == text.replace("\n \n\n", "")
+    assert [piece["joined"] for piece in pieces].count(False) == 2
+
+
+def test_what_is_printed_is_the_text_its_answer_and_the_history(wide: Page) -> None:
+    add(wide, MILL)
+    ask(wide, "Who?")
+    wide.emulate_media(media="print")
+    for shown in ("#reader mark", "#answer .found", "#history li"):
+        expect(wide.locator(shown).first).to_be_visible()
+    for hidden in ("nav", "#ask", "#candidates", "#correct", "#texts", "footer"):
+        expect(wide.locator(hidden)).to_be_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_axe_finds_nothing(
+    size: dict[str, Any], scheme: str, browser: Browser, service: Service, tmp_path: Path
+) -> None:
+    with visited(browser, service.url, color_scheme=scheme, reduced_motion="reduce", **size) as page:
+
+        def check() -> None:
+            found = Axe().run(page).response["violations"]
+            assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+            assert page.evaluate("document.documentElement.scrollWidth") == size["viewport"]["width"]
+
+        expect(page.locator("#model")).not_to_be_empty()
+        check()
+        add(page, MILL)
+        add(page, "An_unbroken_word_" * 40)
+        ask(page, "Who sold it, " + "and_so_on_" * 30 + "?")
+        page.click("#correct summary")
+        page.fill("#typed", "n")
+        check()
+        page.click("#to-study")
+        check()
+        page.set_input_files("#study-file", questions_file(tmp_path))
+        page.fill("#given", "Ada")
+        page.press("#given", "Enter")
+        expect(page.locator("#result")).to_contain_text("The model says:")
+        check()
+
+
+def test_every_file_of_the_page_is_served() -> None:
+    assert {path.name for path in PAGE.iterdir()} == {"index.html", *FILES}
