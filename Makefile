@@ -2,8 +2,9 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/ready
 EXPORT := .venv/ready-to-export
+SERVE := .venv/ready-to-serve
 
-.PHONY: help demo quick test prove coverage lint dashboard clean-cache
+.PHONY: help demo serve quick test prove coverage lint dashboard clean-cache
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -18,25 +19,32 @@ $(EXPORT): $(READY) requirements-export.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-export.txt -c requirements.lock
 	touch $@
 
+$(SERVE): $(READY) requirements-serve.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-serve.txt -c requirements.lock
+	touch $@
+
 demo: $(READY) ## install, fine-tune on the embedded corpus, show the table and five answers
 	$(BIN)/python train.py experiment=demo hydra.run.dir=runs/demo
 
-quick: $(EXPORT) ## the tests that start no run, under a minute on 2 cores
+serve: $(SERVE) ## the page and the service of MODEL=FOLDER (default: the demo's) at http://127.0.0.1:8000
+	$(BIN)/python -m qa.serve $(MODEL)
+
+quick: $(EXPORT) $(SERVE) ## the tests that start no run, under a minute on 2 cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-test: $(EXPORT) ## install, run every test; QA_REAL_DATA=FOLDER adds the real data
+test: $(EXPORT) $(SERVE) ## install, run every test; QA_REAL_DATA=FOLDER adds the real data
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-prove: $(EXPORT) ## the guarantees in all their cases, about 20 minutes; writes the table of docs/guarantees.md
+prove: $(EXPORT) $(SERVE) ## the guarantees in all their cases, about 20 minutes; writes the table of docs/guarantees.md
 	$(BIN)/python -m pytest --prove --page=docs/guarantees.md -n 2 --dist worksteal
 
-coverage: $(EXPORT) ## the tests, and which lines and branches of qa/ they reach, other processes included
+coverage: $(EXPORT) $(SERVE) ## the tests, and which lines and branches of qa/ they reach, other processes included
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 2 --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-lint: $(EXPORT) ## ruff, ruff format, mypy
+lint: $(EXPORT) $(SERVE) ## ruff, ruff format, mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -39,7 +39,7 @@ def main() -> None:
     if arguments.timeout <= 0:
         raise UserError(f"--timeout {arguments.timeout:g}: give seconds, more than 0")
     if arguments.model is None and not DEMO.is_dir():
-        raise UserError(f"no model given, and no {DEMO}; give one, or make the demo's by: make demo")
+        raise UserError(f"no model given, and no {DEMO}; give one, or: make demo && make serve")
     token = _token(arguments.token_file)
     bound = bind(arguments.host, arguments.port)
     name = arguments.model or str(DEMO)

@@ -18,7 +18,7 @@ def pinned(name: str) -> dict[str, str]:
 
 def test_the_lock_has_every_package_in_the_version_that_is_tested() -> None:
     lock = pinned("requirements.lock")
-    wanted = pinned("requirements.txt") | pinned("requirements-export.txt")
+    wanted = pinned("requirements.txt") | pinned("requirements-export.txt") | pinned("requirements-serve.txt")
     assert wanted.items() <= lock.items()
     todo, needed = list(wanted), set(wanted)
     while todo:
