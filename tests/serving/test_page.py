@@ -250,7 +250,7 @@ def test_a_file_may_be_dropped_anywhere_and_a_bad_one_is_named(browser: Browser,
         page.evaluate(drop, ["bridge.txt", BRIDGE])
         expect(page.locator("#reading-title")).to_have_text("bridge.txt")
         page.evaluate(drop, ["bridge.xyz", "\0"])
-        expect(page.locator("#texts-status")).to_contain_text("bridge.xyz")
+        expect(page.locator("#texts-status")).to_contain_text("bridge.xyz: ")
         assert page.locator("#texts li").count() == 1
 
 

@@ -136,8 +136,9 @@ function reveal(entry, shown) {
 
 function foundWords(entry, { words, probability, text }) {
   const sure = make("p", {}, make("strong", {}, percent(probability)));
-  sure.append(` – ${sureness(probability, asked.model?.calibrated)}${inText(text)}`);
-  return [question(entry), make("p", { className: "found" }, words), sure];
+  sure.append(` – ${sureness(probability, asked.model?.calibrated)}`);
+  const where = library.texts.length > 1 ? [make("p", { className: "quiet" }, `In ${text.name}`)] : [];
+  return [question(entry), make("p", { className: "found" }, words), sure, ...where];
 }
 
 function noneWords(entry) {
