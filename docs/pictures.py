@@ -1,4 +1,4 @@
-"""Makes the README's pictures from the demo's run and a sweep: a validation in a terminal, and the pages of both.
+"""Makes the README's pictures from the demo's run and a sweep: a terminal, the pages of both, and that of a service.
 
 make demo
 .venv/bin/python train.py -m experiment=demo data.limit=400 optimizer.lr=1e-4,3e-4,1e-3 seed=1,2 \\
@@ -7,12 +7,13 @@ make demo
 """
 
 import io
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 from rich.text import Text
 
@@ -33,7 +34,27 @@ def main(run: Path, sweep: Path) -> None:
         for folder, name in ((run, "report"), (sweep, "sweep")):
             page.goto(f"file://{folder.resolve()}/{name}.html")
             page.screenshot(path=HERE / f"{name}.png")
+        ask(browser, run)
         browser.close()
+
+
+def ask(browser: Browser, run: Path) -> None:
+    """The page of a service, after a question about a text of the demo's."""
+    articles = json.loads((HERE.parent / "cache" / "demo" / "validation.json").read_text())["data"]
+    text = "\n\n".join(part["context"] for part in articles[0]["paragraphs"] + articles[1]["paragraphs"])
+    command = [sys.executable, "-u", "-m", "qa.serve", f"{run}/model", "--port", "0", "--corrections", "runs/c.jsonl"]
+    service = subprocess.Popen(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True)
+    assert service.stdout
+    page = browser.new_page(viewport={"width": 1100, "height": 760})
+    page.goto(service.stdout.readline().split(" at ")[1].split()[0])
+    page.fill("#pasted", text)
+    page.click("#add-form button")
+    page.fill("#question", articles[0]["paragraphs"][0]["qas"][0]["question"])
+    page.press("#question", "Enter")
+    page.wait_for_selector("mark")
+    page.evaluate("scrollTo(0, 0)")
+    page.screenshot(path=HERE / "page.png")
+    service.terminate()
 
 
 if __name__ == "__main__":
