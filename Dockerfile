@@ -18,6 +18,6 @@ ENV HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
 EXPOSE 8000
 VOLUME /data
 HEALTHCHECK --start-period=60s --timeout=5s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/ready', timeout=3)"]
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=3)"]
 ENTRYPOINT ["python", "-m", "qa.serve", "--host", "0.0.0.0"]
 CMD ["/model"]

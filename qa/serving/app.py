@@ -18,7 +18,7 @@ from qa.errors import UserError, one_line
 from qa.serving import hub
 from qa.serving.corrections import Corrections
 from qa.serving.desk import Desk
-from qa.serving.guard import FILES, Guard
+from qa.serving.guard import FAULT, FILES, Guard
 from qa.serving.learning import add_learning
 from qa.serving.limits import Limits, Refused
 from qa.serving.schemas import (
@@ -106,12 +106,16 @@ async def _lines(states: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
             yield json.dumps(state) + "\n"
     except UserError as error:
         yield json.dumps({"error": str(error)}) + "\n"
+    except RuntimeError:  # the batcher has logged it
+        yield json.dumps({"error": FAULT}) + "\n"
 
 
 def _add_looks(app: FastAPI, desk: Desk, corrections: Corrections) -> None:
     @app.get("/health")
     async def health() -> dict[str, str]:
-        """Whether the process lives."""
+        """Whether the process lives, and the thread of its model."""
+        if not desk.batcher.is_alive:
+            raise Refused(503, "the model's thread has ended; start the service again")
         return {"status": "ok"}
 
     @app.get("/ready")

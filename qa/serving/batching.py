@@ -21,8 +21,8 @@ from qa.serving.metrics import Metrics
 log = logging.getLogger(__name__)
 
 GATHER = 0.008  # seconds in which requests are waited for
-TOGETHER = 64  # questions that are answered together
-LONG = 20_000  # characters; texts of a request that has more are answered alone, in turns with the others
+TOGETHER, TEXT = 64, 64_000  # questions that are answered together, and characters of their texts
+LONG = 20_000  # characters; a request with more is answered alone, in turns with the others
 
 
 @dataclass(eq=False)
@@ -39,15 +39,18 @@ class Job:
     arrived: float = field(default_factory=time.monotonic)
     cancelled: bool = False  # nobody waits for it any more
 
+    def __post_init__(self) -> None:
+        self.text = sum(len(text) for ask in self.asks for text in ask.contexts)  # characters
+
     @property
     def is_long(self) -> bool:
         """Whether it is answered alone."""
-        return sum(len(text) for ask in self.asks for text in ask.contexts) > LONG
+        return self.text > LONG
 
-    def fits(self, other: "Job") -> bool:
+    def goes_with(self, other: "Job") -> bool:
         """Whether both can be answered together."""
-        same = self.options == other.options and self.answerer.answering == other.answerer.answering
-        return same and not self.is_long and not other.is_long
+        alike = self.options == other.options and self.answerer.answering == other.answerer.answering
+        return alike and not self.is_long and not other.is_long
 
     def deliver(self, found: list[Answer] | Exception) -> None:
         """Hands over the answers, or why there are none, from any thread."""
@@ -83,9 +86,14 @@ class Batcher:
         self._thread.start()
 
     @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
+    @property
     def is_ready(self) -> bool:
         """Whether it would accept a question."""
-        return self._thread.is_alive() and not self._closed and self._questions < self.limits.waiting
+        return self.is_alive and not self._closed and self._questions < self.limits.waiting
 
     def submit(self, job: Job) -> None:
         """Accepts a job. Errors: Refused where too much waits."""
@@ -137,12 +145,12 @@ class Batcher:
                 self._changed.wait(left)
             first = self._waiting.popleft()
             taken, others = [first], deque[Job]()
-            room = TOGETHER - len(first.asks)
-            while self._waiting and room > 0 and not first.is_long:
+            questions, text = TOGETHER - len(first.asks), TEXT - first.text  # what there is room for
+            while self._waiting and questions > 0 and text > 0:
                 job = self._waiting.popleft()
-                if job.fits(first) and len(job.asks) <= room:
+                if job.goes_with(first) and len(job.asks) <= questions and job.text <= text:
                     taken.append(job)
-                    room -= len(job.asks)
+                    questions, text = questions - len(job.asks), text - job.text
                 else:
                     others.append(job)
             self._waiting.extendleft(reversed(others))

@@ -59,6 +59,8 @@ class Desk:
         limits = self.limits
         if len(asks) > limits.questions:
             raise Refused(413, f"items: {len(asks)} questions; at most {limits.questions} in a request")
+        if (count := sum(len(ask.contexts) for ask in asks)) > limits.contexts:
+            raise Refused(413, f"context: {count:,} texts; at most {limits.contexts:,} in a request")
         if (most := max(len(ask.question) for ask in asks)) > limits.question:
             raise Refused(413, f"question: {most:,} characters; at most {limits.question:,}")
         if (size := sum(len(text) for ask in asks for text in ask.contexts)) > limits.context:

@@ -22,6 +22,7 @@ FILES = (
     "study.js", "texts.js",
 )  # fmt: skip
 OPEN = {"/", "/health", "/ready", *(f"/{name}" for name in FILES)}  # to GET without a token
+FAULT = "a fault of the service; its log has more"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -67,7 +68,7 @@ class Guard:
         except Exception:
             log.exception("%s %s failed", scope["method"], path)
             if not status:
-                await _refuse(Refused(500, "a fault of the service; its log has more"), answer)
+                await _refuse(Refused(500, FAULT), answer)
         finally:
             self._requests[address] -= 1
             if not self._requests[address]:

@@ -13,6 +13,7 @@ class Limits:
     question: int = 2_000  # characters
     context: int = 5_000_000  # characters of all contexts of a request
     questions: int = 256  # of a request
+    contexts: int = 1_000  # of a request
     windows: int = 20_000  # of a request
     waiting: int = 1_024  # questions that are accepted and not answered
     requests: int = 128  # of one address at a time

@@ -12,7 +12,7 @@ from qa.serving.extraction import Question
 Text = Annotated[str, AfterValidator(encodable)]
 TopK = Annotated[int, Field(ge=1, le=100)]
 AnswerLength = Annotated[int, Field(ge=1, le=512)]  # tokens
-Context = str | Annotated[list[str], Field(min_length=1, max_length=1000)]
+Context = str | Annotated[list[str], Field(min_length=1)]
 Language = Annotated[str, Field(max_length=20)]  # code
 
 

@@ -54,6 +54,7 @@ def ask(service: Service, body: Any, path: str = "/answer", **options: Any) -> t
         ({**ASKED, "context": "x" * 21_000}, 413, "body: at most 20,000 bytes"),
         ({**ASKED, "context": "x" * 9_001}, 413, "context: 9,001 characters; at most 9,000"),
         ({**ASKED, "question": MARK * 10}, 413, "question: 130 characters; at most 100"),
+        ({**ASKED, "context": ["x"] * 1_001}, 413, "context: 1,001 texts; at most 1,000"),
         ({"items": [ASKED] * 4}, 413, "items: 4 questions; at most 3"),
         ({**ASKED, "question": " "}, 422, "question 1: its question is empty"),
         ({**ASKED, "context": ""}, 422, "question 1: its context is empty"),
