@@ -8,7 +8,6 @@ import os
 import sys
 from pathlib import Path
 
-from qa.answering.answerer import QuestionAnswerer
 from qa.console import console
 from qa.errors import UserError, door
 
@@ -29,18 +28,19 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
     arguments = parser.parse_args()
-    try:
+    if arguments.timeout <= 0:
+        raise UserError(f"--timeout {arguments.timeout:g}: give seconds, more than 0")
+    if arguments.model is None and not DEMO.is_dir():
+        raise UserError(f"no model given, and no {DEMO}; give one, or: make demo && make serve")
+    token = _token(arguments.token_file)
+    try:  # torch and others, which take a while
+        from qa.answering.answerer import QuestionAnswerer
         from qa.serving.app import make_app
         from qa.serving.corrections import Corrections
         from qa.serving.limits import Limits
         from qa.serving.server import bind, run
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name}: is not installed; pip install -r requirements-serve.txt") from None
-    if arguments.timeout <= 0:
-        raise UserError(f"--timeout {arguments.timeout:g}: give seconds, more than 0")
-    if arguments.model is None and not DEMO.is_dir():
-        raise UserError(f"no model given, and no {DEMO}; give one, or: make demo && make serve")
-    token = _token(arguments.token_file)
     bound = bind(arguments.host, arguments.port)
     name = arguments.model or str(DEMO)
     answerer = QuestionAnswerer.from_pretrained(name, arguments.device, arguments.dtype)

@@ -1,0 +1,45 @@
+"""The door of the service: what is wrong with its arguments is one line, before anything is loaded or written."""
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from qa.errors import UserError
+from qa.serve import main
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+    monkeypatch.setattr(sys, "argv", ["qa.serve", *arguments])
+    with pytest.raises(UserError) as found:
+        main()
+    return str(found.value)
+
+
+def test_arguments_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("QA_SERVE_TOKEN", raising=False)
+    assert refusal(monkeypatch) == "no model given, and no runs/demo/model; give one, or: make demo && make serve"
+    assert refusal(monkeypatch, "x", "--timeout", "0") == "--timeout 0: give seconds, more than 0"
+    empty = tmp_path / "token"
+    empty.write_text("\n")
+    assert "is empty; write a token" in refusal(monkeypatch, "x", "--token-file", str(empty))
+    assert "cannot be read" in refusal(monkeypatch, "x", "--token-file", str(tmp_path / "none"))
+    empty.write_text("two words")
+    assert "give one word of ASCII" in refusal(monkeypatch, "x", "--token-file", str(empty))
+    monkeypatch.setenv("QA_SERVE_TOKEN", "schlüssel")
+    assert "give one word of ASCII" in refusal(monkeypatch, "x")
+    monkeypatch.delenv("QA_SERVE_TOKEN")
+    assert "nowhere" in refusal(monkeypatch, "nowhere/model", "--port", "0")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        words = refusal(monkeypatch, str(tiny), "--port", str(taken.getsockname()[1]))
+    assert words.endswith("Address already in use; give others")
+    assert "give others" in refusal(monkeypatch, str(tiny), "--port", "99999")
+    folder = tmp_path / "folder.jsonl"
+    folder.mkdir()
+    assert "--corrections" in refusal(monkeypatch, str(tiny), "--port", "0", "--corrections", str(folder))
+    other = tmp_path / "other.jsonl"
+    other.write_text("no JSON\n")
+    assert "no file of corrections" in refusal(monkeypatch, str(tiny), "--port", "0", "--corrections", str(other))
+    assert other.read_text() == "no JSON\n"
