@@ -32,6 +32,7 @@ from qa.model.pretrained import check_model
 OF_TRAIN = re.compile(r"model\.pretrained=|\bdata\.(?=(max_length|stride)\b)")
 PLAIN = Options()
 TOKENS = {"cpu": 1 << 11, "cuda": 1 << 16}  # of a batch, padding included
+ALIKE = {"cpu": 0.8}  # of a batch's longest window: on a CPU padding a shorter one costs more than another batch
 
 
 class QuestionAnswerer:
@@ -153,8 +154,11 @@ class QuestionAnswerer:
         dataset = EvaluationBatches(windows, examples, self._template)
         n_best = max(self.answering.n_best, options.top_k)
         most = options.max_answer_length or self.answering.max_answer_length
-        size, tokens = options.batch_size, TOKENS.get(self.engine.device.type, TOKENS["cpu"])
-        return len(windows), (self._evaluate(dataset[rows], n_best, most) for rows in _batches(windows, size, tokens))
+        size, kind = options.batch_size, self.engine.device.type
+        tokens, alike = TOKENS.get(kind, TOKENS["cpu"]), ALIKE.get(kind, 0.0)
+        return len(windows), (
+            self._evaluate(dataset[rows], n_best, most) for rows in _batches(windows, size, tokens, alike)
+        )
 
     def _evaluate(self, batch: EvaluationBatch, n_best: int, max_answer_length: int) -> EvaluatedBatch:
         device = self.engine.device
@@ -188,12 +192,18 @@ def _example(number: int, name: str, question: str, context: str) -> Example:
         raise UserError(f"question {number}: its {first['loc'][0]} {what}; give a text") from None
 
 
-def _batches(windows: Windows, size: int | Literal["auto"], tokens: int) -> Iterator[NDArray[np.int64]]:
-    """Window numbers, [batch] each, of windows of about one length; at most `tokens` tokens with padding for "auto"."""
+def _batches(windows: Windows, size: int | Literal["auto"], tokens: int, alike: float) -> Iterator[NDArray[np.int64]]:
+    """Window numbers, [batch] each, of windows of about one length.
+
+    For "auto" at most `tokens` tokens with padding, and no window shorter than `alike` times the longest.
+    """
     lengths = windows.lengths()
     order = np.argsort(-lengths, kind="stable")
+    left = lengths[order]
     begin = 0
     while begin < len(order):
-        end = begin + (max(1, tokens // int(lengths[order[begin]])) if size == "auto" else size)
+        longest = int(left[begin])
+        near = int(np.searchsorted(-left, -alike * longest, side="right"))
+        end = min(near, begin + max(1, tokens // longest)) if size == "auto" else begin + size
         yield np.sort(order[begin:end])
         begin = end
