@@ -20,6 +20,12 @@ def main() -> None:
     parser.add_argument("model", nargs="?", help=f"a folder such as RUN/model, or an id of the hub; default: {DEMO}")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at; 0.0.0.0: all of this machine")
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free")
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        help="by which clients call it, through a proxy; several times",
+    )
     parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="until an answer is given up")
     parser.add_argument("--token-file", type=Path, help="with the token that clients must send; or QA_SERVE_TOKEN")
     parser.add_argument(
@@ -28,7 +34,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
     arguments = parser.parse_args()
-    if arguments.timeout <= 0:
+    if not 0 < arguments.timeout < float("inf"):
         raise UserError(f"--timeout {arguments.timeout:g}: give seconds, more than 0")
     if arguments.model is None and not DEMO.is_dir():
         raise UserError(f"no model given, and no {DEMO}; give one, or: make demo && make serve")
@@ -44,7 +50,7 @@ def main() -> None:
     bound = bind(arguments.host, arguments.port)
     name = arguments.model or str(DEMO)
     answerer = QuestionAnswerer.from_pretrained(name, arguments.device, arguments.dtype)
-    short = "/".join(Path(name).parts[-2:])
+    short = "/".join(part for part in Path(name).parts[-2:] if part != "/") or name
     corrections = Corrections(arguments.corrections, short)
     answerer("Is it warm?", "It is warm.")  # what is slow but once
     if not answerer.engine.trained_head:
@@ -53,7 +59,7 @@ def main() -> None:
     is_local = host in ("127.0.0.1", "::1")
     if not is_local and token is None:
         print(f"WARNING: whoever reaches {host} can ask; --token-file has a token asked for", file=sys.stderr)
-    hosts = {"127.0.0.1", "localhost", "::1"} if is_local else {"*"}
+    hosts = {"127.0.0.1", "localhost", "::1", *arguments.name} if is_local or arguments.name else {"*"}
     limits = Limits(seconds=arguments.timeout)
     console.print(f"{name} answers at http://{f'[{host}]' if ':' in host else host}:{port}   (Ctrl-C stops it)")
     run(make_app(answerer, short, corrections, limits, token, hosts), bound, limits)

@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 from qa.answering.answerer import QuestionAnswerer
+from qa.answering.work import Ask
 from qa.errors import UserError, one_line
 from qa.serving import hub
 from qa.serving.corrections import Corrections
@@ -95,7 +96,8 @@ def _add_answers(app: FastAPI, desk: Desk) -> None:
     @app.post("/v1/question-answering", name="hub_v1")
     async def hub_task(request: HubRequest) -> HubAnswer | list[HubAnswer]:
         """The hub's question-answering task; a list where `top_k` is more than 1."""
-        ask, options, answerer = hub.understood(request, desk.answerer)
+        desk.check([Ask(request.inputs.question, [request.inputs.context])])
+        ask, options, answerer = await asyncio.to_thread(hub.understood, request, desk.answerer)
         (found,) = await desk.wait(desk.submit([ask], options, [None], answerer))
         return hub.as_hub(found, request)
 
@@ -154,10 +156,13 @@ def _add_errors(app: FastAPI) -> None:
         headers = error.headers if isinstance(error, Refused) else None
         return JSONResponse({"error": one_line(error)}, status, headers)
 
-    def invalid(_: Request, error: Exception) -> JSONResponse:
+    def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][1:]) or "body"
+        parts = [str(part) for part in first["loc"][1:]]  # of a union pydantic adds the kinds it tried
+        place = ".".join(part for part in parts if part != "str" and "[" not in part)[:80] or "body"
+        if "json" not in request.headers.get("content-type", "json"):
+            return JSONResponse({"error": "Content-Type: send application/json"}, 415)
         if first["type"] == "json_invalid":
             return JSONResponse({"error": f"body: not JSON (character {place})"}, 400)
         return JSONResponse({"error": f"{place}: {first['msg']}"}, 422)

@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 GATHER = 0.008  # seconds in which requests are waited for
 TOGETHER, TEXT = 64, 64_000  # questions that are answered together, and characters of their texts
-LONG = 20_000  # characters; a request with more is answered alone, in turns with the others
+LONG = 20_000  # characters; a request with more is answered alone
+TURNS = 100  # windows; what has more is answered in turns with others, a batch at a time
 
 
 @dataclass(eq=False)
@@ -119,20 +120,24 @@ class Batcher:
 
     def _run(self) -> None:
         long: deque[Group] = deque()
-        while True:
-            jobs = self._take(wait=not long)
-            if not jobs and not long:
-                return
-            for group in self._started(jobs):
-                if group.jobs[0].is_long:
-                    long.append(group)
-                else:
-                    while self._step(group):
-                        pass
-            if long:
-                group = long.popleft()
-                if self._step(group):
-                    long.append(group)
+        while self._turn(long):
+            pass
+
+    def _turn(self, long: deque[Group]) -> bool:
+        """Answers what has come, and computes a batch of one of the groups that take long; False at the end."""
+        is_idle = not long
+        jobs = self._take(wait=is_idle)
+        for group in self._started(jobs):
+            if group.work.windows > TURNS:
+                long.append(group)
+            else:
+                while self._step(group):
+                    pass
+        if long:
+            long.rotate(-1)
+            if not self._step(long[-1]):
+                long.pop()
+        return bool(jobs) or not is_idle
 
     def _take(self, wait: bool) -> list[Job]:
         """The jobs that are answered together next; none where none has come and `wait` is false, or at the end."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,22 +12,25 @@ from pydantic import Field
 
 from qa.errors import UserError
 from qa.serving.limits import Refused
-from qa.serving.schemas import Body, Text
+from qa.serving.schemas import Body, Text, Written
 from qa.storage import write_text
 
+log = logging.getLogger(__name__)
+
 PASSAGE = 4_000  # characters of a longer text that are kept around an answer
-MOST = 64 << 20  # bytes of the file
+MOST = 16 << 20  # bytes of the file
+Short = Annotated[Text, Field(max_length=2_000)]
 
 
 class Correction(Body):
     """The right answer of a question: `context[start : start + len(text)] == text`; "" where there is none."""
 
-    question: Annotated[Text, Field(pattern=r"\S")]
-    context: Annotated[Text, Field(pattern=r"\S")]
-    text: Text
+    question: Annotated[Written, Field(max_length=2_000)]
+    context: Written
+    text: Short
     start: Annotated[int, Field(ge=0)]  # code points; of no answer: about where the wrong one is
     name: Annotated[Text, Field(max_length=200)] = ""  # of the text
-    predicted: Text = ""  # what the model had answered
+    predicted: Short = ""  # what the model had answered
 
 
 class Corrections:
@@ -42,12 +46,18 @@ class Corrections:
                 self.count = len(self._lines())
         except OSError as error:
             raise UserError(f"--corrections {path}: {error.strerror}; give another file") from None
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"--corrections {path}: is no file of corrections; give another") from None
 
     def add(self, given: Correction) -> bool:
         """Keeps a correction; False where it is there already. Errors: UserError, Refused."""
         line = self._line(given)
         with self._lock:
-            lines = self._lines()
+            try:
+                lines = self._lines()
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                log.error("%s: %s", self.path, error)
+                raise Refused(503, "the file of corrections cannot be read; the log has more") from None
             before = lines.get(line["id"])
             if before is not None and before["answers"] == line["answers"]:
                 return False
@@ -60,19 +70,19 @@ class Corrections:
         return True
 
     def _lines(self) -> dict[str, dict[str, Any]]:
-        try:
-            found = [json.loads(line) for line in self.path.read_text("utf-8").split("\n") if line.strip()]
-            return {line["id"]: line for line in found}
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"--corrections {self.path}: is no file of corrections; give another") from None
+        if not self.path.exists():  # it was moved away
+            return {}
+        found = [json.loads(line) for line in self.path.read_text("utf-8").split("\n") if line.strip()]
+        return {line["id"]: line for line in found}
 
     def _line(self, given: Correction) -> dict[str, Any]:
         """A record as training reads it, with where it came from. Errors: UserError."""
         end = given.start + len(given.text)
-        if given.text != given.context[given.start : end] or given.text != given.text.strip():
+        is_there = end <= len(given.context) and given.text == given.context[given.start : end]
+        if not is_there or given.text != given.text.strip():
             raise UserError(f"start: the context does not have the answer at {given.start}; select it again")
         begin, context = passage(given.context, given.start, end)
-        name = hashlib.blake2b(f"{given.question}\0{context}".encode(), digest_size=8).hexdigest()
+        name = hashlib.blake2b(f"{given.question}\0{given.context}".encode(), digest_size=8).hexdigest()
         answers = {"text": [given.text], "answer_start": [given.start - begin]} if given.text else None
         return {
             "id": f"correction-{name}",

@@ -56,6 +56,14 @@ class Desk:
         progress: Callable[[Work], None] | None = None,
     ) -> Job:
         """Accepts questions. Errors: Refused."""
+        self.check(asks)
+        loop = asyncio.get_running_loop()
+        job = Job(asks, languages, options, answerer or self.answerer, loop, loop.create_future(), progress)
+        self.batcher.submit(job)
+        return job
+
+    def check(self, asks: Sequence[Ask]) -> None:
+        """Errors: Refused for more than the limits allow."""
         limits = self.limits
         if len(asks) > limits.questions:
             raise Refused(413, f"items: {len(asks)} questions; at most {limits.questions} in a request")
@@ -65,10 +73,6 @@ class Desk:
             raise Refused(413, f"question: {most:,} characters; at most {limits.question:,}")
         if (size := sum(len(text) for ask in asks for text in ask.contexts)) > limits.context:
             raise Refused(413, f"context: {size:,} characters; at most {limits.context:,} in a request")
-        loop = asyncio.get_running_loop()
-        job = Job(asks, languages, options, answerer or self.answerer, loop, loop.create_future(), progress)
-        self.batcher.submit(job)
-        return job
 
     async def wait(self, job: Job) -> list[Answer]:
         """The answers of a job. Errors: Refused, UserError."""
@@ -84,13 +88,13 @@ class Desk:
     def watch(self, item: Item, options: Options) -> AsyncIterator[dict[str, Any]]:
         """The answer so far, again and again, and how many windows are done of how many. Errors: Refused."""
         latest: list[tuple[int, int, Answer]] = []
-        seen = 0.0
+        due = 0.0
 
         def look(work: Work) -> None:
-            nonlocal seen
-            if time.monotonic() - seen > EVERY:
-                seen = time.monotonic()
+            nonlocal due
+            if (begin := time.monotonic()) > due:
                 latest[:] = [(work.done, work.windows, work.answers()[0])]
+                due = time.monotonic() + max(EVERY, 10 * (time.monotonic() - begin))
 
         return _states(self.submit([Ask(item.question, item.contexts)], options, [item.language], None, look), latest)
 

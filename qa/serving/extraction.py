@@ -16,11 +16,12 @@ from typing_extensions import TypedDict  # which pydantic can read in Python 3.1
 
 from qa.errors import UserError, printable
 from qa.serving.documents import LIMITS_FROM
+from qa.serving.limits import busy
 from qa.serving.uploads import ExtractionLimits, remedy, too_large, too_long
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 2  # processes
+AT_ONCE, WAITING = 2, 8  # processes, and files that wait for one
 LONGEST_NAME = 200  # bytes, of which a file system takes 255
 PATIENCE = 5.0  # seconds for a killed process to be gone
 OVERHEAD = 1 << 16  # bytes of an answer that are no text
@@ -51,6 +52,7 @@ class Extractor:
     def __init__(self, limits: ExtractionLimits = LIMITS) -> None:
         self.limits = limits
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._files = 0
 
     async def extract_text(self, name: str, data: bytes) -> str:
         """The plain text of a file called `name`. Errors: UserError."""
@@ -66,6 +68,15 @@ class Extractor:
         return Questions(questions, reply.bad, reply.bad_count)
 
     async def _ask(self, request: Literal["text", "questions"], name: str, data: bytes) -> "_Reply":
+        if self._files >= AT_ONCE + WAITING:
+            raise busy("other files are being read")
+        self._files += 1
+        try:
+            return await self._read(request, name, data)
+        finally:
+            self._files -= 1
+
+    async def _read(self, request: Literal["text", "questions"], name: str, data: bytes) -> "_Reply":
         async with self._room:
             with TemporaryDirectory() as folder:
                 try:

@@ -42,7 +42,7 @@ class Guard:
         self.app, self.limits, self.metrics, self.hosts, self.paths = app, limits, metrics, set(hosts), paths
         self.token = token.encode() if token else None
         self._requests: Counter[str] = Counter()  # by address
-        self._held = 0  # bytes
+        self._held: Counter[str] = Counter()  # bytes, by address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,7 +57,8 @@ class Guard:
                 status = message["status"]
                 added = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
                 message = {**message, "headers": [*message.get("headers", []), *added]}
-            await send(message)
+            async with asyncio.timeout(self.limits.body_seconds):  # a client that does not read holds nothing up
+                await send(message)
 
         self._requests[address] += 1
         try:
@@ -65,6 +66,8 @@ class Guard:
             await self._with_body(scope, receive, answer)
         except Refused as refusal:
             await _refuse(refusal, answer)
+        except TimeoutError:
+            log.warning("a client did not read its response")
         except Exception:
             log.exception("%s %s failed", scope["method"], path)
             if not status:
@@ -72,7 +75,7 @@ class Guard:
         finally:
             self._requests[address] -= 1
             if not self._requests[address]:
-                del self._requests[address]
+                del self._requests[address], self._held[address]
             self.metrics.requests.labels(path, str(status or 499)).inc()  # 499: the client left
             self.metrics.seconds.labels(path).observe(time.monotonic() - begin)
 
@@ -80,10 +83,10 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not {"*", _name(host)} & self.hosts:
-            raise Refused(403, "Host: not a name of this service; see --host")
+            raise Refused(403, "Host: not a name of this service; see --name")
         if (origin := headers.get("origin")) is not None and origin.partition("://")[2] != host:
             raise Refused(403, "Origin: pages of other sites may not ask")
-        is_open = scope["method"] in ("GET", "HEAD") and scope["path"] in OPEN
+        is_open = scope["method"] == "GET" and scope["path"] in OPEN
         if self.token and not is_open:
             scheme, _, given = headers.get("authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.token):
@@ -101,32 +104,35 @@ class Guard:
 
     async def _with_body(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Runs the app once the whole body is there; what it holds counts until the response has ended."""
-        body = bytearray()
+        address = (scope["client"] or ("",))[0]
+        parts: list[bytes] = []
         try:
-            async with asyncio.timeout(self.limits.body_seconds):
-                arrived = await self._read(body, receive)
-        except TimeoutError:
-            words = f"the request has not arrived within {self.limits.body_seconds:g} s"
-            raise Refused(408, f"{words}; send it faster") from None
-        else:
+            try:
+                async with asyncio.timeout(self.limits.body_seconds):
+                    arrived = await self._read(parts, address, receive)
+            except TimeoutError:
+                words = f"the request has not arrived within {self.limits.body_seconds:g} s"
+                raise Refused(408, f"{words}; send it faster") from None
             if arrived:
-                await self._run(scope, bytes(body), receive, send)
+                parts[:] = [b"".join(parts)]
+                await self._run(scope, parts[0], receive, send)
         finally:
-            self._held -= len(body)
+            self._held[address] -= sum(map(len, parts))
 
-    async def _read(self, body: bytearray, receive: Receive) -> bool:
-        """Reads the body; False where the client left before its end."""
-        more = True
+    async def _read(self, parts: list[bytes], address: str, receive: Receive) -> bool:
+        """Reads the parts of a body; False where the client left before its end."""
+        size, more = 0, True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return False
             part, more = message.get("body", b""), message.get("more_body", False)
-            body += part
-            self._held += len(part)
-            if len(body) > self.limits.body:
+            parts.append(part)
+            size += len(part)
+            self._held[address] += len(part)
+            if size > self.limits.body:
                 raise self._too_large()
-            if self._held > self.limits.held:
+            if self._held[address] > self.limits.held // 2 or self._held.total() > self.limits.held:
                 raise busy("too many long requests at a time")
         return True
 
@@ -144,10 +150,11 @@ class Guard:
 
         app = asyncio.ensure_future(self.app(scope, whole, send))
         left = asyncio.ensure_future(receive())
-        await asyncio.wait({app, left}, return_when=asyncio.FIRST_COMPLETED)
-        gone.set()
-        left.cancel()
-        if not app.done():
+        try:
+            await asyncio.wait({app, left}, return_when=asyncio.FIRST_COMPLETED)
+        finally:  # also where uvicorn stops to wait
+            gone.set()
+            left.cancel()
             app.cancel()
             await asyncio.wait({app})
         if not app.cancelled():

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Query, Request
 from qa.evaluation.metrics import v2_scores
 from qa.serving.corrections import Correction, Corrections
 from qa.serving.extraction import Extractor
-from qa.serving.schemas import Corrected, Grade, GradeRequest, QuestionsResponse, TextResponse
+from qa.serving.schemas import Corrected, FileQuestion, Grade, GradeRequest, QuestionsResponse, TextResponse
 
 FILE: dict[str, Any] = {
     "requestBody": {
@@ -32,7 +32,13 @@ def add_learning(app: FastAPI, corrections: Corrections) -> None:
     async def questions(request: Request, name: Name) -> QuestionsResponse:
         """The questions of a file of any kind that training reads."""
         found = await extractor.extract_questions(name, await request.body())
-        return QuestionsResponse(questions=found.questions, bad=found.bad_count, messages=found.bad)
+        contexts: dict[str, int] = {}
+        questions = [
+            FileQuestion(**{**question, "context": contexts.setdefault(question["context"], len(contexts))})
+            for question in found.questions
+        ]
+        messages, bad = found.bad, found.bad_count
+        return QuestionsResponse(questions=questions, contexts=list(contexts), bad=bad, messages=messages)
 
     @app.post("/grade")
     async def grade(request: GradeRequest) -> Grade:

@@ -11,7 +11,7 @@ class Limits:
 
     body: int = 8 << 20  # bytes of a request
     question: int = 2_000  # characters
-    context: int = 5_000_000  # characters of all contexts of a request
+    context: int = 2_000_000  # characters of all contexts of a request
     questions: int = 256  # of a request
     contexts: int = 1_000  # of a request
     windows: int = 20_000  # of a request

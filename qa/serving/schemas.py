@@ -3,16 +3,35 @@
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from qa.answering.answer import Answer
 from qa.answering.options import Choice, Options
 from qa.data.example import encodable
-from qa.serving.extraction import Question
+
+MOST_KEYS = 30  # pydantic makes an error of each one that nobody reads
+
+
+def written(text: str) -> str:
+    """The text. Errors: PydanticCustomError for one without letters, or with half of a surrogate pair."""
+    if not text.strip():
+        raise PydanticCustomError("blank", "is empty; give a text")
+    return encodable(text)
+
+
+def few_keys(data: Any) -> Any:
+    """The data. Errors: ValueError."""
+    if isinstance(data, dict) and len(data) > MOST_KEYS:
+        raise ValueError(f"{len(data):,} keys; see /openapi.json")
+    return data
+
 
 Text = Annotated[str, AfterValidator(encodable)]
+Written = Annotated[str, AfterValidator(written)]
 TopK = Annotated[int, Field(ge=1, le=100)]
 AnswerLength = Annotated[int, Field(ge=1, le=512)]  # tokens
-Context = str | Annotated[list[str], Field(min_length=1)]
+Context = Written | Annotated[list[Written], Field(min_length=1, max_length=1_000)]
+Learned = Annotated[Text, Field(max_length=5_000)]
 Language = Annotated[str, Field(max_length=20)]  # code
 
 
@@ -20,11 +39,13 @@ class Body(BaseModel):
     """A JSON object without keys that nobody reads."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    _few_keys = model_validator(mode="before")(few_keys)
 
 
 class RequestOptions(Choice):
     """How to answer; see `AnswerOptions`."""
 
+    _few_keys = model_validator(mode="before")(few_keys)
     top_k: TopK = 1
     max_answer_length: AnswerLength | None = None
 
@@ -36,7 +57,7 @@ class RequestOptions(Choice):
 class Item(Body):
     """A question with its context, or several that may hold the answer."""
 
-    question: str
+    question: Written
     context: Context
     language: Language | None = None  # whose calibration is taken
 
@@ -55,10 +76,10 @@ class OneRequest(Item):
 class AnswerRequest(Body):
     """One question: "question" and "context"; or several: "items"."""
 
-    question: str | None = None
+    question: Written | None = None
     context: Context | None = None
     language: Language | None = None
-    items: Annotated[list[Item], Field(min_length=1)] | None = None
+    items: Annotated[list[Item], Field(min_length=1, max_length=256)] | None = None
     options: RequestOptions = RequestOptions()
 
     @model_validator(mode="after")
@@ -115,14 +136,13 @@ class ErrorResponse(BaseModel):
 class HubInputs(BaseModel):
     """A question and its context."""
 
-    question: str
-    context: str
+    question: Written
+    context: Written
 
 
-class HubParameters(BaseModel):
+class HubParameters(Body):
     """The parameters of the hub's task; None: as the model was trained and validated."""
 
-    model_config = ConfigDict(extra="forbid")
     top_k: TopK | None = None
     doc_stride: Annotated[int, Field(ge=0, le=8_192)] | None = None  # tokens that windows share
     max_answer_len: AnswerLength | None = None
@@ -151,8 +171,8 @@ class HubAnswer(BaseModel):
 class GradeRequest(Body):
     """What a learner answered, and what is right."""
 
-    given: Text
-    answers: Annotated[list[Text], Field(max_length=100)]  # none: no answer is right
+    given: Learned
+    answers: Annotated[list[Learned], Field(max_length=100)]  # none: no answer is right
 
 
 class Grade(BaseModel):
@@ -176,10 +196,21 @@ class TextResponse(BaseModel):
     text: str
 
 
-class QuestionsResponse(BaseModel):
-    """The questions of a file, and what is wrong with those that cannot be used."""
+class FileQuestion(BaseModel):
+    """A question of a file; `answers` is empty where the file gives none."""
 
-    questions: list[Question]
+    id: str
+    question: str
+    context: int  # its number in `contexts`
+    answers: list[str]
+    language: str | None
+
+
+class QuestionsResponse(BaseModel):
+    """The questions of a file, each distinct context once, and what is wrong with those that cannot be used."""
+
+    questions: list[FileQuestion]
+    contexts: list[str]
     bad: int
     messages: list[str]
 

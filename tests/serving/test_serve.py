@@ -22,6 +22,7 @@ def test_arguments_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
     monkeypatch.delenv("QA_SERVE_TOKEN", raising=False)
     assert refusal(monkeypatch) == "no model given, and no runs/demo/model; give one, or: make demo && make serve"
     assert refusal(monkeypatch, "x", "--timeout", "0") == "--timeout 0: give seconds, more than 0"
+    assert "give seconds" in refusal(monkeypatch, "x", "--timeout", "inf")
     empty = tmp_path / "token"
     empty.write_text("\n")
     assert "is empty; write a token" in refusal(monkeypatch, "x", "--token-file", str(empty))

@@ -170,6 +170,7 @@ function candidate(entry, { words, probability, text }, index) {
 }
 
 export function forgetHistory() {
+  running?.abort();
   asked.last = null;
   byId("history").replaceChildren();
   for (const id of ["history-section", "answer-section"]) byId(id).hidden = true;

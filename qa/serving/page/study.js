@@ -35,12 +35,12 @@ export function loadQuestions(file) {
   if (!file) return undefined;
   return tell(byId("study-status"), async () => {
     byId("study-status").textContent = `Reading ${file.name} …`;
-    const { questions, bad, messages } = await upload("/questions", file);
+    const { questions, contexts, bad, messages } = await upload("/questions", file);
     byId("study-status").textContent = "";
     byId("study-bad").textContent = bad ? `${counted(bad, "question")} cannot be used. ${messages[0] ?? ""}` : "";
     if (!questions.length) throw new Error(`${file.name}: has no questions. ${messages[0] ?? ""}`);
     deck.name = file.name;
-    deck.questions = new Map(questions.map((question) => [question.id, question]));
+    deck.questions = new Map(questions.map((one) => [one.id, { ...one, context: contexts[one.context] }]));
     deck.progress = kept(KEPT + deck.name, {});
     begin();
   });

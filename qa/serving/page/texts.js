@@ -104,7 +104,11 @@ function changed() {
 
 function keepTexts() {
   let left = MOST;
-  const some = library.texts.filter(({ text }) => (left -= text.length) >= 0);
+  const some = library.texts.filter(({ text }) => {
+    const fits = text.length <= left;
+    if (fits) left -= text.length;
+    return fits;
+  });
   const isKept = keep(KEPT, some) && some.length === library.texts.length;
   byId("kept").hidden = isKept;
 }

@@ -1,0 +1,63 @@
+"""Corrections are lines that training reads, one for each question, whatever becomes of the file."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from qa.data.examples import read_examples
+from qa.errors import UserError
+from qa.serving.corrections import PASSAGE, Correction, Corrections, passage
+from qa.serving.limits import Refused
+
+BOOK = "\n".join(f"Line {number} names {chr(97 + number % 26) * 30}." for number in range(500))
+
+
+def correction(text: str, start: int, context: str = BOOK) -> Correction:
+    return Correction(question="Which?", context=context, text=text, start=start, name="book.txt", predicted="Line")
+
+
+def test_a_question_has_its_last_correction(tmp_path: Path) -> None:
+    corrections = Corrections(tmp_path / "c.jsonl", "m")
+    first, last = BOOK.index("Line 7 "), BOOK.index("Line 480")
+    assert corrections.add(correction("Line 7", first))
+    assert not corrections.add(correction("Line 7", first))
+    assert corrections.add(correction("Line 480", last))  # far away: another passage of the same text
+    assert corrections.add(correction("", 5, "Nothing of the kind."))
+    assert corrections.count == 2
+    examples = read_examples(str(corrections.path), need="places").examples
+    assert [example.answers[0].text if example.answers else None for example in examples] == ["Line 480", None]
+    found = examples[0]
+    assert found.label is not None and found.context[slice(*found.label)] == "Line 480"
+    assert len(found.context) <= PASSAGE + 100 and found.context.startswith("Line ")
+    source = json.loads(corrections.path.read_text().splitlines()[0])["source"]
+    assert BOOK[source["start"] :].startswith(found.context)
+    assert Corrections(corrections.path, "m").count == 2
+
+
+def test_a_file_that_was_moved_away_begins_anew_and_a_damaged_one_is_left(tmp_path: Path) -> None:
+    corrections = Corrections(tmp_path / "c.jsonl", "m")
+    assert corrections.add(correction("Line 7", BOOK.index("Line 7 ")))
+    corrections.path.rename(tmp_path / "old.jsonl")
+    assert corrections.add(correction("Line 8", BOOK.index("Line 8 ")))
+    assert len(corrections.path.read_text().splitlines()) == 1
+    corrections.path.write_text("damaged")
+    with pytest.raises(Refused) as found:
+        corrections.add(correction("Line 9", BOOK.index("Line 9 ")))
+    assert found.value.status == 503 and str(tmp_path) not in str(found.value)
+    assert corrections.path.read_text() == "damaged"
+
+
+@pytest.mark.parametrize(("text", "start"), [("Line 7", 0), ("Line 0 ", 0), ("", len(BOOK) + 1)])
+def test_a_correction_must_be_there(tmp_path: Path, text: str, start: int) -> None:
+    with pytest.raises(UserError, match="select it again"):
+        Corrections(tmp_path / "c.jsonl", "m").add(correction(text, start))
+
+
+@pytest.mark.parametrize("text", ["x" * 9_000, "x y " * 3_000, BOOK])
+def test_a_passage_holds_its_place(text: str) -> None:
+    for start in range(0, len(text) - 50, 997):
+        begin, piece = passage(text, start, start + 50)
+        assert text[begin : begin + len(piece)] == piece
+        assert begin <= start and start + 50 <= begin + len(piece)
+        assert 50 < len(piece) <= PASSAGE + 50
