@@ -41,7 +41,7 @@ def main(run: Path, sweep: Path) -> None:
 def ask(browser: Browser, run: Path) -> None:
     """The page of a service, after a question about a text of the demo's."""
     articles = json.loads((HERE.parent / "cache" / "demo" / "validation.json").read_text())["data"]
-    text = "\n\n".join(part["context"] for part in articles[0]["paragraphs"] + articles[1]["paragraphs"])
+    text = "\n\n".join(article["paragraphs"][0]["context"] for article in articles[:4])
     command = [sys.executable, "-u", "-m", "qa.serve", f"{run}/model", "--port", "0", "--corrections", "runs/c.jsonl"]
     service = subprocess.Popen(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True)
     assert service.stdout
@@ -49,7 +49,7 @@ def ask(browser: Browser, run: Path) -> None:
     page.goto(service.stdout.readline().split(" at ")[1].split()[0])
     page.fill("#pasted", text)
     page.click("#add-form button")
-    page.fill("#question", articles[0]["paragraphs"][0]["qas"][0]["question"])
+    page.fill("#question", "Who led the first expedition?")
     page.press("#question", "Enter")
     page.wait_for_selector("mark")
     page.evaluate("scrollTo(0, 0)")
