@@ -39,7 +39,7 @@ def main(run: Path, sweep: Path) -> None:
 
 
 def ask(browser: Browser, run: Path) -> None:
-    """The page of a service, after a question about a text of the demo's."""
+    """The page of a service, wide and on a phone, after a question about a text of the demo's."""
     articles = json.loads((HERE.parent / "cache" / "demo" / "validation.json").read_text())["data"]
     text = "\n\n".join(article["paragraphs"][0]["context"] for article in (articles[0], articles[1], articles[3]))
     command = [sys.executable, "-u", "-m", "qa.serve", f"{run}/model", "--port", "0", "--corrections", "runs/c.jsonl"]
@@ -54,6 +54,10 @@ def ask(browser: Browser, run: Path) -> None:
     page.wait_for_selector("mark")
     page.evaluate("scrollTo(0, 0)")
     page.screenshot(path=HERE / "page.png")
+    page.set_viewport_size({"width": 390, "height": 760})
+    page.emulate_media(color_scheme="dark")
+    page.locator("#answer-section").evaluate("section => section.scrollIntoView()")
+    page.screenshot(path=HERE / "page-phone.png")
     service.terminate()
 
 

@@ -214,7 +214,7 @@ class Batcher:
         job.deliver(found)
 
     def _fail(self, jobs: Sequence[Job], error: BaseException) -> None:
-        """A fault of ours, or of a library: it is logged, and the thread goes on."""
+        """A fault of ours, or of a library: it is logged, and the thread continues."""
         log.error("%d requests failed", len(jobs), exc_info=error)
         for job in jobs:
             self._finish(job, RuntimeError("the model failed"))

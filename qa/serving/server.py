@@ -44,6 +44,7 @@ class Server(uvicorn.Server):
     """A server that takes the connections that wait before it closes its socket; the kernel would reset them."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Closes the socket, and returns once all that was accepted is answered."""
         waiting = []
         for bound in sockets or []:
             with suppress(BlockingIOError):
@@ -60,7 +61,7 @@ class Server(uvicorn.Server):
     def _protocol(self) -> H11Protocol:
         loop, state = asyncio.get_running_loop(), self.lifespan.state
         made = self.config.http_protocol_class
-        return made(config=self.config, server_state=self.server_state, app_state=state, _loop=loop)  # type: ignore
+        return made(config=self.config, server_state=self.server_state, app_state=state, _loop=loop)  # type: ignore[call-arg, return-value]
 
 
 def _protocol(seconds: float) -> type[asyncio.Protocol]:
