@@ -227,6 +227,12 @@ def keep_freed_memory() -> None:
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: what is freed stays
 
 
+def return_freed_memory() -> None:
+    """Makes glibc return large buffers to the kernel: of many sizes they would fragment a heap that lives long."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).mallopt(-3, 4 << 20)  # M_MMAP_THRESHOLD, which otherwise grows by itself
+
+
 def leave(status: int) -> NoReturn:
     """Ends this process with `status`; its error is reported already.
 

@@ -227,7 +227,7 @@ def test_no_body_ends_in_a_fault(strict: Service) -> None:
     operations = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
     assert len(operations) >= 10
     for operation in operations:
-        negative, positive = (200, 10) if operation.body else (0, 1)
+        negative, positive = (170, 5) if operation.body else (0, 1)
         for mode, count in ((GenerationMode.NEGATIVE, negative), (GenerationMode.POSITIVE, positive)):
             if not count:
                 continue
