@@ -4,9 +4,10 @@ import copy
 import re
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Literal, Self, Unpack, overload
+from typing import Literal, NamedTuple, Self, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,17 @@ from qa.model.pretrained import check_model
 # the names of train.py's settings, as errors give them
 OF_TRAIN = re.compile(r"model\.pretrained=|\bdata\.(?=(max_length|stride)\b)")
 PLAIN = Options()
-TOKENS = {"cpu": 1 << 11, "cuda": 1 << 16}  # of a batch, padding included
-ALIKE = {"cpu": 0.8}  # of a batch's longest window: on a CPU padding a shorter one costs more than another batch
+
+
+class Batching(NamedTuple):
+    """What goes into a batch where `batch_size` is "auto"."""
+
+    tokens: int  # at most, padding included
+    alike: float  # at least, of a batch's longest window
+
+
+# on a CPU padding a shorter window costs more than another batch
+BATCHING = {"cpu": Batching(1 << 11, 0.8), "cuda": Batching(1 << 16, 0.0)}
 
 
 class QuestionAnswerer:
@@ -47,6 +57,7 @@ class QuestionAnswerer:
     ) -> None:
         """From parts; see `from_pretrained`."""
         self.engine, self.tokenizer, self.answering, self.files = engine, tokenizer, answering, files
+        self.batching = BATCHING.get(engine.device.type, BATCHING["cpu"])
         self._template = pair_template(tokenizer)
         self._tokenizing = threading.Lock()  # a tokenizer is changed while it is in use
 
@@ -64,14 +75,12 @@ class QuestionAnswerer:
         Any model will do that `AutoModelForQuestionAnswering` loads. `max_length`: tokens of a window, `stride`: those
         that consecutive ones share; None: as the model was trained. Errors: UserError.
         """
-        try:
+        with _own_words():
             pretrained = check_pretrained(pretrained)
             tokenizer = load_tokenizer(pretrained)
             answering = _cut(Answering.load(pretrained), tokenizer, max_length, stride)
             check_model(pretrained, tokenizer, answering.max_length)
             engine = load_engine(pretrained, device, dtype)
-        except UserError as error:  # in the words of train.py's settings
-            raise UserError(OF_TRAIN.sub("", str(error))) from None
         folder = local_folder(pretrained)
         files = sorted(path for path in folder.iterdir() if path.is_file()) if folder else []
         return cls(engine, tokenizer, answering, files)
@@ -79,10 +88,8 @@ class QuestionAnswerer:
     def cut(self, max_length: int | None = None, stride: int | None = None) -> Self:
         """The same model with other windows; see `from_pretrained`. Errors: UserError."""
         other = copy.copy(self)
-        try:
+        with _own_words():
             other.answering = _cut(self.answering, self.tokenizer, max_length, stride)
-        except UserError as error:
-            raise UserError(OF_TRAIN.sub("", str(error))) from None
         return other
 
     def shortened(self, question: str, tokens: int) -> str:
@@ -154,17 +161,23 @@ class QuestionAnswerer:
         dataset = EvaluationBatches(windows, examples, self._template)
         n_best = max(self.answering.n_best, options.top_k)
         most = options.max_answer_length or self.answering.max_answer_length
-        size, kind = options.batch_size, self.engine.device.type
-        tokens, alike = TOKENS.get(kind, TOKENS["cpu"]), ALIKE.get(kind, 0.0)
-        return len(windows), (
-            self._evaluate(dataset[rows], n_best, most) for rows in _batches(windows, size, tokens, alike)
-        )
+        batches = _batches(windows, options.batch_size, self.batching)
+        return len(windows), (self._evaluate(dataset[rows], n_best, most) for rows in batches)
 
     def _evaluate(self, batch: EvaluationBatch, n_best: int, max_answer_length: int) -> EvaluatedBatch:
         device = self.engine.device
         inputs: dict[str, Tensor] = {name: batch[name].to(device) for name in self.engine.inputs}  # type: ignore[literal-required]
         there = EvaluationBatch(**{**batch, "context_mask": batch["context_mask"].to(device)})
         return evaluate_batch(self.engine.logits(inputs), there, None, n_best, max_answer_length)
+
+
+@contextmanager
+def _own_words() -> Iterator[None]:
+    """Errors: UserError without the names of train.py's settings."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(OF_TRAIN.sub("", str(error))) from None
 
 
 def _cut(known: Answering, tokenizer: PreTrainedTokenizerFast, max_length: int | None, stride: int | None) -> Answering:
@@ -192,18 +205,15 @@ def _example(number: int, name: str, question: str, context: str) -> Example:
         raise UserError(f"question {number}: its {first['loc'][0]} {what}; give a text") from None
 
 
-def _batches(windows: Windows, size: int | Literal["auto"], tokens: int, alike: float) -> Iterator[NDArray[np.int64]]:
-    """Window numbers, [batch] each, of windows of about one length.
-
-    For "auto" at most `tokens` tokens with padding, and no window shorter than `alike` times the longest.
-    """
+def _batches(windows: Windows, size: int | Literal["auto"], batching: Batching) -> Iterator[NDArray[np.int64]]:
+    """Window numbers, [batch] each, of windows of about one length."""
     lengths = windows.lengths()
     order = np.argsort(-lengths, kind="stable")
     left = lengths[order]
     begin = 0
     while begin < len(order):
         longest = int(left[begin])
-        near = int(np.searchsorted(-left, -alike * longest, side="right"))
-        end = min(near, begin + max(1, tokens // longest)) if size == "auto" else begin + size
+        near = int(np.searchsorted(-left, -batching.alike * longest, side="right"))
+        end = min(near, begin + max(1, batching.tokens // longest)) if size == "auto" else begin + size
         yield np.sort(order[begin:end])
         begin = end

@@ -45,6 +45,7 @@ class Desk:
     async def answers(self, items: Sequence[Item], options: Options) -> list[Answer]:
         """The answers of a request's questions. Errors: Refused, UserError."""
         asks = [Ask(item.question, item.contexts) for item in items]
+        self.check(asks)
         return await self.wait(self.submit(asks, options, [item.language for item in items]))
 
     def submit(
@@ -55,8 +56,7 @@ class Desk:
         answerer: QuestionAnswerer | None = None,
         progress: Callable[[Work], None] | None = None,
     ) -> Job:
-        """Accepts questions. Errors: Refused."""
-        self.check(asks)
+        """Accepts questions that were checked. Errors: Refused where too many wait."""
         loop = asyncio.get_running_loop()
         job = Job(asks, languages, options, answerer or self.answerer, loop, loop.create_future(), progress)
         self.batcher.submit(job)
@@ -65,8 +65,6 @@ class Desk:
     def check(self, asks: Sequence[Ask]) -> None:
         """Errors: Refused for more than the limits allow."""
         limits = self.limits
-        if len(asks) > limits.questions:
-            raise Refused(413, f"items: {len(asks)} questions; at most {limits.questions} in a request")
         if (count := sum(len(ask.contexts) for ask in asks)) > limits.contexts:
             raise Refused(413, f"context: {count:,} texts; at most {limits.contexts:,} in a request")
         if (most := max(len(ask.question) for ask in asks)) > limits.question:
@@ -96,7 +94,9 @@ class Desk:
                 latest[:] = [(work.done, work.windows, work.answers()[0])]
                 due = time.monotonic() + max(EVERY, 10 * (time.monotonic() - begin))
 
-        return _states(self.submit([Ask(item.question, item.contexts)], options, [item.language], None, look), latest)
+        asks = [Ask(item.question, item.contexts)]
+        self.check(asks)
+        return _states(self.submit(asks, options, [item.language], None, look), latest)
 
 
 async def _states(job: Job, latest: list[tuple[int, int, Answer]]) -> AsyncIterator[dict[str, Any]]:

@@ -33,15 +33,16 @@ class Question(TypedDict):
 
     id: str
     question: str
-    context: str
+    context: int  # its number
     answers: list[str]
     language: str | None
 
 
 class Questions(NamedTuple):
-    """The questions of an uploaded file; how many records cannot be used, and what is wrong with the first ones."""
+    """The questions of an uploaded file and their contexts, each once; what is wrong with the first bad records."""
 
     questions: list[Question]
+    contexts: list[str]
     bad: list[str]
     bad_count: int
 
@@ -62,10 +63,10 @@ class Extractor:
         """The questions of a file of any kind that training reads. Errors: UserError."""
         reply = await self._ask("questions", file_name(name), data)
         questions = [
-            Question(id=id_, question=question, context=reply.contexts[context], answers=answers, language=language)
+            Question(id=id_, question=question, context=context, answers=answers, language=language)
             for id_, question, context, answers, language in reply.rows
         ]
-        return Questions(questions, reply.bad, reply.bad_count)
+        return Questions(questions, reply.contexts, reply.bad, reply.bad_count)
 
     async def _ask(self, request: Literal["text", "questions"], name: str, data: bytes) -> "_Reply":
         if self._files >= AT_ONCE + WAITING:

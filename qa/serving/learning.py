@@ -32,13 +32,9 @@ def add_learning(app: FastAPI, corrections: Corrections) -> None:
     async def questions(request: Request, name: Name) -> QuestionsResponse:
         """The questions of a file of any kind that training reads."""
         found = await extractor.extract_questions(name, await request.body())
-        contexts: dict[str, int] = {}
-        questions = [
-            FileQuestion(**{**question, "context": contexts.setdefault(question["context"], len(contexts))})
-            for question in found.questions
-        ]
-        messages, bad = found.bad, found.bad_count
-        return QuestionsResponse(questions=questions, contexts=list(contexts), bad=bad, messages=messages)
+        questions = [FileQuestion(**question) for question in found.questions]
+        bad, messages = found.bad_count, found.bad
+        return QuestionsResponse(questions=questions, contexts=found.contexts, bad=bad, messages=messages)
 
     @app.post("/grade")
     async def grade(request: GradeRequest) -> Grade:

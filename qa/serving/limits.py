@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from qa.errors import UserError
 
+QUESTIONS, CONTEXTS = 256, 1_000  # of a request
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -12,8 +14,8 @@ class Limits:
     body: int = 8 << 20  # bytes of a request
     question: int = 2_000  # characters
     context: int = 2_000_000  # characters of all contexts of a request
-    questions: int = 256  # of a request
-    contexts: int = 1_000  # of a request
+    questions: int = QUESTIONS  # of a request
+    contexts: int = CONTEXTS  # of all its questions
     windows: int = 20_000  # of a request
     waiting: int = 1_024  # questions that are accepted and not answered
     requests: int = 128  # of one address at a time

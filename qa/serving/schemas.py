@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 from qa.answering.answer import Answer
 from qa.answering.options import Choice, Options
 from qa.data.example import encodable
+from qa.serving.limits import CONTEXTS, QUESTIONS
 
 MOST_KEYS = 30  # pydantic makes an error of each one that nobody reads
 
@@ -30,7 +31,7 @@ Text = Annotated[str, AfterValidator(encodable)]
 Written = Annotated[str, AfterValidator(written)]
 TopK = Annotated[int, Field(ge=1, le=100)]
 AnswerLength = Annotated[int, Field(ge=1, le=512)]  # tokens
-Context = Written | Annotated[list[Written], Field(min_length=1, max_length=1_000)]
+Context = Written | Annotated[list[Written], Field(min_length=1, max_length=CONTEXTS)]
 Learned = Annotated[Text, Field(max_length=5_000)]
 Language = Annotated[str, Field(max_length=20)]  # code
 
@@ -79,7 +80,7 @@ class AnswerRequest(Body):
     question: Written | None = None
     context: Context | None = None
     language: Language | None = None
-    items: Annotated[list[Item], Field(min_length=1, max_length=256)] | None = None
+    items: Annotated[list[Item], Field(min_length=1, max_length=QUESTIONS)] | None = None
     options: RequestOptions = RequestOptions()
 
     @model_validator(mode="after")
@@ -95,7 +96,8 @@ class AnswerRequest(Body):
         """The questions, one or several."""
         if self.items is not None:
             return self.items
-        return [Item.model_validate({"question": self.question, "context": self.context, "language": self.language})]
+        assert self.question is not None and self.context is not None
+        return [Item.model_construct(question=self.question, context=self.context, language=self.language)]
 
 
 class Alternative(BaseModel):

@@ -477,7 +477,7 @@ def test_a_name_is_nothing_but_a_name_to_the_process(given: str) -> None:
 
 CONTEXT = "Anna Kern founded the mill in 1912."
 ROW = {"id": "1", "question": "Who founded it?", "context": CONTEXT, "answer": "Anna Kern"}
-FOUND = {"id": "1", "question": "Who founded it?", "context": CONTEXT, "answers": ["Anna Kern"], "language": None}
+FOUND = {"id": "1", "question": "Who founded it?", "context": 0, "answers": ["Anna Kern"], "language": None}
 
 
 def parquet(row: dict[str, Any]) -> bytes:
@@ -497,15 +497,15 @@ def parquet(row: dict[str, Any]) -> bytes:
     ],
 )
 def test_question_files_of_every_kind_give_the_same(name: str, data: bytes) -> None:
-    assert questions(name, data) == ([FOUND], [], 0)
+    assert questions(name, data) == ([FOUND], [CONTEXT], [], 0)
 
 
 def test_the_language_is_that_of_the_name_and_answers_may_be_missing() -> None:
     row = {key: value for key, value in ROW.items() if key != "answer"}
     assert questions("a.de.jsonl", json.dumps(row).encode()).questions == [{**FOUND, "answers": [], "language": "de"}]
     two = [{**ROW, "id": "1"}, {**ROW, "id": "2"}]
-    found = questions("a.json", json.dumps(two).encode()).questions
-    assert found == [FOUND, {**FOUND, "id": "2"}] and found[0]["context"] is found[1]["context"]
+    found = questions("a.json", json.dumps(two).encode())
+    assert found.questions == [FOUND, {**FOUND, "id": "2"}] and found.contexts == [CONTEXT]
 
 
 def test_bad_records_are_counted_and_twenty_of_them_named() -> None:

@@ -32,7 +32,7 @@ def strict(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     """A service that takes little, and waits for nobody."""
     folder = tmp_path_factory.mktemp("strict")
     with served(
-        tiny, folder, body=20_000, question=100, context=9_000, questions=3, windows=40, body_seconds=1,
+        tiny, folder, body=20_000, question=100, context=9_000, windows=40, body_seconds=1,
         header_seconds=1, held=50_000,
     ) as found:  # fmt: skip
         yield found
@@ -54,7 +54,7 @@ def ask(service: Service, body: Any, path: str = "/answer", **options: Any) -> t
         ({**ASKED, "context": "x" * 21_000}, 413, "body: at most 20,000 bytes"),
         ({**ASKED, "context": "x" * 9_001}, 413, "context: 9,001 characters; at most 9,000"),
         ({**ASKED, "question": MARK * 10}, 413, "question: 130 characters; at most 100"),
-        ({"items": [ASKED] * 4}, 413, "items: 4 questions; at most 3"),
+        ({"items": [{"question": "a", "context": "b"}] * 257}, 422, "items: List should have at most 256 items"),
         ({"items": [1] * 5_000}, 422, "items"),
         ({"items": [{**ASKED, "context": ["x"] * 400}] * 3}, 413, "context: 1,200 texts; at most 1,000"),
         ({str(number): 1 for number in range(31)}, 422, "31 keys"),

@@ -292,13 +292,17 @@ def test_a_token_is_asked_for_and_a_model_may_find_no_answer(tiny: Path, tmp_pat
         assert page.locator("#reader mark").count() > 0
 
 
-def questions_file(tmp_path: Path) -> Path:
-    lines = [
-        {"id": f"q{n}", "question": f"Who built bridge {n}?", "context": f"Bridge {n} was built by Ada Brill{n}.",
-         "answers": {"text": [f"Ada Brill{n}"], "answer_start": [len(f"Bridge {n} was built by ")]}}
-        for n in range(5)
-    ]  # fmt: skip
-    path = tmp_path / "bridges.jsonl"
+def questions_file(tmp_path: Path, what: str = "Bridge") -> Path:
+    lines = []
+    for number in range(5):
+        question, begin, name = (
+            f"Who built {what.lower()} {number}?",
+            f"{what} {number} was built by ",
+            f"Ada Brill{number}",
+        )
+        answers = {"text": [name], "answer_start": [len(begin)]}
+        lines.append({"id": f"q{number}", "question": question, "context": f"{begin}{name}.", "answers": answers})
+    path = tmp_path / "questions.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
@@ -330,9 +334,12 @@ def test_a_wrong_question_returns_and_progress_is_kept(page: Page, tmp_path: Pat
     exported = json.loads(Path(saved.value.path()).read_text())
     assert {state["box"] for state in exported["boxes"].values()} == {2}
     page.reload()
+    page.set_input_files("#study-file", questions_file(tmp_path, "Tower"))  # a file of the same name, with the same ids
+    expect(page.locator("#due")).to_have_text("5 questions due now")
     page.set_input_files("#study-file", questions_file(tmp_path))
     expect(page.locator("#due")).to_have_text("0 questions due now")
-    exported["boxes"]["q3"] = {"box": 4, "due": 0}
+    assert [key for key in exported["boxes"] if key.startswith("q3 ")] == ["q3 Who built bridge 3?"]
+    exported["boxes"]["q3 Who built bridge 3?"] = {"box": 4, "due": 0}
     (tmp_path / "progress.json").write_text(json.dumps(exported))
     page.set_input_files("#import", tmp_path / "progress.json")
     expect(page.locator("#study-question")).to_have_text("Who built bridge 3?")

@@ -12,6 +12,9 @@ const deck = { name: "", questions: new Map(), progress: {}, queue: [] };
 const reader = new Reader(byId("study-reader"));
 let isGraded = false;
 
+/** What progress is kept by: files that number their questions alike share no boxes. */
+const keyOf = ({ id, question }) => `${id} ${question}`;
+
 export function startStudy() {
   const status = byId("study-status");
   byId("study-file").addEventListener("change", async (event) => {
@@ -40,7 +43,7 @@ export function loadQuestions(file) {
     byId("study-bad").textContent = bad ? `${counted(bad, "question")} cannot be used. ${messages[0] ?? ""}` : "";
     if (!questions.length) throw new Error(`${file.name}: has no questions. ${messages[0] ?? ""}`);
     deck.name = file.name;
-    deck.questions = new Map(questions.map((one) => [one.id, { ...one, context: contexts[one.context] }]));
+    deck.questions = new Map(questions.map((one) => [keyOf(one), { ...one, context: contexts[one.context] }]));
     deck.progress = kept(KEPT + deck.name, {});
     begin();
   });
@@ -112,9 +115,10 @@ function references(context, answers) {
   return answers.flatMap((words) => occurrences(context, words).slice(0, 1)).map((place) => ({ ...place, kind: "right" }));
 }
 
-async function drawModel({ id, question, context, answers }) {
+async function drawModel(card) {
+  const { question, context, answers } = card;
   const { answers: [said] } = await post("/answer", { question, context });
-  if (!isGraded || byId("study-question").textContent !== question || !deck.questions.has(id)) return;
+  if (!isGraded || byId("study-question").textContent !== question || deck.questions.get(keyOf(card)) !== card) return;
   const words = make("p", {}, "The model says: ", make("mark", {}, said.text || "no answer in this text"));
   words.append(` (${percent(said.probability)}, ${sureness(said.probability, asked.model?.calibrated)})`);
   byId("result").append(words);
