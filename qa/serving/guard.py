@@ -65,13 +65,13 @@ class Guard:
             self._check(scope, address)
             await self._with_body(scope, receive, answer)
         except Refused as refusal:
-            await _refuse(refusal, answer)
+            await refuse(refusal, answer)
         except TimeoutError:
             log.warning("a client did not read its response")
         except Exception:
             log.exception("%s %s failed", scope["method"], path)
             if not status:
-                await _refuse(Refused(500, FAULT), answer)
+                await refuse(Refused(500, FAULT), answer)
         finally:
             self._requests[address] -= 1
             if not self._requests[address]:
@@ -169,7 +169,7 @@ def _name(host: str) -> str:
         return ""
 
 
-async def _refuse(refusal: Refused, send: Send) -> None:
+async def refuse(refusal: Refused, send: Send) -> None:
     """Sends a refusal, and closes the connection: nobody reads what is left of the body."""
     body = json.dumps({"error": str(refusal)}).encode()
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}

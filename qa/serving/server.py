@@ -8,10 +8,12 @@ from contextlib import suppress
 import h11
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from qa.errors import UserError
-from qa.serving.limits import Limits
+from qa.serving.guard import refuse
+from qa.serving.limits import Limits, busy
 
 LINGER = 1.0  # seconds in which new connections may send a request to a service that stops
 
@@ -32,8 +34,8 @@ def bind(host: str, port: int) -> socket.socket:
 def run(app: FastAPI, bound: socket.socket, limits: Limits) -> None:
     """Serves until SIGTERM or Ctrl-C, then answers what was accepted."""
     config = uvicorn.Config(
-        app, http=_protocol(limits.header_seconds), ws="none", lifespan="on", log_config=None, access_log=False,
-        server_header=False, limit_concurrency=limits.connections, timeout_keep_alive=30,
+        app, http=_protocol(limits), ws="none", lifespan="on", log_config=None, access_log=False, server_header=False,
+        timeout_keep_alive=30,
         timeout_graceful_shutdown=round(limits.seconds + limits.body_seconds),
     )  # fmt: skip
     signal.signal(signal.SIGTERM, lambda *_: None)  # which uvicorn raises again at its end
@@ -64,14 +66,23 @@ class Server(uvicorn.Server):
         return made(config=self.config, server_state=self.server_state, app_state=state, _loop=loop)  # type: ignore[call-arg, return-value]
 
 
-def _protocol(seconds: float) -> type[asyncio.Protocol]:
-    """HTTP/1.1 that closes a connection whose headers have not arrived in time, for which uvicorn waits for ever."""
+def _protocol(limits: Limits) -> type[asyncio.Protocol]:
+    """HTTP/1.1 that refuses connections beyond the limit, and closes those whose headers do not arrive in time.
+
+    uvicorn waits for headers for ever, and its own refusal is plain text.
+    """
+    full = busy(f"{limits.connections} connections are open, and at most {limits.connections} may be")
+
+    async def refuse_all(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await refuse(full, send)
 
     class Punctual(H11Protocol):
         late: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            if len(self.connections) > limits.connections:
+                self.app = refuse_all
             self._watch()
 
         def data_received(self, data: bytes) -> None:
@@ -92,7 +103,7 @@ def _protocol(seconds: float) -> type[asyncio.Protocol]:
             if self.conn.their_state is not h11.IDLE:
                 self._forget()
             elif self.late is None:
-                self.late = self.loop.call_later(seconds, self.transport.close)
+                self.late = self.loop.call_later(limits.header_seconds, self.transport.close)
 
         def _forget(self) -> None:
             if self.late is not None:

@@ -190,7 +190,7 @@ def test_floods_are_refused(strict: Service) -> None:
 
 def test_too_many_at_a_time(tiny: Path, tmp_path: Path) -> None:
     long = {"question": "Who?", "context": CONTEXT * 15_000}
-    with served(tiny, tmp_path, "--timeout", "1.5", requests=8, waiting=6) as service:
+    with served(tiny, tmp_path, "--timeout", "1.5", requests=8, waiting=6, connections=20) as service:
         with ThreadPoolExecutor(8) as pool:
             found = list(pool.map(lambda _: ask(service, long), range(8)))
         assert Counter(found) == {
@@ -201,6 +201,12 @@ def test_too_many_at_a_time(tiny: Path, tmp_path: Path) -> None:
         assert ask(service, ASKED) == (429, "more than 8 requests of one address at a time; wait for an answer")
         for half in halves:
             half.close()
+        idle = [connected(service, b"") for _ in range(20)]
+        full = httpx.post(service.url + "/answer", json=ASKED)
+        words = "20 connections are open, and at most 20 may be; try again in a few seconds"
+        assert (full.status_code, full.json()) == (503, {"error": words})
+        for one in idle:
+            one.close()
         # what nobody waits for is dropped
         wait(lambda: httpx.get(service.url + "/ready").status_code == 200, "readiness", 20)
         assert ask(service, ASKED) == (200, "")
