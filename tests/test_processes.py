@@ -166,15 +166,6 @@ def listening(process: int) -> set[str]:
     return {line[1].partition(":")[0] for line in lines if line[3] == "0A" and line[9] in sockets}
 
 
-def test_ranks_of_one_machine_listen_on_the_loopback_device_alone(small: list[str], tmp_path: Path) -> None:
-    arguments = [*small, "trainer.max_epochs=900", "trainer.devices=2", f"hydra.run.dir={tmp_path}/run"]
-    process = started(arguments, tmp_path / "run" / "metrics.csv", OMP_NUM_THREADS="1")
-    found = set().union(*map(listening, children(process.pid)))
-    process.kill()
-    process.communicate()
-    assert found == {"0100007F"}
-
-
 def test_a_list_of_devices_is_refused_where_another_launcher_starts_the_processes(
     small: list[str], train_py: Run, tmp_path: Path
 ) -> None:
@@ -195,11 +186,14 @@ def test_windows_is_named() -> None:
 
 @pytest.mark.guarantee("No rank outlives the process that started it")
 def test_no_rank_outlives_the_process_that_started_it(small: list[str], tmp_path: Path) -> None:
+    """Nor does one listen on another device than loopback while it runs."""
     arguments = [*small, "trainer.max_epochs=900", "trainer.devices=2", f"hydra.run.dir={tmp_path}/run"]
     process = started(arguments, tmp_path / "run" / "metrics.csv", OMP_NUM_THREADS="1")
     ranks = children(process.pid)
+    found = set().union(*map(listening, ranks))
     process.kill()
     process.communicate()
+    assert found == {"0100007F"}
     wait(lambda: not any(Path(f"/proc/{rank}").exists() for rank in ranks), "the end of all ranks", limit=10)
 
 
