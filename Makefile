@@ -33,14 +33,14 @@ quick: $(EXPORT) $(SERVE) ## the tests that start no run, under a minute on 2 co
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test: $(EXPORT) $(SERVE) ## install, run every test; QA_REAL_DATA=FOLDER adds the real data
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 prove: $(EXPORT) $(SERVE) ## the guarantees in all their cases, about 20 minutes; writes the table of docs/guarantees.md
 	$(BIN)/python -m pytest --prove --page=docs/guarantees.md -n 2 --dist worksteal
 
 coverage: $(EXPORT) $(SERVE) ## the tests, and which lines and branches of qa/ they reach, other processes included
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n 2 --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

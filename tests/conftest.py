@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.console import Console
 from transformers import BertConfig, BertForQuestionAnswering, PreTrainedTokenizerFast
 
 from helpers.commands import Run
+from helpers.forked import Forked
 from helpers.guarantees import as_table, tried, write_page
 from helpers.paths import MINILM, ROOT, real_data
 from helpers.questions import write_bridges
@@ -112,14 +114,25 @@ def v2_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
-def train_py() -> Run:
-    """Runs `python train.py ARGUMENTS` without a network and returns its status and output."""
+def train_py(pytestconfig: pytest.Config) -> Iterator[Run]:
+    """Runs `python train.py ARGUMENTS` without a network and returns its status and output.
+
+    The process has its libraries imported already, see `helpers.forked`; not so if it is to be `fresh`, in a folder or
+    an environment of its own, or with `--prove`: then it is started as a user starts it.
+    """
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+    forked = Forked(environment)
 
     def run(
-        *arguments: str | Path, timeout: float = 240, cwd: Path = ROOT, **env: str
+        *arguments: str | Path, timeout: float = 240, cwd: Path = ROOT, fresh: bool = False, **env: str
     ) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / "train.py"), *map(str, arguments)]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200", **env}
-        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
+        words = [*map(str, arguments)]
+        if not (fresh or env or cwd != ROOT or pytestconfig.getoption("--prove")):
+            return forked.run(words, timeout)
+        command = [sys.executable, str(ROOT / "train.py"), *words]
+        return subprocess.run(
+            command, cwd=cwd, env={**environment, **env}, capture_output=True, text=True, timeout=timeout
+        )
 
-    return run
+    yield run
+    forked.end()

@@ -44,7 +44,7 @@ def fitted(
     """The folder of a finished run of two epochs, its arguments, and what it printed."""
     folder = tmp_path_factory.mktemp("fitted")
     arguments = [*quick_fit(small_files, tiny, folder / "cache"), "trainer.max_epochs=2", f"hydra.run.dir={folder}/run"]
-    done = train_py(*arguments)
+    done = train_py(*arguments, fresh=True)
     assert (done.returncode, done.stderr) == (0, "")
     return folder / "run", arguments, done.stdout
 
@@ -169,7 +169,7 @@ def test_an_evaluation_gives_the_fits_figures_to_the_bit(
     key = {"validate": "data.validation_file", "test": "data.test_file"}[stage]
     done = train_py(
         f"stage={stage}", "data=local", f"{key}={small_files[1]}", f"data.cache_dir={tmp_path}/cache", source,
-        "data.max_length=64", "data.stride=16", "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path}/run",
+        "data.max_length=64", "data.stride=16", "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path}/run", fresh=True,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     best, found = results(folder)["best"], results(tmp_path / "run")["best"]
@@ -186,7 +186,7 @@ def test_predictions_for_questions_without_answers(
     (tmp_path / "ask.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = train_py(
         "stage=predict", "data=local", f"data.test_file={tmp_path}/ask.jsonl", f"model.pretrained={folder}/model",
-        f"data.cache_dir={tmp_path}/cache", "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path}/run",
+        f"data.cache_dir={tmp_path}/cache", "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path}/run", fresh=True,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert set(json.loads((tmp_path / "run" / "predictions.json").read_text())) == {"q0", "q1", "q2"}
@@ -341,7 +341,7 @@ def test_predictions_of_any_program_are_scored_without_a_model(
         f"data.validation_file={small_files[1]}",
         f"hydra.run.dir={tmp_path}/run",
     ]
-    done = train_py(*command, f"data.predictions_file={folder}/predictions.json")
+    done = train_py(*command, f"data.predictions_file={folder}/predictions.json", fresh=True)
     assert (done.returncode, done.stderr) == (0, "")
     best, found = results(folder)["best"], results(tmp_path / "run")["best"]
     assert all(found[name] == pytest.approx(best[name]) for name in ("exact_match", "f1"))

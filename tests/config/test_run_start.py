@@ -14,16 +14,27 @@ from qa.config.run_start import RunFolder, remove_unused
 Files = tuple[Path, Path]
 
 
-@pytest.fixture
-def fit(train_py: Run, tiny: Path, small_files: Files, tmp_path: Path) -> tuple[Path, list[str]]:
-    """The folder of a finished run of one epoch, and its arguments but for the folder."""
-    files = tmp_path / "train.json", tmp_path / "validation.json"
-    for file, copy in zip(small_files, files, strict=True):
-        shutil.copy(file, copy)
-    arguments = [*quick_fit(files, tiny, tmp_path / "cache"), "trainer.max_epochs=1", "data.limit=8"]
-    done = train_py(*arguments, f"hydra.run.dir={tmp_path}/run")
+@pytest.fixture(scope="module")
+def finished(train_py: Run, tiny: Path, small_files: Files, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data of a run of one epoch, its cache, and the run itself."""
+    made = tmp_path_factory.mktemp("finished")
+    for file in small_files:
+        shutil.copy(file, made)
+    done = train_py(*arguments_in(made, tiny), f"hydra.run.dir={made}/run")
     assert (done.returncode, done.stderr) == (0, "")
-    return tmp_path / "run", arguments
+    return made
+
+
+def arguments_in(folder: Path, tiny: Path) -> list[str]:
+    files = folder / "train.json", folder / "validation.json"
+    return [*quick_fit(files, tiny, folder / "cache"), "trainer.max_epochs=1", "data.limit=8"]
+
+
+@pytest.fixture
+def fit(finished: Path, tiny: Path, tmp_path: Path) -> tuple[Path, list[str]]:
+    """The folder of a finished run of one epoch, and its arguments but for the folder."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "run", arguments_in(tmp_path, tiny)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
