@@ -1,1 +1,1 @@
-"""What this project does, in the usual way, to be measured beside it."""
+"""Question answering the usual way, as the example scripts and the course of Hugging Face describe it."""

@@ -27,7 +27,8 @@ class Feature(NamedTuple):
 def best_answers(
     context: str, features: Sequence[Feature], n_best: int = 20, longest: int = 30, v2: bool = False
 ) -> list[dict[str, Any]]:
-    """The `n_best` best spans of a question, best first, as {"text", "start", "end", "score", "probability"}.
+    """The `n_best` best spans of a question, best first, as {"text", "start", "end", "score", "probability"}
+    and the logits of both, as that script's file of candidates has them.
 
     `v2` keeps the null answer among them, with no text.
     """
@@ -36,7 +37,8 @@ def best_answers(
     for feature in features:
         null_score = feature.start_logits[0] + feature.end_logits[0]
         if null is None or null["score"] > null_score:
-            null = {"start": 0, "end": 0, "score": null_score}
+            one, other = feature.start_logits[0], feature.end_logits[0]
+            null = {"start": 0, "end": 0, "score": null_score, "start_logit": one, "end_logit": other}
         starts = np.argsort(feature.start_logits)[-1 : -n_best - 1 : -1].tolist()
         ends = np.argsort(feature.end_logits)[-1 : -n_best - 1 : -1].tolist()
         for start in starts:
@@ -44,8 +46,9 @@ def best_answers(
                 first, last = feature.offsets[start], feature.offsets[end]
                 if first is None or last is None or end < start or end - start + 1 > longest:
                     continue
-                score = feature.start_logits[start] + feature.end_logits[end]
-                candidates.append({"start": first[0], "end": last[1], "score": score})
+                one, other = feature.start_logits[start], feature.end_logits[end]
+                place = {"start": first[0], "end": last[1]}
+                candidates.append({**place, "score": one + other, "start_logit": one, "end_logit": other})
     if v2 and null:
         candidates.append(null)
     best = sorted(candidates, key=lambda candidate: candidate["score"], reverse=True)[:n_best]
@@ -56,8 +59,9 @@ def best_answers(
     scores = np.array([candidate["score"] for candidate in best])
     weights = np.exp(scores - scores.max(initial=-np.inf))
     for candidate, probability in zip(best, weights / weights.sum(), strict=True):
-        candidate["probability"] = float(probability)
-        candidate["score"] = float(candidate["score"])
+        candidate["probability"] = probability
+        for key in ("score", "probability", "start_logit", "end_logit"):  # JSON knows no number of NumPy
+            candidate[key] = float(candidate[key])
     return best
 
 

@@ -1,6 +1,7 @@
 """Logits → n-best spans of every window → answers of every example."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import compress, repeat
 
 import numpy as np
 import torch
@@ -73,17 +74,18 @@ class NBest(Mapping[str, list[NBestAnswer]]):
 
     def __getitem__(self, name: str) -> list[NBestAnswer]:
         row = self._rows[name]
-        begin, end = self._bounds[row : row + 2].tolist()
-        return self._made(self._contexts[row], begin, end)
+        answers = slice(*self._bounds[row : row + 2].tolist())
+        return self._answers(answers, repeat(self._contexts[row]))
 
-    def best(self) -> Iterator[NBestAnswer | None]:
+    def best(self) -> list[NBestAnswer | None]:
         """The best answer of each question, in the order of their ids."""
-        for row, (begin, end) in enumerate(zip(self._bounds[:-1].tolist(), self._bounds[1:].tolist(), strict=True)):
-            yield self._made(self._contexts[row], begin, begin + 1)[0] if begin < end else None
+        begins, found = self._bounds[:-1], np.diff(self._bounds) > 0
+        answers = iter(self._answers(begins[found], compress(self._contexts, found)))
+        return [next(answers) if any_ else None for any_ in found.tolist()]
 
-    def _made(self, context: str, begin: int, end: int) -> list[NBestAnswer]:
-        starts, ends, scores, probabilities = (part[begin:end].tolist() for part in self._spans)
-        texts = [context[start:end] for start, end in zip(starts, ends, strict=True)]
+    def _answers(self, which: slice | NDArray[np.integer], contexts: Iterable[str]) -> list[NBestAnswer]:
+        starts, ends, scores, probabilities = (part[which].tolist() for part in self._spans)
+        texts = [context[start:end] for context, start, end in zip(contexts, starts, ends, strict=False)]
         return list(map(NBestAnswer, texts, scores, probabilities, starts, ends))
 
     def __iter__(self) -> Iterator[str]:
@@ -143,7 +145,7 @@ def _by_question(parts: Iterable[tuple[Sequence[str], WindowSpans]], rows: Mappi
 def _stripped(spans: Spans, contexts: Sequence[str]) -> Spans:
     """Spans without the white space around them, and without those that hold nothing else."""
     question, start, end, score = spans
-    begins = {context: 0 for context in contexts}
+    begins = dict.fromkeys(contexts, 0)
     place = 0
     for context in begins:
         begins[context] = place
@@ -181,6 +183,7 @@ def _softmax(scores: NDArray[np.float32], bounds: NDArray[np.integer]) -> NDArra
     for size in np.unique(sizes[sizes > 0]):  # equally many at once: a sum's bits depend on how many it adds up
         places = bounds[:-1][sizes == size][:, None] + np.arange(size)
         some = scores[places].astype(np.float64)
-        weights = np.exp(some - some[:, :1])
+        with np.errstate(invalid="ignore"):  # of infinite scores
+            weights = np.exp(some - some[:, :1])
         found[places] = weights / weights.sum(axis=1, keepdims=True)
     return found
