@@ -44,7 +44,7 @@ class Window:
     def spans(self, longest: int) -> list[tuple[float, int, int]]:
         """(-score, first character, end), all of them, the best first."""
         found = []
-        for start in np.flatnonzero(self.mask):
+        for start in np.flatnonzero(self.mask).tolist():
             for end in range(start, min(LENGTH, start + longest)):
                 if self.mask[end] and (score := float(self.starts[start] + self.ends[end])) > -math.inf:
                     found.append((-score, int(self.offsets[start, 0]), int(self.offsets[end, 1])))

@@ -41,7 +41,7 @@ def test_best_answers_are_the_same_where_the_usual_search_reaches_them(
     for rows in ordered_batches(np.arange(len(windows)), windows.lengths(), 16):
         batch = dataset[rows]
         with torch.inference_mode():
-            output = model(**{name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")})  # type: ignore[literal-required]
+            output = model(**{name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")})
         computed.append(Computed(batch, (output.start_logits * sharpness, output.end_logits * sharpness)))
     found = ours({example.id: example for example in examples}, computed)
     cut, tried = features(computed), 0
