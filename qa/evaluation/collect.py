@@ -69,9 +69,10 @@ def collect(
     spans = ((part.ids, part.spans) for part in parts)
     answers = decode(spans, contexts, n_best, lowest_null_scores(parts) if v2 else None)
     window_losses, means = _losses([part for part in parts if part.losses is not None])
+    given = (given_answer(candidates, no_answer_threshold) for candidates in answers.values()) if v2 else answers.best()
     questions = [
-        score_question(examples[name], given_answer(candidates, no_answer_threshold), loss=means.get(name), v2=v2)
-        for name, candidates in answers.items()
+        score_question(examples[name], answer, loss=means.get(name), v2=v2)
+        for name, answer in zip(answers, given, strict=True)
     ]
     odds = {name: null_odds(candidates) for name, candidates in answers.items()} if v2 else None
     return Evaluation(questions, answers, window_losses, odds)
@@ -90,12 +91,12 @@ def _losses(parts: Sequence[EvaluatedBatch]) -> tuple[NDArray[np.float32], dict[
     """The loss of each window by its number, float32 [windows], and the mean over the windows of each question."""
     if not parts:
         return np.zeros(0, np.float32), {}
-    names = [name for part in parts for name in part.ids][::-1]
-    rows = np.concatenate([part.rows for part in parts])[::-1]
-    losses = np.concatenate([part.losses for part in parts if part.losses is not None])[::-1]
-    _, first = np.unique(rows, return_index=True)  # of those that come again the last one
-    losses = losses[first]
+    names = [name for part in parts for name in part.ids]
+    losses = np.concatenate([part.losses for part in parts if part.losses is not None])
+    _, last = np.unique(np.concatenate([part.rows for part in parts])[::-1], return_index=True)
+    last = len(names) - 1 - last  # [windows]: where each comes for the last time
     places: dict[str, list[int]] = {}
-    for place, name in enumerate(names[row] for row in first.tolist()):
-        places.setdefault(name, []).append(place)
-    return losses, {name: float(np.mean(losses[found])) for name, found in places.items()}
+    for place in last.tolist():
+        places.setdefault(names[place], []).append(place)
+    means = {name: losses[found[0]] if len(found) == 1 else losses[found].mean() for name, found in places.items()}
+    return losses[last], {name: float(mean) for name, mean in means.items()}

@@ -1,6 +1,7 @@
 """Logits → n-best spans of every window → answers of every example."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import compress, repeat
 
 import numpy as np
 import torch
@@ -9,8 +10,12 @@ from torch import Tensor
 
 from qa.evaluation.answers import NBestAnswer
 
+AT_ONCE = 4096  # questions whose candidates and contexts are arrays at the same time
+SPACE = np.array([chr(code).isspace() for code in range(0x3002)])  # by code; all later letters are like the last
 # row of the batch, start, end, score: [spans] each
 WindowSpans = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer], NDArray[np.float32]]
+# question, start, end, score: [spans] each
+Spans = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]
 
 
 def window_spans(
@@ -19,29 +24,35 @@ def window_spans(
     """The `n_best` best spans of every window, exactly: all spans are weighed, not only those of the best ends.
 
     `start_logits`, `end_logits`: float [batch, length]; `context_mask`: bool [batch, length]. A span starts and ends
-    in the context and has 1 to `max_answer_length` tokens. Returns row, start, end (token positions, inclusive) and
-    score, [spans] each, by row; within a row best first, equal scores by start, then by end.
+    in the context and has 1 to `max_answer_length` tokens, neither of which has a NaN. Returns row, start, end (token
+    positions, inclusive) and score, [spans] each, by row; within a row best first, equal scores by start, then by end.
     """
-    batch, length = start_logits.shape
-    width = min(max_answer_length, length)
-    lowest = torch.finfo(torch.float32).min
-    starts = start_logits.float().masked_fill(~context_mask, -torch.inf)
-    ends = torch.nn.functional.pad(
-        end_logits.float().masked_fill(~context_mask, -torch.inf), (0, width - 1), value=-torch.inf
-    )
-    # [batch, length, width]: the span that starts at s and has w + 1 tokens
-    scores = (starts[:, :, None] + ends.unfold(1, width, 1)).reshape(batch, -1)
-    # topk alone leaves open which of equal scores it takes: keep all that reach its last, then sort by position too
-    last = scores.topk(min(n_best, scores.shape[1])).values[:, -1:].clamp(min=lowest)
-    kept = (scores >= last).nonzero()
-    row, cell = kept.T.cpu().numpy()
-    score = scores[kept[:, 0], kept[:, 1]].cpu().numpy()
-    order = np.lexsort((cell, -score, row))
-    row, cell, score = row[order], cell[order], score[order]
-    rank = np.arange(len(row)) - np.searchsorted(row, row)
-    row, cell, score = row[rank < n_best], cell[rank < n_best], score[rank < n_best]
-    start = cell // width
-    return row, start, start + cell % width, score
+    width = min(max_answer_length, start_logits.shape[1])
+    logits = torch.stack([start_logits, end_logits]).float()
+    starts, ends = logits.masked_fill(~context_mask | logits.isnan(), -torch.inf)
+    ends = torch.nn.functional.pad(ends, (0, width - 1), value=-torch.inf)
+    # the n best spans begin at the n starts whose best spans are best
+    best = starts + torch.nn.functional.max_pool1d(ends, width, stride=1)  # [batch, length]
+    start = _first(best, n_best).sort(dim=1).values  # [batch, starts]
+    follow = ends.unfold(1, width, 1).gather(1, start[:, :, None].expand(-1, -1, width))  # [batch, starts, width]
+    scores = (starts.gather(1, start)[:, :, None] + follow).flatten(1)
+    cell = _first(scores, n_best)  # [batch, spans]
+    start = start.gather(1, cell // width)
+    first, last = torch.stack([start, start + cell % width]).int().cpu().numpy()
+    score = scores.gather(1, cell).cpu().numpy()
+    kept = score > -np.inf
+    return np.nonzero(kept)[0].astype(np.int32), first[kept], last[kept], score[kept]
+
+
+def _first(scores: Tensor, count: int) -> Tensor:
+    """Places of the best scores, int64 [batch, count], best first, of equal ones the first; `scores`: [batch, places].
+
+    topk alone leaves open which of equal scores it takes.
+    """
+    bits = (scores + 0.0).view(torch.int32)  # there is no -0.0 left
+    ordered = (bits ^ (bits >> 31 & 0x7FFFFFFF)).long()  # whole numbers in the order of the scores
+    places = torch.arange(scores.shape[1], device=scores.device)
+    return ((ordered << 32) - places).topk(min(count, len(places))).indices
 
 
 class NBest(Mapping[str, list[NBestAnswer]]):
@@ -63,9 +74,18 @@ class NBest(Mapping[str, list[NBestAnswer]]):
 
     def __getitem__(self, name: str) -> list[NBestAnswer]:
         row = self._rows[name]
-        context, answers = self._contexts[row], slice(*self._bounds[row : row + 2].tolist())
-        starts, ends, scores, probabilities = (part[answers].tolist() for part in self._spans)
-        texts = (context[start:end] for start, end in zip(starts, ends, strict=True))
+        answers = slice(*self._bounds[row : row + 2].tolist())
+        return self._answers(answers, repeat(self._contexts[row]))
+
+    def best(self) -> list[NBestAnswer | None]:
+        """The best answer of each question, in the order of their ids."""
+        begins, found = self._bounds[:-1], np.diff(self._bounds) > 0
+        answers = iter(self._answers(begins[found], compress(self._contexts, found)))
+        return [next(answers) if any_ else None for any_ in found.tolist()]
+
+    def _answers(self, which: slice | NDArray[np.integer], contexts: Iterable[str]) -> list[NBestAnswer]:
+        starts, ends, scores, probabilities = (part[which].tolist() for part in self._spans)
+        texts = [context[start:end] for context, start, end in zip(contexts, starts, ends, strict=False)]
         return list(map(NBestAnswer, texts, scores, probabilities, starts, ends))
 
     def __iter__(self) -> Iterator[str]:
@@ -90,31 +110,27 @@ def decode(
     as the text from character 0 to 0, behind spans of the same score.
     """
     ids = sorted(contexts)
-    question, start, end, score = _by_question(parts, {name: row for row, name in enumerate(ids)})
-    edges = np.searchsorted(question, np.arange(len(ids) + 1))
-    bounds = np.zeros(len(ids) + 1, np.int64)
-    most = int(np.minimum(np.diff(edges), n_best).sum()) + (len(ids) if null_scores else 0)
-    starts, ends, scores = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.float32)
-    probabilities = np.empty(most, np.float64)
-    for row, name in enumerate(ids):
-        part = slice(*edges[row : row + 2].tolist())
-        candidates = zip(start[part].tolist(), end[part].tolist(), score[part].tolist(), strict=True)
-        best = _distinct(candidates, contexts[name], n_best)
-        if null_scores:
-            best = dict(sorted([*best.items(), ((0, 0), null_scores[name])], key=lambda answer: -answer[1]))
-        bounds[row + 1] = bounds[row] + len(best)
-        if best:
-            place, values = slice(*bounds[row : row + 2].tolist()), list(best.values())
-            starts[place], ends[place] = zip(*best, strict=True)
-            scores[place] = values
-            weights = np.exp([value - values[0] for value in values])
-            probabilities[place] = weights / weights.sum()
-    kept = int(bounds[-1])
-    spans = starts[:kept], ends[:kept], scores[:kept], probabilities[:kept]
-    return NBest(ids, [contexts[name] for name in ids], bounds, spans)
+    texts = [contexts[name] for name in ids]
+    found = _by_question(parts, {name: row for row, name in enumerate(ids)})
+    pieces = [tuple(column[:0] for column in found)]
+    for begin in range(0, len(ids), AT_ONCE):
+        block = slice(*np.searchsorted(found[0], [begin, begin + AT_ONCE]).tolist())
+        question, start, end, score = (column[block] for column in found)
+        best = _distinct(_stripped((question - begin, start, end, score), texts[begin : begin + AT_ONCE]), n_best)
+        pieces.append((best[0] + begin, *best[1:]))
+    question, start, end, score = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    if null_scores:
+        nulls = np.array([null_scores[name] for name in ids], np.float32)
+        zeros = np.zeros(len(ids), np.int32)
+        columns = zip((question, start, end, score), (np.arange(len(ids)), zeros, zeros, nulls), strict=True)
+        question, start, end, score = map(np.concatenate, columns)
+        order = np.lexsort((-score, question))
+        question, start, end, score = question[order], start[order], end[order], score[order]
+    bounds = np.searchsorted(question, np.arange(len(ids) + 1))
+    return NBest(ids, texts, bounds, (start, end, score, _softmax(score, bounds)))
 
 
-def _by_question(parts: Iterable[tuple[Sequence[str], WindowSpans]], rows: Mapping[str, int]) -> WindowSpans:
+def _by_question(parts: Iterable[tuple[Sequence[str], WindowSpans]], rows: Mapping[str, int]) -> Spans:
     """All spans, each with its question's row instead of its batch's: by question, best first."""
     nothing = np.zeros(0, np.int32)
     pieces = [(nothing, nothing, nothing, nothing.astype(np.float32))]
@@ -126,14 +142,48 @@ def _by_question(parts: Iterable[tuple[Sequence[str], WindowSpans]], rows: Mappi
     return question[order], start[order], end[order], score[order]
 
 
-def _distinct(spans: Iterable[tuple[int, int, float]], context: str, n_best: int) -> dict[tuple[int, int], float]:
-    """The first `n_best` distinct places that spans, best first, mark in the context, with their scores."""
-    found: dict[tuple[int, int], float] = {}
-    for begin, end, score in spans:
-        text = context[begin:end]
-        start = begin + len(text) - len(text.lstrip())
-        if place := text.strip():
-            found.setdefault((start, start + len(place)), score)
-        if len(found) == n_best:
-            break
+def _stripped(spans: Spans, contexts: Sequence[str]) -> Spans:
+    """Spans without the white space around them, and without those that hold nothing else."""
+    question, start, end, score = spans
+    begins = dict.fromkeys(contexts, 0)
+    place = 0
+    for context in begins:
+        begins[context] = place
+        place += len(context)
+    letters = np.frombuffer("".join([*begins, "."]).encode("utf-32-le", "surrogatepass"), np.uint32)
+    shift = np.array([begins[context] for context in contexts], np.int64)[question]
+    first, last = start + shift, end + shift
+    while (blank := (first < last) & SPACE[letters[first].clip(max=len(SPACE) - 1)]).any():
+        first += blank
+    while (blank := (first < last) & SPACE[letters[last - 1].clip(max=len(SPACE) - 1)]).any():
+        last -= blank
+    kept = first < last
+    return question[kept], (first - shift)[kept].astype(np.int32), (last - shift)[kept].astype(np.int32), score[kept]
+
+
+def _distinct(spans: Spans, n_best: int) -> Spans:
+    """The first `n_best` distinct spans of each question, of spans by question."""
+    question, start, end, _ = spans
+    order = np.lexsort((end, start, question))  # the first of equal ones stays the first
+    same = np.ones(len(order), bool)
+    same[:1] = False
+    for column in (question, start, end):
+        same[1:] &= np.diff(column[order]) == 0
+    kept = np.ones(len(order), bool)
+    kept[order[same]] = False
+    question, start, end, score = (column[kept] for column in spans)
+    kept = np.arange(len(question)) - np.searchsorted(question, question) < n_best
+    return question[kept], start[kept], end[kept], score[kept]
+
+
+def _softmax(scores: NDArray[np.float32], bounds: NDArray[np.integer]) -> NDArray[np.float64]:
+    """The softmax of each question's scores, best first, float64 [answers]."""
+    found = np.empty(len(scores))
+    sizes = np.diff(bounds)
+    for size in np.unique(sizes[sizes > 0]):  # equally many at once: a sum's bits depend on how many it adds up
+        places = bounds[:-1][sizes == size][:, None] + np.arange(size)
+        some = scores[places].astype(np.float64)
+        with np.errstate(invalid="ignore"):  # of infinite scores
+            weights = np.exp(some - some[:, :1])
+        found[places] = weights / weights.sum(axis=1, keepdims=True)
     return found

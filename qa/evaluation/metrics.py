@@ -2,7 +2,6 @@
 
 import re
 import string
-from collections import Counter
 from collections.abc import Sequence
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -21,8 +20,11 @@ def exact_match(prediction: str, reference: str) -> float:
 
 def f1(prediction: str, reference: str) -> float:
     """Harmonic mean of precision and recall over normalised words; 0.0 where no word is shared, as officially."""
-    predicted, expected = normalize(prediction).split(), normalize(reference).split()
-    shared = (Counter(predicted) & Counter(expected)).total()
+    return _f1(normalize(prediction).split(), normalize(reference).split())
+
+
+def _f1(predicted: Sequence[str], expected: Sequence[str]) -> float:
+    shared = sum(min(predicted.count(word), expected.count(word)) for word in {*predicted} & {*expected})
     if not shared:
         return 0.0
     precision, recall = shared / len(predicted), shared / len(expected)
@@ -31,7 +33,11 @@ def f1(prediction: str, reference: str) -> float:
 
 def scores(prediction: str, references: Sequence[str]) -> tuple[float, float]:
     """The best EM and F1 against any of the references (SQuAD v1.1)."""
-    return max(exact_match(prediction, text) for text in references), max(f1(prediction, text) for text in references)
+    predicted, expected = normalize(prediction), {normalize(text) for text in {*references}}
+    if predicted and predicted in expected:
+        return 1.0, 1.0
+    words = predicted.split()
+    return float(predicted in expected), max(_f1(words, text.split()) for text in expected)
 
 
 def v2_scores(prediction: str, references: Sequence[str]) -> tuple[float, float]:

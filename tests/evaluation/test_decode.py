@@ -83,6 +83,18 @@ def test_answers_equal_brute_force_over_all_windows(windows: list[Case], n_best:
     assert [a.probability for a in found] == pytest.approx([math.exp(-score) / total for score, *_ in expected])
 
 
+def test_a_logit_that_is_no_number_is_in_no_span() -> None:
+    """A NaN at one position takes part in no span; the other spans are those that there are without the position."""
+    torch.manual_seed(0)
+    start, end, mask = torch.randn(3, 30), torch.randn(3, 30), torch.ones(3, 30, dtype=torch.bool)
+    without_start, without_end = start.clone(), end.clone()
+    start[0, [3, 7]], end[0, 20], start[1], end[2] = math.nan, -math.nan, math.nan, math.nan
+    without_start[start.isnan()], without_end[end.isnan()] = -math.inf, -math.inf
+    found = window_spans(start, end, mask, 20, 8)
+    assert all(map(np.array_equal, found, window_spans(without_start, without_end, mask, 20, 8)))
+    assert np.bincount(found[0]).tolist() == [20]
+
+
 def test_the_order_of_windows_does_not_matter() -> None:
     spans = [(1.0, 5, 9), (1.0, 5, 7), (2.0, 0, 3), (0.5, 0, 3), (1.0, 2, 9)]
     assert answers(spans, "0123456789", 9) == answers(spans[::-1], "0123456789", 9)
