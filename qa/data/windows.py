@@ -20,7 +20,6 @@ from qa.data.marks import with_marks
 from qa.data.order import Ints
 from qa.data.tokenizer import backend, pair_template
 
-
 T, R = TypeVar("T"), TypeVar("R")
 
 
