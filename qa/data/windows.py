@@ -1,6 +1,5 @@
 """Examples → windows and labels: flat arrays, each distinct text tokenised once, cached and memory-mapped."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from qa.data.marks import with_marks
 from qa.data.order import Ints
 from qa.data.tokenizer import backend, pair_template
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,11 @@ def build_windows(
 
 def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, chunk: int = 512) -> tuple[Ints, Ints, Ints]:
     """Token ids [tokens], offsets [tokens, 2] and bounds [texts + 1] of all texts, one after another."""
-    ids, offsets, lengths = [], [], []
+    ids, offsets = [], []
+    lengths: list[int] = []
     chunks = _chunks(texts, chunk)
-    with ThreadPoolExecutor(1) as ahead:  # the tokenizer releases the GIL: it works while we unpack what it gave before
-        for found in track(_ahead(ahead, partial(_encode, tokenizer), chunks), "tokenising", total=len(chunks)):
+    with ThreadPoolExecutor(1) as pool:  # the tokenizer works without the GIL while what it gave before is unpacked
+        for found in track(_ahead(pool, partial(_encode, tokenizer), chunks), "tokenising", total=len(chunks)):
             if isinstance(found, list):
                 ids.append(np.fromiter(chain.from_iterable(e.ids for e in found), np.int32))
                 flat = chain.from_iterable(chain.from_iterable(e.offsets for e in found))
@@ -138,13 +139,14 @@ def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding] | tupl
 
 def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """What `work` gives for each item, that of the next one under way meanwhile."""
-    under_way: deque[Future[R]] = deque()
+    before: Future[R] | None = None
     for item in items:
-        under_way.append(pool.submit(work, item))
-        if len(under_way) > 1:
-            yield under_way.popleft().result()
-    while under_way:
-        yield under_way.popleft().result()
+        now = pool.submit(work, item)
+        if before is not None:
+            yield before.result()
+        before = now
+    if before is not None:
+        yield before.result()
 
 
 def _chunks(texts: Sequence[str], most: int) -> list[Sequence[str]]:
