@@ -62,5 +62,6 @@ def test_many_questions_are_good_ones(tmp_path: Path) -> None:
     made = many([{"paragraphs": [{"context": "By: Ada", "qas": qas}]}], 8)
     write_text(tmp_path / "many.json", json.dumps(made))
     examples = read_examples(str(tmp_path / "many.json")).examples
+    assert [example.id for example in examples[2:5]] == ["0 2", "1 0", "1 1"]
     assert len(examples) == 8
     assert len({example.context for example in examples}) == 3

@@ -1,15 +1,12 @@
 """Examples → windows and labels: flat arrays, each distinct text tokenised once, cached and memory-mapped."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, pairwise
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from qa.console import track
@@ -18,9 +15,6 @@ from qa.data.long_texts import LONG, tokenize_long
 from qa.data.marks import with_marks
 from qa.data.order import Ints
 from qa.data.tokenizer import backend, pair_template
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -111,42 +105,23 @@ def build_windows(
     )
 
 
-def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, chunk: int = 512) -> tuple[Ints, Ints, Ints]:
+def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, chunk: int = 2048) -> tuple[Ints, Ints, Ints]:
     """Token ids [tokens], offsets [tokens, 2] and bounds [texts + 1] of all texts, one after another."""
-    ids, offsets = [], []
-    lengths: list[int] = []
+    ids, offsets, lengths = [], [], []
     chunks = _chunks(texts, chunk)
-    with ThreadPoolExecutor(1) as pool:  # the tokenizer works without the GIL while what it gave before is unpacked
-        for found in track(_ahead(pool, partial(_encode, tokenizer), chunks), "tokenising", total=len(chunks)):
-            if isinstance(found, list):
-                ids.append(np.fromiter(chain.from_iterable(e.ids for e in found), np.int32))
-                flat = chain.from_iterable(chain.from_iterable(e.offsets for e in found))
-                offsets.append(np.fromiter(flat, np.int32).reshape(-1, 2))
-                lengths += map(len, found)
-            else:
-                ids.append(found[0])
-                offsets.append(found[1])
-                lengths.append(len(found[0]))
+    for part in track(chunks, "tokenising", total=len(chunks)):
+        if len(part[0]) > LONG and (found := tokenize_long(part[0], tokenizer)):
+            ids.append(found[0])
+            offsets.append(found[1])
+            lengths.append(len(found[0]))
+            continue
+        encodings = tokenizer.encode_batch(part, add_special_tokens=False)
+        lengths += [len(encoding) for encoding in encodings]
+        ids.append(np.fromiter(chain.from_iterable(e.ids for e in encodings), np.int32))
+        flat = chain.from_iterable(chain.from_iterable(e.offsets for e in encodings))
+        offsets.append(np.fromiter(flat, np.int32).reshape(-1, 2))
     bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     return np.concatenate(ids), np.concatenate(offsets), bounds
-
-
-def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding] | tuple[Ints, Ints]:
-    """Each text's encoding; of one long text ids and offsets, where it can be taken in pieces."""
-    long = tokenize_long(texts[0], tokenizer) if len(texts[0]) > LONG else None
-    return long or tokenizer.encode_batch(texts, add_special_tokens=False)
-
-
-def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """What `work` gives for each item, that of the next one under way meanwhile."""
-    before: Future[R] | None = None
-    for item in items:
-        now = pool.submit(work, item)
-        if before is not None:
-            yield before.result()
-        before = now
-    if before is not None:
-        yield before.result()
 
 
 def _chunks(texts: Sequence[str], most: int) -> list[Sequence[str]]:
