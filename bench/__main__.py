@@ -30,8 +30,9 @@ def main() -> int:
             rows = {title: Figures.of(pairs) for title, pairs in ROWS[name](given).items()}
         print(*(figures.row(title) for title, figures in rows.items()), sep="\n", flush=True)
         found |= rows
+        if not arguments.check:
+            store(rows)  # each at once: the others take minutes
     if not arguments.check:
-        store(found)
         return 0
     lost = losses(found, stored())
     print(*(lost or ["no ratio is below those stored"]), sep="\n")
