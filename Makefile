@@ -4,7 +4,7 @@ READY := .venv/ready
 EXPORT := .venv/ready-to-export
 SERVE := .venv/ready-to-serve
 
-.PHONY: help demo serve quick test prove coverage lint dashboard clean-cache
+.PHONY: help demo serve quick test prove bench bench-check coverage lint dashboard clean-cache
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,12 @@ test: $(EXPORT) $(SERVE) ## install, run every test; QA_REAL_DATA=FOLDER adds th
 
 prove: $(EXPORT) $(SERVE) ## the guarantees in all their cases, about 20 minutes; writes the table of docs/guarantees.md
 	$(BIN)/python -m pytest --prove --page=docs/guarantees.md -n 2 --dist worksteal
+
+bench: $(READY) ## speed and memory beside the usual way, under 20 minutes; writes the table of BENCHMARKS.md; needs QA_REAL_DATA
+	$(BIN)/python -m bench $(if $(MODEL),--model $(MODEL))
+
+bench-check: $(READY) ## the same, compared with the stored ratios
+	$(BIN)/python -m bench --check $(if $(MODEL),--model $(MODEL))
 
 coverage: $(EXPORT) $(SERVE) ## the tests, and which lines and branches of qa/ they reach, other processes included
 	$(BIN)/coverage erase

@@ -11,11 +11,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from bench.usual.windows import cut
 from qa.answering.answerer import QuestionAnswerer
 from qa.answering.files import answer_file
 from qa.data.example import Example
@@ -27,17 +27,14 @@ ROUNDS, QUESTIONS, BOOK, LINES = 5, 64, 5_000_000, 100_000
 
 def usual(answerer: QuestionAnswerer, example: Example) -> str:
     """One question, as examples of other libraries answer it."""
-    cut: Any = answerer.tokenizer(
-        example.question, example.context, truncation="only_second", max_length=384, stride=128, padding="max_length",
-        return_overflowing_tokens=True, return_offsets_mapping=True, return_tensors="pt",
-    )  # fmt: skip
-    offsets = cut.pop("offset_mapping").numpy()
-    cut.pop("overflow_to_sample_mapping")
+    windows = cut(answerer.tokenizer, example.question, example.context, return_tensors="pt")
+    offsets = windows.pop("offset_mapping").numpy()
+    windows.pop("overflow_to_sample_mapping")
     with torch.inference_mode():
-        output = answerer.engine.model(**cut)
+        output = answerer.engine.model(**windows)
     best, text = -np.inf, ""
     for row, (starts, ends) in enumerate(zip(output.start_logits.numpy(), output.end_logits.numpy(), strict=True)):
-        context = np.array([part == 1 for part in cut.sequence_ids(row)])
+        context = np.array([part == 1 for part in windows.sequence_ids(row)])
         scores = np.where(context, starts, -np.inf)[:, None] + np.where(context, ends, -np.inf)
         scores = np.where(np.triu(np.ones_like(scores)) - np.triu(np.ones_like(scores), 30) > 0, scores, -np.inf)
         first, last = np.unravel_index(scores.argmax(), scores.shape)

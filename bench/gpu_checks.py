@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from gpu_runs import Bench, Done, difference, say
+from bench.gpu_runs import Bench, Done, difference, say
 
 
 def precisions(bench: Bench) -> None:
@@ -183,9 +183,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--small", action="store_true")
     arguments = parser.parse_args()
-    import gpu_graphs
-    import gpu_speed
-    import gpu_steps
+    from bench import gpu_graphs, gpu_speed, gpu_steps
 
     others = (gpu_graphs.graphs, gpu_speed.speed, gpu_steps.micro, gpu_steps.reads)
     checks: dict[str, Any] = {**globals(), **{check.__name__: check for check in others}}

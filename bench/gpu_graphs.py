@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu_runs import Bench, say
-from gpu_speed import rate
-from gpu_steps import training_batches
 from torch import Tensor
 
+from bench.gpu_runs import Bench, say
+from bench.gpu_speed import rate
+from bench.gpu_steps import training_batches
 from qa.model.graphs import Graphs
 from qa.model.optimization import schedule
 from qa.model.unpadded import UNPADDED

@@ -6,20 +6,19 @@ The usual way is that of the example scripts: windows padded to 384, bfloat16 by
 import json
 import statistics
 import time
-from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
-from gpu_runs import Bench, say
-from gpu_steps import training_batches
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader
-from transformers import AutoModelForQuestionAnswering, get_linear_schedule_with_warmup
+from transformers import AutoModelForQuestionAnswering
+
+from bench.gpu_runs import Bench, say
+from bench.gpu_steps import training_batches
+from bench.usual.training import INPUTS, LABELS, logits, training_steps
 
 LENGTH = 384
-INPUTS = ("input_ids", "attention_mask", "token_type_ids", "start_positions", "end_positions")
 
 
 def speed(bench: Bench) -> None:
@@ -72,48 +71,33 @@ def features(bench: Bench) -> list[dict[str, torch.Tensor]]:
     rows = []
     for row in range(len(batches.windows)):
         window: Any = batches[np.array([row])]
-        values = {name: window[name][0] for name in INPUTS}
+        values = {name: window[name][0] for name in (*INPUTS, *LABELS)}
         rows.append({k: pad(v, (0, LENGTH - len(v))) if v.ndim else v for k, v in values.items()})
     return rows
 
 
 def usual_training(bench: Bench, rows: list[dict[str, torch.Tensor]], batch: int) -> tuple[float, float]:
     """Windows a second, the median over the later half of the steps, and GiB."""
-    device = torch.device("cpu" if bench.small else "cuda")
-    model = AutoModelForQuestionAnswering.from_pretrained(bench.work / "model").to(device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), 2e-5, fused=True)
-    scheduler = get_linear_schedule_with_warmup(optimizer, 0, bench.steps)
+    model = AutoModelForQuestionAnswering.from_pretrained(bench.work / "model").to(device(bench)).train()
+    loader: Any = DataLoader(rows, batch, shuffle=True, pin_memory=not bench.small, drop_last=True)  # type: ignore[arg-type]
     begin, speeds = time.perf_counter(), []
-    for inputs in islice(_forever(rows, batch, not bench.small), bench.steps):
-        with torch.autocast(device.type, torch.bfloat16, enabled=not bench.small):
-            loss = model(**{k: v.to(device, non_blocking=True) for k, v in inputs.items()}).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        scheduler.step()
-        optimizer.zero_grad()
-        loss.item()  # each step is timed, as here the loss of each is logged
+    for _ in training_steps(model, loader, bench.steps, half=not bench.small):
         begin, before = time.perf_counter(), begin
         speeds.append(batch / (begin - before))
     memory = 0.0 if bench.small else torch.cuda.max_memory_allocated() / 2**30
     return statistics.median(speeds[bench.steps // 2 :]), memory
 
 
-def _forever(rows: list[dict[str, torch.Tensor]], batch: int, pin: bool) -> Iterator[dict[str, torch.Tensor]]:
-    while True:
-        yield from DataLoader(rows, batch, shuffle=True, pin_memory=pin, drop_last=True)  # type: ignore[arg-type]
-
-
-@torch.inference_mode()
 def usual_evaluation(bench: Bench, rows: list[dict[str, torch.Tensor]], batch: int) -> float:
     """Windows a second, logits moved to the host."""
-    device = torch.device("cpu" if bench.small else "cuda")
-    model = AutoModelForQuestionAnswering.from_pretrained(bench.work / "model").to(device).eval()
-    begin = 0.0
-    for number, inputs in enumerate(DataLoader(rows, batch, pin_memory=not bench.small)):  # type: ignore[arg-type]
-        with torch.autocast(device.type, torch.bfloat16, enabled=not bench.small):
-            output = model(**{name: inputs[name].to(device, non_blocking=True) for name in INPUTS[:3]})
-        torch.stack([output.start_logits, output.end_logits]).float().cpu()
-        if number == 0:
-            begin = time.perf_counter()
-    return (len(rows) - batch) / (time.perf_counter() - begin)
+    model = AutoModelForQuestionAnswering.from_pretrained(bench.work / "model").to(device(bench)).eval()
+    loader: Any = DataLoader(rows, batch, pin_memory=not bench.small)  # type: ignore[arg-type]
+    found = logits(model, loader, half=not bench.small)
+    next(found)
+    begin = time.perf_counter()
+    windows = sum(part.shape[1] for part in found)
+    return windows / (time.perf_counter() - begin)
+
+
+def device(bench: Bench) -> torch.device:
+    return torch.device("cpu" if bench.small else "cuda")

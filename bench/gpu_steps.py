@@ -11,8 +11,8 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from gpu_runs import Bench, say
 
+from bench.gpu_runs import Bench, say
 from qa.console import console
 from qa.data.batches import TrainingBatches
 from qa.data.datamodule import SquadDataModule

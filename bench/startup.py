@@ -16,35 +16,42 @@ TRAIN = [sys.executable, str(ROOT / "train.py")]
 WRONG = ("data.batch_size", "model.attention", "optimizer.lr", "trainer.max_epochs", "checkpoint.keep")
 
 
+def first_commands(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """A run's words, without its seed and folder, and {name: words} of commands that need one finished run."""
+    subprocess.run([sys.executable, "-m", "qa.demo", str(folder)], cwd=ROOT, check=True, capture_output=True)
+    fit = [
+        "data=local", f"data.train_file={folder}/train.json", f"data.validation_file={folder}/validation.json",
+        "data.limit=8", "data.max_length=64", "data.stride=16", "model=minilm", "trainer.max_epochs=1",
+        "trainer.accelerator=cpu", "logger=csv",
+    ]  # fmt: skip
+    run = [*TRAIN, *fit, "seed=1", f"hydra.run.dir={folder}/run"]
+    subprocess.run(run, cwd=folder, check=True, capture_output=True)
+    wrong = {key: [*TRAIN, *fit, f"{key}=abc", f"hydra.run.dir={folder}/no"] for key in WRONG}
+    return fit, {
+        "import torch": [sys.executable, "-c", "import torch"],
+        **{f"a wrong value: {key}=abc": words for key, words in wrong.items()},
+        "a finished run": run,
+    }
+
+
 def commands(folder: Path) -> dict[str, list[str]]:
     """{name: words}; the finished runs are made first."""
-    subprocess.run([sys.executable, "-m", "qa.demo", str(folder)], cwd=ROOT, check=True, capture_output=True)
-    files = f"data.validation_file={folder}/validation.json"
-    fit = [
-        "data=local", f"data.train_file={folder}/train.json", files, "data.limit=8", "data.max_length=64",
-        "data.stride=16", "model=minilm", "trainer.max_epochs=1", "trainer.accelerator=cpu", "logger=csv",
-    ]  # fmt: skip
-    run, other = f"hydra.run.dir={folder}/run", f"hydra.run.dir={folder}/other"
-    for where, seed in ((run, 1), (other, 2)):
-        subprocess.run([*TRAIN, *fit, f"seed={seed}", where], cwd=folder, check=True, capture_output=True)
+    fit, first = first_commands(folder)
+    subprocess.run(
+        [*TRAIN, *fit, "seed=2", f"hydra.run.dir={folder}/other"], cwd=folder, check=True, capture_output=True
+    )
     scoring = [
-        "stage=validate",
-        "data=local",
-        files,
-        f"data.predictions_file={folder}/run/predictions.json",
-        "data.limit=8",
-    ]
+        "stage=validate", "data=local", f"data.validation_file={folder}/validation.json",
+        f"data.predictions_file={folder}/run/predictions.json", "data.limit=8",
+    ]  # fmt: skip
     subprocess.run([*TRAIN, *scoring, f"hydra.run.dir={folder}/scores"], cwd=folder, check=True, capture_output=True)
     sweep = ["-m", *fit, "seed=1,2", f"hydra.sweep.dir={folder}/sweep"]
     subprocess.run([*TRAIN, *sweep], cwd=folder, check=True, capture_output=True)
-    wrong = {key: [*TRAIN, *fit, f"{key}=abc", f"hydra.run.dir={folder}/no"] for key in WRONG}
     return {
-        "import torch": [sys.executable, "-c", "import torch"],
+        **first,
         "import lightning": [sys.executable, "-c", "import lightning"],
         "train.py --help": [*TRAIN, "--help"],
         "train.py --cfg job": [*TRAIN, "--cfg", "job"],
-        **{f"a wrong value: {key}=abc": words for key, words in wrong.items()},
-        "a finished run": [*TRAIN, *fit, "seed=1", run],
         "scoring: data.predictions_file": [*TRAIN, *scoring, "resume=never", f"hydra.run.dir={folder}/scores"],
         "qa.compare": [sys.executable, "-m", "qa.compare", f"{folder}/run", f"{folder}/other"],
         "the parent of a finished sweep": [*TRAIN, *sweep],

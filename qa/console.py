@@ -16,6 +16,7 @@ from rich.segment import Segment
 from qa.errors import printable
 
 T = TypeVar("T")
+REFRESH = 0.1  # seconds between two states of a live line
 
 if isinstance(sys.stdout, io.TextIOWrapper):
     sys.stdout.reconfigure(errors="replace")  # an arrow or a foreign letter must not end a run
@@ -105,17 +106,19 @@ def live_line(*columns: str, time_left: bool = True) -> Progress:
 
 def track(items: Iterable[T], description: str, total: int | None, patience: float = 2.0) -> Iterator[T]:
     """Yields `items`, with a live line once `patience` seconds have passed."""
-    begin = time.monotonic()
+    due = time.monotonic() + patience
     line: Progress | None = None
     try:
         for done, item in enumerate(items):
             yield item
-            if line is None and time.monotonic() - begin > patience:
+            if (now := time.monotonic()) < due:
+                continue
+            if line is None:
                 line = live_line()
                 line.start()
                 task = line.add_task(description, total=total)
-            if line is not None:
-                line.update(task, completed=done + 1)
+            line.update(task, completed=done + 1)
+            due = now + REFRESH
     finally:
         if line is not None:
             line.stop()

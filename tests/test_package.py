@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.paths import ROOT
+from helpers.questions import write_bridges
 
 pytestmark = pytest.mark.slow
 
@@ -46,3 +47,16 @@ def test_an_installed_package_has_the_face_and_its_templates(tmp_path: Path) -> 
 def test_every_name_of_the_face_is_there(tmp_path: Path) -> None:
     code = "import qa; print(len([getattr(qa, name) for name in dir(qa)]) == len(qa.WHERE) > 10)"
     assert python(f"sys.path.insert(0, {str(ROOT)!r}); {code}", tmp_path) == "True"
+
+
+def test_a_wrong_value_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
+    """Nobody should wait for an import to be told of a typing error."""
+    write_bridges(tmp_path, train=2, validation=2)
+    words = ["data=local", f"data.train_file={tmp_path}/train.json", f"data.validation_file={tmp_path}/validation.json"]
+    command = [sys.executable, "-X", "importtime", "train.py", *words, "data.batch_size=abc"]
+    done = subprocess.run(
+        [*command, f"hydra.run.dir={tmp_path}/run"], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert done.returncode == 2 and "data.batch_size=abc" in done.stderr
+    assert "hydra" in imported and not {"torch", "lightning", "transformers"} & imported

@@ -2,7 +2,7 @@
 
 import reprlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -49,7 +49,7 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
             id=name,
             question=fields["question"],
             context=context,
-            answers=tuple(_answers(context, known, repair, need, where, read)),
+            answers=_answers(context, known, repair, need, where, read),
             title=fields.get("title"),
             is_impossible=is_impossible,
         )
@@ -78,19 +78,23 @@ def _references(fields: dict[str, Any], need: Need) -> tuple[list[Reference], bo
 
 def _answers(
     context: str, references: Sequence[Reference], repair: bool, need: Need, where: str, read: Examples
-) -> Iterator[Answer]:
+) -> tuple[Answer, ...]:
     """The references with their places. Errors: BadRecord where one place is needed and there is none."""
+    plain = [Answer(text, start) for text, start in references if start is not None and context.startswith(text, start)]
+    if len(plain) == len(references):
+        return tuple(plain)
     places = [_place(context, reference, repair and need == "places") for reference in references]
     located = sum(place is not None for place in places)
-    if references and not located and need == "places":
+    if not located and need == "places":
         raise BadRecord(*_misplaced(context, references[0], where), REPAIR_REMEDY)
     read.unplaced += len(references) - located
     file, _, record = where.partition(": ")
     for (text, start), place in zip(references, places, strict=True):
-        yield Answer(text=place.text, answer_start=place.start) if place else Answer(text=text)
         if place and place.kind:
             was, now = {"text": text, "answer_start": start}, {"text": place.text, "answer_start": place.start}
             read.repairs.append({"file": file, "record": record, "kind": place.kind, "was": was, "is": now})
+    found = zip(references, places, strict=True)
+    return tuple(Answer(place.text, place.start) if place else Answer(reference.text) for reference, place in found)
 
 
 def _place(context: str, reference: Reference, repair: bool) -> Place | None:

@@ -1,8 +1,10 @@
 """Records → examples: every record checked for what the stage needs, the bad ones named or counted."""
 
+import gc
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +26,19 @@ OnBadRecord = Literal["error", "skip", "repair"]
 RESTARTS = 1 / 3  # of a file's ids: where more recur, all in other paragraphs, they number a paragraph's questions
 
 
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Keeps Python from looking for cycles, which takes longer than the reading itself: nothing that is read is one."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@collector_paused()
 def read_examples(
     files: Files,
     on_bad_record: OnBadRecord = "error",
@@ -98,7 +113,7 @@ class _Ids:
 
     def add(self, name: str, record: Record) -> None:
         row = len(self.records)
-        self.records.append(record._replace(fields={}))
+        self.records.append(Record(record.where, {}, record.number, record.group))
         if self.rows.setdefault(name, row) != row:
             self.repeats.append(row)
 

@@ -100,10 +100,19 @@ def read_answers(value: Any, starts: Any = None) -> list[Reference]:
         return _paired(_listed(text), _listed(starts))
     if isinstance(value, list):
         if value and isinstance(value[0], dict):
-            parts = (read_answers(m) if isinstance(m, dict) else _paired([m], []) for m in value)
-            return [reference for part in parts for reference in part]
+            return [reference for member in value for reference in _read_member(member)]
         return _paired(value, _listed(starts))
     return _paired([value], _listed(starts))
+
+
+def _read_member(value: Any) -> list[Reference]:
+    """The answers in a member of a list of objects. Errors: BadField."""
+    if not isinstance(value, dict):
+        return _paired([value], [])
+    text, start = value.get("text"), value.get("answer_start")
+    if type(text) is str and type(start) is int and start >= 0 and text and not text.isspace():
+        return [Reference(text, start)]  # SQuAD's, which most are
+    return read_answers(value)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -13,7 +13,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from qa.data.check import Examples, Need
 from qa.data.example import Example
-from qa.data.examples import OnBadRecord, check_records, read_examples, split_by_paragraph
+from qa.data.examples import OnBadRecord, check_records, collector_paused, read_examples, split_by_paragraph
 from qa.data.hub_records import hub_records
 from qa.data.languages import Languages
 from qa.data.mixture import Mixture, Share, Turns, file_weights, take_turns
@@ -98,6 +98,7 @@ class SquadData:
         self.repairs: dict[str, list[dict[str, Any]]] = {}  # rows of repairs.jsonl
         self.overlap: Overlap | None = None  # of training and validation, once both are there
 
+    @collector_paused()
     def prepare_split(
         self, split: Split, tokenizer: "PreTrainedTokenizerFast", limit: int | float | None = None
     ) -> None:
@@ -153,7 +154,8 @@ class SquadData:
         unanswerable = sum(examples[row].is_impossible for row in np.unique(windows.example))
         if lost := unlabelled(windows) - unanswerable:
             log.warning("train: %d first answers are whole in no window and are trained as (0, 0)", lost)
-        self.trained_files = [files.get(example.id, Path(self.name or "")) for example in examples]
+        origin = Path(self.name or "")
+        self.trained_files = [files.get(example.id, origin) for example in examples]
         weights = file_weights(self.mixture, self.files["train"])
         self.turns = take_turns(windows, examples, self.trained_files, weights, self.negative_windows, self.seed)
 

@@ -1,13 +1,16 @@
 """What the best possible predictions of a split would score, given how its contexts are cut into tokens."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel
 
 from qa.data.example import Example
-from qa.data.windows import Windows
 from qa.evaluation.metrics import exact_match, f1, normalize
+
+if TYPE_CHECKING:  # needs torch, which a look at a run's results does without
+    from qa.data.windows import Windows
 
 SHORT = 12  # characters, up to which an answer may be articles and punctuation alone
 
@@ -30,7 +33,7 @@ class Ceiling(BaseModel):
         )
 
 
-def ceiling(examples: Sequence[Example], windows: Windows, max_answer_length: int) -> Ceiling | None:
+def ceiling(examples: Sequence[Example], windows: "Windows", max_answer_length: int) -> Ceiling | None:
     """None where no answer is known. An answer that no window holds whole scores 0."""
     labels = [example.label for example in examples]
     known = [row for row, label in enumerate(labels) if label or examples[row].is_impossible]

@@ -1,6 +1,7 @@
 """Every way in which a file can be wrong: one line that names file, record and remedy."""
 
 import csv
+import gc
 import gzip
 import io
 import json
@@ -379,3 +380,17 @@ def test_a_large_evaluation_is_compared_with_its_training_data_in_a_second() -> 
     begin = time.process_time()
     assert overlap(training, training[::-1]).repeated == 100_000
     assert time.process_time() - begin < 2
+
+
+def test_reading_leaves_the_garbage_collector_as_it_was(tmp_path: Path) -> None:
+    good, bad = write(tmp_path, GOOD), write(tmp_path, b"{}", "bad.json")
+    try:
+        for enabled in (True, False):
+            (gc.enable if enabled else gc.disable)()
+            read_examples(good)
+            assert gc.isenabled() == enabled
+            with pytest.raises(UserError):
+                read_examples(bad)
+            assert gc.isenabled() == enabled
+    finally:
+        gc.enable()

@@ -97,3 +97,24 @@ def test_a_list_of_texts_survives_a_cell(texts: list[str]) -> None:
 def test_no_text_breaks_the_reading_of_cells(text: str) -> None:
     for cell in ("[" + text, "{" + text, f"[{text}]", f"{{'text': {text}}}"):
         assert isinstance(read_literal(cell), str | list | dict)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"text": st.text(max_size=4)},
+            optional={"answer_start": st.one_of(st.integers(-2, 9), st.floats(0, 9), st.booleans(), st.none())},
+        ),
+        min_size=1,
+    )
+)
+def test_objects_of_a_list_are_read_as_each_alone(members: list[dict[str, Any]]) -> None:
+    def read(value: Any) -> list[Reference] | str:
+        try:
+            return read_answers(value)
+        except BadField as bad:
+            return str(bad)
+
+    alone = [read(member) for member in members]
+    error = next((found for found in alone if isinstance(found, str)), None)
+    assert read(members) == (error or [reference for found in alone for reference in found])
