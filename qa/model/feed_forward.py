@@ -11,7 +11,7 @@ TOKENS = 512  # at once: their 1,536 or 3,072 values stay in the cache
 
 
 class GeluLinear(nn.Linear):
-    """A linear layer of the GELU of its input, which the backward pass computes again: 4 of a layer's 16 tensors less."""
+    """A linear layer of the GELU of its input, which the backward pass computes again."""
 
     def forward(self, states: Tensor) -> Tensor:
         """Float [..., inputs] → [..., outputs]."""

@@ -148,7 +148,7 @@ class QuestionAnsweringModule(LightningModule):
         self._seed_step()
 
     def _seed_step(self) -> None:
-        """Dropout is a function of (seed, step, rank): a resumed run draws what it would have drawn."""
+        """Dropout is a function of (seed, step, rank) where it is not one of windows: a resumed run draws the same."""
         step = self.seed, self.trainer.global_step, self.global_rank
         seed_device(int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1), self.device)
 
