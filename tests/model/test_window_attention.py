@@ -12,7 +12,7 @@ import qa.model.window_attention as attention
 from helpers.training import config_of
 from qa.model.dropout import WindowDropout, Windows, by_windows, draw_for
 from qa.model.unpadded import FAMILIES, unpadded_logits
-from qa.model.window_attention import WINDOWS, fits_windows, window_attention
+from qa.model.window_attention import WINDOWS, compute_by_windows, fits_windows, window_attention
 
 LENGTHS = np.array([9, 30, 17, 40])
 ROWS = np.array([12, 5, 700, 3])
@@ -118,6 +118,22 @@ def test_with_dropout_a_windows_logits_do_not_depend_on_its_batch(family: str) -
     torch.testing.assert_close(starts(slice(1, 3)), together[1:3], atol=1e-5, rtol=1e-5)
     draw_for(net, Windows(1, 3, ROWS, LENGTHS))
     assert not torch.allclose(unpadded_logits(net, inputs, LENGTHS, filled=False)[0], together, atol=1e-3)
+
+
+def test_gradient_checkpointing_draws_the_same_masks_again() -> None:
+    net, inputs = batch("bert")
+    net.train()
+    compute_by_windows(net)
+    draw_for(net, Windows(1, 2, ROWS, LENGTHS))
+
+    def gradients() -> list[Tensor]:
+        net.zero_grad()
+        unpadded_logits(net, inputs, LENGTHS, filled=False)[0].square().sum().backward()
+        return [p.grad.clone() for p in net.parameters() if p.grad is not None]
+
+    expected = gradients()
+    net.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    assert all(torch.equal(one, other) for one, other in zip(gradients(), expected, strict=True))
 
 
 @pytest.mark.parametrize(
