@@ -4,6 +4,7 @@ import logging
 import math
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from qa.data.batches import TrainingBatch
@@ -68,11 +69,10 @@ class MicroBatches:
 def _part(batch: TrainingBatch, begin: int, size: int) -> TrainingBatch:
     stand_in = begin >= len(batch["input_ids"])
     rows = slice(0, 1) if stand_in else slice(begin, begin + size)
-    lengths = batch["lengths"][rows]
-    length = int(lengths.max())
-    part: dict[str, Any] = {**batch, "lengths": lengths}
-    for name, value in part.items():
-        if isinstance(value, torch.Tensor):
+    length = int(batch["lengths"][rows].max())
+    part: dict[str, Any] = {**batch, "ids": batch["ids"][rows]}
+    for name, value in batch.items():
+        if isinstance(value, torch.Tensor | np.ndarray):
             part[name] = value[rows] if value.ndim == 1 else value[rows, :length]
     if stand_in:
         part["weight"] = 0.0

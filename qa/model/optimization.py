@@ -40,7 +40,7 @@ def schedule(
 
 def can_fuse(optimizer: Callable[..., Optimizer], device: torch.device) -> bool:
     """Whether an optimizer can do a step in one kernel, and nobody chose otherwise."""
-    if device.type != "cuda":
+    if device.type not in ("cuda", "cpu"):
         return False
     chosen = optimizer.keywords if isinstance(optimizer, partial) else {}
     return "fused" in inspect.signature(optimizer).parameters and not {"fused", "foreach"} & {

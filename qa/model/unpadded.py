@@ -39,14 +39,16 @@ def padded_tokens(lengths: NDArray[Any]) -> int:
     return -(-int(lengths.sum()) // STEP) * STEP
 
 
-def unpadded_logits(model: PreTrainedModel, inputs: dict[str, Tensor], lengths: NDArray[Any]) -> tuple[Tensor, Tensor]:
-    """Start and end logits, float [batch, length] each, 0 at the padding, of a model with the attention "unpadded".
+def unpadded_logits(
+    model: PreTrainedModel, inputs: dict[str, Tensor], lengths: NDArray[Any], filled: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Start and end logits, float [batch, length] each, 0 at the padding, of a model with an attention of windows.
 
     `inputs`: int64 [batch, length] each, the attention mask among them, padded at the end; `lengths`: [batch], tokens
-    of each window, known to the host, which so need not wait for the device. The tokens that fill the batch up are a
-    window of their own, whose logits nobody sees.
+    of each window, known to the host, which so need not wait for the device. The tokens that fill the batch up, where
+    it is `filled`, are a window of their own, whose logits nobody sees.
     """
-    mask, tokens = inputs["attention_mask"], padded_tokens(lengths)
+    mask, tokens = inputs["attention_mask"], padded_tokens(lengths) if filled else int(lengths.sum())
     beyond = mask.numel()  # a place after the last window's
     places = pad(mask, (0, 0, 0, 1)).flatten().nonzero_static(size=tokens, fill_value=beyond).squeeze(1)  # [tokens]
     packed = {

@@ -21,12 +21,14 @@ from qa.errors import UserError, is_out_of_memory
 from qa.evaluation.answers import Evaluation
 from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
 from qa.internals import run_through_ddp
+from qa.model.dropout import Windows, draw_for
 from qa.model.graphs import Graphs
 from qa.model.loss import span_loss
 from qa.model.micro_batches import MicroBatches, MicroBatchSize
 from qa.model.optimization import can_fuse, parameter_groups
 from qa.model.pretrained import Attention, load_model, shard
 from qa.model.unpadded import FAMILIES, UNPADDED, fits, unpadded_logits
+from qa.model.window_attention import WINDOWS, compute_by_windows, fits_windows
 from qa.training.collectives import all_gather, gather_to_rank_0, largest, summed
 from qa.training.devices import seed_device
 
@@ -83,6 +85,8 @@ class QuestionAnsweringModule(LightningModule):
         device, precision = self.trainer.strategy.root_device, str(self.trainer.precision)
         if self.attention == "auto" and fits(self.model, device, precision):
             self.model.set_attn_implementation(UNPADDED)
+        if self.attention == "auto" and fits_windows(self.model, device, precision):
+            compute_by_windows(self.model)
         if isinstance(self.model, FSDPModule):
             self.model.reshard()  # an evaluation leaves some of it whole
         elif self.device_mesh is not None:
@@ -95,6 +99,9 @@ class QuestionAnsweringModule(LightningModule):
         config = self.model.config
         if config._attn_implementation == UNPADDED:
             return unpadded_logits(self.model, inputs, batch["lengths"])
+        if config._attn_implementation == WINDOWS and self.training:
+            draw_for(self.model, Windows(self.seed, self.trainer.global_step, batch["rows"], batch["lengths"]))
+            return unpadded_logits(self.model, inputs, batch["lengths"], filled=False)
         if mask.device.type != "cpu" and config._attn_implementation == "sdpa" and config.model_type in FAMILIES:
             # transformers would look whether anything is padded at all, and wait for the device
             inputs["attention_mask"] = mask[:, None, None, :].bool()
@@ -141,7 +148,7 @@ class QuestionAnsweringModule(LightningModule):
         self._seed_step()
 
     def _seed_step(self) -> None:
-        """Dropout is a function of (seed, step, rank): a resumed run draws what it would have drawn."""
+        """Dropout is a function of (seed, step, rank) where it is not one of windows: a resumed run draws the same."""
         step = self.seed, self.trainer.global_step, self.global_rank
         seed_device(int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1), self.device)
 

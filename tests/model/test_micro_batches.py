@@ -45,6 +45,13 @@ def test_a_lack_of_memory_is_known_in_all_its_forms(words: str) -> None:
     assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
 
 
+def test_parts_have_the_dropout_of_the_whole_batch(tiny: Path, small_files: tuple[Path, Path]) -> None:
+    whole, _ = trained(tiny, small_files, room=99)
+    parts, _ = trained(tiny, small_files, room=4, size=4)
+    for step, step2 in zip(whole, parts, strict=True):
+        assert step2 == pytest.approx(step, abs=1e-4)
+
+
 def test_a_size_can_be_given(exact: Path, small_files: tuple[Path, Path]) -> None:
     whole, _ = trained(exact, small_files, room=99)
     parts, _ = trained(exact, small_files, room=4, size=4)
