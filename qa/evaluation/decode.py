@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress, repeat
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,8 +15,25 @@ AT_ONCE = 4096  # questions whose candidates and contexts are arrays at the same
 SPACE = np.array([chr(code).isspace() for code in range(0x3002)])  # by code; all later letters are like the last
 # row of the batch, start, end, score: [spans] each
 WindowSpans = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer], NDArray[np.float32]]
-# question, start, end, score: [spans] each
-Spans = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]
+
+
+class Spans(NamedTuple):
+    """Spans of several questions."""
+
+    question: NDArray[np.int32]  # [spans], as all of these
+    start: NDArray[np.int32]
+    end: NDArray[np.int32]
+    score: NDArray[np.float32]
+
+    def take(self, which: NDArray[Any] | slice) -> "Spans":
+        """Some of them."""
+        return Spans(self.question[which], self.start[which], self.end[which], self.score[which])
+
+
+def _joined(pieces: Iterable[Spans]) -> Spans:
+    nothing = np.zeros(0, np.int32)
+    columns = zip(Spans(nothing, nothing, nothing, nothing.astype(np.float32)), *pieces, strict=True)
+    return Spans(*map(np.concatenate, columns))
 
 
 def window_spans(
@@ -112,68 +130,62 @@ def decode(
     ids = sorted(contexts)
     texts = [contexts[name] for name in ids]
     found = _by_question(parts, {name: row for row, name in enumerate(ids)})
-    pieces = [tuple(column[:0] for column in found)]
+    pieces = []
     for begin in range(0, len(ids), AT_ONCE):
-        block = slice(*np.searchsorted(found[0], [begin, begin + AT_ONCE]).tolist())
-        question, start, end, score = (column[block] for column in found)
-        best = _distinct(_stripped((question - begin, start, end, score), texts[begin : begin + AT_ONCE]), n_best)
-        pieces.append((best[0] + begin, *best[1:]))
-    question, start, end, score = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        block = found.take(slice(*np.searchsorted(found.question, [begin, begin + AT_ONCE]).tolist()))
+        pieces.append(_distinct(_stripped(block, texts[begin : begin + AT_ONCE], begin), n_best))
+    best = _joined(pieces)
     if null_scores:
-        nulls = np.array([null_scores[name] for name in ids], np.float32)
         zeros = np.zeros(len(ids), np.int32)
-        columns = zip((question, start, end, score), (np.arange(len(ids)), zeros, zeros, nulls), strict=True)
-        question, start, end, score = map(np.concatenate, columns)
-        order = np.lexsort((-score, question))
-        question, start, end, score = question[order], start[order], end[order], score[order]
-    bounds = np.searchsorted(question, np.arange(len(ids) + 1))
-    return NBest(ids, texts, bounds, (start, end, score, _softmax(score, bounds)))
+        nulls = np.array([null_scores[name] for name in ids], np.float32)
+        best = _joined([best, Spans(np.arange(len(ids), dtype=np.int32), zeros, zeros, nulls)])
+        best = best.take(np.lexsort((-best.score, best.question)))
+    bounds = np.searchsorted(best.question, np.arange(len(ids) + 1))
+    return NBest(ids, texts, bounds, (best.start, best.end, best.score, _softmax(best.score, bounds)))
 
 
 def _by_question(parts: Iterable[tuple[Sequence[str], WindowSpans]], rows: Mapping[str, int]) -> Spans:
     """All spans, each with its question's row instead of its batch's: by question, best first."""
-    nothing = np.zeros(0, np.int32)
-    pieces = [(nothing, nothing, nothing, nothing.astype(np.float32))]
+    pieces = []
     for names, (row, start, end, score) in parts:
         questions = np.array([rows[name] for name in names], np.int32)
-        pieces.append((questions[row], start.astype(np.int32), end.astype(np.int32), score))
-    question, start, end, score = (np.concatenate(column) for column in zip(*pieces, strict=True))
-    order = np.lexsort((end, start, -score, question))
-    return question[order], start[order], end[order], score[order]
+        pieces.append(Spans(questions[row], start.astype(np.int32), end.astype(np.int32), score))
+    all_spans = _joined(pieces)
+    return all_spans.take(np.lexsort((all_spans.end, all_spans.start, -all_spans.score, all_spans.question)))
 
 
-def _stripped(spans: Spans, contexts: Sequence[str]) -> Spans:
-    """Spans without the white space around them, and without those that hold nothing else."""
-    question, start, end, score = spans
+def _stripped(spans: Spans, contexts: Sequence[str], begin: int) -> Spans:
+    """Spans without the white space around them, and without those that hold nothing else.
+
+    `contexts`: those of the questions from number `begin` on.
+    """
     begins = dict.fromkeys(contexts, 0)
     place = 0
     for context in begins:
         begins[context] = place
         place += len(context)
     letters = np.frombuffer("".join([*begins, "."]).encode("utf-32-le", "surrogatepass"), np.uint32)
-    shift = np.array([begins[context] for context in contexts], np.int64)[question]
-    first, last = start + shift, end + shift
+    shift = np.array([begins[context] for context in contexts], np.int64)[spans.question - begin]
+    first, last = spans.start + shift, spans.end + shift
     while (blank := (first < last) & SPACE[letters[first].clip(max=len(SPACE) - 1)]).any():
         first += blank
     while (blank := (first < last) & SPACE[letters[last - 1].clip(max=len(SPACE) - 1)]).any():
         last -= blank
-    kept = first < last
-    return question[kept], (first - shift)[kept].astype(np.int32), (last - shift)[kept].astype(np.int32), score[kept]
+    places = (first - shift).astype(np.int32), (last - shift).astype(np.int32)
+    return Spans(spans.question, *places, spans.score).take(first < last)
 
 
 def _distinct(spans: Spans, n_best: int) -> Spans:
     """The first `n_best` distinct spans of each question, of spans by question."""
-    question, start, end, _ = spans
-    order = np.lexsort((end, start, question))  # the first of equal ones stays the first
+    order = np.lexsort((spans.end, spans.start, spans.question))  # the first of equal ones stays the first
     same = np.ones(len(order), bool)
     same[:1] = False
-    for column in (question, start, end):
+    for column in (spans.question, spans.start, spans.end):
         same[1:] &= np.diff(column[order]) == 0
     kept = np.ones(len(order), bool)
     kept[order[same]] = False
-    question, start, end, score = (column[kept] for column in spans)
-    kept = np.arange(len(question)) - np.searchsorted(question, question) < n_best
-    return question[kept], start[kept], end[kept], score[kept]
+    distinct = spans.take(kept)
+    return distinct.take(np.arange(kept.sum()) - np.searchsorted(distinct.question, distinct.question) < n_best)
 
 
 def _softmax(scores: NDArray[np.float32], bounds: NDArray[np.integer]) -> NDArray[np.float64]:
