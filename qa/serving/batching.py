@@ -21,8 +21,7 @@ from qa.serving.metrics import Metrics
 log = logging.getLogger(__name__)
 
 GATHER = 0.008  # seconds in which requests are waited for
-TOGETHER = 64  # questions that are answered together
-TOKEN = 4  # characters, about
+TOGETHER, TEXT = 64, 64_000  # questions that are answered together, and characters of their texts
 LONG = 20_000  # characters; a request with more is answered alone
 TURNS = 100  # windows; what has more is answered in turns with others, a batch at a time
 
@@ -42,9 +41,7 @@ class Job:
     cancelled: bool = False  # nobody waits for it any more
 
     def __post_init__(self) -> None:
-        sizes = [len(text) for ask in self.asks for text in ask.contexts]
-        self.text = sum(sizes)  # characters
-        self.window = min(max(sizes), TOKEN * self.answerer.answering.max_length)  # characters of the longest, about
+        self.text = sum(len(text) for ask in self.asks for text in ask.contexts)  # characters
 
     @property
     def is_long(self) -> bool:
@@ -52,10 +49,9 @@ class Job:
         return self.text > LONG
 
     def goes_with(self, other: "Job") -> bool:
-        """Whether both can be answered together, in the same batches."""
-        can = self.options == other.options and self.answerer.answering == other.answerer.answering
-        shorter, longer = sorted((self.window, other.window))
-        return can and shorter >= self.answerer.batching.alike * longer and not self.is_long and not other.is_long
+        """Whether both can be answered together."""
+        alike = self.options == other.options and self.answerer.answering == other.answerer.answering
+        return alike and not self.is_long and not other.is_long
 
     def deliver(self, found: list[Answer] | Exception) -> None:
         """Hands over the answers, or why there are none, from any thread."""
@@ -154,8 +150,7 @@ class Batcher:
                 self._changed.wait(left)
             first = self._waiting.popleft()
             taken, others = [first], deque[Job]()
-            # what there is room for: of a batch, so that nobody waits for others' batches
-            questions, text = TOGETHER - len(first.asks), TOKEN * first.answerer.batching.tokens - first.text
+            questions, text = TOGETHER - len(first.asks), TEXT - first.text  # what there is room for
             while self._waiting and questions > 0 and text > 0:
                 job = self._waiting.popleft()
                 if job.goes_with(first) and len(job.asks) <= questions and job.text <= text:
