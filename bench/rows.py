@@ -1,7 +1,5 @@
 """The rows of `python -m bench`: what is compared, on which data."""
 
-import importlib
-import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -76,9 +74,8 @@ def logits(given: Given) -> dict[str, Pairs]:
 
 
 def decoding(given: Given) -> dict[str, Pairs]:
-    if importlib.util.find_spec("bench.decoding") is None:
-        return {}
-    measure: Callable[[str, str, int], Pairs] = importlib.import_module("bench.decoding").measure
+    from bench.decoding import measure  # needs torch, which the process that starts the others does without
+
     return {"logits → answers, EM and F1, s": measure(given.model, str(given.data / ENGLISH), given.rounds)}
 
 

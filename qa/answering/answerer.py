@@ -57,7 +57,7 @@ class QuestionAnswerer:
     ) -> None:
         """From parts; see `from_pretrained`."""
         self.engine, self.tokenizer, self.answering, self.files = engine, tokenizer, answering, files
-        self.batching = BATCHING.get(engine.device.type, BATCHING["cpu"])
+        self._batching = BATCHING.get(engine.device.type, BATCHING["cpu"])
         self._template = pair_template(tokenizer)
         self._tokenizing = threading.Lock()  # a tokenizer is changed while it is in use
 
@@ -161,7 +161,7 @@ class QuestionAnswerer:
         dataset = EvaluationBatches(windows, examples, self._template)
         n_best = max(self.answering.n_best, options.top_k)
         most = options.max_answer_length or self.answering.max_answer_length
-        batches = _batches(windows, options.batch_size, self.batching)
+        batches = _batches(windows, options.batch_size, self._batching)
         return len(windows), (self._evaluate(dataset[rows], n_best, most) for rows in batches)
 
     def _evaluate(self, batch: EvaluationBatch, n_best: int, max_answer_length: int) -> EvaluatedBatch:
