@@ -54,7 +54,7 @@ def two_ranks(bench: Bench) -> None:
         halved = (first.folder / "train.log").read_text().count("windows at a time") if first.folder.exists() else 0
         good = first.status == second.status == 0 and found < 1e-4 and bool(halved) == bool(limited)
         say(good, name, f"losses differ by {found:.1e}, halved {halved} times{second.trouble() or first.trouble()}")
-        fraction = max(0.01, (first.peak() - 1) / memory()) if not bench.small else 1
+        fraction = max(0.01, (first.peak() - 0.5) / memory()) if not bench.small else 1
         limited = {"PYTORCH_CUDA_ALLOC_CONF": f"per_process_memory_fraction:{fraction:.4f}"}
 
 
