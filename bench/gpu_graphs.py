@@ -1,6 +1,7 @@
 """The checks of `gpu.py` on passes without padding, kernel by kernel and as CUDA graphs."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,6 +19,11 @@ from qa.model.unpadded import UNPADDED
 from qa.training.module import QuestionAnsweringModule
 
 WINDOWS = 16
+KINDS = {
+    "matrix products": ("nvjet", "gemm"), "attention": ("flash",), "casts and copies": ("copy",),
+    "additions": ("CUDAFunctor_add",), "sums for biases": ("sum_functor",), "layer norms": ("layer_norm", "GammaBeta"),
+    "GELU": ("Gelu",), "dropout": ("dropout", "masked_scale"), "embeddings": ("embedding", "gather"),
+}  # fmt: skip
 
 
 class Passes:
@@ -80,12 +86,28 @@ def _timed(bench: Bench, one: Passes) -> None:
         speed = 1e3 * windows / took
         text = f"{took:.1f} ms a pass of {windows} windows, {tokens} tokens: {speed:.0f} windows/s"
         say(None, "graphs", text + rate(bench, speed, tokens / windows))
+    batch = one.batch(0)
+    say(None, "graphs", _shares(lambda: compiled(batch)))
     one.module.eval()
     with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
         for windows in (64, 256):
             batch = one.batch(0, windows)
             took = _milliseconds(lambda batch=batch: one.module(batch))  # type: ignore[misc]
             say(None, "graphs", f"{took:.1f} ms a forward pass of {windows}: {1e3 * windows / took:.0f} windows/s")
+
+
+def _shares(part: Callable[[], Any]) -> str:
+    """How many kernels a pass has, and what share of their time each kind takes."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        part()
+        torch.cuda.synchronize()
+    kernels = profiler.key_averages()
+    shares: Counter[str] = Counter()
+    for kernel in kernels:
+        kind = next((kind for kind, words in KINDS.items() if any(word in kernel.key for word in words)), "others")
+        shares[kind] += kernel.self_device_time_total
+    each = ", ".join(f"{kind} {took / shares.total():.0%}" for kind, took in shares.most_common())
+    return f"{sum(kernel.count for kernel in kernels)} kernels a pass of {WINDOWS} windows: {each}"
 
 
 def _milliseconds(part: Callable[[], Any], times: int = 20) -> float:

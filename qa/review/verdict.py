@@ -62,8 +62,8 @@ def remarks(results: Results) -> Iterator[str]:
         before, after = found.before, found.after
         yield (
             f"Probabilities: expected calibration error {after.ece:.3f} (softmax {before.ece:.3f}, chance alone up to"
-            f" {after.ece_chance:.3f}); the surest {after.coverage_80:.0%} of the answers are 80% right (softmax"
-            f" {before.coverage_80:.0%})."
+            f" {after.ece_chance:.3f}); where 80% must be right, the surest {after.coverage_80:.0%} can be answered"
+            f" (softmax {before.coverage_80:.0%})."
         )
     trained, validated = results.examples.train, results.examples.validation
     if trained is not None and trained < FEW_TRAINING:

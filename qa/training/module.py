@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import LightningModule
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
@@ -16,27 +15,25 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from qa.config.settings import NonFinite
-from qa.data.batches import Batch, EvaluationBatch, TrainingBatch
+from qa.data.batches import Batch, TrainingBatch
 from qa.errors import UserError, is_out_of_memory
-from qa.evaluation.answers import Evaluation
-from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
 from qa.internals import run_through_ddp
 from qa.model.dropout import Windows, draw_for
 from qa.model.graphs import Graphs
-from qa.model.loss import span_loss
 from qa.model.micro_batches import MicroBatches, MicroBatchSize
 from qa.model.optimization import can_fuse, parameter_groups
 from qa.model.pretrained import Attention, load_model, shard
 from qa.model.unpadded import FAMILIES, UNPADDED, fits, unpadded_logits
 from qa.model.window_attention import WINDOWS, compute_by_windows, fits_windows
-from qa.training.collectives import all_gather, gather_to_rank_0, largest, summed
+from qa.training.collectives import all_gather, largest, summed
 from qa.training.devices import seed_device
+from qa.training.evaluation_steps import EvaluationSteps
 
 log = logging.getLogger(__name__)
 
 
-class QuestionAnsweringModule(LightningModule):
-    """An encoder with a span head. After an evaluation `evaluation` holds what it found, on rank 0."""
+class QuestionAnsweringModule(EvaluationSteps):
+    """An encoder with a span head."""
 
     def __init__(
         self,
@@ -57,23 +54,17 @@ class QuestionAnsweringModule(LightningModule):
 
         `no_answer_threshold`: that was found for these weights; None: they were not trained on SQuAD v2.
         """
-        super().__init__()
+        super().__init__(n_best, max_answer_length, no_answer_threshold)
         self.pretrained, self.seed = pretrained, seed
         self.attention, self.gradient_checkpointing = attention, gradient_checkpointing
         self.model, self.inputs, self.trained_head = load_model(pretrained, attention, gradient_checkpointing)
         self.optimizer, self.scheduler, self.total_steps = optimizer, scheduler, total_steps
-        self.n_best, self.max_answer_length = n_best, max_answer_length
-        self.no_answer_threshold = no_answer_threshold
         self.micro_batches, self.nonfinite = MicroBatches(micro_batch_size), nonfinite
         self.nonfinite_steps = 0  # that were skipped
         self.step_metrics: dict[str, float] = {}  # of the last training step, over all ranks
         self.wishes: Callable[[], Sequence[int]] = tuple  # flags that this rank tells all others
         self.agreed: list[int] = []  # the largest of each rank's wishes, as of the last training step
         self.loss_sum, self.loss_windows = 0.0, 0  # of the epoch so far, over all ranks
-        self.figures: dict[str, float] = {}  # of the last evaluation, over all ranks
-        self.evaluation: Evaluation | None = None  # the last one, on rank 0
-        self.evaluated_windows = 0  # of the last evaluation, over all ranks; known to rank 0
-        self._evaluated: list[EvaluatedBatch] = []
         # of the training step under way
         self._batch: TrainingBatch = {}
         self._losses: list[Tensor] = []  # weighted, of each part's windows: float32 [part]
@@ -107,10 +98,6 @@ class QuestionAnsweringModule(LightningModule):
             inputs["attention_mask"] = mask[:, None, None, :].bool()
         output = self.model(**inputs)
         return output.start_logits, output.end_logits
-
-    def losses(self, logits: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
-        """`span_loss` of every window of a batch, float32 [batch]."""
-        return span_loss(*logits, batch["start_positions"], batch["end_positions"], batch["attention_mask"])
 
     def on_train_start(self) -> None:
         """Gives DDP a first backward pass without gradients.
@@ -273,49 +260,6 @@ class QuestionAnsweringModule(LightningModule):
         optimizer = self.optimizer(parameter_groups(self.parameters()), **fused)
         scheduler = self.scheduler(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
-        logits = self(batch)
-        self._collect(logits, batch, self.losses(logits, batch))
-
-    def _collect(self, logits: tuple[Tensor, Tensor], batch: EvaluationBatch, losses: Tensor | None = None) -> None:
-        self._evaluated.append(evaluate_batch(logits, batch, losses, self.n_best, self.max_answer_length))
-
-    def _decode(self) -> Evaluation | None:
-        """Puts the ranks' parts together into `evaluation`, on rank 0, which has all examples."""
-        parts, self._evaluated = gather_to_rank_0(self._evaluated), []
-        self.evaluation, self.evaluated_windows = None, 0
-        if self.trainer.is_global_zero:
-            self.evaluated_windows = len({row for part in parts for row in part.rows.tolist()})
-            trainer = self.trainer
-            loaders = {trainer.predicting: trainer.predict_dataloaders, trainer.testing: trainer.test_dataloaders}
-            loader: Any = loaders.get(True, trainer.val_dataloaders)
-            examples = {example.id: example for example in loader.dataset.examples}
-            threshold = self.no_answer_threshold
-            if not trainer.predicting:  # a file of questions alone does not say which have no answer
-                v2 = any(examples[name].is_impossible for part in parts for name in part.ids)
-                threshold = (threshold or 0.0) if v2 else None
-            self.evaluation = collect(parts, examples, self.n_best, threshold)
-        return self.evaluation
-
-    def on_validation_epoch_end(self) -> None:
-        """Rank 0 decodes and scores for all; every rank gets to know the figures."""
-        evaluation = self._decode()
-        self.figures = self.trainer.strategy.broadcast(evaluation.figures() if evaluation else {})
-        # for callbacks that watch them; the loggers get them from the history, with the step that they belong to
-        self.log_dict(self.figures, logger=False)
-
-    def test_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
-        self.validation_step(batch, batch_idx)
-
-    def on_test_epoch_end(self) -> None:
-        self.on_validation_epoch_end()
-
-    def predict_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
-        self._collect(self(batch), batch)
-
-    def on_predict_epoch_end(self) -> None:
-        self._decode()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["pretrained"] = self.pretrained
