@@ -49,15 +49,20 @@ def reading(given: Given) -> dict[str, Pairs]:
 def windows(given: Given) -> dict[str, Pairs]:
     mbert = given.folder / "mbert"
     mbert.mkdir()
-    (mbert / "vocab.txt").write_bytes((given.data / VOCABULARY).read_bytes())
-    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": False, "model_max_length": 512}
-    (mbert / "tokenizer_config.json").write_text(json.dumps(settings))
-    (mbert / "config.json").write_text(BertConfig(vocab_size=119547).to_json_string())
+    write_mbert(mbert, given.data / VOCABULARY)
     cases = {"MiniLM, new_wiki": (WIKI, MINILM), "mBERT, new_wiki": (WIKI, mbert), "mBERT, XQuAD zh": (CHINESE, mbert)}
     return {
         f"windows, cold, {name}, s": given.seconds("windows", str(given.data / file), str(model))
         for name, (file, model) in cases.items()
     }
+
+
+def write_mbert(folder: Path, vocabulary: Path) -> None:
+    """Makes a folder the one of bert-base-multilingual-cased, but for its weights."""
+    (folder / "vocab.txt").write_bytes(vocabulary.read_bytes())
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": False, "model_max_length": 512}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "config.json").write_text(BertConfig(vocab_size=119547).to_json_string())
 
 
 def training(given: Given) -> dict[str, Pairs]:
@@ -82,7 +87,7 @@ def decoding(given: Given) -> dict[str, Pairs]:
 def startup(given: Given) -> dict[str, Pairs]:
     """The usual side is `import torch`; CPU time."""
     _, commands = first_commands(given.folder)
-    names = "import torch", "a wrong value: data.batch_size=abc", "a finished run"
+    names = "import torch", "a wrong value: data.batch_size=abc", "a finished run", "a run of one step"
     rounds = [[cpu_seconds(commands[name], given.folder) for name in names] for _ in range(given.rounds)]
     return {
         f"start-up, {name.partition(':')[0]}, beside `import torch`, CPU s": [(one[0], one[place]) for one in rounds]

@@ -31,6 +31,7 @@ def first_commands(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
         "import torch": [sys.executable, "-c", "import torch"],
         **{f"a wrong value: {key}=abc": words for key, words in wrong.items()},
         "a finished run": run,
+        "a run of one step": [*TRAIN, *fit, "trainer.max_steps=1", "resume=never", f"hydra.run.dir={folder}/first"],
     }
 
 

@@ -1,6 +1,5 @@
 """Real tokenizers, real data where it lies, and one tiny BERT for everything that need not be clever."""
 
-import json
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import torch
 from rich.console import Console
 from transformers import BertConfig, BertForQuestionAnswering, PreTrainedTokenizerFast
 
+from bench.rows import VOCABULARY, write_mbert
 from helpers.commands import Run
 from helpers.forked import Forked
 from helpers.guarantees import as_table, tried, write_page
@@ -70,10 +70,7 @@ def minilm() -> PreTrainedTokenizerFast:
 def mbert(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFast:
     """The tokenizer of bert-base-multilingual-cased, from its vocabulary."""
     folder = tmp_path_factory.mktemp("mbert")
-    (folder / "vocab.txt").write_bytes(real_data("bert-base-multilingual-cased.vocab.txt").read_bytes())
-    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": False, "model_max_length": 512}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    (folder / "config.json").write_text(BertConfig(vocab_size=119547).to_json_string())
+    write_mbert(folder, real_data(VOCABULARY))
     return load_tokenizer(str(folder))
 
 
