@@ -51,10 +51,12 @@ def windows(given: Given) -> dict[str, Pairs]:
     mbert.mkdir()
     write_mbert(mbert, given.data / VOCABULARY)
     cases = {"MiniLM, new_wiki": (WIKI, MINILM), "mBERT, new_wiki": (WIKI, mbert), "mBERT, XQuAD zh": (CHINESE, mbert)}
-    return {
+    found = {
         f"windows, cold, {name}, s": given.seconds("windows", str(given.data / file), str(model))
         for name, (file, model) in cases.items()
     }
+    alone = given.seconds("encoding", str(given.data / WIKI), MINILM)
+    return found | {"windows, beside `encode_batch` alone, MiniLM, new_wiki, s": alone}
 
 
 def write_mbert(folder: Path, vocabulary: Path) -> None:

@@ -23,7 +23,7 @@ from qa.console import console
 from qa.data.datamodule import SquadDataModule
 from qa.data.examples import read_examples
 from qa.data.order import epoch_batches
-from qa.data.tokenizer import load_tokenizer
+from qa.data.tokenizer import backend, load_tokenizer
 from qa.data.windows import Windows, build_windows
 from qa.model.optimization import schedule
 from qa.training.module import QuestionAnsweringModule
@@ -54,6 +54,17 @@ def our_windows(turns: Turns, file: str, model: str) -> None:
     tokenizer, examples = load_tokenizer(model), read_examples(file).examples
     while turns():
         build_windows(examples, tokenizer, MAX_LENGTH, STRIDE)
+
+
+def usual_encoding(turns: Turns, file: str, model: str) -> None:
+    """What no windowing can do without: the tokenizer's own pass over each distinct text."""
+    tokenizer = backend(load_tokenizer(model))
+    texts = list({text: None for e in read_examples(file).examples for text in (e.question, e.context)})
+    while turns():
+        tokenizer.encode_batch(texts, add_special_tokens=False)
+
+
+our_encoding = our_windows
 
 
 def usual_warm(turns: Turns, file: str, model: str) -> None:
