@@ -35,9 +35,7 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
     """The example of a record; notes in `read` what was repaired. Errors: BadRecord."""
     if isinstance(record.fields, BadRecord):
         raise record.fields
-    where, fields = record.where, record.fields
-    if not isinstance(fields.get("id"), dict | list | None):
-        where += f" (id {fields['id']!r})"
+    fields = record.fields
     try:
         for key in ("question", "context"):
             if key not in fields:
@@ -49,14 +47,20 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
             id=name,
             question=fields["question"],
             context=context,
-            answers=_answers(context, known, repair, need, where, read),
+            answers=_answers(context, known, repair, need, record, read),
             title=fields.get("title"),
             is_impossible=is_impossible,
         )
     except BadField as bad:
-        raise BadRecord(bad.kind, where, str(bad)) from None
+        raise BadRecord(bad.kind, _where(record), str(bad)) from None
     except ValidationError as error:
-        raise BadRecord(*_explain(error, where)) from None
+        raise BadRecord(*_explain(error, _where(record))) from None
+
+
+def _where(record: Record) -> str:
+    """Where a record is, for people, with its id if it has one."""
+    name = None if isinstance(record.fields, BadRecord) else record.fields.get("id")
+    return record.where if isinstance(name, dict | list | None) else f"{record.where} (id {name!r})"
 
 
 def _references(fields: dict[str, Any], need: Need) -> tuple[list[Reference], bool]:
@@ -77,7 +81,7 @@ def _references(fields: dict[str, Any], need: Need) -> tuple[list[Reference], bo
 
 
 def _answers(
-    context: str, references: Sequence[Reference], repair: bool, need: Need, where: str, read: Examples
+    context: str, references: Sequence[Reference], repair: bool, need: Need, record: Record, read: Examples
 ) -> tuple[Answer, ...]:
     """The references with their places. Errors: BadRecord where one place is needed and there is none."""
     plain = [Answer(text, start) for text, start in references if start is not None and context.startswith(text, start)]
@@ -86,13 +90,13 @@ def _answers(
     places = [_place(context, reference, repair and need == "places") for reference in references]
     located = sum(place is not None for place in places)
     if not located and need == "places":
-        raise BadRecord(*_misplaced(context, references[0], where), REPAIR_REMEDY)
+        raise BadRecord(*_misplaced(context, references[0], _where(record)), REPAIR_REMEDY)
     read.unplaced += len(references) - located
-    file, _, record = where.partition(": ")
+    file, _, place_in_file = _where(record).partition(": ")
     for (text, start), place in zip(references, places, strict=True):
         if place and place.kind:
             was, now = {"text": text, "answer_start": start}, {"text": place.text, "answer_start": place.start}
-            read.repairs.append({"file": file, "record": record, "kind": place.kind, "was": was, "is": now})
+            read.repairs.append({"file": file, "record": place_in_file, "kind": place.kind, "was": was, "is": now})
     found = zip(references, places, strict=True)
     return tuple(Answer(place.text, place.start) if place else Answer(reference.text) for reference, place in found)
 

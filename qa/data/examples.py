@@ -108,12 +108,14 @@ class _Ids:
 
     def __init__(self) -> None:
         self.rows: dict[str, int] = {}  # the first example with each id
-        self.records: list[Record] = []  # of the examples
+        self.wheres: list[str] = []  # of the examples' records
+        self.groups: list[str] = []
         self.repeats: list[int] = []
 
     def add(self, name: str, record: Record) -> None:
-        row = len(self.records)
-        self.records.append(Record(record.where, {}, record.number, record.group))
+        row = len(self.wheres)
+        self.wheres.append(record.where)
+        self.groups.append(record.group)
         if self.rows.setdefault(name, row) != row:
             self.repeats.append(row)
 
@@ -124,18 +126,18 @@ class _Ids:
         """
         if not self.repeats:
             return
-        examples, records = read.examples, self.records
-        within = {(record.group, example.id) for record, example in zip(records, examples, strict=True)}
+        examples = read.examples
+        within = {(group, example.id) for group, example in zip(self.groups, examples, strict=True)}
         if len(within) == len(examples) and len(self.repeats) > RESTARTS * len(examples):
-            names = [f"{record.group}/{example.id}" for record, example in zip(records, examples, strict=True)]
+            names = [f"{group}/{example.id}" for group, example in zip(self.groups, examples, strict=True)]
             read.examples = [e.model_copy(update={"id": name}) for e, name in zip(examples, names, strict=True)]
-            log.warning("%s: ids restart in every paragraph; they are now such as %r", records[0].where, names[0])
+            log.warning("%s: ids restart in every paragraph; they are now such as %r", self.wheres[0], names[0])
             return
         if on_bad_record == "error":
             row = self.repeats[0]
-            first = records[self.rows[examples[row].id]].where.rpartition(": ")[2]
+            first = self.wheres[self.rows[examples[row].id]].rpartition(": ")[2]
             problem = f"the id {examples[row].id!r} is at {first} too"
-            raise BadRecord("repeated id", records[row].where, problem)
+            raise BadRecord("repeated id", self.wheres[row], problem)
         read.skipped["repeated id"] += len(self.repeats)
         repeats = set(self.repeats)
         read.examples = [example for row, example in enumerate(examples) if row not in repeats]
