@@ -6,7 +6,7 @@ import torch
 from transformers import AutoModelForQuestionAnswering, PreTrainedTokenizerFast
 
 from bench.decoding import Computed, features, ours
-from bench.usual.answers import Feature, best_answers
+from bench.usual.answers import Feature, best_answers, figures
 from helpers.paths import MINILM, real_data
 from qa.data.batches import EvaluationBatches
 from qa.data.examples import read_examples
@@ -14,6 +14,7 @@ from qa.data.order import ordered_batches
 from qa.data.tokenizer import pair_template
 from qa.data.windows import build_windows
 from qa.evaluation.answers import NBestAnswer
+from qa.evaluation.metrics import scores
 
 N_BEST, LONGEST = 20, 30
 
@@ -54,3 +55,16 @@ def test_best_answers_are_the_same_where_the_usual_search_reaches_them(
         elif usual:
             assert usual[0]["score"] <= best.score  # the usual way has missed a better span
     assert tried > 10
+
+
+def test_its_em_and_f1_are_ours() -> None:
+    """Predictions that are right, right but for what does not count, partly right, and wrong."""
+    examples = read_examples(str(real_data("xquad.en.json"))).examples
+    ways = ("{}", "The {}!", "{} of old", "elsewhere")
+    predictions = {
+        example.id: ways[number % 4].format(example.answers[0].text) for number, example in enumerate(examples)
+    }
+    references = {example.id: [answer.text for answer in example.answers] for example in examples}
+    own = [scores(predictions[name], texts) for name, texts in references.items()]
+    assert figures(predictions, references) == pytest.approx(tuple(100 * np.mean(own, axis=0)))
+    assert 40 < figures(predictions, references)[0] < figures(predictions, references)[1] < 80
