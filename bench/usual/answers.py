@@ -7,7 +7,7 @@ starts and the `n_best` best ends of a window are combined, so that a span of a 
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,7 +86,7 @@ def f1(prediction: str, reference: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def figures(predictions: dict[str, str], references: dict[str, Sequence[str]]) -> tuple[float, float]:
+def figures(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> tuple[float, float]:
     """EM and F1 in percent over all questions: of each the best against any of its references."""
     exact = [max(exact_match(predictions[name], text) for text in texts) for name, texts in references.items()]
     overlap = [max(f1(predictions[name], text) for text in texts) for name, texts in references.items()]
