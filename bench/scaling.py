@@ -1,0 +1,193 @@
+"""How time and memory grow with the questions, and the sampler with the ranks: python -m bench.scaling [ROUNDS]
+
+The first table: new_wiki's questions again and again, MiniLM's tokenizer, one core. Each part of each size runs in a
+process of its own, ROUNDS times (3), after the part was done once with a few questions; medians. Decoding is of random
+logits. The second table simulates all ranks of an epoch, which are dealt their windows as in a run.
+"""
+
+import ctypes
+import gc
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import evaluations
+from bench.decoding import Computed, ours, repeated
+from bench.rows import MINILM, WIKI, data_folder, many
+from bench.usual.windows import MAX_LENGTH, STRIDE
+from qa.console import console
+from qa.data.batches import TrainingBatches
+from qa.data.datamodule import SquadDataModule
+from qa.data.examples import read_examples
+from qa.data.order import epoch_batches
+from qa.data.tokenizer import load_tokenizer, pair_template
+from qa.data.window_cache import cached_windows, fingerprint
+from qa.data.windows import build_windows
+from qa.errors import door
+
+SIZES, FEW = (1_000, 10_000, 100_000), 100  # questions
+RANKS, BATCH, SEED, EPOCH = (1, 2, 8, 64, 1024), 16, 42, 100  # windows of a rank's batch
+EPOCHS = 20  # whose orders are timed together
+Work = Callable[[], int]  # does a part, returns how many questions or windows it was
+
+
+class Cost(NamedTuple):
+    """What a part took."""
+
+    units: int
+    seconds: float  # of CPU
+    mib: float  # at most, above what the process held before
+
+
+def reading(file: str, _: int) -> Work:
+    return lambda: len(read_examples(file).examples)
+
+
+def windowing(file: str, _: int) -> Work:
+    """With the cache's key and file, as in a run's first look at its data."""
+    examples, tokenizer = read_examples(file).examples, load_tokenizer(MINILM)
+
+    def work() -> int:
+        with tempfile.TemporaryDirectory() as cache:
+            path = Path(cache) / f"{fingerprint(examples, tokenizer, MAX_LENGTH, STRIDE)}.safetensors"
+            return len(cached_windows(path, examples, tokenizer, MAX_LENGTH, STRIDE))
+
+    return work
+
+
+def order(file: str, _: int) -> Work:
+    lengths = build_windows(read_examples(file).examples, load_tokenizer(MINILM), MAX_LENGTH, STRIDE).lengths()
+
+    def work() -> int:
+        for epoch in range(EPOCHS):
+            epoch_batches(lengths, BATCH, "bucketed", SEED, epoch)
+        return EPOCHS * len(lengths)
+
+    return work
+
+
+def decoding(_: str, count: int) -> Work:
+    some = evaluations.examples(FEW)
+    computed = [Computed(batch, logits) for logits, batch, _ in evaluations.batches(some)]
+    asked, batches = repeated(list(some.values()), computed, count)
+    return lambda: len(ours(asked, batches).questions)
+
+
+PARTS: dict[str, tuple[Callable[[str, int], Work], str]] = {
+    "reading and checking": (reading, "questions"),
+    "windowing, cold": (windowing, "windows"),
+    "order of an epoch": (order, "windows"),
+    "logits → answers, EM and F1": (decoding, "questions"),
+}
+
+
+def measure(part: str, few: str, file: str, count: int) -> Cost:
+    """What a part takes for the `count` questions of a file; a file with a few questions is to begin with."""
+    console.quiet = True
+    prepare, _ = PARTS[part]
+    prepare(few, FEW)()
+    work = prepare(file, count)
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what is free would hide what the part takes
+    Path("/proc/self/clear_refs").write_text("5")  # the most it held is now what it holds
+    before, begin = _most(), time.process_time()
+    units = work()
+    return Cost(units, time.process_time() - begin, _most() - before)
+
+
+def _most() -> float:
+    """The most memory that this process held since its last reset, MiB."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+
+
+def in_a_process(part: str, few: str, file: str, count: int) -> Cost:
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(measure, part, few, file, count).result()
+
+
+def cost_row(part: str, costs: list[list[Cost]]) -> str:
+    """A row of the first table. `costs`: of each size those of all rounds."""
+    seconds = [statistics.median(1000 * cost.seconds / cost.units for cost in found) for found in costs]
+    mib = [statistics.median(cost.mib for cost in found) for found in costs]
+    each = [one / found[0].units for one, found in zip(mib, costs, strict=True)]
+    cells = [*(f"{1000 * one:.2f}" for one in seconds), f"{seconds[2] / seconds[1]:.2f}"]
+    cells += [*(f"{one:.1f}" for one in mib), f"{each[2] / each[1]:.2f}"]
+    return f"| {part}, 1,000 {PARTS[part][1]} | {' | '.join(cells)} |"
+
+
+def dealt_tokens(data: SquadDataModule, ranks: int) -> NDArray[np.int64]:
+    """Tokens that each rank computes in each step of an epoch, without and with padding, [2, ranks, steps]."""
+    assert data.tokenizer is not None
+    batches, template = data.training_batches(EPOCH), pair_template(data.tokenizer)
+    tokens = np.zeros((2, ranks, len(batches)), np.int64)
+    for rank in range(ranks):
+        dataset = TrainingBatches(data.windows["train"], data.examples["train"], template, rank, ranks)
+        for step, rows in enumerate(batches):
+            batch = dataset[rows]
+            tokens[:, rank, step] = batch["lengths"].sum(), batch["input_ids"].numel()
+    return tokens
+
+
+def excess(tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+    """By how much the ranks' largest part of a step exceeds their mean, over all steps; `tokens`: [2, ranks, steps].
+
+    In each step all ranks wait for the one with most, so that this is the share of time that waiting adds.
+    """
+    share: NDArray[np.float64] = tokens.max(axis=1).sum(axis=1) / tokens.mean(axis=1).sum(axis=1) - 1
+    return share
+
+
+def rank_row(data: SquadDataModule, ranks: int) -> str:
+    """A row of the second table: all ranks of one epoch, and a run that resumes in its middle."""
+    data.batch_size = BATCH * ranks
+    count = data.batch_count()
+    data.resume(EPOCH * count + count // 2, count)
+    begin = time.process_time()
+    next(iter(data.train_dataloader().sampler))
+    seconds = time.process_time() - begin
+    tokens = dealt_tokens(data, ranks)
+    cells = [f"{share:.1%}" for share in (*excess(tokens), *excess(tokens[:, :, :-1]))]
+    return f"| {ranks:,} | {count:,} | {' | '.join(cells)} | {seconds:.3f} |"
+
+
+def head(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |\n|{' --- |' * len(cells)}"
+
+
+def main() -> None:
+    """Prints both tables, ready for BENCHMARKS.md."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    os.environ |= {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}  # of the processes to come
+    articles = json.loads((data_folder() / WIKI).read_text(encoding="utf-8"))["data"]
+    with tempfile.TemporaryDirectory() as folder:
+        files = {count: f"{folder}/{count}.json" for count in (FEW, *SIZES)}
+        for count, file in files.items():
+            Path(file).write_text(json.dumps(many(articles, count)))
+        sizes, growth = [f"{count:,}" for count in SIZES], f"{SIZES[2]:,} / {SIZES[1]:,}"
+        print(head("CPU ms for", *sizes, growth, *(f"MiB, {size}" for size in sizes), f"a unit, {growth}"), flush=True)
+        for part in PARTS:
+            found = [[in_a_process(part, files[FEW], files[size], size) for _ in range(rounds)] for size in SIZES]
+            print(cost_row(part, found), flush=True)
+        console.quiet = True
+        data = SquadDataModule(train_file=files[SIZES[2]], cache_dir=folder, max_length=MAX_LENGTH, stride=STRIDE)
+        data.prepare_split("train", load_tokenizer(MINILM))
+        whole, full = "all steps", "full steps"
+        print(head("ranks", "steps", whole, f"{whole}, padded", full, f"{full}, padded", "CPU s to resume"), flush=True)
+        for ranks in RANKS:
+            print(rank_row(data, ranks), flush=True)
+
+
+if __name__ == "__main__":
+    door(main)
