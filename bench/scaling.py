@@ -1,8 +1,8 @@
 """How time and memory grow with the questions, and the sampler with the ranks: python -m bench.scaling [ROUNDS]
 
 The first table: new_wiki's questions again and again, MiniLM's tokenizer, one core. Each part of each size runs in a
-process of its own, ROUNDS times (3), after the part was done once with a few questions; medians. Decoding is of random
-logits. The second table simulates all ranks of an epoch, which are dealt their windows as in a run.
+process of its own, ROUNDS times (5), in turns, after it was done once with a few questions; medians. Decoding is of
+random logits. The second table simulates all ranks of an epoch, which get their windows as in a run.
 """
 
 import ctypes
@@ -117,14 +117,17 @@ def in_a_process(part: str, few: str, file: str, count: int) -> Cost:
         return pool.submit(measure, part, few, file, count).result()
 
 
-def cost_row(part: str, costs: list[list[Cost]]) -> str:
-    """A row of the first table. `costs`: of each size those of all rounds."""
-    seconds = [statistics.median(1000 * cost.seconds / cost.units for cost in found) for found in costs]
-    mib = [statistics.median(cost.mib for cost in found) for found in costs]
-    each = [one / found[0].units for one, found in zip(mib, costs, strict=True)]
-    cells = [*(f"{1000 * one:.2f}" for one in seconds), f"{seconds[2] / seconds[1]:.2f}"]
-    cells += [*(f"{one:.1f}" for one in mib), f"{each[2] / each[1]:.2f}"]
-    return f"| {part}, 1,000 {PARTS[part][1]} | {' | '.join(cells)} |"
+def cost_row(part: str, rounds: list[list[Cost]]) -> str:
+    """A row of the first table. `rounds`: the costs of all sizes, in turns."""
+    sizes = list(zip(*rounds, strict=True))
+    seconds = [f"{statistics.median(1e6 * cost.seconds / cost.units for cost in size):.1f}" for size in sizes]
+    mib = [f"{statistics.median(cost.mib for cost in size):.1f}" for size in sizes]
+    growth = []
+    for what in ("seconds", "mib"):
+        each = [[getattr(cost, what) / cost.units for cost in size] for size in sizes]
+        ratios = [last / middle for middle, last in zip(*each[1:], strict=True)]
+        growth.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    return f"| {part}, 1,000 {PARTS[part][1]} | {' | '.join((*seconds, growth[0], *mib, growth[1]))} |"
 
 
 def dealt_tokens(data: SquadDataModule, ranks: int) -> NDArray[np.int64]:
@@ -168,7 +171,7 @@ def head(*cells: str) -> str:
 
 def main() -> None:
     """Prints both tables, ready for BENCHMARKS.md."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     os.environ |= {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}  # of the processes to come
     articles = json.loads((data_folder() / WIKI).read_text(encoding="utf-8"))["data"]
     with tempfile.TemporaryDirectory() as folder:
@@ -176,10 +179,12 @@ def main() -> None:
         for count, file in files.items():
             Path(file).write_text(json.dumps(many(articles, count)))
         sizes, growth = [f"{count:,}" for count in SIZES], f"{SIZES[2]:,} / {SIZES[1]:,}"
-        print(head("CPU ms for", *sizes, growth, *(f"MiB, {size}" for size in sizes), f"a unit, {growth}"), flush=True)
+        print(
+            head("CPU ms of", *sizes, growth, *(f"MiB, {size}" for size in sizes), f"of a unit, {growth}"), flush=True
+        )
         for part in PARTS:
-            found = [[in_a_process(part, files[FEW], files[size], size) for _ in range(rounds)] for size in SIZES]
-            print(cost_row(part, found), flush=True)
+            costs = [[in_a_process(part, files[FEW], files[size], size) for size in SIZES] for _ in range(rounds)]
+            print(cost_row(part, costs), flush=True)
         console.quiet = True
         data = SquadDataModule(train_file=files[SIZES[2]], cache_dir=folder, max_length=MAX_LENGTH, stride=STRIDE)
         data.prepare_split("train", load_tokenizer(MINILM))
