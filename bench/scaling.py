@@ -19,26 +19,22 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bench import evaluations
 from bench.decoding import Computed, ours, repeated
+from bench.ranks import BATCH, COLUMNS, RANKS, rank_row
 from bench.rows import MINILM, WIKI, data_folder, many
 from bench.usual.windows import MAX_LENGTH, STRIDE
 from qa.console import console
-from qa.data.batches import TrainingBatches
 from qa.data.datamodule import SquadDataModule
 from qa.data.examples import read_examples
 from qa.data.order import epoch_batches
-from qa.data.tokenizer import load_tokenizer, pair_template
+from qa.data.tokenizer import load_tokenizer
 from qa.data.window_cache import cached_windows, fingerprint
 from qa.data.windows import build_windows
 from qa.errors import door
 
 SIZES, FEW = (1_000, 10_000, 100_000), 100  # questions
-RANKS, BATCH, SEED, EPOCH = (1, 2, 8, 64, 1024), 16, 42, 100  # windows of a rank's batch
-EPOCHS = 20  # whose orders are timed together
+SEED, EPOCHS = 42, 20  # whose orders are timed together
 Work = Callable[[], int]  # does a part, returns how many questions or windows it was
 
 
@@ -120,7 +116,7 @@ def in_a_process(part: str, few: str, file: str, count: int) -> Cost:
 def cost_row(part: str, rounds: list[list[Cost]]) -> str:
     """A row of the first table. `rounds`: the costs of all sizes, in turns."""
     sizes = list(zip(*rounds, strict=True))
-    seconds = [f"{statistics.median(1e6 * cost.seconds / cost.units for cost in size):.1f}" for size in sizes]
+    seconds = [f"{statistics.median(1e6 * cost.seconds / cost.units for cost in size):.3g}" for size in sizes]
     mib = [f"{statistics.median(cost.mib for cost in size):.1f}" for size in sizes]
     growth = []
     for what in ("seconds", "mib"):
@@ -128,41 +124,6 @@ def cost_row(part: str, rounds: list[list[Cost]]) -> str:
         ratios = [last / middle for middle, last in zip(*each[1:], strict=True)]
         growth.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
     return f"| {part}, 1,000 {PARTS[part][1]} | {' | '.join((*seconds, growth[0], *mib, growth[1]))} |"
-
-
-def dealt_tokens(data: SquadDataModule, ranks: int) -> NDArray[np.int64]:
-    """Tokens that each rank computes in each step of an epoch, without and with padding, [2, ranks, steps]."""
-    assert data.tokenizer is not None
-    batches, template = data.training_batches(EPOCH), pair_template(data.tokenizer)
-    tokens = np.zeros((2, ranks, len(batches)), np.int64)
-    for rank in range(ranks):
-        dataset = TrainingBatches(data.windows["train"], data.examples["train"], template, rank, ranks)
-        for step, rows in enumerate(batches):
-            batch = dataset[rows]
-            tokens[:, rank, step] = batch["lengths"].sum(), batch["input_ids"].numel()
-    return tokens
-
-
-def excess(tokens: NDArray[np.int64]) -> NDArray[np.float64]:
-    """By how much the ranks' largest part of a step exceeds their mean, over all steps; `tokens`: [2, ranks, steps].
-
-    In each step all ranks wait for the one with most, so that this is the share of time that waiting adds.
-    """
-    share: NDArray[np.float64] = tokens.max(axis=1).sum(axis=1) / tokens.mean(axis=1).sum(axis=1) - 1
-    return share
-
-
-def rank_row(data: SquadDataModule, ranks: int) -> str:
-    """A row of the second table: all ranks of one epoch, and a run that resumes in its middle."""
-    data.batch_size = BATCH * ranks
-    count = data.batch_count()
-    data.resume(EPOCH * count + count // 2, count)
-    begin = time.process_time()
-    next(iter(data.train_dataloader().sampler))
-    seconds = time.process_time() - begin
-    tokens = dealt_tokens(data, ranks)
-    cells = [f"{share:.1%}" for share in (*excess(tokens), *excess(tokens[:, :, :-1]))]
-    return f"| {ranks:,} | {count:,} | {' | '.join(cells)} | {seconds:.3f} |"
 
 
 def head(*cells: str) -> str:
@@ -179,17 +140,15 @@ def main() -> None:
         for count, file in files.items():
             Path(file).write_text(json.dumps(many(articles, count)))
         sizes, growth = [f"{count:,}" for count in SIZES], f"{SIZES[2]:,} / {SIZES[1]:,}"
-        print(
-            head("CPU ms of", *sizes, growth, *(f"MiB, {size}" for size in sizes), f"of a unit, {growth}"), flush=True
-        )
+        columns = "CPU ms of", *sizes, growth, *(f"MiB, {size}" for size in sizes), f"of a unit, {growth}"
+        print(head(*columns), flush=True)
         for part in PARTS:
             costs = [[in_a_process(part, files[FEW], files[size], size) for size in SIZES] for _ in range(rounds)]
             print(cost_row(part, costs), flush=True)
         console.quiet = True
         data = SquadDataModule(train_file=files[SIZES[2]], cache_dir=folder, max_length=MAX_LENGTH, stride=STRIDE)
         data.prepare_split("train", load_tokenizer(MINILM))
-        whole, full = "all steps", "full steps"
-        print(head("ranks", "steps", whole, f"{whole}, padded", full, f"{full}, padded", "CPU s to resume"), flush=True)
+        print("", head(*COLUMNS), sep="\n", flush=True)
         for ranks in RANKS:
             print(rank_row(data, ranks), flush=True)
 
