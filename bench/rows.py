@@ -104,7 +104,7 @@ def warm(given: Given) -> dict[str, Pairs]:
 
 
 def many(articles: Iterable[dict[str, Any]], count: int) -> dict[str, Any]:
-    """SQuAD's questions again and again until there are enough, each time with ids and contexts of their own."""
+    """SQuAD's questions again and again until there are enough, each time with ids and texts of their own."""
     paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
     made: list[dict[str, Any]] = []
     left, turn = count, 0
@@ -112,13 +112,15 @@ def many(articles: Iterable[dict[str, Any]], count: int) -> dict[str, Any]:
         for paragraph in paragraphs:
             begin = f"{turn} "
             qas = [
-                {**qa, "id": f"{begin}{qa['id']}", "answers": [
+                {**qa, "id": f"{begin}{qa['id']}", "question": begin + qa["question"], "answers": [
                     {**answer, "answer_start": answer["answer_start"] + len(begin)} for answer in qa["answers"]
                 ]}
                 for qa in paragraph["qas"][:left]
             ]  # fmt: skip
             made.append({"context": begin + paragraph["context"], "qas": qas})
             left -= len(qas)
+            if not left:
+                break
         turn += 1
     return {"version": "1.1", "data": [{"title": "many", "paragraphs": made}]}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from helpers.questions import squad
-from qa.data.batches import EpochSampler, EvaluationBatches
+from qa.data.batches import EpochSampler, EvaluationBatches, TrainingBatches
 from qa.data.example import Example
 from qa.data.examples import read_examples
 from qa.data.order import Batching, batches_of_rank, drawn_windows, epoch_batches, ordered_batches, padded_share
@@ -62,6 +62,28 @@ def test_the_sampler_follows_the_trainers_epoch() -> None:
     sampler.set_epoch(3)
     assert [b.tolist() for b in sampler] == [b.tolist() for b in epoch_batches(LENGTHS, 16, "bucketed", 42, 3)]
     assert len(sampler) == len(list(sampler)) == 313
+
+
+def test_1024_ranks_take_every_window_once_and_their_tokens_even_out(minilm: PreTrainedTokenizerFast) -> None:
+    """In a full step ranks differ by no more tokens than its windows do; in the last one many have a stand-in."""
+    ranks, full = 1024, 2
+    sizes = np.tile(LENGTHS, 2)[: full * 4 * ranks + 500].clip(max=370)
+    examples = [Example(id=str(row), question="who ?", context="one " * size) for row, size in enumerate(sizes)]
+    windows = build_windows(examples, minilm, 384, 8)
+    batches = epoch_batches(windows.lengths(), 4 * ranks, "bucketed", 42, 100)
+    tokens, weight = np.zeros((len(batches), ranks)), np.zeros(len(batches))
+    taken: list[int] = []
+    for rank in range(ranks):
+        dataset = TrainingBatches(windows, examples, pair_template(minilm), rank, ranks)
+        for step, rows in enumerate(batches):
+            batch = dataset[rows]
+            tokens[step, rank] = batch["attention_mask"].sum()
+            weight[step] += batch["weight"] * len(batch["rows"])
+            taken += batch["rows"].tolist() if batch["weight"] else []
+    assert sorted(taken) == list(range(len(sizes)))
+    assert weight == pytest.approx(1)
+    for step, rows in enumerate(batches[:full]):
+        assert np.ptp(tokens[step]) <= np.ptp(windows.lengths()[rows])
 
 
 def test_evaluation_begins_with_the_longest_windows() -> None:

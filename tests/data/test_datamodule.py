@@ -47,6 +47,25 @@ def test_an_epoch_is_made_of_batches_of_the_wanted_size(
     assert module.padded_share() == pytest.approx(share)
 
 
+def test_a_run_resumed_in_epoch_100_makes_that_epochs_order_alone(
+    minilm: PreTrainedTokenizerFast, small_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    made: list[int] = []
+
+    class Noting(SquadDataModule):
+        def training_batches(self, epoch: int) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+            made.append(epoch)
+            return super().training_batches(epoch)
+
+    module = Noting(train_file=str(small_files[0]), cache_dir=str(tmp_path), max_length=64, stride=16, batch_size=7)
+    module.prepare_split("train", minilm)
+    count = module.batch_count()
+    module.resume(100 * count + 5, count)
+    first = next(iter(module.train_dataloader()))
+    assert made == [100]
+    assert first["rows"].tolist() == module.training_batches(100)[5].tolist()
+
+
 def test_worker_processes_change_nothing(
     minilm: PreTrainedTokenizerFast, small_files: tuple[Path, Path], tmp_path: Path
 ) -> None:
