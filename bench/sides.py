@@ -19,7 +19,7 @@ from bench.turns import Turns
 from bench.usual.training import logits, training_steps
 from bench.usual.windows import MAX_LENGTH, STRIDE, load, training_windows
 from qa import processes
-from qa.console import console
+from qa.console import console, quiet_libraries
 from qa.data.datamodule import SquadDataModule
 from qa.data.examples import read_examples
 from qa.data.order import epoch_batches
@@ -170,6 +170,7 @@ def main() -> None:
     reports = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no report
     console.quiet = True
+    quiet_libraries()
     disable_progress_bars()
     globals()[side](Turns(int(rounds), reports), *arguments)
 
