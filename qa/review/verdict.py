@@ -62,7 +62,7 @@ def remarks(results: Results) -> Iterator[str]:
         before, after = found.before, found.after
         yield (
             f"Probabilities: expected calibration error {after.ece:.3f} (softmax {before.ece:.3f}, chance alone up to"
-            f" {after.ece_chance:.3f}); where 80% must be right, the surest {after.coverage_80:.0%} can be answered"
+            f" {after.ece_chance:.3f}); where 80% must be right, it can answer {after.coverage_80:.0%} of the questions"
             f" (softmax {before.coverage_80:.0%})."
         )
     trained, validated = results.examples.train, results.examples.validation
