@@ -26,7 +26,7 @@ def main(run: Path, sweep: Path) -> None:
     where = ["hydra.run.dir=runs/pictures", "resume=never"]
     done = subprocess.run([sys.executable, *words, *where], cwd=HERE.parent, capture_output=True, text=True, check=True)
     terminal = Console(record=True, width=110, file=io.StringIO())
-    terminal.print(Text(f"$ python {' '.join(words)}\n{done.stdout}"))
+    terminal.print(Text(f"$ python {' '.join(words)}\n{done.stdout.replace(f'{HERE.parent}/', '')}"))
     terminal.save_svg(str(HERE / "terminal.svg"), title="the demo's model, validated")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
