@@ -9,17 +9,19 @@ from rich.table import Table
 from qa.evaluation.answers import Question
 from qa.evaluation.intervals import bounds
 from qa.evaluation.significance import DRAWS
-from qa.review.comparison import REAL, headline, verdict
+from qa.review.comparison import REAL
 from qa.review.run_page import templates
 from qa.review.systems import System
 from qa.runs.results import METRICS
+from qa.runs.results_table import counted
 
 SIDES = ("only_one", "only_other")
 SHOWN = 200  # questions that one system alone answers, on the page
+RECIPE = "With other seeds and other questions, by a t-test. p: how often chance alone gives such a difference."
 WEIGHTS = (
-    "These runs alone, with other questions; other seeds may give another result. p: how often chance gives such a"
-    f" difference, counted by swapping the answers of both runs for an article or paragraph ({DRAWS:,} times; at least"
-    " {p_least:.4f} before correction)."
+    "These runs alone, on other questions; other seeds may give another result. p: how often chance alone gives such a"
+    f" difference, counted by swapping the answers of both runs for an article or paragraph ({DRAWS:,} times, so that p"
+    " is at least {p_least:.4f} before it is corrected)."
 )
 CORRECTED = "p is corrected for the number of pairs (Holm); the intervals are not."
 
@@ -32,15 +34,9 @@ def as_page(report: dict[str, Any], found: Sequence[System]) -> str:
         for fix in report["fixes"]
     ]
     template = templates().get_template("compare.html")
-    words = {
-        "spread": spread_of,
-        "bounds": _bounds,
-        "verdict": verdict,
-        "p": _p,
-        "real": REAL,
-        "headline": headline(report),
-    }
-    return template.render(report=report, fixes=fixes, shown=SHOWN, weights=WEIGHTS, corrected=CORRECTED, **words)
+    words = {"recipe": RECIPE, "weights": WEIGHTS, "corrected": CORRECTED, "real": REAL}
+    forms = {"spread": spread_of, "bounds": _bounds, "p": _p, "counted": counted}
+    return template.render(report=report, fixes=fixes, shown=SHOWN, **words, **forms)
 
 
 def _answer(name: str, one: dict[str, Question], other: dict[str, Question]) -> tuple[str, ...]:
@@ -49,10 +45,10 @@ def _answer(name: str, one: dict[str, Question], other: dict[str, Question]) -> 
 
 
 def show(report: dict[str, Any], out: Console) -> None:
-    """The tables, for a terminal, below one plain sentence."""
-    if words := headline(report):
-        out.print(words, style="bold")
-        out.print()
+    """The tables, for a terminal, below what may be said of each pair."""
+    for place, row in enumerate(report["pairs"]):
+        out.print(row["claim"]["sentence"], style="" if place else "bold")
+    out.print()
     table = Table("system", "seeds", "EM", "95%", "F1", "95%", "loss per question", title="Systems")
     for row in report["systems"]:
         cells = [part for figure in METRICS for part in (spread_of(row[figure]), _bounds(row[figure]))]
@@ -69,27 +65,25 @@ def show(report: dict[str, Any], out: Console) -> None:
 def _show_pairs(report: dict[str, Any], out: Console) -> None:
     rows, primary = report["pairs"], report["primary"]
     secondary = rows[0]["secondary"]["figure"]
-    out.print()
-    for row in rows:
-        out.print(verdict(row))
     if recipes := [row for row in rows if row["recipe"]]:
         table = Table("one", "other", primary, "95%", "p", secondary, "95%", title="Is the recipe better?")
         for row in recipes:
-            cells = f"{row['difference']:+.2f}", _bounds(row["recipe"]), _p(row["recipe"])
+            mark = " *" if row["claim"]["better"] else ""
+            cells = f"{row['difference']:+.2f}", _bounds(row["recipe"]), _p(row["recipe"]) + mark
             also = f"{row['secondary']['difference']:+.2f}", _bounds(row["secondary"])
             table.add_row(row["one"], row["other"], *cells, *also)
         out.print(table)
-        out.print("With other seeds and other questions, by a t-test. *: more than chance explains, at 5%.")
+        out.print(f"{RECIPE} * marks p below {REAL}.")
     table = Table("one", "other", primary, "95%", "p", title="These weights alone")
     for row in rows:
-        cells = f"{row['difference']:+.2f}", _bounds(row["weights"]), _p(row["weights"], "")
+        cells = f"{row['difference']:+.2f}", _bounds(row["weights"]), _p(row["weights"])
         table.add_row(row["one"], row["other"], *cells)
     out.print(table)
     out.print(WEIGHTS.format(**rows[0]["weights"]))
     out.print(f"Tested: {report['tested']}. {primary} decides. {CORRECTED}")
     for fix in report["fixes"]:
         one, other = len(fix["only_one"]), len(fix["only_other"])
-        out.print(f"{fix['one']} alone answers {one} questions exactly, {fix['other']} alone {other}.")
+        out.print(f"{fix['one']} alone answers {counted(one, 'question')} exactly, {fix['other']} alone {other}.")
 
 
 def _show_kind(name: str, groups: dict[str, list[dict[str, Any]]], out: Console) -> None:
@@ -114,10 +108,9 @@ def _bounds(figure: dict[str, Any]) -> str:
     return bounds(figure["low"], figure["high"])
 
 
-def _p(test: dict[str, Any], star: str = " *") -> str:
-    """The corrected p-value with two or three digits; `star` marks what is more than chance."""
+def _p(test: dict[str, Any]) -> str:
+    """The corrected p-value with two or three digits."""
     if test["p_corrected"] is None:
         return "–"
     p = test["p_corrected"]
-    shown = "<0.001" if p < 0.001 else format(p, ".3f" if p < 0.1 else ".2f")
-    return f"{shown}{star if p < REAL else ''}"
+    return "<0.001" if p < 0.001 else format(p, ".3f" if p < 0.1 else ".2f")

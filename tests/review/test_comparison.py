@@ -1,6 +1,8 @@
 """Runs against each other: what is more than chance is said, and what is chance is not."""
 
+import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,13 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from helpers.finished_runs import WORDS, finished_run
 from helpers.paths import ROOT
 from helpers.questions import question
 from qa.errors import UserError
+from qa.evaluation.intervals import clusters
 from qa.evaluation.question_table import read_questions, write_questions
-from qa.review.comparison import compare, headline, verdict
+from qa.review.compare_page import as_page, show
+from qa.review.comparison import claim, compare
 from qa.review.systems import read_run, systems
 
 
@@ -52,8 +57,7 @@ def test_the_same_answers_are_no_difference_and_better_ones_are(tmp_path: Path) 
     assert (same["difference"], same["low"], same["high"], same["p"], same["p_corrected"]) == (0, None, None, 1, 1)
     assert 0 < best["low"] < best["difference"] == second["difference"] and best["p_corrected"] < 0.01
     assert [row["recipe"] for row in found["pairs"]] == [None] * 3  # of one seed each nothing is known
-    assert "One seed each, which may be a lucky one" in "".join(found["notes"])
-    assert verdict(found["pairs"][0]).endswith("one seed each: another may give another result.")
+    assert "Of one seed, which may be a lucky one" in "".join(found["notes"])
 
 
 def test_questions_on_one_context_count_as_one_witness(tmp_path: Path) -> None:
@@ -87,27 +91,67 @@ def test_a_recipe_is_better_where_other_seeds_would_say_so_too(tmp_path: Path) -
     swings, steady = pairs["1e-05", "2e-05"], pairs["2e-05", "3e-05"]
     assert swings["weights"]["p_corrected"] < 0.05 < swings["recipe"]["p_corrected"]
     assert swings["recipe"]["low"] < swings["weights"]["low"]
-    assert headline(found).endswith(
-        "cannot be told apart with these 200 questions and these seeds; more seeds would help most."
-    )
-    assert headline({**found, "pairs": [steady]}).startswith("optimizer.lr=2e-05 is better than optimizer.lr=3e-05 by ")
-    assert "cannot be told apart" in verdict(swings) and "more seeds would narrow that most" in verdict(swings)
+    assert swings["claim"]["better"] is None and steady["claim"]["better"] == "optimizer.lr=2e-05"
+    said = swings["claim"]["sentence"]
+    assert said.startswith("optimizer.lr=1e-05 and optimizer.lr=2e-05 cannot be told apart with these 200 questions")
+    assert said.endswith("with other seeds and questions). More seeds would help most.")
     assert steady["recipe"]["p_corrected"] < 0.05
-    assert verdict(steady).startswith("optimizer.lr=2e-05 is better than optimizer.lr=3e-05: +")
+    assert steady["claim"]["sentence"].startswith("optimizer.lr=2e-05 is better than optimizer.lr=3e-05 by ")
 
 
-def test_the_first_sentence_says_how_many_questions_would_tell(tmp_path: Path) -> None:
-    found = report(
-        finished_run(tmp_path / "a", [1.0, 0.0] * 20), finished_run(tmp_path / "b", [1.0, 0.0, 1.0, 1.0] * 10, lr=5e-5)
+def test_what_is_said_of_a_pair_follows_its_figures(tmp_path: Path) -> None:
+    """The interval is that of the better over the worse one; of a small difference, how many questions would tell."""
+    folders = [
+        finished_run(tmp_path / f"{lr}-{seed}", [1.0, 0.0] * 20 + [lr / 4] * 20, seed, lr=lr)
+        for lr in (1.0, 2.0)
+        for seed in (1, 2)
+    ]
+    found = systems([read_run(folder) for folder in folders])
+    by = clusters(found[0].questions)
+
+    def said(difference: float, **recipe: Any) -> str:
+        known = {"low": -25.0, "high": 75.0, "p_corrected": 0.3, "seeds_share": 0.1, **recipe}
+        row = {"figure": "F1", "difference": difference, "recipe": known}
+        return str(claim(found[0], found[1], row, by)["sentence"])
+
+    assert said(25).endswith("+25.00 F1 (-25.00 to 75.00 with other seeds and questions). That would take about"
+                             " 200 questions, or more seeds.")  # fmt: skip
+    assert said(2).endswith("The difference is next to nothing.")
+    assert said(-50, low=-75.0, high=-25.0, p_corrected=0.01) == (
+        "optimizer.lr=2.0 is better than optimizer.lr=1.0 by 50.00 F1, more than chance explains (25.00 to 75.00 with"
+        " other seeds and questions)."
     )
-    row = found["pairs"][0]
-    row["weights"].update(difference=25.0, low=-25.0, high=75.0, p_corrected=0.3)
-    words = (
-        "optimizer.lr=5e-05 and optimizer.lr=2e-05 cannot be told apart with these 40 questions; that would take about"
+    assert said(25, low=None) == (
+        "optimizer.lr=1.0 against optimizer.lr=2.0: +25.00 F1 on each of the 30 paragraphs alike, so that chance cannot"
+        " be estimated."
     )
-    assert headline(found) == f"{words} 200 questions, or more seeds."
-    row["weights"].update(low=None, high=None, p_corrected=None)
-    assert headline(found).endswith("with these 40 questions: they are on 20 paragraphs, too few to tell.")
+    few = by._replace(sizes=by.sizes[:9])
+    row = {"figure": "F1", "difference": 25.0, "recipe": {"low": None}}
+    assert str(claim(*found, row, few)["sentence"]).endswith("+25.00 F1 on 9 paragraphs, too few to tell.")
+
+
+@pytest.mark.parametrize("seeds", [(1, 1), (1, 3), (3, 1)])
+def test_of_one_seed_nothing_is_claimed_anywhere(seeds: tuple[int, int], tmp_path: Path) -> None:
+    """Each word of terminal, page and JSON, of systems that are far apart."""
+    generator = np.random.default_rng(0)
+    folders = [
+        finished_run(tmp_path / f"{lr}-{seed}", rights(generator, lr), seed, lr=lr)
+        for lr, count in zip((0.9, 0.2), seeds, strict=True)
+        for seed in range(count)
+    ]
+    found = systems([read_run(folder) for folder in folders])
+    for baseline in (None, *found):
+        made = compare(found, baseline)
+        assert made["pairs"][0]["weights"]["p_corrected"] < 0.001
+        assert made["pairs"][0]["claim"]["better"] is None
+        terminal = Console(file=io.StringIO(), width=200, record=True)
+        show(made, terminal)
+        page = as_page(made, found)
+        for words in (terminal.export_text(), page.partition("</style>")[2], json.dumps(made)):
+            said = words.replace('"better": null', "")
+            assert not re.search(r"better|worse|more than chance|wins|signific|\*|class=.real|cannot be told", said)
+            assert ("One seed each" in said) == (seeds == (1, 1))
+            assert "ne seed of optimizer.lr=" in said or seeds == (1, 1)
 
 
 def test_one_figure_decides_and_the_other_has_no_test(tmp_path: Path) -> None:
@@ -131,11 +175,11 @@ def test_which_pairs_are_tested_is_reported_and_the_best_meets_the_second(tmp_pa
     assert (len(few["pairs"]), few["tested"]) == (3, "all pairs")
     assert [row["one"] for row in many["pairs"]] == [best] * 6
     assert many["pairs"][0]["other"] == second
-    assert many["tested"] == f"the best, {best}, against each other, corrected for all 21 pairs"
+    assert many["tested"] == f"the first, {best}, against each other system, corrected for all 21 pairs"
     assert many["pairs"][0]["weights"]["p_corrected"] >= min(1, 16 * many["pairs"][0]["weights"]["p"])
     assert [row["other"] for row in against["pairs"]] == ["optimizer.lr=0.0"] * 6 + [second]
     assert against["pairs"][6]["one"] == best
-    assert against["tested"].startswith("each against the baseline, optimizer.lr=0.0; and the best against the second")
+    assert against["tested"].startswith("each against the baseline, optimizer.lr=0.0; and the first against the second")
 
 
 def test_the_loss_is_that_of_the_shared_questions_and_zero_is_a_loss(tmp_path: Path) -> None:
