@@ -34,7 +34,9 @@ def main() -> None:
     except OSError as error:
         raise UserError(f"{folder / NAME}: cannot be written ({error.strerror}); give a folder of your own") from None
     languages = "".join(f", {name} {value:.2f}" for name, value in worth.temperature_by_language.items())
-    console.print(f"{folder / NAME}: temperature {worth.temperature:.2f}{languages}")
+    threshold = answering.no_answer_threshold
+    refuses = "" if threshold is None else f"; no answer where the null odds are above {threshold:.2f}"
+    console.print(f"{folder / NAME}: temperature {worth.temperature:.2f}{languages}{refuses}")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def calibrate(answerer: QuestionAnswerer, examples: Sequence[Example]) -> tuple[
     found = _collect(answerer, examples, batches, _threshold(answerer, examples))
     threshold = known.no_answer_threshold
     if any(example.is_impossible for example in examples):
-        threshold = found.figures()["best_f1_thresh"]
+        threshold = found.figures()["kept_threshold"]
         found = _collect(answerer, examples, batches, threshold)
     _, worth = calibrated((question, found.answers[question.id]) for question in found.questions)
     if worth is None:

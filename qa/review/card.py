@@ -121,7 +121,7 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
         table=markdown_table(results.epochs, results.evaluated),
         trust=markdown_trust_table(results.calibration) if results.calibration else "",
         version="v2.0" if results.best.is_v2 else "v1.1",
-        threshold=f"{results.best.best_f1_thresh or 0:.2f}",
+        threshold=f"{results.best.threshold or 0:.2f}",
         monitor=MONITORS[settings.checkpoint.monitor],
         command=command_without_folders(command),
         settings={key: cell(v if key == "data.name" else without_folders(v)) for key, v in shown.items()},

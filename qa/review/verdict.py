@@ -39,7 +39,7 @@ def remarks(results: Results) -> Iterator[str]:
     """
     best, monitor = results.best, results.monitor
     if (threshold := results.no_answer_threshold) is not None:
-        tuned = best.best_f1_thresh if best and results.windows.train else None
+        tuned = best.threshold if best and results.windows.train else None
         later = "" if tuned is None else f"; later stages take {tuned:.2f}, the best for F1 here (model/qa.json)"
         yield f"No answer is given where the null score is more than {threshold:.2f} above the best span's{later}."
     if best is None:

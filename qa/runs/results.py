@@ -35,11 +35,17 @@ class Row(BaseModel):
     best_exact_thresh: V2Figure = None
     best_f1: V2Figure = None
     best_f1_thresh: V2Figure = None
+    kept_threshold: V2Figure = None  # which gives the best F1 when it is applied: `qa.json` has that of the best epoch
 
     @property
     def is_v2(self) -> bool:
         """Whether some of the evaluated questions have no answer."""
         return self.NoAns_exact is not None
+
+    @property
+    def threshold(self) -> float | None:
+        """With which a model of this row answers; rows of earlier versions have the official one alone."""
+        return self.best_f1_thresh if self.kept_threshold is None else self.kept_threshold
 
 
 V2_FIGURES = tuple(name for name in Row.model_fields if "Ans_" in name or name.startswith("best_"))

@@ -34,11 +34,11 @@ def fit(parts: Parts) -> None:
     best = load_checkpoint(parts.folder / "checkpoints" / "best.ckpt")["state_dict"]
     weights = {name.removeprefix("model."): weight for name, weight in best.items() if name.startswith("model.")}
     results = collect_results(parts, history.rows, history.best)
-    results.calibration = calibrate_predictions(parts.folder, history.best.best_f1_thresh)
+    results.calibration = calibrate_predictions(parts.folder, history.best.threshold)
     assert data.tokenizer is not None
     card = model_card(results, parts.settings, parts.command)
     answering = Answering(
-        no_answer_threshold=history.best.best_f1_thresh,
+        no_answer_threshold=history.best.threshold,
         max_length=data.max_length,
         stride=data.stride,
         max_answer_length=module.max_answer_length,

@@ -26,7 +26,7 @@ from qa.model.answering import Answering
 from qa.model.pretrained import check_model
 from qa.runs.checkpoints import as_begun, check_same_run, find_checkpoint, load_checkpoint
 from qa.runs.identity import identity
-from qa.runs.results import EvaluatedPart
+from qa.runs.results import EvaluatedPart, Row
 from qa.storage import write_text
 from qa.tracking.metrics_file import MetricsFile
 from qa.training.callbacks import Metrics
@@ -122,8 +122,8 @@ def no_answer_threshold(pretrained: str, checkpoint: dict[str, Any] | None) -> f
     """
     if checkpoint is None:
         return Answering.load(pretrained).no_answer_threshold
-    rows: list[dict[str, Any]] = checkpoint["callbacks"][History.state_key]["rows"]
-    return next((row.get("best_f1_thresh") for row in rows if row["step"] == checkpoint["global_step"]), None)
+    rows = [Row(**row) for row in checkpoint["callbacks"][History.state_key]["rows"]]
+    return next((row.threshold for row in rows if row.step == checkpoint["global_step"]), None)
 
 
 def check_optimizer(cfg: Any) -> None:
