@@ -11,7 +11,7 @@ from qa.console import console
 from qa.errors import door
 from qa.review.compare_page import as_page, show
 from qa.review.comparison import compare
-from qa.review.systems import read_run, systems
+from qa.review.systems import cross_fitted_run, read_run, systems
 from qa.storage import write_text
 from qa.sweeps.sweep import finished_jobs
 
@@ -29,7 +29,7 @@ def main() -> None:
     folders = {folder.resolve(): folder for given in arguments.run for folder in finished_jobs(given)}
     if arguments.baseline:
         folders.setdefault(arguments.baseline.resolve(), arguments.baseline)
-    runs = {path: read_run(folder) for path, folder in folders.items()}
+    runs = {path: cross_fitted_run(read_run(folder)) for path, folder in folders.items()}
     found = systems(list(runs.values()))
     against = runs[arguments.baseline.resolve()] if arguments.baseline else None
     report = compare(found, next((system for system in found if against in system.runs), None))

@@ -148,6 +148,11 @@ def notes(found: Sequence[System], by: Clusters) -> list[str]:
         lines.append(
             f"WARNING: more than {LEFT_OUT:.0%} of a run's questions are skipped; evaluate all runs on the same ones."
         )
+    if any(run.is_cross_fitted for run in runs):
+        lines.append(
+            "Runs without a threshold for no answer, as fits are: answers at the threshold that is best for F1 on the"
+            " other half of the contexts."
+        )
     if any(map(_chosen_on_these, runs)):
         lines.append(chosen_here("epoch or system"))
     return lines

@@ -17,11 +17,14 @@ from helpers.finished_runs import WORDS, finished_run
 from helpers.paths import ROOT
 from helpers.questions import question
 from qa.errors import UserError
+from qa.evaluation.answers import NBestAnswer
 from qa.evaluation.intervals import clusters
 from qa.evaluation.question_table import read_questions, write_questions
 from qa.review.compare_page import as_page, show
 from qa.review.comparison import claim, compare
-from qa.review.systems import read_run, systems
+from qa.review.systems import cross_fitted_run, read_run, systems
+from qa.runs.predictions import at_threshold
+from qa.storage import write_object
 
 
 def report(*folders: Path, baseline: int | None = None) -> dict[str, Any]:
@@ -204,6 +207,46 @@ def test_what_chose_is_reported_where_it_was_trained_and_not_where_it_was_tested
         made = {**results["identity"], "settings": settings, "inputs": {"test": [content]}, "trained": trained}
         (folder / "results.json").write_text(json.dumps({**results, "identity": made}))
         assert any("Chosen on this set" in note for note in report(folder)["notes"]) is said
+
+
+def v2_fit(folder: Path, shift: float, slips: int, lr: float) -> Path:
+    """A fit on 40 questions, every second without an answer: null odds above `shift` tell which, but for `slips`."""
+    finished_run(folder, [1.0] * 40, lr=lr, answers=[], answer_starts=[])
+    questions, nbest = [], {}
+    for row, blank in enumerate(read_questions(folder)):
+        answers, odds = ["grey"] if row % 2 else [], shift + (-1 if (row % 2 == 1) is (row >= slips) else 1)
+        nbest[blank.id] = [NBestAnswer("grey", 0.0, 0.5, 0, 4), NBestAnswer("", odds, 0.5, 0, 0)]
+        again = blank._replace(answers=answers, answer_starts=[0] * len(answers))
+        questions.append(at_threshold(again, nbest[blank.id], 0.0))
+    write_questions(folder, questions)
+    write_object(folder / "nbest.json", ((name, [a._asdict() for a in answers]) for name, answers in nbest.items()))
+    results = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps({**results, "no_answer_threshold": 0.0}))
+    return folder
+
+
+def test_fits_on_squad_v2_are_compared_at_thresholds_that_do_not_know_the_question(tmp_path: Path) -> None:
+    """At threshold 0 the first answers nothing, though its odds tell all questions apart."""
+    runs = [read_run(v2_fit(tmp_path / str(slips), shift, slips, 1.0 + slips)) for shift, slips in ((5, 0), (0, 8))]
+    before = compare(systems(runs))
+    assert [row["f1"]["mean"] for row in before["systems"]] == [50.0, 80.0]
+    assert not any("threshold" in note for note in before["notes"])
+    after = compare(systems([cross_fitted_run(run) for run in runs]))
+    assert [row["f1"]["mean"] for row in after["systems"]] == [100.0, 80.0]
+    assert after["pairs"][0]["one"] == "optimizer.lr=1.0"
+    assert any("best for F1 on the other half" in note for note in after["notes"])
+
+
+def test_a_run_with_a_threshold_of_its_own_and_one_without_candidates_stay_as_they_are(tmp_path: Path) -> None:
+    run = read_run(v2_fit(tmp_path / "a", 5, 0, 1.0))
+    for threshold in (None, 5.0):
+        results = run.results.model_copy(update={"no_answer_threshold": threshold})
+        same = run._replace(results=results)
+        assert cross_fitted_run(same) is same
+    one = {name: q._replace(context="the only one") for name, q in run.questions.items()}
+    assert [q.f1 for q in cross_fitted_run(run._replace(questions=one)).questions.values()] == [1.0, 0.0] * 20
+    (run.folder / "nbest.json").unlink()
+    assert cross_fitted_run(run) is run
 
 
 def test_runs_of_other_lengths_are_other_systems_and_other_devices_are_not(tmp_path: Path) -> None:
