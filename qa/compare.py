@@ -13,7 +13,7 @@ from qa.review.compare_page import as_page, show
 from qa.review.comparison import compare
 from qa.review.systems import cross_fitted_run, read_run, systems
 from qa.storage import write_text
-from qa.sweeps.sweep import finished_jobs
+from qa.sweeps.sweep import Sweep, finished_jobs, is_sweep
 
 
 def main() -> None:
@@ -33,6 +33,8 @@ def main() -> None:
     found = systems(list(runs.values()))
     against = runs[arguments.baseline.resolve()] if arguments.baseline else None
     report = compare(found, next((system for system in found if against in system.runs), None))
+    sweeps = [Sweep(folder) for folder in arguments.run if is_sweep(folder)]
+    report["notes"] = [line for sweep in sweeps for line in sweep.warnings()] + report["notes"]
     show(report, console)
     for path in (arguments.json, arguments.html):
         if path:

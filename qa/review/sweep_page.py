@@ -52,7 +52,7 @@ def write_sweep_page(sweep: Sweep) -> list[str]:
         curves=apart(by_epoch(curves, shades)) if curves else "",
         ranked=[(setting, _intervals(setting, runs) if same else {}) for setting in settings],
         shades=shades,
-        seeds=any(len(setting.rows) > 1 for setting in settings),
+        seeds=any(len(setting.rows) > 1 or setting.others for setting in settings),
         based_on=based_on,
         notes=sweep.notes(),
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import Trial, TrialState
@@ -15,6 +15,7 @@ from qa.errors import UserError
 from qa.internals import live_trial
 from qa.processes import TRIAL
 from qa.runs.results import Monitor
+from qa.sweeps.job_locks import JobLocks
 from qa.sweeps.rows import SweepRow, is_finite
 from qa.sweeps.study import open_study
 from qa.sweeps.sweep import JOURNAL
@@ -45,7 +46,7 @@ class Search:
         self.journal = folder / JOURNAL
         self.study = open_study(self.journal, monitor, pruner)
         self._asking = FileLock(folder / ".asking")
-        self._held: dict[int, FileLock] = {}
+        self._locks = JobLocks(folder)
         about = {"monitor": monitor, "space": settings.model_dump(include={"space"})["space"]}
         if self.study.user_attrs.get("about", about) != about:
             raise UserError(
@@ -68,7 +69,7 @@ class Search:
 
     def _abandoned(self) -> Trial | None:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial.number not in self._held and self._hold(trial.number):
+            if self._locks.take(trial.number):
                 self._seed(trial.number)
                 return live_trial(self.study, trial.number)
         return None
@@ -79,21 +80,12 @@ class Search:
             return None
         self._seed(number)
         trial = self.study.ask()
-        self._hold(trial.number)
+        self._locks.take(trial.number)
         return trial
 
     def _seed(self, number: int) -> None:
         own = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
         self.study.sampler = self._sampler(int(own))
-
-    def _hold(self, number: int) -> bool:
-        lock = FileLock(self.folder / f".trial-{number}")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return False
-        self._held[number] = lock
-        return True
 
     def environment(self, number: int) -> Mapping[str, str]:
         """The variable by which a job's process knows its trial."""
@@ -112,7 +104,7 @@ class Search:
             self.study.tell(row.job, state=TrialState.PRUNED)
         elif row.status in ("finished", "failed"):
             self.study.tell(row.job, state=TrialState.FAIL)
-        self._held.pop(row.job).release()
+        self._locks.release(row.job)
 
 
 def suggest(trial: Trial, name: str, values: Values) -> Any:

@@ -1,6 +1,8 @@
 """The page of a sweep and the page of a comparison, in a real browser."""
 
+import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from playwright.sync_api import Page
 
 from helpers.browser import phone
 from helpers.finished_runs import finished_run
+from qa.compare import main
 from qa.review.charts import as_svg, colors, parallel
 from qa.review.compare_page import as_page
 from qa.review.comparison import compare
@@ -118,6 +121,18 @@ def test_a_comparison_shows_what_one_system_alone_answers(sweep: Sweep, page: Pa
     assert said == ["What is q0002?", "grey", "at 2e-05", "at 1e-05"]
     assert "+25.00" in page.inner_text("body")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_a_comparison_of_a_sweep_warns_of_seeds_that_failed(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warning = f"WARNING: optimizer.lr={EVIL}: figures of 0 of 1 seeds (1 failed); it has no rank."
+    page, data = sweep.folder / "c.html", sweep.folder / "c.json"
+    monkeypatch.setattr(sys, "argv", ["qa.compare", str(sweep.folder), f"--html={page}", f"--json={data}"])
+    main()
+    assert warning in capsys.readouterr().out.replace("\n", " ")
+    assert warning in json.loads(data.read_text())["notes"]
+    assert '<p class="warning">WARNING: optimizer.lr=' in page.read_text()
 
 
 def test_figures_of_a_row_are_not_known_before_its_end(tmp_path: Path) -> None:
