@@ -130,7 +130,7 @@ def test_what_is_said_of_a_pair_follows_its_figures(tmp_path: Path) -> None:
     )
     few = by._replace(sizes=by.sizes[:9])
     row = {"figure": "F1", "difference": 25.0, "recipe": {"low": None}}
-    assert str(claim(*found, row, few)["sentence"]).endswith("+25.00 F1 on 9 paragraphs, too few to tell.")
+    assert str(claim(found[0], found[1], row, few)["sentence"]).endswith("+25.00 F1 on 9 paragraphs, too few to tell.")
 
 
 @pytest.mark.parametrize("seeds", [(1, 1), (1, 3), (3, 1)])

@@ -137,6 +137,7 @@ def test_a_sweep_killed_in_the_middle_resumes_the_job_that_was_cut(
     assert (done.returncode, done.stderr) == (0, "")
     assert re.findall(r"^job (\d): .* → ", done.stdout, re.MULTILINE) == ["1"]
     assert "resumed at step" in done.stdout
+    assert "\nQ  " not in done.stdout  # answers of one of many jobs help nobody
     assert table(tmp_path)[0] == first
     assert table(tmp_path)[1]["status"] == "finished"
     (system,) = systems([read_run(folder) for folder in finished_jobs(tmp_path)])
@@ -290,6 +291,26 @@ def test_a_search_asks_again_for_trials_that_failed_before(tmp_path: Path) -> No
     (tmp_path / "study.journal").write_text("no journal\n")
     with pytest.raises(UserError, match=r"study.journal: damaged"):
         a_search(tmp_path, values, "f1", seed=1)
+
+
+@pytest.mark.parametrize("seed", [0, 42, 43])
+def test_the_first_trials_of_a_search_cover_its_space_each_by_its_number_alone(seed: int, tmp_path: Path) -> None:
+    space = {
+        "lr": {"low": 1e-5, "high": 1e-3, "log": True}, "dropout": {"low": 0.0, "high": 0.5},
+        "stride": {"low": 32, "high": 128, "step": 32}, "warm": {"low": 1, "high": 8}, "batch": [16, 32, 64, 128],
+        "rounded": {"low": 1, "high": 100, "log": True}, "coarse": {"low": 0.0, "high": 0.3, "step": 0.1},
+    }  # fmt: skip
+    sampler = {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 8}
+    values = {"n_trials": 8, "space": space, "pruner": PRUNER, "sampler": sampler}
+    trials = dict(a_search(tmp_path / "a", values, "f1", seed).trials())
+    assert sorted(int(4 * (math.log10(trial["lr"]) + 5) / 2) for trial in trials.values()) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert sorted(trial["stride"] for trial in trials.values()) == sorted([32, 64, 96, 128] * 2)
+    assert sorted(trial["batch"] for trial in trials.values()) == sorted([16, 32, 64, 128] * 2)
+    assert sorted(trial["warm"] for trial in trials.values()) == list(range(1, 9))
+    assert {round(trial["coarse"], 9) for trial in trials.values()} <= {0.0, 0.1, 0.2, 0.3}
+    assert all(1 <= trial["rounded"] <= 100 and 0 <= trial["dropout"] < 0.5 for trial in trials.values())
+    fewer = {**values, "n_trials": 3}
+    assert list(a_search(tmp_path / "b", fewer, "f1", seed).trials()) == list(trials.items())[:3]
 
 
 def test_trials_of_other_lengths_are_compared_at_the_same_share_of_their_steps(tmp_path: Path) -> None:
