@@ -20,7 +20,8 @@ from qa.errors import UserError
 from qa.evaluation.answers import NBestAnswer
 from qa.evaluation.intervals import clusters
 from qa.evaluation.question_table import read_questions, write_questions
-from qa.review.compare_page import as_page, show
+from qa.review.compare_page import as_page
+from qa.review.compare_tables import as_latex, as_markdown, show, tex
 from qa.review.comparison import claim, compare
 from qa.review.systems import cross_fitted_run, read_run, systems
 from qa.runs.predictions import at_threshold
@@ -135,7 +136,7 @@ def test_what_is_said_of_a_pair_follows_its_figures(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seeds", [(1, 1), (1, 3), (3, 1)])
 def test_of_one_seed_nothing_is_claimed_anywhere(seeds: tuple[int, int], tmp_path: Path) -> None:
-    """Each word of terminal, page and JSON, of systems that are far apart."""
+    """Each word of terminal, page, JSON, Markdown and LaTeX, of systems that are far apart."""
     generator = np.random.default_rng(0)
     folders = [
         finished_run(tmp_path / f"{lr}-{seed}", rights(generator, lr), seed, lr=lr)
@@ -150,9 +151,10 @@ def test_of_one_seed_nothing_is_claimed_anywhere(seeds: tuple[int, int], tmp_pat
         terminal = Console(file=io.StringIO(), width=200, record=True)
         show(made, terminal)
         page = as_page(made, found)
-        for words in (terminal.export_text(), page.partition("</style>")[2], json.dumps(made)):
+        paper = as_markdown(made), as_latex(made)
+        for words in (terminal.export_text(), page.partition("</style>")[2], json.dumps(made), *paper):
             said = words.replace('"better": null', "")
-            assert not re.search(r"better|worse|more than chance|wins|signific|\*|class=.real|cannot be told", said)
+            assert not re.search(r"better|worse|more than chance|wins|signific| \*|class=.real|cannot be told", said)
             assert ("One seed each" in said) == (seeds == (1, 1))
             assert "ne seed of optimizer.lr=" in said or seeds == (1, 1)
 
@@ -165,6 +167,25 @@ def test_one_figure_decides_and_the_other_has_no_test(tmp_path: Path) -> None:
         assert [row["figure"] for row in found["pairs"]] == [primary]
         assert found["pairs"][0]["secondary"]["figure"] != primary
         assert found["pairs"][0]["secondary"]["p_corrected"] is None
+
+
+def test_kinds_on_few_contexts_are_rounded_as_on_the_page_of_a_run(tmp_path: Path) -> None:
+    few, many = [1.0, 0.0, 1.0], [1.0, 0.0, 0.0] * 10
+    folder = finished_run(tmp_path / "a", [*many, *few])
+    questions = [
+        q._replace(question="Who?" if row >= len(many) else "When?") for row, q in enumerate(read_questions(folder))
+    ]
+    write_questions(folder, questions)
+    made = report(folder)
+    assert "| when | 30 | 33.3 / 33.3 |\n| who | 3 | ≈ 67 / 67 |\n\n≈: on fewer than 10 contexts" in as_markdown(made)
+    page = as_page(made, systems([read_run(folder)]))
+    assert re.search(r'<tr class="few"><td>who</td><td>3</td>\s*<td>≈ 67 / 67</td>', page)
+
+
+def test_what_latex_takes_for_commands_is_text() -> None:
+    assert tex("50% of a_b & {c}\\~^ ± 1\n<2") == (
+        r"50\% of a\_b \& \{c\}\textbackslash{}\textasciitilde{}\textasciicircum{} $\pm$ 1 $<$2"
+    )
 
 
 def test_which_pairs_are_tested_is_reported_and_the_best_meets_the_second(tmp_path: Path) -> None:
@@ -321,7 +342,7 @@ def test_what_cannot_be_compared_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_command_line(tmp_path: Path) -> None:
     folders = [finished_run(tmp_path / "a", [1.0, 0.0, 1.0]), finished_run(tmp_path / "b", [1.0, 1.0], lr=5e-5)]
-    files = [f"--json={tmp_path}/c.json", f"--html={tmp_path}/c.html"]
+    files = [f"--{kind}={tmp_path}/new/c.{kind}" for kind in ("json", "html", "markdown", "latex")]
     command = [sys.executable, "-m", "qa.compare", *map(str, folders), *files]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -331,7 +352,10 @@ def test_the_command_line(tmp_path: Path) -> None:
         f"{folders[0]}: 1 further question skipped",
     ):
         assert words in done.stdout
-    assert json.loads((tmp_path / "c.json").read_text())["systems"][1]["exact_match"]["mean"] == 100.0
-    assert "optimizer.lr=5e-05" in (tmp_path / "c.html").read_text()
+    files = [(tmp_path / "new" / f"c.{kind}").read_text() for kind in ("json", "html", "markdown", "latex")]
+    assert json.loads(files[0])["systems"][1]["exact_match"]["mean"] == 100.0
+    assert "optimizer.lr=5e-05" in files[1]
+    assert "| optimizer.lr=5e-05 | 42 | 100.00 | – | 100.00 | – | 1.0000 |\n" in files[2]
+    assert r"optimizer.lr=5e-05 & 42 & 100.00 & -- & 100.00 & -- & 1.0000 \\" in files[3]
     done = subprocess.run([*command[:3], str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
