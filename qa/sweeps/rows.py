@@ -70,9 +70,14 @@ class Setting(NamedTuple):
         return ", ".join(str(row.settings["seed"]) for row in self.rows if "seed" in row.settings)
 
     @property
+    def jobs(self) -> list[SweepRow]:
+        """All of its jobs."""
+        return [*self.rows, *self.others]
+
+    @property
     def part(self) -> str:
         """ "1 of 4 seeds", where some have no figure; the seeds that are left may be the lucky ones."""
-        return f"{len(self.rows)} of {len(self.rows) + len(self.others)} seeds" if self.others else ""
+        return f"{len(self.rows)} of {len(self.jobs)} seeds" if self.others else ""
 
     @property
     def warning(self) -> str:
@@ -139,15 +144,23 @@ def ranked(rows: Sequence[SweepRow], monitor: Monitor) -> list[Setting]:
 
 
 Lines = list[list[str]]
+Intervals = Mapping[str, Mapping[str, str]]  # by a setting's name, by figure
 
 
-def tables(rows: Sequence[SweepRow], settings: Sequence[Setting]) -> list[tuple[str, list[str], Lines]]:
-    """Title, head and lines of a sweep's tables: its jobs and, if any has several seeds, its settings."""
-    found = [("", list(COLUMNS), [_texts(row) for row in rows])]
-    if any(len(setting.rows) > 1 or setting.others for setting in settings):
-        lines = [[setting.name, setting.part or setting.seeds, *map(setting.shown, MEASURED)] for setting in settings]
-        found.append(("mean ± standard deviation over seeds, the best first", ["setting", "seeds", *MEASURED], lines))
-    return found
+def tables(
+    rows: Sequence[SweepRow], settings: Sequence[Setting], intervals: Intervals | None = None
+) -> list[tuple[str, list[str], Lines]]:
+    """Title, head and lines of a sweep's tables: its jobs, and its settings where they say more."""
+    parts = [("", list(COLUMNS), [_texts(row) for row in rows])]
+    if intervals or any(len(setting.rows) > 1 or setting.others for setting in settings):
+        title = "mean ± standard deviation over seeds" + (" (95% interval)" if intervals else "") + ", the best first"
+        lines = []
+        for setting in settings:
+            known = (intervals or {}).get(setting.name, {})
+            cells = (setting.shown(name) + (f" ({known[name]})" if name in known else "") for name in MEASURED)
+            lines.append([setting.name, setting.part or setting.seeds, *cells])
+        parts.append((title, ["setting", "seeds", *MEASURED], lines))
+    return parts
 
 
 def _texts(row: SweepRow) -> list[str]:

@@ -30,6 +30,7 @@ from qa.sweeps.job_locks import JobLocks
 from qa.sweeps.rows import (
     BEST_KEYS,
     COLUMNS,
+    Intervals,
     SweepRow,
     best_script,
     grouped,
@@ -263,9 +264,15 @@ class Sweep:
         writer.writerows({**row.model_dump(), "overrides": row.overrides} for row in rows)
         write_text(self.folder / "sweep.json", json.dumps([row.model_dump() for row in rows], indent=1))
         write_text(self.folder / "sweep.csv", table.getvalue())
-        shown = tables(rows, ranked(rows, self.monitor))
-        parts = [markdown_rows([head, ["---"] * len(head), *lines]) for _, head, lines in shown]
-        write_text(self.folder / "sweep.md", "\n\n".join([*parts, *self.notes()]) + "\n")
+        self.write_markdown()
+
+    def write_markdown(self, intervals: Intervals | None = None) -> None:
+        """Writes `sweep.md`."""
+        rows = self.rows()
+        parts = []
+        for title, head, lines in tables(rows, ranked(rows, self.monitor), intervals):
+            parts += [title, markdown_rows([head, ["---"] * len(head), *lines])]
+        write_text(self.folder / "sweep.md", "\n\n".join(filter(None, [*parts, *self.notes()])) + "\n")
 
     def _keep(self) -> None:
         """Writes the best settings' commands; removes checkpoints and models of jobs that are not kept."""
