@@ -139,9 +139,9 @@ def notes(found: Sequence[System], by: Clusters) -> list[str]:
     if len(by.sizes) < TOO_FEW:
         lines.append(f"{by}: too few for an interval, which takes {TOO_FEW}.")
     else:
-        lines.append(f"95%: the interval of the figure with other {by.kind} and, where there are several, other seeds.")
+        lines.append(f"95%: an interval for other {by.kind} and, of systems with several, other seeds.")
     if single := [system.name for system in found if len(system.runs) == 1]:
-        lines.append(f"Of one seed, which may be a lucky one: {', '.join(single)}.")
+        lines.append(f"One seed only, which may be a lucky one: {', '.join(single)}.")
     less = {run.folder: len(run.questions) - count for run in runs if len(run.questions) > count}
     lines += [f"{folder}: {counted(number, 'further question')} skipped." for folder, number in less.items()]
     if any(len(run.questions) - count > LEFT_OUT * len(run.questions) for run in runs):

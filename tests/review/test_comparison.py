@@ -61,7 +61,7 @@ def test_the_same_answers_are_no_difference_and_better_ones_are(tmp_path: Path) 
     assert (same["difference"], same["low"], same["high"], same["p"], same["p_corrected"]) == (0, None, None, 1, 1)
     assert 0 < best["low"] < best["difference"] == second["difference"] and best["p_corrected"] < 0.01
     assert [row["recipe"] for row in found["pairs"]] == [None] * 3  # of one seed each nothing is known
-    assert "Of one seed, which may be a lucky one" in "".join(found["notes"])
+    assert "One seed only, which may be a lucky one" in "".join(found["notes"])
 
 
 def test_questions_on_one_context_count_as_one_witness(tmp_path: Path) -> None:
