@@ -199,11 +199,11 @@ def test_which_pairs_are_tested_is_reported_and_the_best_meets_the_second(tmp_pa
     assert (len(few["pairs"]), few["tested"]) == (3, "all pairs")
     assert [row["one"] for row in many["pairs"]] == [best] * 6
     assert many["pairs"][0]["other"] == second
-    assert many["tested"] == f"the first, {best}, against each other system, corrected for all 21 pairs"
+    assert many["tested"] == f"{best}, the highest, against each other system, corrected for all 21 pairs"
     assert many["pairs"][0]["weights"]["p_corrected"] >= min(1, 16 * many["pairs"][0]["weights"]["p"])
     assert [row["other"] for row in against["pairs"]] == ["optimizer.lr=0.0"] * 6 + [second]
     assert against["pairs"][6]["one"] == best
-    assert against["tested"].startswith("each against the baseline, optimizer.lr=0.0; and the first against the second")
+    assert against["tested"].startswith("each against the baseline, optimizer.lr=0.0; and the two highest against")
 
 
 def test_the_loss_is_that_of_the_shared_questions_and_zero_is_a_loss(tmp_path: Path) -> None:
@@ -222,10 +222,15 @@ def test_what_chose_is_reported_where_it_was_trained_and_not_where_it_was_tested
     (folder / "results.json").write_text(json.dumps({**results, "windows": {"train": 8}}))
     notes = " ".join(report(folder)["notes"])
     assert "Chosen on this set" in notes and "stage=test data.test_file=" in notes
-    for content, said in (("ab12", True), ("cd34", False)):  # evaluated again on the file that chose, and on another
-        trained = {"settings": results["identity"]["settings"], "inputs": {"validation": ["ab12"]}}
+    for chose, inputs, said in (
+        ({"train": ["ee"], "validation": ["ab12"]}, {"test": ["ab12"]}, True),  # again on the file that chose
+        ({"train": ["ee"], "validation": ["ab12"]}, {"test": ["cd34"]}, False),
+        ({"train": ["ee"]}, {"train": ["ee"]}, True),  # the same data.validation_share of the training file
+        ({"train": ["ee"]}, {"validation": ["cd34"]}, False),
+    ):
+        trained = {"settings": results["identity"]["settings"], "inputs": chose}
         settings = {**results["identity"]["settings"], "stage": "test"}
-        made = {**results["identity"], "settings": settings, "inputs": {"test": [content]}, "trained": trained}
+        made = {**results["identity"], "settings": settings, "inputs": inputs, "trained": trained}
         (folder / "results.json").write_text(json.dumps({**results, "identity": made}))
         assert any("Chosen on this set" in note for note in report(folder)["notes"]) is said
 
