@@ -196,7 +196,9 @@ def claim(one: System, other: System, row: dict[str, Any], by: Clusters) -> dict
         interval = bounds(low, high) if apart > 0 else bounds(-high, -low)
         return {"better": better, "sentence": f"{better} is better than {worse} by {by_how_much} ({interval} {over})."}
     half = (high - low) / 2
-    if recipe["seeds_share"] > 0.5:
+    if low > 0 or high < 0:
+        remedy = "Among so many pairs chance gives such a difference."
+    elif recipe["seeds_share"] > 0.5:
         remedy = "More seeds would help most."
     elif abs(apart) < half / 10:
         remedy = "The difference is next to nothing."

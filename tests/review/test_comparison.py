@@ -121,6 +121,8 @@ def test_what_is_said_of_a_pair_follows_its_figures(tmp_path: Path) -> None:
     assert said(25).endswith("+25.00 F1 (-25.00 to 75.00 with other seeds and questions). That would take about"
                              " 200 questions, or more seeds.")  # fmt: skip
     assert said(2).endswith("The difference is next to nothing.")
+    assert said(5, low=1.0, high=9.0).endswith("(1.00 to 9.00 with other seeds and questions). Among so many pairs"
+                                               " chance gives such a difference.")  # fmt: skip
     assert said(-50, low=-75.0, high=-25.0, p_corrected=0.01) == (
         "optimizer.lr=2.0 is better than optimizer.lr=1.0 by 50.00 F1, more than chance explains (25.00 to 75.00 with"
         " other seeds and questions)."
