@@ -54,6 +54,10 @@ class Metrics(Callback):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._begin = time.perf_counter()
 
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: TrainingBatch, _: int) -> None:
+        if math.isnan(self._begin):
+            self._begin = time.perf_counter()
+
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: TrainingBatch, batch_idx: int
     ) -> None:
@@ -74,6 +78,7 @@ class Metrics(Callback):
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, QuestionAnsweringModule)
         self.windows["validation"] += module.evaluated_windows
+        self._begin = math.nan  # within an epoch, files are written before the next step
 
     on_train_epoch_start = on_validation_epoch_start = on_test_epoch_start = on_predict_epoch_start = on_train_start  # type: ignore[assignment]
     on_test_batch_end = on_predict_batch_end = on_validation_batch_end  # type: ignore[assignment]
@@ -104,7 +109,8 @@ class EarlyStopping(Callback):
         rows = [row for row in (*history.rows, *new) if getattr(row, history.monitor) is not None]
         values = [sign(history.monitor) * getattr(row, history.monitor) for row in rows]
         before, last = values[: -self.patience], values[-self.patience :]
-        if before and all(value >= min(before) - self.min_delta for value in last):
+        best = min((value for value in before if math.isfinite(value)), default=math.inf)
+        if before and not any(value < best - self.min_delta for value in last):  # NaN beats nothing
             trainer.should_stop = True
 
 
@@ -181,6 +187,10 @@ class LiveLine(Callback):
         self._workload = Workload(trainer, module)
         self._start(self._epoch(trainer), module.total_steps, trainer.global_step, training=True)
 
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: TrainingBatch, _: int) -> None:
+        if math.isnan(self._begin):
+            self._begin = time.perf_counter()
+
     def _epoch(self, trainer: Trainer) -> str:
         return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step"
 
@@ -228,7 +238,7 @@ class LiveLine(Callback):
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._line.stop()
-        self._begin = time.perf_counter()  # an evaluation within an epoch is no step
+        self._begin = math.nan  # an evaluation within an epoch is no step, nor are the files that follow it
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.on_train_epoch_start(trainer, module)  # a resumed run may begin within an epoch
