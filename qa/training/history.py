@@ -159,7 +159,11 @@ class History(Checkpoint):
 
         `writes`: whether this rank does. Where the best epoch's weights are gone, the best of those to come is taken.
         """
-        self.load_state_dict(checkpoint["callbacks"][self.state_key])
+        state = checkpoint["callbacks"][self.state_key]
+        self.rows = [Row(**row) for row in state["rows"]]
+        self.best = state["best"] and Row(**state["best"])
+        self.ended, self.pruned = state["ended"], state["pruned"]
+        self.schedule_changes = list(state["schedule"])
         self._take_identity(checkpoint, is_own(path, self.files.run_folder))
         self.files.resume_from(path, checkpoint["global_step"])
         best = path.with_name("best.ckpt")
@@ -199,15 +203,8 @@ class History(Checkpoint):
         checkpoint["loops"]["fit_loop"].update(loop_state(trainer.global_step, self.steps_per_epoch))
 
     def state_dict(self) -> dict[str, Any]:
+        """What `resume_from` takes over; Lightning, which restores callbacks later, must not undo what has changed."""
         best = self.best and self.best.model_dump()
         changes = self.schedule_changes
         rows = [row.model_dump() for row in self.rows]
         return {"rows": rows, "best": best, "ended": self.ended, "schedule": changes, "pruned": self.pruned}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if not self.rows:  # a resumed run has them already, and perhaps an evaluation more
-            self.rows = [Row(**row) for row in state_dict["rows"]]
-            self.best = state_dict["best"] and Row(**state_dict["best"])
-            self.ended = state_dict["ended"]
-            self.schedule_changes = list(state_dict["schedule"])
-            self.pruned = state_dict["pruned"]
