@@ -10,6 +10,7 @@ from qa.answering.answerer import QuestionAnswerer
 from qa.answering.check import calibrate, read_known
 from qa.console import console
 from qa.errors import UserError, door
+from qa.hub import model_folder
 from qa.model.answering import NAME
 from qa.review.terminal import trust_table
 from qa.review.verdict import figures
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("file", nargs="+", help="questions with their answers that the model was not trained on")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     arguments = parser.parse_args()
-    folder = Path(arguments.model)
+    folder = Path(model_folder(arguments.model))
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give one that holds a model, as its qa.json is written")
     answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device)

@@ -17,7 +17,7 @@ from qa.console import console
 from qa.data.demo_corpus import write_demo
 from qa.data.example import Example
 from qa.errors import UserError, door
-from qa.hub import named
+from qa.hub import model_folder, named
 
 SHOWN = 10  # of the answers that are not the same
 
@@ -34,7 +34,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if not math.isfinite(arguments.tolerance):
         raise UserError(f"--tolerance {arguments.tolerance}: should be a number of points")
-    folder = Path(arguments.model)
+    folder = Path(model_folder(arguments.model))
     beside = folder.resolve() if folder.is_dir() else Path(named(arguments.model)[0]).name
     kind = f"{arguments.to}-int8" if arguments.int8 else arguments.to
     out = arguments.out or Path(f"{beside}-{kind}")

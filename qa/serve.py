@@ -10,6 +10,7 @@ from pathlib import Path
 
 from qa.console import console
 from qa.errors import UserError, door
+from qa.hub import model_folder
 from qa.processes import return_freed_memory
 
 DEMO = Path("runs/demo/model")
@@ -50,7 +51,7 @@ def main() -> None:
         raise UserError(f"{error.name}: is not installed; pip install -r requirements-serve.txt") from None
     bound = bind(arguments.host, arguments.port)
     return_freed_memory()
-    name = arguments.model or str(DEMO)
+    name = model_folder(arguments.model or str(DEMO))
     answerer = QuestionAnswerer.from_pretrained(name, arguments.device, arguments.dtype)
     short = "/".join(part for part in Path(name).parts[-2:] if part != "/") or name
     corrections = Corrections(arguments.corrections, short)

@@ -11,7 +11,7 @@ from typing import Any
 
 from qa.data.files import find_files
 from qa.errors import UserError
-from qa.hub import cached_commit, named
+from qa.hub import cached_commit, model_folder, named
 from qa.storage import content_hash
 
 FOLLOWS_SEED = "${seed}"
@@ -112,7 +112,7 @@ def _inputs(values: Mapping[str, Any], folder: Path) -> dict[str, list[str]]:
     if checkpoint and not (stage == "fit" and checkpoint.resolve().is_relative_to(folder.resolve())):
         inputs["resume"] = [_content_of(checkpoint, "resume")]
     if not checkpoint or stage == "fit":
-        inputs["model"] = [_model(str(values["model.pretrained"]))]
+        inputs["model"] = [model_content(str(values["model.pretrained"]))]
     return inputs
 
 
@@ -123,9 +123,9 @@ def _data(values: Mapping[str, Any], split: str) -> list[str]:
     return [_on_the_hub(str(name), "dataset")] if name else []
 
 
-def _model(pretrained: str) -> str:
+def model_content(pretrained: str) -> str:
     """A folder by the content of what is loaded from it, a name on the hub by its commit."""
-    path = Path(pretrained)
+    path = Path(model_folder(pretrained))
     if not path.is_dir():
         return _on_the_hub(pretrained, "model")
     files = sorted(file for file in path.iterdir() if file.suffix in MODEL_FILES and file.is_file())
