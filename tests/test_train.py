@@ -165,15 +165,26 @@ def test_an_evaluation_gives_the_fits_figures_to_the_bit(
     stage: str, fitted: tuple[Path, list[str], str], train_py: Run, small_files: Files, tmp_path: Path
 ) -> None:
     folder, _, _ = fitted
-    source = {"validate": f"model.pretrained={folder}/model", "test": f"resume={folder}/checkpoints/best.ckpt"}[stage]
+    source = {"validate": f"model.pretrained={folder}", "test": f"resume={folder}/checkpoints/best.ckpt"}[stage]
     key = {"validate": "data.validation_file", "test": "data.test_file"}[stage]
-    done = train_py(
+    command = (
         f"stage={stage}", "data=local", f"{key}={small_files[1]}", f"data.cache_dir={tmp_path}/cache", source,
-        "data.max_length=64", "data.stride=16", "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path}/run", fresh=True,
+        "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
+    done = train_py(*command, fresh=True)
     assert (done.returncode, done.stderr) == (0, "")
     best, found = results(folder)["best"], results(tmp_path / "run")["best"]
-    assert all(found[name] == best[name] for name in ("val_loss", "exact_match", "f1"))
+    assert {**found, "train_loss": best["train_loss"]} == best
+    made = results(tmp_path / "run")["identity"]
+    known = json.loads((folder / "model" / "qa.json").read_text())
+    assert made["trained"] == known["trained"]
+    assert made["trained"].items() > results(folder)["identity"].items()
+    assert (made["settings"]["data.max_length"], made["settings"]["data.stride"]) == (64, 16)  # as in training
+    assert "the model's own" not in done.stdout
+    said = "Chosen on this set: the best epoch and temperature, so its figures are a little too good."
+    assert said in " ".join(done.stdout.split()) and said in (tmp_path / "run" / "results.md").read_text()
+    again = train_py(*command)
+    assert (again.returncode, "is finished" in again.stdout) == (0, True)
     for name in ("predictions.json", "nbest.json", "questions.parquet"):
         assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes()
 

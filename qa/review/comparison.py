@@ -153,10 +153,7 @@ def notes(found: Sequence[System], by: Clusters) -> list[str]:
 
 def _chosen_on_these(run: Run) -> bool:
     """Whether a run's questions chose its epoch: a fit's do, and an evaluation's on what the fit was validated on."""
-    made = run.results.identity
-    validated = made.get("trained", {}).get("inputs", {}).get("validation", [])
-    read = [content for split in ("validation", "test") for content in made.get("inputs", {}).get(split, [])]
-    return run.results.windows.train is not None or not set(validated).isdisjoint(read)
+    return run.results.windows.train is not None or bool(run.results.chosen)
 
 
 def headline(report: dict[str, Any]) -> str:

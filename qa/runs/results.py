@@ -10,6 +10,7 @@ from qa.data.overlap import Overlap
 from qa.errors import UserError
 from qa.evaluation.ceiling import Ceiling
 from qa.evaluation.confidence import Calibrated
+from qa.runs.identity import is_trained_on, questions_of
 
 Monitor = Literal["val_loss", "exact_match", "f1"]  # what makes an epoch, or a job, the best
 MONITORS: dict[Monitor, str] = {"val_loss": "validation loss", "exact_match": "EM", "f1": "F1"}
@@ -66,6 +67,9 @@ def chosen_here(what: str) -> str:
     )
 
 
+TRAINED_ON = "The model was trained on these questions, or some of them: the figures show memory."
+
+
 class EvaluatedPart(BaseModel):
     """How many of the questions the figures are of; `trainer.limit_val_batches` and others take a part."""
 
@@ -111,8 +115,27 @@ class Results(BaseModel):
 
     @property
     def chosen(self) -> str:
-        """That these questions chose the best epoch; empty where there was one evaluation."""
-        return chosen_here("epoch") if len(self.epochs) > 1 else ""
+        """What these questions chose, the best epoch above all; empty where that is nothing."""
+        if self.windows.train:
+            return chosen_here("epoch") if len(self.epochs) > 1 else ""
+        known = self.identity.get("chosen_on")
+        if known is None and "trained" in self.identity:  # an earlier version's
+            known = {"epoch": questions_of(self.identity["trained"], "validation")}
+        read = questions_of(self.identity, self._split)
+        chosen = [what for what, questions in (known or {}).items() if not set(questions).isdisjoint(read)]
+        return chosen_here(" and ".join(chosen)) if chosen else ""
+
+    @property
+    def memory(self) -> str:
+        """What the evaluated questions share with training; empty where nothing is known."""
+        if self.overlap:
+            return self.overlap.note()
+        return TRAINED_ON if is_trained_on(self.identity, self._split, self.identity.get("trained", {})) else ""
+
+    @property
+    def _split(self) -> str:
+        """Which one an evaluation evaluated."""
+        return "validation" if self.identity.get("settings", {}).get("stage") == "validate" else "test"
 
 
 def read_results(folder: Path) -> Results:

@@ -17,6 +17,7 @@ from qa.runs.folder import PRUNED
 from qa.runs.identity import differences, other_code
 from qa.runs.predictions import write_predictions
 from qa.runs.results import EvaluatedPart, Monitor, Row, better
+from qa.runs.weights import HISTORY
 from qa.training.checkpoint_files import CheckpointFiles
 from qa.training.module import QuestionAnsweringModule
 from qa.training.signals import Interrupted, NotedSignal
@@ -40,7 +41,7 @@ class History(Checkpoint):
     run to end. What belongs to the best row is written before the checkpoint that knows of it.
     """
 
-    state_key = "History"  # in checkpoints, wherever this class may move
+    state_key = HISTORY  # in checkpoints, wherever this class may move
 
     def __init__(
         self,
@@ -200,6 +201,7 @@ class History(Checkpoint):
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["run"], checkpoint["pending"] = self.identity, self._pending
         checkpoint["total_steps"] = cast(QuestionAnsweringModule, module).total_steps
+        checkpoint["steps_per_epoch"] = self.steps_per_epoch
         checkpoint["loops"]["fit_loop"].update(loop_state(trainer.global_step, self.steps_per_epoch))
 
     def state_dict(self) -> dict[str, Any]:

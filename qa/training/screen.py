@@ -13,8 +13,9 @@ from qa.data.datamodule import SquadDataModule
 from qa.data.squad_data import Split
 from qa.review.card import model_name
 from qa.runs.disk import check_disk, disk_needed
-from qa.runs.identity import is_recipe
+from qa.runs.identity import dotted, is_recipe
 from qa.runs.results_table import counted
+from qa.runs.weights import LENGTHS
 from qa.tracking.loggers import Wandb
 from qa.training.parts import Parts, evaluated_part
 
@@ -38,6 +39,8 @@ def first_screen(parts: Parts) -> None:
         rows[split] = f"{data.source(split)}: {counted(questions, 'question')}{without}, {counted(windows, 'window')}"
         if split != "train" and (note := evaluated_part(data, split).note()):
             rows[split] += f"; {note[0].lower()}{note[1:].rstrip('.')}"
+    if parts.settings.stage != "fit" and (others := other_lengths(parts)):
+        rows["lengths"] = others
     if parts.ceiling:
         best = [f"{split} EM {c.exact_match:.2f}, F1 {c.f1:.2f}" for split, c in parts.ceiling.items()]
         rows["ceiling"] = f"{'; '.join(best)}, of the best possible predictions"
@@ -86,6 +89,13 @@ def broken_words(data: SquadDataModule, split: Split) -> str:
     if each > MOST_TOKENS and sum(map(len, words)) < LONGEST_WORD * len(words):
         return f"its tokenizer breaks each word of these contexts into {each:.1f} tokens; {remedy}"
     return ""
+
+
+def other_lengths(parts: Parts) -> str:
+    """Which lengths of an evaluation are not its model's; empty where all are."""
+    taken = dotted(parts.settings.model_dump(include={"data", "decode"}))
+    known = {key: getattr(parts.known, name) for name, key in LENGTHS.items() if name in parts.known.model_fields_set}
+    return ", ".join(f"{key}={taken[key]} (the model's own: {v})" for key, v in known.items() if taken[key] != v)
 
 
 def steps_in_words(parts: Parts) -> str:
