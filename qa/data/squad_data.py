@@ -39,8 +39,8 @@ class SquadData:
     """The splits that a stage needs: read, checked, and cut into windows.
 
     `name` is a SQuAD-shaped Hub data set with the splits train and validation; without it the `*_file`s are read, each
-    one path, a list or a glob; `validation_share` takes that part of `train_file`'s paragraphs, drawn by `split_seed`,
-    instead of a `validation_file`. `predictions_file` is for `qa.review.scores`. `limit` takes the first questions of
+    one path, a list or a glob; `validation_share` takes paragraphs of `train_file`, drawn by `split_seed`,
+    with this share of its questions, instead of a `validation_file`. `predictions_file` is for `qa.review.scores`. `limit` takes the first questions of
     each split. `languages` is the language of all files, or {stem: language}. `overlap` is what happens to training
     questions on contexts of validation.
 
@@ -229,7 +229,7 @@ class SquadData:
             key = "test" if split == "predict" else split
             remedy = "give one path, a list or a glob"
             if split == "validation" and self.files["train"]:
-                remedy += ", or data.validation_share=0.1 to take a tenth of data.train_file's paragraphs"
+                remedy += ", or data.validation_share=0.1 to take a tenth of data.train_file's questions"
             raise UserError(f"data.{key}_file: not given; {remedy}")
         part = "train" if split == "train" else "validation"
         read = check_records(hub_records(self.name, part, self.columns), self.on_bad_record, self.limit, need)
