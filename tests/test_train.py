@@ -222,6 +222,10 @@ def test_bad_records_are_counted_in_the_results(train_py: Run, tiny: Path, small
     assert "1 records skipped: misplaced answer" in done.stderr
     found = results(tmp_path / "other")
     assert found["skipped"] == {"train": {"misplaced answer": 1, "question too long": 1}, "validation": {}}
+    listed = [json.loads(line) for line in (tmp_path / "other" / "skipped.jsonl").read_text().splitlines()]
+    assert [(row["split"], row["kind"]) for row in listed] == [
+        ("train", "misplaced answer"), ("train", "question too long"),
+    ]  # fmt: skip
     assert found["examples"]["train"] == 19
     assert found["epochs"][-1]["step"] == 1
 

@@ -98,7 +98,8 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
     made = results.identity
     name, files, share = (settings.data.get(key) for key in ("name", "validation_file", "validation_share"))
     training = without_folders(settings.data["train_file"]) if settings.data["train_file"] else name
-    evaluation = without_folders(files) if files else f"{share:.0%} of {training}" if share else str(name)
+    part = f"a part of {training} (data.validation_share={share})" if share else str(name)
+    evaluation = without_folders(files) if files else part
     assert results.best is not None
     data = ModelCardData(
         library_name="transformers",

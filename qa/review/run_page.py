@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def write_page(folder: Path, results: Results) -> None:
         chosen=results.chosen,
         all=len(questions),
         shown=len(shown),
-        skipped={kind: number for counts in results.skipped.values() for kind, number in counts.items()},
+        skipped=sum(map(Counter, results.skipped.values()), Counter()),
         curves=write_curves(folder, results.epochs) if results.windows.train else "",
         reliability=apart(reliability(probability, right)) if len(right) else "",
         trust=results.calibration.after if results.calibration else trust(probability, right),

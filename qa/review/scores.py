@@ -27,6 +27,7 @@ def score_predictions(data: SquadData, identity: dict[str, Any]) -> tuple[list[Q
     path = Path(data.predictions_file or "")
     predictions = read_predictions(path)
     read = data.read("validation", need="texts")
+    data.report("validation", read)
     examples, skipped = read.examples, read.skipped
     if unknown := sorted(predictions.keys() - {example.id for example in examples}):
         raise UserError(

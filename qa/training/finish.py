@@ -47,7 +47,7 @@ def collect_results(parts: Parts, rows: list[Row], best: Row | None) -> Results:
         hardware=hardware(parts.trainer.strategy.root_device),
         seconds=sum(parts.metrics.seconds.values()),
         fingerprints=parts.data.fingerprints,
-        skipped={split: dict(parts.data.skipped[split]) for split in parts.splits},
+        skipped={s: dict(Counter(bad.kind for bad in parts.data.bad[s])) for s in parts.splits},
         repaired={s: dict(Counter(row["kind"] for row in parts.data.repairs[s])) for s in parts.splits},
         ceiling={str(split): best for split, best in parts.ceiling.items()},
         nonfinite_steps=parts.module.nonfinite_steps,

@@ -1,6 +1,5 @@
 """Builds the parts of a run: data, model, trainer, history, loggers."""
 
-import json
 import os
 import shlex
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ from qa.runs.checkpoints import as_begun, check_same_run, find_checkpoint, load_
 from qa.runs.identity import identity
 from qa.runs.results import EvaluatedPart
 from qa.runs.weights import base_of, known_of_checkpoint
-from qa.storage import write_text
 from qa.tracking.metrics_file import MetricsFile
 from qa.training.callbacks import Metrics
 from qa.training.checkpoint_files import CheckpointFiles
@@ -56,11 +54,9 @@ class Parts:
     ceiling: dict[Split, Ceiling]  # of each split with answers
 
     def record_inputs(self) -> None:
-        """Writes the repaired answers into the run folder and hands the configuration to the loggers."""
-        repairs = [{"split": split, **row} for split in self.splits for row in self.data.repairs[split]]
-        if repairs and self.trainer.is_global_zero:
-            lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in repairs)
-            write_text(self.folder / "repairs.jsonl", lines)
+        """Writes the skipped and repaired records into the run folder and hands the configuration to the loggers."""
+        if self.trainer.is_global_zero:
+            self.data.write_lists(self.folder)
         for logger in self.trainer.loggers:
             logger.log_hyperparams({**self.settings.model_dump(), "fingerprints": self.data.fingerprints})
 

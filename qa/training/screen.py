@@ -11,6 +11,7 @@ from qa.config.settings import Settings
 from qa.console import console
 from qa.data.datamodule import SquadDataModule
 from qa.data.squad_data import Split
+from qa.data.tokenizer import scripts
 from qa.review.card import model_name
 from qa.runs.disk import check_disk, disk_needed
 from qa.runs.identity import dotted, is_recipe
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 LOOKED_AT = 1000  # questions, by whose contexts a tokenizer is judged
 MOST_UNKNOWN, MOST_TOKENS = 0.02, 2.3  # share of [UNK], tokens of a word
+SCRIPTS = 3  # a vocabulary with words of more is of many languages
 LONGEST_WORD = 15  # characters, of a mean: a language with longer ones has no spaces between its words
 
 
@@ -73,7 +75,7 @@ def broken_words(data: SquadDataModule, split: Split) -> str:
 
     On XQuAD's contexts mBERT's tokenizer makes 1.4 tokens of an English word, 1.7 of a German and 2.2 of an Arabic one,
     with at most 0.8% [UNK]; an English tokenizer makes 2.5 and 4.9 of the last two, and 60% [UNK] of Chinese. Words
-    count only where spaces part them.
+    count only where spaces part them, and where the vocabulary is of one language: of many, Korean takes more tokens.
     """
     assert data.tokenizer is not None
     windows, texts = data.windows[split], data.examples[split]
@@ -83,12 +85,19 @@ def broken_words(data: SquadDataModule, split: Split) -> str:
     unknown = float((tokens == data.tokenizer.unk_token_id).mean()) if len(tokens) else 0.0
     words = [word for context in first.values() for word in context.split()]
     each = len(tokens) / max(len(words), 1)
-    remedy = "take a model that was trained on this language, such as model=mbert"
+    is_broken = each > MOST_TOKENS and sum(map(len, words)) < LONGEST_WORD * len(words)
+    if unknown <= MOST_UNKNOWN and not is_broken:
+        return ""
+    known = scripts(data.tokenizer.get_vocab())
+    is_multilingual = len(known) > SCRIPTS
     if unknown > MOST_UNKNOWN:
-        return f"its tokenizer does not know {unknown:.0%} of the tokens of these contexts; {remedy}"
-    if each > MOST_TOKENS and sum(map(len, words)) < LONGEST_WORD * len(words):
-        return f"its tokenizer breaks each word of these contexts into {each:.1f} tokens; {remedy}"
-    return ""
+        problem = f"does not know {unknown:.0%} of the tokens of these contexts"
+    elif is_multilingual and scripts(words) <= known:
+        return ""
+    else:
+        problem = f"breaks each word of these contexts into {each:.1f} tokens"
+    such_as = "" if is_multilingual else ", such as model=mbert"
+    return f"its tokenizer {problem}; take a model that was trained on this language{such_as}"
 
 
 def other_lengths(parts: Parts) -> str:
