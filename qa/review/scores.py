@@ -48,10 +48,10 @@ def score_predictions(data: SquadData, identity: dict[str, Any]) -> tuple[list[Q
     questions = [score_question(example, None, predictions.get(example.id, ""), v2=v2) for example in scored]
     exact, overlap = mean_scores(questions)
     row, empty = Row(exact_match=exact, f1=overlap, **(figures_by_answer(questions) if v2 else {})), PerSplit()
-    counts = PerSplit(validation=len(questions))
+    count = len(questions)
     return questions, Results(
-        epochs=[row], best=row, windows=empty, examples=counts, windows_per_second=empty, devices=0,
-        skipped={"validation": dict(read.skipped)}, evaluated=EvaluatedPart(questions=len(questions), of=len(questions)),
+        epochs=[row], best=row, windows=empty, examples=PerSplit(validation=count), windows_per_second=empty, devices=0,
+        skipped={"validation": dict(read.skipped)}, evaluated=EvaluatedPart(questions=count, of=count),
         identity=identity,
     )  # fmt: skip
 
