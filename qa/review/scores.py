@@ -36,6 +36,7 @@ def score_predictions(data: SquadData, identity: dict[str, Any]) -> tuple[list[Q
             f"{path}: {len(predictions) - len(unknown)} of its {len(predictions)} ids are in"
             f" {data.source('validation')}{such}; give the file that was predicted"
         )
+    skipped = dict(read.skipped)
     v2 = any(example.is_impossible for example in examples)
     for kind, count, rule in (
         ("no prediction", len(ids - predictions.keys()), "left out of the means" if v2 else "scores 0"),
@@ -43,7 +44,7 @@ def score_predictions(data: SquadData, identity: dict[str, Any]) -> tuple[list[Q
     ):
         if count:
             log.warning("%s: %d × %s: %s, as by the official script", path, count, kind, rule)
-            read.skipped[kind] = count
+            skipped[kind] = count
     scored = [example for example in examples if not v2 or example.id in predictions]
     questions = [score_question(example, None, predictions.get(example.id, ""), v2=v2) for example in scored]
     exact, overlap = mean_scores(questions)
@@ -51,7 +52,7 @@ def score_predictions(data: SquadData, identity: dict[str, Any]) -> tuple[list[Q
     count = len(questions)
     return questions, Results(
         epochs=[row], best=row, windows=empty, examples=PerSplit(validation=count), windows_per_second=empty, devices=0,
-        skipped={"validation": dict(read.skipped)}, evaluated=EvaluatedPart(questions=count, of=count),
+        skipped={"validation": skipped}, evaluated=EvaluatedPart(questions=count, of=count),
         identity=identity,
     )  # fmt: skip
 
