@@ -5,7 +5,6 @@ python -m qa.answer MODEL --in asks.jsonl --out answers.jsonl
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.text import Text
 
 from qa.answering.answer import Answer
 from qa.answering.answerer import QuestionAnswerer
-from qa.answering.files import answer_file, as_line
+from qa.answering.files import answer_file, as_json, as_line
 from qa.answering.options import AnswerOptions
 from qa.console import console
 from qa.errors import UserError, door
@@ -66,8 +65,8 @@ def main() -> int:
         show(arguments.question, contexts, answers, names)
         return 0
     lines = [{"question": asked, **as_line(answer)} for asked, answer in zip(arguments.question, answers, strict=True)]
-    whole = json.dumps(lines, ensure_ascii=False, indent=1)
-    print(whole if arguments.format == "json" else "\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
+    parts = [as_json(lines, indent=1)] if arguments.format == "json" else map(as_json, lines)
+    sys.stdout.buffer.writelines(parts)  # UTF-8, whatever the terminal has
     return 0
 
 

@@ -366,11 +366,11 @@ def test_predictions_of_any_program_are_scored_without_a_model(
     file.write_text(json.dumps(predictions))
     done = train_py(*command, f"data.predictions_file={file}", "resume=never")
     assert (done.returncode, done.stderr) == (
-        0, f"WARNING: {file}: 1 questions have no prediction, and count as wrong\n",
+        0, f"WARNING: {file}: 1 × no prediction: scores 0, as by the official script\n",
     )  # fmt: skip
     assert results(tmp_path / "run")["skipped"] == {"validation": {"no prediction": 1}}
     for content, complaint in (
-        (json.dumps({"nobody": "x"}), "1 ids that .* does not have, such as 'nobody'"),
+        (json.dumps({"nobody": "x"}), "0 of its 1 ids are in .*, not 'nobody' for example; give the file that was"),
         (json.dumps({removed: [text]}), f"{removed}: Input should be a valid string"),
         ("{", "the file: Invalid JSON"),
     ):

@@ -19,7 +19,7 @@ from qa.data.examples import OnBadRecord, check_records, collector_paused, read_
 from qa.data.hub_records import hub_records
 from qa.data.languages import Languages
 from qa.data.mixture import Mixture, Share, Turns, file_weights, take_turns
-from qa.data.order import Batching, drawn_windows, epoch_batches, padded_share
+from qa.data.order import Batching, copies, drawn_windows, epoch_batches, padded_share
 from qa.data.overlap import OnOverlap, Overlap, overlap, without_overlap
 from qa.data.record import BadRecord, Columns, Files, Record
 from qa.errors import UserError
@@ -288,7 +288,7 @@ class SquadData:
         """The window numbers of each batch of a training epoch; a function of (seed, epoch) alone."""
         assert self.turns is not None
         rows, lengths = self.turns.rows(epoch), self.windows["train"].lengths()
-        batches = epoch_batches(lengths[rows], self.batch_size, self.batching, self.seed, epoch)
+        batches = epoch_batches(lengths[rows], self.batch_size, self.batching, self.seed, epoch, copies(rows))
         return [rows[batch] for batch in batches]
 
     def epoch_tokens(self) -> int:

@@ -45,7 +45,8 @@ def first_screen(parts: Parts) -> None:
         rows["lengths"] = others
     if parts.ceiling:
         best = [f"{split} EM {c.exact_match:.2f}, F1 {c.f1:.2f}" for split, c in parts.ceiling.items()]
-        rows["ceiling"] = f"{'; '.join(best)}, of the best possible predictions"
+        longest = parts.settings.decode.max_answer_length
+        rows["ceiling"] = f"{'; '.join(best)}: no answers of at most {longest} tokens score more"
     if parts.settings.stage == "fit":
         if epoch := data.epoch_in_words():
             rows["epoch"] = epoch
