@@ -6,8 +6,6 @@ python -m qa.calibrate MODEL FILE …
 import argparse
 from pathlib import Path
 
-from qa.answering.answerer import QuestionAnswerer
-from qa.answering.check import calibrate, read_known
 from qa.console import console
 from qa.errors import UserError, door
 from qa.model.answering import NAME
@@ -25,6 +23,9 @@ def main() -> None:
     folder = Path(arguments.model)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give one that holds a model, as its qa.json is written")
+    from qa.answering.answerer import QuestionAnswerer
+    from qa.answering.check import calibrate, read_known
+
     answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device)
     found, worth, answering = calibrate(answerer, read_known(arguments.file))
     console.print(figures(found.questions))
