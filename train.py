@@ -107,6 +107,7 @@ def hydra_main() -> int:
 
 
 if __name__ == "__main__":
+    processes.leave_cores_to_others()
     if processes.started_here():
         processes.watch_parent()
     processes.leave(exit_status(hydra_main))

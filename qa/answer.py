@@ -12,8 +12,6 @@ from pathlib import Path
 from rich.text import Text
 
 from qa.answering.answer import Answer
-from qa.answering.answerer import QuestionAnswerer
-from qa.answering.files import answer_file, as_json, as_line
 from qa.answering.options import AnswerOptions
 from qa.console import console
 from qa.errors import UserError, door
@@ -47,6 +45,9 @@ def main() -> int:
     }
     if bool(arguments.source) != bool(arguments.out) or bool(arguments.source) == bool(arguments.question):
         raise UserError("give --question with a text, or --in with --out; --help shows both")
+    from qa.answering.answerer import QuestionAnswerer
+    from qa.answering.files import answer_file, as_json, as_line
+
     lengths = {"max_length": arguments.max_length, "stride": arguments.stride}
     answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device, **lengths)
     if not answerer.engine.trained_head:

@@ -74,7 +74,13 @@ def why_unreadable(error: Exception, place: str | Path) -> str:
 
 
 def door(main: Callable[[], int | None]) -> NoReturn:
-    """Runs `python -m qa.NAME` and ends it: 0, 2 with one line for what the user can fix, or 130 for Ctrl-C."""
+    """Runs `python -m qa.NAME` and ends it: 0, 2 with one line for what the user can fix, or 130 for Ctrl-C.
+
+    `main` imports what needs torch: the variables that are set here are read as torch is imported.
+    """
+    from qa.processes import leave_cores_to_others  # which imports this module
+
+    leave_cores_to_others()
     try:
         status = main() or 0
         sys.stdout.flush()

@@ -48,7 +48,7 @@ def main() -> None:
         from qa.serving.limits import Limits
         from qa.serving.server import bind, run
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name}: is not installed; pip install -r requirements-serve.txt") from None
+        raise UserError(f"{error.name}: is not installed; pip install --no-deps -r requirements.lock") from None
     bound = bind(arguments.host, arguments.port)
     return_freed_memory()
     name = model_folder(arguments.model or str(DEMO))

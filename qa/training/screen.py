@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from rich.text import Text
 
+from qa import processes
 from qa.config.settings import Settings
 from qa.console import console
 from qa.data.datamodule import SquadDataModule
@@ -58,6 +59,8 @@ def first_screen(parts: Parts) -> None:
         rows["disk"] = check_disk(parts.folder, needed)
     ranks = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
     rows["device"] = f"{ranks}{arithmetic(trainer.strategy.root_device, trainer.precision, parts.settings)}"
+    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > processes.cores():
+        rows["device"] += f"; they share {processes.cores()} cores: fewer trainer.devices are faster"
     rows["output"] = str(parts.folder)
     for logger in trainer.loggers:
         if isinstance(logger, Wandb):
