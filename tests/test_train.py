@@ -111,7 +111,7 @@ def test_the_first_screen_and_the_table_are_printed(fitted: tuple[Path, list[str
         str(folder),
     ):
         assert words in printed
-    assert printed.count("Validation Loss") == 2
+    assert printed.count("validation loss") == 3 and printed.count("Validation Loss") == 1
     assert "← best by validation loss" in printed
     assert "10 questions\n" in printed and "10 evaluated questions: very few" in printed
     assert f"open {folder}/report.html\n{folder}/model: the model and its card; " in printed

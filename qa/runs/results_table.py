@@ -36,6 +36,14 @@ def format_row(row: Row) -> list[str]:
     return ["–" if value is None else format(value, form) for value, form in zip(values, formats, strict=True)]
 
 
+def row_in_words(row: Row) -> str:
+    """ "epoch 2.0, step 326: training loss 0.6063, validation loss 0.4922, EM 84.00, F1 86.73"."""
+    epoch, step, *figures = format_row(row)
+    names = ("training loss", "validation loss", "EM", "F1")
+    words = [f"{name} {figure}" for name, figure in zip(names, figures, strict=True) if figure != "–"]
+    return f"epoch {epoch}, step {step}: {', '.join(words)}"
+
+
 def format_v2_row(row: Row) -> list[str]:
     """The figures of a row that only SQuAD v2 has, in the order of V2_HEADINGS."""
     values = [getattr(row, name) for name in V2_FIGURES]

@@ -77,8 +77,8 @@ def about(parts: Parts, results: Results) -> dict[str, str]:
 def finish(parts: Parts, results: Results) -> None:
     """Writes the table, `results.json` and, once the run is finished by that, its page; shows some answers."""
     results.about = about(parts, results)
-    if parts.settings.stage != "fit" and results.best:
-        console.print(results_table(results.epochs, results.best, results.evaluated))
+    if results.best:
+        console.print(results_table(results.epochs, results.best, results.evaluated, results.monitor))
     show_end(parts.folder, results)
     if results.epochs:
         lines = [markdown_table(results.epochs, results.evaluated), results.chosen, *remarks(results)]
