@@ -225,9 +225,10 @@ class SquadData:
 
     def source(self, split: Split) -> str:
         """Where a split comes from, for people."""
-        if self.validation_share and split == "validation":
-            return f"{self.validation_share:.0%} of the paragraphs of {self.files['train']}"
-        return str(self.files[split] or f"{self.name} from the hub")
+        is_part = self.validation_share and split == "validation"
+        files = self.files["train" if is_part else split]
+        names = files if isinstance(files, str) else ", ".join(files or [f"{self.name} from the hub"])
+        return f"{self.validation_share:.0%} of the paragraphs of {names}" if is_part else names
 
     def example_count(self, split: Split) -> int:
         """Questions of a split that have a window."""

@@ -67,7 +67,7 @@ def write_page(folder: Path, results: Results) -> None:
         count=len(scored),
         clusters=by,
         too_few=len(by.sizes) < TOO_FEW,
-        chosen=results.chosen,
+        chosen=results.chosen(folder),
         all=len(questions),
         shown=len(shown),
         skipped={kind: number for counts in results.skipped.values() for kind, number in counts.items()},

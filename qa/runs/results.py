@@ -1,6 +1,7 @@
 """`results.json`: the figures of a run."""
 
 import math
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -52,11 +53,11 @@ class PerSplit(BaseModel):
     validation: float | int | None = None
 
 
-def chosen_here(what: str) -> str:
+def chosen_here(what: str, run: str = "RUN") -> str:
     """The note below a table whose best `what` was chosen on the very questions that it shows."""
     return (
-        f"Chosen on this set: the best {what}, so its figures are a little too good. On other questions:"
-        " python train.py stage=test data.test_file=… model.pretrained=RUN/model"
+        f"These questions were also used to choose the best {what}, so its figures are a little too good. On other"
+        f" questions: python train.py stage=test data=local data.test_file=FILE model.pretrained={run}/model"
     )
 
 
@@ -103,10 +104,9 @@ class Results(BaseModel):
         monitor: Monitor | None = self.identity.get("settings", {}).get("checkpoint.monitor")
         return monitor if self.windows.train and len(self.epochs) > 1 else None
 
-    @property
-    def chosen(self) -> str:
-        """That these questions chose the best epoch; empty where there was one evaluation."""
-        return chosen_here("epoch") if len(self.epochs) > 1 else ""
+    def chosen(self, folder: Path) -> str:
+        """That these questions chose the best epoch of the run in a folder; empty where there was one evaluation."""
+        return chosen_here("epoch", shlex.quote(str(folder))) if len(self.epochs) > 1 else ""
 
 
 def read_results(folder: Path) -> Results:

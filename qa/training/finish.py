@@ -81,7 +81,7 @@ def finish(parts: Parts, results: Results) -> None:
         console.print(results_table(results.epochs, results.best, results.evaluated, results.monitor))
     show_end(parts.folder, results)
     if results.epochs:
-        lines = [markdown_table(results.epochs, results.evaluated), results.chosen, *remarks(results)]
+        lines = [markdown_table(results.epochs, results.evaluated), results.chosen(parts.folder), *remarks(results)]
         write_text(parts.folder / "results.md", "\n\n".join(filter(None, lines)) + "\n")
     if parts.settings.push_to_hub and parts.settings.stage == "fit":
         address, private = push(parts.folder / "model", parts.settings.push_to_hub)

@@ -11,11 +11,12 @@ from rich.console import Console
 
 from helpers.paths import MINILM
 from helpers.results import RESULTS, ROWS, SETTINGS
+from qa.console import console
 from qa.data.example import Answer, Example
 from qa.data.overlap import Overlap
 from qa.evaluation.answers import Evaluation, NBestAnswer, score_question
 from qa.review.card import model_card
-from qa.review.terminal import question_in_context, results_table
+from qa.review.terminal import question_in_context, results_table, show_end, show_next
 from qa.review.verdict import remarks
 from qa.runs.predictions import read_answers, write_predictions
 from qa.runs.results import EvaluatedPart, PerSplit, Row, better
@@ -37,9 +38,9 @@ def test_the_tables_say_of_how_many_questions_they_are() -> None:
     words = "Evaluated on 1,200 of 10,570 questions, drawn at random."
     assert markdown_table(ROWS, part) == f"{markdown_table(ROWS)}\n\n{words}"
     assert markdown_table(ROWS, whole) == markdown_table(ROWS)
-    console = Console(width=100)
-    with console.capture() as capture:
-        console.print(results_table(ROWS, ROWS[1], part))
+    wide = Console(width=100)
+    with wide.capture() as capture:
+        wide.print(results_table(ROWS, ROWS[1], part))
     assert words in capture.get()
     assert words in model_card(RESULTS.model_copy(update={"evaluated": part}), SETTINGS, "python train.py")
 
@@ -61,12 +62,30 @@ def test_the_card_tells_of_evaluation_questions_that_were_trained() -> None:
 
 
 def test_the_terminal_table_marks_the_best_row() -> None:
-    console = Console(width=100)
-    with console.capture() as capture:
-        console.print(results_table(ROWS, ROWS[1], monitor="val_loss"))
+    wide = Console(width=100)
+    with wide.capture() as capture:
+        wide.print(results_table(ROWS, ROWS[1], monitor="val_loss"))
     marked = [line for line in capture.get().splitlines() if "← best by validation loss" in line]
     assert len(marked) == 1
     assert "11110" in marked[0]
+
+
+def test_a_narrow_terminal_breaks_neither_the_table_nor_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "width", 80)
+    console.print(results_table(ROWS, ROWS[1], EvaluatedPart(questions=5, of=9), "val_loss"))
+    table = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert table[2].endswith("89.01  ← best")
+    assert table[3:] == ["best: by validation loss", "Evaluated on 5 of 9 questions, drawn at random."]
+    folder = tmp_path / ("a long name" * 5)
+    (folder / "model").mkdir(parents=True)
+    show_end(folder, RESULTS)
+    show_next(folder)
+    shown = capsys.readouterr().out.splitlines()
+    model = shlex.quote(f"{folder}/model")
+    assert f'ask it: python -m qa.answer {model} --question "…" --context-file FILE' in shown
+    assert any(line.endswith(f" model.pretrained={shlex.quote(str(folder))}/model") for line in shown)
 
 
 def test_a_run_says_what_its_figures_mean() -> None:
