@@ -84,6 +84,7 @@ class Results(BaseModel):
     devices: int
     padded_share: float | None = None
     hardware: str = ""
+    trained_head: bool | None = None  # whether the model answered questions before the run; None: not recorded
     seconds: float | None = None  # of training and evaluations, over all starts
     fingerprints: dict[str, str] = {}  # of each split's content, tokenizer and window settings
     skipped: dict[str, dict[str, int]] = {}

@@ -43,6 +43,7 @@ def collect_results(parts: Parts, rows: list[Row], best: Row | None) -> Results:
         devices=parts.trainer.world_size,
         padded_share=parts.data.padded_share() if "train" in parts.splits else None,
         hardware=hardware(parts.trainer.strategy.root_device),
+        trained_head=parts.module.trained_head,
         seconds=sum(parts.metrics.seconds.values()),
         fingerprints=parts.data.fingerprints,
         skipped={split: dict(parts.data.skipped[split]) for split in parts.splits},

@@ -12,6 +12,7 @@ from qa.console import console
 from qa.data.datamodule import SquadDataModule
 from qa.data.squad_data import Split
 from qa.review.card import model_name
+from qa.review.verdict import few_training
 from qa.runs.disk import check_disk, disk_needed
 from qa.runs.identity import is_recipe
 from qa.runs.results_table import counted
@@ -40,7 +41,7 @@ def first_screen(parts: Parts) -> None:
             rows[split] += f"; {note[0].lower()}{note[1:].rstrip('.')}"
     if parts.ceiling:
         best = [f"{split} EM {c.exact_match:.2f}, F1 {c.f1:.2f}" for split, c in parts.ceiling.items()]
-        rows["ceiling"] = f"{'; '.join(best)}, of the best possible predictions"
+        rows["ceiling"] = f"the best possible predictions get {'; '.join(best)}"
     if parts.settings.stage == "fit":
         if epoch := data.epoch_in_words():
             rows["epoch"] = epoch
@@ -58,6 +59,9 @@ def first_screen(parts: Parts) -> None:
             rows["W&B"] = logger.sends()
     for name, what in rows.items():
         console.print(Text.assemble((f"{name:<12}", "bold"), what))
+    is_new = parts.settings.stage == "fit" and not module.trained_head
+    if is_new and (advice := few_training(data.example_count("train"))):
+        console.print(advice)
     for split, found in parts.ceiling.items():
         if warning := found.warning(parts.settings.decode.max_answer_length):
             log.warning("%s: %s", split, warning)

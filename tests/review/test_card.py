@@ -15,9 +15,10 @@ from qa.console import console
 from qa.data.example import Answer, Example
 from qa.data.overlap import Overlap
 from qa.evaluation.answers import Evaluation, NBestAnswer, score_question
+from qa.evaluation.calibration import trust
 from qa.review.card import model_card
 from qa.review.terminal import question_in_context, results_table, show_end, show_next
-from qa.review.verdict import remarks
+from qa.review.verdict import remarks, selective
 from qa.runs.predictions import read_answers, write_predictions
 from qa.runs.results import EvaluatedPart, PerSplit, Row, better
 from qa.runs.results_table import markdown_table
@@ -97,10 +98,29 @@ def test_a_run_says_what_its_figures_mean() -> None:
         "Epoch 2 is the best by validation loss; epoch 1 has the higher F1 (10.42): checkpoint.monitor=f1 would keep"
         " it.",
         "F1 7.56 is hardly better than untrained: words drawn at random from the context get F1 2 to 10.",
-        "160 training questions: very few; a span head needs thousands to learn its task.",
+        "160 training questions: very few; a new span head needs thousands to learn its task. Start from a model that"
+        " already answers questions: model.pretrained=RUN/model of a run on more data, or a model of the hub that was"
+        " trained on SQuAD.",
         "1 evaluated question: very few; the figures may be far off.",
     ]
+    assert not any("training question" in words for words in remarks(poor.model_copy(update={"trained_head": True})))
     assert list(remarks(RESULTS.model_copy(update={"identity": made}))) == []
+
+
+def test_a_run_says_what_answering_only_when_sure_would_bring() -> None:
+    probability = np.linspace(1, 0, 200)
+    right = (np.arange(200) < 80).astype(float)  # the surest 80, so 8 of 10 of the surest 100
+    worth = trust(probability, right)
+    assert worth is not None
+    words = "If it answers only the 50% of these questions that it is surest of, 8 of 10 answers are right"
+    assert [line.partition(";")[0] for line in selective(worth)] == [words]
+    always = trust(probability, (np.arange(200) < 178).astype(float))
+    assert always is not None
+    assert "98% of these questions that it is surest of, 9 of 10" in next(selective(always))
+    for outcome, step in ((right, 5), (np.zeros(200), 1), (np.ones(200), 1)):
+        other = trust(probability[::step], outcome[::step])
+        assert other is not None
+        assert list(selective(other)) == []
 
 
 @pytest.mark.parametrize(("monitor", "expected"), [("val_loss", True), ("exact_match", True), ("f1", True)])
