@@ -22,6 +22,7 @@ from qa.runs.results import Results, Row
 from qa.runs.results_table import (
     HEADINGS,
     TRUST_HEADINGS,
+    TRUST_NOTE,
     V2_HEADINGS,
     V2_NOTE,
     best_mark,
@@ -76,6 +77,7 @@ def write_page(folder: Path, results: Results) -> None:
         trust=results.calibration.after if results.calibration else trust(probability, right),
         calibration=results.calibration,
         trust_columns=TRUST_HEADINGS,
+        trust_note=TRUST_NOTE,
         trust_rows=trust_rows(results.calibration) if results.calibration else [],
         few=TOO_FEW,
         counted=counted,

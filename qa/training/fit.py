@@ -36,7 +36,8 @@ def fit(parts: Parts) -> None:
     results = collect_results(parts, history.rows, history.best)
     results.calibration = calibrate_predictions(parts.folder, history.best.best_f1_thresh)
     assert data.tokenizer is not None
-    card = model_card(results, parts.settings, parts.command)
+    languages = {example.language for example in data.examples["train"] if example.language}
+    card = model_card(results, parts.settings, parts.command, languages)
     answering = Answering(
         no_answer_threshold=history.best.best_f1_thresh,
         max_length=data.max_length,

@@ -41,7 +41,7 @@ def first_screen(parts: Parts) -> None:
             rows[split] += f"; {note[0].lower()}{note[1:].rstrip('.')}"
     if parts.ceiling:
         best = [f"{split} EM {c.exact_match:.2f}, F1 {c.f1:.2f}" for split, c in parts.ceiling.items()]
-        rows["ceiling"] = f"the best possible predictions get {'; '.join(best)}"
+        rows["ceiling"] = f"{'; '.join(best)}, of the best possible predictions"
     if parts.settings.stage == "fit":
         if epoch := data.epoch_in_words():
             rows["epoch"] = epoch

