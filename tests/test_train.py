@@ -297,6 +297,11 @@ def test_help_names_the_stages_and_groups(train_py: Run) -> None:
     assert done.returncode == 0
     for words in ("stage=fit|validate|test|predict", "optimizer: adam, adamw", "data.train_file", "make demo"):
         assert words in done.stdout
+    settings = (ROOT / "docs" / "settings.md").read_text()
+    rows = {name: line.split("|", 3)[3] for line in settings.splitlines() for name in re.findall(r"^\| `(.*?)`", line)}
+    for name, choices in re.findall(r"((?:data|model|optimizer|trainer|checkpoint)\.\w+)(?:=(\S+\|\S+))?", done.stdout):
+        assert name in rows
+        assert not choices or len(choices.split("|")) == len(rows[name].split("\\| ")), name
 
 
 @pytest.mark.slow
