@@ -46,7 +46,7 @@ def first_screen(parts: Parts) -> None:
         if epoch := data.epoch_in_words():
             rows["epoch"] = epoch
         padding = f"{data.padded_share():.1%} of the tokens padding"
-        batches = f"batches of {data.batch_size} windows, {data.batching}, {padding}"
+        batches = f"batches of {counted(data.batch_size, 'window')}, {data.batching}, {padding}"
         rows["steps"] = f"{steps_in_words(parts)}; {batches}"
         checkpoints = parts.settings.checkpoint
         needed = disk_needed(parameters, checkpoints.keep, checkpoints.optimizer_state == "last")
