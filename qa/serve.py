@@ -46,7 +46,7 @@ def main() -> None:
         from qa.serving.app import make_app
         from qa.serving.corrections import Corrections
         from qa.serving.limits import Limits
-        from qa.serving.server import bind, run
+        from qa.serving.server import address, bind, run
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name}: is not installed; pip install --no-deps -r requirements.lock") from None
     bound = bind(arguments.host, arguments.port)
@@ -58,13 +58,13 @@ def main() -> None:
     answerer("Is it warm?", "It is warm.")  # what is slow but once
     if not answerer.engine.trained_head:
         print(f"WARNING: {name} was not trained on questions: its answers are drawn", file=sys.stderr)
-    host, port = bound.getsockname()[:2]
+    host = bound.getsockname()[0]
     is_local = host in ("127.0.0.1", "::1")
     if not is_local and token is None:
-        print(f"WARNING: whoever reaches {host} can ask; --token-file has a token asked for", file=sys.stderr)
+        print("WARNING: everyone who reaches this machine can ask; --token-file FILE asks for a token", file=sys.stderr)
     hosts = {"127.0.0.1", "localhost", "::1", *arguments.name} if is_local or arguments.name else {"*"}
     limits = Limits(seconds=arguments.timeout)
-    console.print(f"{name} answers at http://{f'[{host}]' if ':' in host else host}:{port}   (Ctrl-C stops it)")
+    console.print(f"{name} answers at {address(bound)}   (Ctrl-C stops it)", soft_wrap=True)
     run(make_app(answerer, short, corrections, limits, token, hosts), bound, limits)
 
 

@@ -95,7 +95,8 @@ def test_the_saved_model_is_the_best_checkpoints(fitted: tuple[Path, list[str], 
     card = (folder / "model" / "README.md").read_text()
     table, _, chosen = (folder / "results.md").read_text().partition("\n\n")
     assert table in card
-    assert chosen.startswith("Chosen on this set: the best epoch")
+    assert chosen.startswith("These questions were also used to choose the best epoch")
+    assert f"model.pretrained={folder}/model\n" in chosen
     assert "trainer.max_epochs=2" in card
 
 
@@ -111,10 +112,11 @@ def test_the_first_screen_and_the_table_are_printed(fitted: tuple[Path, list[str
         str(folder),
     ):
         assert words in printed
-    assert printed.count("Validation Loss") == 2
+    assert printed.count("validation loss") == 3 and printed.count("Validation Loss") == 1
     assert "← best by validation loss" in printed
     assert "10 questions\n" in printed and "10 evaluated questions: very few" in printed
-    assert f"open {folder}/report.html\n{folder}/model: the model and its card; " in printed
+    assert f"open {folder}/report.html\n{folder}/model: the model and its card\n" in printed
+    assert f"{folder}/results.json: all figures\nask it: " in printed
     assert "questions.parquet" not in printed
     log = (folder / "train.log").read_text()
     for line in filter(None, map(str.rstrip, printed.splitlines())):
@@ -310,6 +312,11 @@ def test_help_names_the_stages_and_groups(train_py: Run) -> None:
     assert done.returncode == 0
     for words in ("stage=fit|validate|test|predict", "optimizer: adam, adamw", "data.train_file", "make demo"):
         assert words in done.stdout
+    settings = (ROOT / "docs" / "settings.md").read_text()
+    rows = {name: line.split("|", 3)[3] for line in settings.splitlines() for name in re.findall(r"^\| `(.*?)`", line)}
+    for name, choices in re.findall(r"((?:data|model|optimizer|trainer|checkpoint)\.\w+)(?:=(\S+\|\S+))?", done.stdout):
+        assert name in rows
+        assert not choices or len(choices.split("|")) == len(rows[name].split("\\| ")), name
 
 
 @pytest.mark.slow

@@ -248,7 +248,7 @@ class SquadData:
         parts = split_by_paragraph(read.examples, self.validation_share or 0, self.split_seed)
         examples = parts[split == "validation"]
         paragraphs, of = (len({example.context for example in some}) for some in (examples, read.examples))
-        self._parts[split] = f"{paragraphs:,} of the {of:,} paragraphs of {self.files['train']}"
+        self._parts[split] = f"{paragraphs:,} of the {of:,} paragraphs of {self._names('train')}"
         return replace(read, examples=examples)
 
     def has_source(self, split: Split) -> bool:
@@ -257,8 +257,11 @@ class SquadData:
 
     def source(self, split: Split) -> str:
         """Where a split comes from, for people."""
-        file = self.files["train" if self.validation_share and split == "validation" else split]
-        return self._parts.get(split) or str(file or f"{self.name} from the hub")
+        return self._parts.get(split) or self._names("train" if self.validation_share and split == "validation" else split)
+
+    def _names(self, split: Split) -> str:
+        files = self.files[split]
+        return files if isinstance(files, str) else ", ".join(files or [f"{self.name} from the hub"])
 
     def example_count(self, split: Split) -> int:
         """Questions of a split that have a window."""

@@ -160,7 +160,7 @@ def notes(found: Sequence[System], by: Clusters) -> list[str]:
 
 def _chosen_on_these(run: Run) -> bool:
     """Whether a run's questions chose its epoch: a fit's do, and an evaluation's on what the fit was validated on."""
-    return run.results.windows.train is not None or bool(run.results.chosen)
+    return run.results.windows.train is not None or bool(run.results.chosen(run.folder))
 
 
 def claim(one: System, other: System, row: dict[str, Any], by: Clusters) -> dict[str, str | None]:

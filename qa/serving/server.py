@@ -31,6 +31,13 @@ def bind(host: str, port: int) -> socket.socket:
         raise UserError(f"--host {host} --port {port}: {reason}; give others") from None
 
 
+def address(bound: socket.socket) -> str:
+    """Where a browser on this machine reaches a socket: nothing opens 0.0.0.0 or ::, which stand for all addresses."""
+    host, port = bound.getsockname()[:2]
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{here}]' if ':' in here else here}:{port}"
+
+
 def run(app: FastAPI, bound: socket.socket, limits: Limits) -> None:
     """Serves until SIGTERM or Ctrl-C, then answers what was accepted."""
     config = uvicorn.Config(

@@ -105,7 +105,7 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     )
     made = identity(resolved(composed), folder)  # again: now the commits of the hub are known
     made |= known.model_dump(include={"trained", "chosen_on"}, exclude_none=True)
-    history = build_history(settings, folder, steps_per_epoch, made, evaluated_part(data, splits[-1]))
+    history = build_history(settings, folder, steps_per_epoch, made)
     metrics = Metrics()
     callbacks = [build(node) for node in (cfg.callbacks or {}).values()]
     trainer.callbacks += [metrics, *callbacks, *pruning(cfg, fitting), *([history] if fitting else [])]  # type: ignore[attr-defined]
@@ -168,13 +168,11 @@ def batches_of_epoch(batches: int, limit: int | float | None) -> int:
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 
-def build_history(
-    settings: Settings, folder: Path, steps_per_epoch: int, made: dict[str, Any], part: EvaluatedPart
-) -> History:
-    """`made`: the identity of the run; `part`: how many of the questions are evaluated."""
+def build_history(settings: Settings, folder: Path, steps_per_epoch: int, made: dict[str, Any]) -> History:
+    """`made`: the identity of the run."""
     c = settings.checkpoint
     files = CheckpointFiles(folder, c.keep, c.optimizer_state, c.on_error)
-    return History(files, steps_per_epoch, made, part, c.monitor, c.every_n_steps, c.every_n_minutes)
+    return History(files, steps_per_epoch, made, c.monitor, c.every_n_steps, c.every_n_minutes)
 
 
 def pruning(cfg: Any, fitting: bool) -> list[Callback]:

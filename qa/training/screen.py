@@ -14,6 +14,7 @@ from qa.data.datamodule import SquadDataModule
 from qa.data.squad_data import Split
 from qa.data.tokenizer import scripts
 from qa.review.card import model_name
+from qa.review.verdict import few_training
 from qa.runs.disk import check_disk, disk_needed
 from qa.runs.identity import dotted, is_recipe
 from qa.runs.results_table import counted
@@ -52,7 +53,7 @@ def first_screen(parts: Parts) -> None:
         if epoch := data.epoch_in_words():
             rows["epoch"] = epoch
         padding = f"{data.padded_share():.1%} of the tokens padding"
-        batches = f"batches of {data.batch_size} windows, {data.batching}, {padding}"
+        batches = f"batches of {counted(data.batch_size, 'window')}, {data.batching}, {padding}"
         rows["steps"] = f"{steps_in_words(parts)}; {batches}"
         checkpoints = parts.settings.checkpoint
         needed = disk_needed(parameters, checkpoints.keep, checkpoints.optimizer_state == "last")
@@ -67,6 +68,9 @@ def first_screen(parts: Parts) -> None:
             rows["W&B"] = logger.sends()
     for name, what in rows.items():
         console.print(Text.assemble((f"{name:<12}", "bold"), what))
+    is_new = parts.settings.stage == "fit" and not module.trained_head
+    if is_new and (advice := few_training(data.example_count("train"))):
+        console.print(advice)
     for split, found in parts.ceiling.items():
         if warning := found.warning(parts.settings.decode.max_answer_length):
             log.warning("%s: %s", split, warning)

@@ -46,6 +46,7 @@ def test_settings_name_languages_of_all_files_or_of_some(small_files: tuple[Path
 
     def found(**settings: object) -> list[str | None]:
         data = SquadData(train_file=[str(train), str(dev)], **settings)  # type: ignore[arg-type]
+        assert data.source("train") == f"{train}, {dev}"
         languages = [example.language for example in data.read("train").examples]
         assert len(set(languages[:40])) == len(set(languages[40:])) == 1
         return [languages[0], languages[40]]
