@@ -232,17 +232,28 @@ def test_bad_records_are_counted_in_the_results(train_py: Run, tiny: Path, small
     assert found["epochs"][-1]["step"] == 1
 
 
-def test_an_epoch_without_an_evaluation_has_no_figures_of_an_older_one(
-    train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
+@pytest.mark.parametrize(
+    ("interval", "evaluated"),
+    [
+        (["trainer.check_val_every_n_epoch=3"], {1: False, 2: False, 3: True, 4: True}),
+        (["trainer.check_val_every_n_epoch=9"], {1: False, 2: False, 3: False, 4: True}),
+        (["trainer.val_check_interval=3"], {1: False, 1.5: True, 2: False, 3: True, 4: True}),
+        (["trainer.val_check_interval=1000", "trainer.max_steps=7"], {1: False, 2: False, 3: False, 3.5: True}),
+    ],
+)
+def test_the_last_step_is_evaluated_whatever_the_interval(
+    interval: list[str], evaluated: dict[float, bool], train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
 ) -> None:
+    """4 epochs of 2 steps. An epoch without an evaluation has no figures of an older one."""
     done = train_py(
-        *quick_fit(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2",
-        "data.limit=10", f"hydra.run.dir={tmp_path}/run",
+        *quick_fit(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=4", "data.limit=10", *interval,
+        f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     found = results(tmp_path / "run")
-    assert [row["val_loss"] is None for row in found["epochs"]] == [True, False, True]
-    assert found["best"] == found["epochs"][1]
+    assert {row["epoch"]: row["val_loss"] is not None for row in found["epochs"]} == evaluated
+    assert found["best"] in found["epochs"]
+    assert ("an evaluation every" in done.stdout) == interval[0].startswith("trainer.val_check")
 
 
 def test_adamw_with_warm_up_in_half_precision(train_py: Run, tiny: Path, small_files: Files, tmp_path: Path) -> None:

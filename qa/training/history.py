@@ -82,6 +82,8 @@ class History(Checkpoint):
         module, step = cast(QuestionAnsweringModule, module), trainer.global_step
         if step >= module.total_steps:
             trainer.should_stop = True  # max_steps alone ends a fit in mid-epoch without an evaluation
+        if trainer.should_stop and trainer.check_val_every_n_epoch:
+            trainer.check_val_every_n_epoch = 1  # the last step is evaluated whatever the interval
         self._agreed, due = module.agreed
         due |= bool(self.every_n_steps and step % self.every_n_steps == 0)
         pending = evaluation_follows(trainer)

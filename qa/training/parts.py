@@ -92,6 +92,8 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     for split in splits:
         data.prepare_split(split, tokenizer, settings.trainer.get(EVALUATION_LIMITS.get(split, "")))
     steps_per_epoch, total_steps = count_steps(data, settings) if fitting else (1, 1)
+    if isinstance(interval := settings.trainer["val_check_interval"], int) and interval > steps_per_epoch:
+        trainer.check_val_every_n_epoch = None  # to Lightning: count the steps over epochs
     module: QuestionAnsweringModule = build(
         cfg.model,
         optimizer=build(cfg.optimizer),

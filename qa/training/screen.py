@@ -121,6 +121,8 @@ def steps_in_words(parts: Parts) -> str:
     text = f"{parts.module.total_steps:,} in {epochs:.3g} {'epoch' if epochs == 1 else 'epochs'}"
     if is_recipe(parts.history.identity):
         text += f" of {parts.history.steps_per_epoch:,} (the published run: 5,555)"
+    if parts.trainer.check_val_every_n_epoch is None:
+        text += f", an evaluation every {parts.trainer.val_check_interval:,} steps"
     return text
 
 
