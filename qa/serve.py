@@ -5,6 +5,7 @@ python -m qa.serve MODEL --port 8000
 
 import argparse
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -25,7 +26,14 @@ def main() -> None:
         "--name",
         action="append",
         default=[],
-        help="by which clients call it, through a proxy; several times",
+        help="by which clients call it; several times",
+    )
+    parser.add_argument(
+        "--proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="of a proxy, whose X-Forwarded-For names the client; several times",
     )
     parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="until an answer is given up")
     parser.add_argument("--token-file", type=Path, help="with the token that clients must send; or QA_SERVE_TOKEN")
@@ -45,7 +53,7 @@ def main() -> None:
         from qa.serving.app import make_app
         from qa.serving.corrections import Corrections
         from qa.serving.limits import Limits
-        from qa.serving.server import bind, run
+        from qa.serving.server import bind, listen, run
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name}: is not installed; pip install -r requirements-serve.txt") from None
     bound = bind(arguments.host, arguments.port)
@@ -57,14 +65,16 @@ def main() -> None:
     answerer("Is it warm?", "It is warm.")  # what is slow but once
     if not answerer.engine.trained_head:
         print(f"WARNING: {name} was not trained on questions: its answers are drawn", file=sys.stderr)
-    host, port = bound.getsockname()[:2]
+    host = bound.getsockname()[0]
     is_local = host in ("127.0.0.1", "::1")
     if not is_local and token is None:
         print(f"WARNING: whoever reaches {host} can ask; --token-file has a token asked for", file=sys.stderr)
-    hosts = {"127.0.0.1", "localhost", "::1", *arguments.name} if is_local or arguments.name else {"*"}
+    hosts = {"localhost", socket.gethostname(), *arguments.name}
     limits = Limits(seconds=arguments.timeout)
-    console.print(f"{name} answers at http://{f'[{host}]' if ':' in host else host}:{port}   (Ctrl-C stops it)")
-    run(make_app(answerer, short, corrections, limits, token, hosts), bound, limits)
+    app = make_app(answerer, short, corrections, limits, token, hosts)
+    url = listen(bound)
+    console.print(f"{name} answers at {url}   (Ctrl-C stops it)")
+    run(app, bound, limits, arguments.proxy)
 
 
 def _token(path: Path | None) -> str | None:

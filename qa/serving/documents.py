@@ -24,7 +24,7 @@ SETTING = re.compile(r"(?:give )?data\.columns\.(\w+)=NAME(?: names it)?")  # tr
 
 
 def main() -> None:
-    """Reads stdin within the limits, and writes {"text"} or {"rows", "contexts", "bad", "bad_count"} or {"error"}."""
+    """Reads stdin within the limits, and writes {"text"}, {"questions": QuestionsResponse} or {"error"}."""
     request, name = sys.argv[1:]
     limits = ExtractionLimits(*json.loads(os.environ[LIMITS_FROM]))
     confine(limits, writes=request == "questions")
@@ -76,8 +76,7 @@ def _message(error: Exception) -> str:
 def questions_of(file: Upload) -> dict[str, Any]:
     """The questions of a file, of any kind that training reads. Errors: UserError.
 
-    The file is written into the working directory, so that messages name it without a folder. Rows are (id, question,
-    number of the context, answers, language).
+    The file is written into the working directory, so that messages name it without a folder.
     """
     from qa.data.check import Examples, check_record
     from qa.data.languages import language_of
@@ -87,7 +86,7 @@ def questions_of(file: Upload) -> dict[str, Any]:
     path, read = Path(file.name), Examples()
     path.write_bytes(file.data)
     language = language_of(path)
-    rows: list[Any] = []
+    questions: list[dict[str, Any]] = []
     contexts: dict[str, int] = {}
     bad: list[str] = []
     bad_count, left = 0, file.limits.characters
@@ -103,14 +102,16 @@ def questions_of(file: Upload) -> dict[str, Any]:
             contexts[example.context] = len(contexts)
             left -= len(json.dumps(example.context, ensure_ascii=False))
         answers = [answer.text for answer in example.answers]
-        rows.append((example.id, example.question, contexts[example.context], answers, language))
-        left -= len(json.dumps(rows[-1], ensure_ascii=False))
+        question = {"id": example.id, "question": example.question, "context": contexts[example.context]}
+        questions.append({**question, "answers": answers, "language": language})
+        left -= len(json.dumps([*questions[-1].values()], ensure_ascii=False))
         if left < 0:
             raise UserError(too_long(file.name, file.limits))
-    if not rows:
+    if not questions:
         first = f" ({bad[0]})" if bad else ""
         raise UserError(f"{file.name}: no question in it that can be asked{first}; give a file that holds some")
-    return {"rows": rows, "contexts": list(contexts), "bad": bad, "bad_count": bad_count}
+    found = {"questions": questions, "contexts": list(contexts), "bad": bad_count, "messages": bad}
+    return {"questions": found}
 
 
 if __name__ == "__main__":

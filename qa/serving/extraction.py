@@ -9,14 +9,14 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from typing_extensions import TypedDict  # which pydantic can read in Python 3.11
 
 from qa.errors import UserError, printable
 from qa.serving.documents import LIMITS_FROM
 from qa.serving.limits import busy
+from qa.serving.schemas import QuestionsResponse
 from qa.serving.uploads import ExtractionLimits, remedy, too_large, too_long
 
 log = logging.getLogger(__name__)
@@ -26,25 +26,6 @@ LONGEST_NAME = 200  # bytes, of which a file system takes 255
 PATIENCE = 5.0  # seconds for a killed process to be gone
 OVERHEAD = 1 << 16  # bytes of an answer that are no text
 LIMITS = ExtractionLimits()
-
-
-class Question(TypedDict):
-    """A question of an uploaded file; `answers` is empty where the file gives none."""
-
-    id: str
-    question: str
-    context: int  # its number
-    answers: list[str]
-    language: str | None
-
-
-class Questions(NamedTuple):
-    """The questions of an uploaded file and their contexts, each once; what is wrong with the first bad records."""
-
-    questions: list[Question]
-    contexts: list[str]
-    bad: list[str]
-    bad_count: int
 
 
 class Extractor:
@@ -59,14 +40,10 @@ class Extractor:
         """The plain text of a file called `name`. Errors: UserError."""
         return (await self._ask("text", file_name(name), data)).text
 
-    async def extract_questions(self, name: str, data: bytes) -> Questions:
-        """The questions of a file of any kind that training reads. Errors: UserError."""
+    async def extract_questions(self, name: str, data: bytes) -> bytes:
+        """The `QuestionsResponse` of a file of any kind that training reads, as JSON. Errors: UserError."""
         reply = await self._ask("questions", file_name(name), data)
-        questions = [
-            Question(id=id_, question=question, context=context, answers=answers, language=language)
-            for id_, question, context, answers, language in reply.rows
-        ]
-        return Questions(questions, reply.contexts, reply.bad, reply.bad_count)
+        return await asyncio.to_thread(lambda: reply.questions.model_dump_json().encode())
 
     async def _ask(self, request: Literal["text", "questions"], name: str, data: bytes) -> "_Reply":
         if self._files >= AT_ONCE + WAITING:
@@ -87,7 +64,7 @@ class Extractor:
         if status == -signal.SIGXCPU:
             raise UserError(self._too_slow(name))
         try:
-            reply = _Reply.model_validate_json(answer)
+            reply = await asyncio.to_thread(_Reply.model_validate_json, answer)
         except ValidationError:
             log.warning("the reader of a file ended with status %s", status)
             raise UserError(too_large(name, self.limits)) from None
@@ -147,10 +124,7 @@ class _Reply(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
     text: str = ""
-    rows: list[tuple[str, str, int, list[str], str | None]] = []
-    contexts: list[str] = []
-    bad: list[str] = []
-    bad_count: int = 0
+    questions: QuestionsResponse = QuestionsResponse(questions=[], contexts=[], bad=0, messages=[])
     error: str = ""
     fault: str = ""
 
