@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument(
         "--corrections", type=Path, default=Path("corrections.jsonl"), metavar="FILE", help="of the page, for training"
     )
+    parser.add_argument("--log", choices=("text", "json"), default="text", help="form of the log's lines")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
     arguments = parser.parse_args()
@@ -53,10 +54,12 @@ def main() -> None:
         from qa.serving.app import make_app
         from qa.serving.corrections import Corrections
         from qa.serving.limits import Limits
+        from qa.serving.log import set_up_log
         from qa.serving.server import bind, listen, run
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name}: is not installed; pip install -r requirements-serve.txt") from None
     bound = bind(arguments.host, arguments.port)
+    set_up_log(as_json=arguments.log == "json")
     return_freed_memory()
     name = arguments.model or str(DEMO)
     answerer = QuestionAnswerer.from_pretrained(name, arguments.device, arguments.dtype)

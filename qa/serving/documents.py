@@ -24,12 +24,12 @@ SETTING = re.compile(r"(?:give )?data\.columns\.(\w+)=NAME(?: names it)?")  # tr
 
 
 def main() -> None:
-    """Reads stdin within the limits, and writes {"text"}, {"questions": QuestionsResponse} or {"error"}."""
+    """Reads stdin within the limits, and writes a line of JSON that says what went wrong, then the content."""
     request, name = sys.argv[1:]
     limits = ExtractionLimits(*json.loads(os.environ[LIMITS_FROM]))
     confine(limits, writes=request == "questions")
-    answer = json.dumps(reply(request, name, limits), ensure_ascii=False)
-    sys.stdout.buffer.write(answer.encode(errors="replace"))
+    problem, content = reply(request, name, limits)
+    sys.stdout.buffer.write(f"{json.dumps(problem)}\n{content}".encode(errors="replace"))
 
 
 def confine(limits: ExtractionLimits, writes: bool) -> None:
@@ -52,20 +52,20 @@ def confine(limits: ExtractionLimits, writes: bool) -> None:
         resource.setrlimit(what, (soft, hard))
 
 
-def reply(request: str, name: str, limits: ExtractionLimits) -> dict[str, Any]:
-    """What this process answers. "fault", for the log alone, is the kind of a parser's error."""
+def reply(request: str, name: str, limits: ExtractionLimits) -> tuple[dict[str, str], str]:
+    """What is wrong, and the text or the JSON of the questions. "fault", for the log alone, is a parser's error."""
     try:
         file = Upload(name, sys.stdin.buffer.read(), limits)
-        return questions_of(file) if request == "questions" else {"text": text_of(file)}
+        return {}, json.dumps(questions_of(file), ensure_ascii=False) if request == "questions" else text_of(file)
     except UserError as error:
-        return {"error": _message(error)}
+        return {"error": _message(error)}, ""
     except MemoryError:
-        return {"error": too_large(name, limits)}
+        return {"error": too_large(name, limits)}, ""
     except RecursionError:
-        return {"error": f"{name}: nested too deeply to be read; {remedy(name)}"}
+        return {"error": f"{name}: nested too deeply to be read; {remedy(name)}"}, ""
     except Exception as error:
         problem = f"{name}: cannot be read, it may be damaged; get the file again, or {remedy(name)}"
-        return {"error": problem, "fault": type(error).__name__}
+        return {"error": problem, "fault": type(error).__name__}, ""
 
 
 def _message(error: Exception) -> str:
@@ -74,7 +74,7 @@ def _message(error: Exception) -> str:
 
 
 def questions_of(file: Upload) -> dict[str, Any]:
-    """The questions of a file, of any kind that training reads. Errors: UserError.
+    """The questions of a file, of any kind that training reads, as `QuestionsResponse`. Errors: UserError.
 
     The file is written into the working directory, so that messages name it without a folder.
     """
@@ -110,8 +110,7 @@ def questions_of(file: Upload) -> dict[str, Any]:
     if not questions:
         first = f" ({bad[0]})" if bad else ""
         raise UserError(f"{file.name}: no question in it that can be asked{first}; give a file that holds some")
-    found = {"questions": questions, "contexts": list(contexts), "bad": bad_count, "messages": bad}
-    return {"questions": found}
+    return {"questions": questions, "contexts": list(contexts), "bad": bad_count, "messages": bad}
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from qa.errors import UserError, printable
 from qa.serving.documents import LIMITS_FROM
 from qa.serving.limits import busy
-from qa.serving.schemas import QuestionsResponse
 from qa.serving.uploads import ExtractionLimits, remedy, too_large, too_long
 
 log = logging.getLogger(__name__)
@@ -38,14 +37,13 @@ class Extractor:
 
     async def extract_text(self, name: str, data: bytes) -> str:
         """The plain text of a file called `name`. Errors: UserError."""
-        return (await self._ask("text", file_name(name), data)).text
+        return (await self._ask("text", file_name(name), data)).decode()
 
     async def extract_questions(self, name: str, data: bytes) -> bytes:
         """The `QuestionsResponse` of a file of any kind that training reads, as JSON. Errors: UserError."""
-        reply = await self._ask("questions", file_name(name), data)
-        return await asyncio.to_thread(lambda: reply.questions.model_dump_json().encode())
+        return await self._ask("questions", file_name(name), data)
 
-    async def _ask(self, request: Literal["text", "questions"], name: str, data: bytes) -> "_Reply":
+    async def _ask(self, request: Literal["text", "questions"], name: str, data: bytes) -> bytes:
         if self._files >= AT_ONCE + WAITING:
             raise busy("other files are being read")
         self._files += 1
@@ -54,7 +52,7 @@ class Extractor:
         finally:
             self._files -= 1
 
-    async def _read(self, request: Literal["text", "questions"], name: str, data: bytes) -> "_Reply":
+    async def _read(self, request: Literal["text", "questions"], name: str, data: bytes) -> bytes:
         async with self._room:
             with TemporaryDirectory() as folder:
                 try:
@@ -64,15 +62,16 @@ class Extractor:
         if status == -signal.SIGXCPU:
             raise UserError(self._too_slow(name))
         try:
-            reply = await asyncio.to_thread(_Reply.model_validate_json, answer)
+            first, _, content = answer.partition(b"\n")
+            problem = _Problem.model_validate_json(first if status == 0 else b"")
         except ValidationError:
             log.warning("the reader of a file ended with status %s", status)
             raise UserError(too_large(name, self.limits)) from None
-        if reply.fault:
-            log.warning("the reader of a file failed: %s", reply.fault)
-        if reply.error:
-            raise UserError(reply.error)
-        return reply
+        if problem.fault:
+            log.warning("the reader of a file failed: %s", problem.fault)
+        if problem.error:
+            raise UserError(problem.error)
+        return content
 
     async def _run(self, request: str, name: str, data: bytes, folder: str) -> tuple[bytes, int]:
         """What a process answers, and its status. Errors: TimeoutError; UserError where it answers too much."""
@@ -119,12 +118,10 @@ class Extractor:
         return f"{name}: took more than {self.limits.seconds:g} s to read; {remedy(name)}"
 
 
-class _Reply(BaseModel):
-    """What a process answers; a `fault` is for the log."""
+class _Problem(BaseModel):
+    """Why a process has no content; a `fault` is for the log."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
-    text: str = ""
-    questions: QuestionsResponse = QuestionsResponse(questions=[], contexts=[], bad=0, messages=[])
     error: str = ""
     fault: str = ""
 

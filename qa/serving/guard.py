@@ -5,6 +5,8 @@ import hmac
 import ipaddress
 import json
 import logging
+import re
+import secrets
 import time
 from collections import Counter
 from collections.abc import Awaitable, Iterable
@@ -15,6 +17,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qa.serving.limits import Limits, Refused, busy
+from qa.serving.log import log_request
 from qa.serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -24,6 +27,7 @@ FILES = (
     "study.js", "texts.js",
 )  # fmt: skip
 OPEN = {"/", "/health", "/ready", *(f"/{name}" for name in FILES)}  # to GET without a token
+REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)  # of a client or a proxy
 FAULT = "a fault of the service; its log has more"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -50,14 +54,20 @@ class Guard:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         begin, status, unread = time.monotonic(), 0, True
+        method = scope["method"]
+        scope = {**scope, "method": "GET" if method == "HEAD" else method}  # the server sends no body to HEAD
         path = scope["path"] if scope["path"] in self.paths else "other"
         address = (scope["client"] or ("",))[0]
+        request_id = Headers(scope=scope).get("x-request-id", "")
+        if not REQUEST_ID.fullmatch(request_id):
+            request_id = secrets.token_hex(8)
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                added = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                headers = {**HEADERS, "X-Request-ID": request_id}
+                added = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
                 message = {**message, "headers": [*message.get("headers", []), *added]}
             async with asyncio.timeout(self.limits.body_seconds):  # a client that does not read holds nothing up
                 await send(message)
@@ -77,7 +87,7 @@ class Guard:
         except TimeoutError:
             log.warning("a client did not read its response")
         except Exception:
-            log.exception("%s %s failed", scope["method"], path)
+            log.exception("%s %s failed, request %s", method, path, request_id)
             if not status:
                 await refuse(Refused(500, FAULT), answer)
         finally:
@@ -85,7 +95,8 @@ class Guard:
             if not self._requests[address]:
                 del self._requests[address], self._held[address]
             self.metrics.requests.labels(path, str(status or 499)).inc()  # 499: the client left
-            self.metrics.seconds.labels(path).observe(time.monotonic() - begin)
+            self.metrics.seconds.labels(path).observe(seconds := time.monotonic() - begin)
+            log_request(method, path, status or 499, address, seconds, request_id)
 
     def _check(self, scope: Scope, address: str) -> None:
         headers = Headers(scope=scope)

@@ -33,7 +33,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def listen(bound: socket.socket) -> str:
-    """Lets clients connect, and returns the address for a browser. Errors: UserError where another process was first."""
+    """Lets clients connect; returns the address for a browser. Errors: UserError where another process was first."""
     host, port = bound.getsockname()[:2]
     try:
         bound.listen(1024)
