@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 FILES = (
     "page.css", "icon.svg", "page.js", "api.js", "ask.js", "boxes.js", "correct.js", "dom.js", "places.js", "reader.js",
-    "study.js", "texts.js",
+    "store.js", "study.js", "texts.js",
 )  # fmt: skip
 OPEN = {"/", "/health", "/ready", *(f"/{name}" for name in FILES)}  # to GET without a token
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)  # of a client or a proxy

@@ -415,7 +415,7 @@ def test_nothing_of_the_server_reaches_the_process(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("SECRET_TOKEN", "secret")
     fake = tmp_path / "python"
     words = "$(env | sort | cut -d= -f1 | tr '\\n' ' ')"
-    fake.write_text(f'#!/bin/bash\nPATH=/usr/bin:/bin\nprintf \'{{}}\\n%s\' "{words}"\n')
+    fake.write_text(f"#!/bin/bash\nPATH=/usr/bin:/bin\nprintf '{{}}\\n%s' \"{words}\"\n")
     fake.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(fake))
     names = set(read("a.txt", b"x").split()) - {"PWD", "SHLVL", "_", "OLDPWD", "PATH"}
