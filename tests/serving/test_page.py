@@ -263,6 +263,7 @@ def test_a_file_may_be_dropped_anywhere_and_a_bad_one_is_named(browser: Browser,
 def test_texts_stay_until_everything_is_forgotten(wide: Page) -> None:
     add(wide, MILL)
     ask(wide, "Who?")
+    expect(wide.locator("#history li")).to_have_count(1)
     wide.reload()
     expect(wide.locator("#reading-title")).not_to_have_text("No text yet")
     assert wide.locator("#reader p").all_text_contents() == MILL.split("\n\n")
