@@ -15,6 +15,11 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from helpers.commands import wait
 from helpers.service import Service, served
@@ -24,6 +29,7 @@ pytestmark = pytest.mark.slow
 CONTEXT = "The bridge of Tollen was built in 1822 by Ada Brill. A flood took its arches away. "
 ASKED = {"question": "Who built it?", "context": CONTEXT}
 JSON = {"Content-Type": "application/json"}
+CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
 MARK = "Zanzibar-4711"  # of what a client sends
 
 
@@ -229,7 +235,7 @@ def test_a_token_is_asked_for(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_no_body_ends_in_a_fault(strict: Service) -> None:
-    """Over 1,000 bodies that break the schema, and some that do not."""
+    """Over 1,000 bodies that break the schema, and some that do not; each response is what OpenAPI says."""
     schema = schemathesis.openapi.from_url(strict.url + "/openapi.json")
     statuses: Counter[int] = Counter()
     operations = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
@@ -246,6 +252,7 @@ def test_no_body_ends_in_a_fault(strict: Service) -> None:
                 response = case.call()
                 statuses[response.status_code] += 1
                 assert response.status_code < 500, response.text
+                case.validate_response(response, checks=CHECKS)
 
             sent()
     assert statuses.total() > 1_000 and statuses[422] > 500, statuses
