@@ -56,6 +56,19 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
 
 
+def append_text(path: Path, text: str) -> None:
+    """Adds whole lines in UTF-8 to a file, on the disk when it returns; after an error the file is as it was."""
+    with path.open("ab", buffering=0) as file:
+        size, rest = file.tell(), text.encode()
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        except OSError:
+            os.ftruncate(file.fileno(), size)
+            raise
+
+
 def unused(path: Path) -> Path:
     """The path, or the first of `PATH-2`, `PATH-3` … that nothing has."""
     names = itertools.chain([path], (path.with_name(f"{path.name}-{number}") for number in itertools.count(2)))
