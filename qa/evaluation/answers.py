@@ -80,7 +80,7 @@ class Evaluation(NamedTuple):
         return {**figures, **figures_by_answer(self.questions), **self._with_best_threshold(self.null_odds)}
 
     def _with_best_threshold(self, null_odds: Mapping[str, float]) -> dict[str, float]:
-        """EM and F1 with the threshold that is best for each, and what `qa.json` keeps: see `qa.evaluation.thresholds`."""
+        """EM and F1 with the threshold that is best for each, and the one to keep: see `qa.evaluation.thresholds`."""
         odds = [null_odds[question.id] for question in self.questions]
         spans = [best_span(self.answers[question.id]) for question in self.questions]
         scored = [

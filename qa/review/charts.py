@@ -1,6 +1,7 @@
 """Charts of a run: curves by step and by epoch, and the calibration of its probabilities."""
 
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ STYLE: Any = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), GREY),
 }
 OUTCOMES = {"f1": "F1, percent", "exact_match": "EM, percent", "val_loss": "validation loss"}
-SMOOTHED = 0.9  # weight of the mean so far, in the loss by step
+FEW_STEPS = 100  # with fewer, each step's loss is easy to see, and a mean over some of them hides the curve
 
 
 Draw = Callable[[Any], None]  # draws into a matplotlib axes
@@ -38,12 +39,19 @@ Draw = Callable[[Any], None]  # draws into a matplotlib axes
 
 def curves(losses: Sequence[tuple[int, float]], rows: Sequence[Row]) -> list[Draw]:
     """Draws EM and F1 by epoch, both losses by epoch, training loss by step. `losses`: (step, loss) pairs."""
-    steps, values = [step for step, _ in losses], [loss for _, loss in losses]
+    finite = [pair for pair in losses if math.isfinite(pair[1])]
+    steps, values = [step for step, _ in finite], [loss for _, loss in finite]
 
     def by_step(axes: Any) -> None:
-        axes.plot(steps, values, color=FIRST, alpha=0.4, linewidth=0.6, label="each step")
-        axes.plot(steps, _smooth(values), color=FIRST, label="smoothed")
         axes.set(xlabel="step", title="training loss, mean over windows")
+        if len(steps) < FEW_STEPS:
+            axes.plot(steps, values, color=FIRST)
+            axes.locator_params(axis="x", integer=True, nbins=10)
+            return
+        half = len(steps) // 40
+        means = np.convolve(values, np.full(2 * half + 1, 1 / (2 * half + 1)), "valid")
+        axes.plot(steps, values, color=FIRST, alpha=0.4, linewidth=0.6, label="each step")
+        axes.plot(steps[half:-half], means, color=FIRST, label=f"mean of {2 * half + 1} steps")
         axes.legend(frameon=False, labelcolor=GREY)
 
     def lines(axes: Any, title: str, names: Mapping[str, str]) -> None:
@@ -137,16 +145,6 @@ def _scaled(values: Sequence[Any], falling: bool) -> tuple[list[float], list[tup
     words = sorted({str(value) for value in values})
     place = {word: number / max(len(words) - 1, 1) for number, word in enumerate(words)}
     return [place[str(value)] for value in values], list(place.items())
-
-
-def _smooth(values: Sequence[float]) -> list[float]:
-    """Exponential moving average, corrected for its start (Kingma and Ba 2015, section 3)."""
-    smooth, mean, weight = [], 0.0, 0.0
-    for value in values:
-        mean = SMOOTHED * mean + (1 - SMOOTHED) * value
-        weight = SMOOTHED * weight + (1 - SMOOTHED)
-        smooth.append(mean / weight)
-    return smooth
 
 
 def reliability(probability: NDArray[np.float64], right: NDArray[np.float64]) -> list[Draw]:

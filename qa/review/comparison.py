@@ -162,11 +162,7 @@ def notes(found: Sequence[System], by: Clusters) -> list[str]:
 
 def _chosen_on_these(run: Run) -> bool:
     """Whether a run's questions chose its epoch: a fit's do, and an evaluation's on what the fit was validated on."""
-    made = run.results.identity
-    trained = made.get("trained", {}).get("inputs", {})
-    chose = trained.get("validation") or trained.get("train", [])  # a share of it, by data.validation_share
-    read = [content for split in ("train", "validation", "test") for content in made.get("inputs", {}).get(split, [])]
-    return run.results.windows.train is not None or not set(chose).isdisjoint(read)
+    return run.results.windows.train is not None or bool(run.results.chosen(run.folder))
 
 
 def claim(one: System, other: System, row: dict[str, Any], by: Clusters) -> dict[str, str | None]:

@@ -32,7 +32,7 @@ class Run(NamedTuple):
     folder: Path
     settings: dict[str, Any]  # and the hashes of its inputs: the same in all runs of a system
     seed: int
-    checkpoint: str  # the hash of the one that was evaluated, if any
+    weights: str  # the hash of the checkpoint or model that was evaluated on its own, if any
     results: Results
     questions: dict[str, Question]
     is_cross_fitted: bool = False  # whether its answers are at thresholds that are not those of the run
@@ -59,19 +59,20 @@ def read_run(folder: Path) -> Run:
         raise UserError(f"{folder}: its questions have no reference answers; compare runs of fit, validate or test")
     made = held_identity(folder)
     assert made is not None
-    checkpoint = "" if made["settings"]["stage"] == "fit" else "".join(made["inputs"].pop("resume", []))
     settings, inputs = as_today(made["settings"]), dict(made["inputs"])
+    weights = "" if settings["stage"] == "fit" else "".join(inputs.pop("resume", []))
     trained = results.identity.get("trained", {})
     if "settings" in trained:  # evaluated on its own: a run of the recipe that trained it
+        weights = weights or "".join(inputs.pop("model", []))
         own = {f"evaluated {key}": value for key, value in settings.items() if key.startswith(EVALUATED)}
         settings = {**as_today(trained["settings"]), **own}
         inputs = {**trained["inputs"], **{f"evaluated {role}": content for role, content in inputs.items()}}
-    if results.schedule_changes:
-        settings["schedule changes"] = results.schedule_changes
+    if changes := results.schedule_changes or trained.get("schedule_changes"):
+        settings["schedule changes"] = changes
     seed = settings.pop("seed")
     del settings["stage"]
     settings |= {f"content of {role}": " ".join(content) for role, content in inputs.items()}
-    return Run(folder, settings, seed, checkpoint, results, questions)
+    return Run(folder, settings, seed, weights, results, questions)
 
 
 def cross_fitted_run(run: Run) -> Run:
@@ -132,8 +133,8 @@ def _groups(runs: Sequence[Run]) -> list[list[Run]]:
         again = next(((seeds[run.seed], run) for run in group if seeds.setdefault(run.seed, run) is not run), None)
         if again is None:
             groups.append(group)
-        elif len({run.checkpoint for run in group}) == len(group):
-            settings = [{**run.settings, "content of the checkpoint": run.checkpoint} for run in group]
+        elif len({run.weights for run in group}) == len(group):
+            settings = [{**run.settings, "content of the checkpoint": run.weights} for run in group]
             groups += [[run._replace(settings=own)] for run, own in zip(group, settings, strict=True)]
         else:
             one, other = (str(run.folder) for run in again)

@@ -45,9 +45,10 @@ def collect_results(parts: Parts, rows: list[Row], best: Row | None) -> Results:
         devices=parts.trainer.world_size,
         padded_share=parts.data.padded_share() if "train" in parts.splits else None,
         hardware=hardware(parts.trainer.strategy.root_device),
+        trained_head=parts.module.trained_head,
         seconds=sum(parts.metrics.seconds.values()),
         fingerprints=parts.data.fingerprints,
-        skipped={split: dict(parts.data.skipped[split]) for split in parts.splits},
+        skipped={s: dict(Counter(bad.kind for bad in parts.data.bad[s])) for s in parts.splits},
         repaired={s: dict(Counter(row["kind"] for row in parts.data.repairs[s])) for s in parts.splits},
         ceiling={str(split): best for split, best in parts.ceiling.items()},
         nonfinite_steps=parts.module.nonfinite_steps,
@@ -88,11 +89,11 @@ def show_answers(parts: Parts) -> None:
 def finish(parts: Parts, results: Results) -> None:
     """Writes the table, `results.json` and, once the run is finished by that, its page; shows some answers."""
     results.about = about(parts, results)
-    if parts.settings.stage != "fit" and results.best:
-        console.print(results_table(results.epochs, results.best, results.evaluated))
+    if results.best:
+        console.print(results_table(results.epochs, results.best, results.evaluated, results.monitor))
     show_end(parts.folder, results)
     if results.epochs:
-        lines = [markdown_table(results.epochs, results.evaluated), results.chosen, *remarks(results)]
+        lines = [markdown_table(results.epochs, results.evaluated), results.chosen(parts.folder), *remarks(results)]
         write_text(parts.folder / "results.md", "\n\n".join(filter(None, lines)) + "\n")
     if parts.settings.push_to_hub and parts.settings.stage == "fit":
         address, private = push(parts.folder / "model", parts.settings.push_to_hub)

@@ -83,7 +83,7 @@ def test_a_sweep_says_what_seeds_do_and_keeps_to_its_width(sweep: Sweep, page: P
     text = page.inner_text("body")
     for words in (
         "optimizer.lr=2e-05\t75.00 ± 0.00\n", f"no rate: {EVIL}", f"python -m qa.compare {sweep.folder}",
-        "24 questions, the same in each job, on 12 paragraphs.", "Chosen on this set: the best epoch and setting",
+        "24 questions, the same in each job, on 12 paragraphs.", "used to choose the best epoch and setting",
     ):  # fmt: skip
         assert words in text
 

@@ -361,7 +361,7 @@ def test_the_best_setting_is_that_of_the_best_mean_not_of_the_luckiest_seed(tmp_
     table = (tmp_path / "sweep.md").read_text()
     assert "| optimizer.lr=0.0002 | 1, 2 | 1.6000 ± 0.1414 |" in table
     assert table.index("| optimizer.lr=0.0002 | 1, 2 |") < table.index("| optimizer.lr=0.0001 | 1, 2 |")
-    assert "Chosen on this set: the best epoch and setting" in table and "stage=test data.test_file=" in table
+    assert "used to choose the best epoch and setting" in table and "stage=test data=local" in table
     assert [row.job for row in sweep.best()] == [0, 2, 3, 1]  # what sweep.keep_best goes by
 
 
