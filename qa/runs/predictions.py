@@ -1,15 +1,14 @@
 """`predictions.json`, `nbest.json` and `null_odds.json`."""
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from qa.errors import UserError
-from qa.evaluation.answers import Evaluation, NBestAnswer, Question, given_answer
+from qa.evaluation.answers import Evaluation, NBestAnswer
 from qa.evaluation.confidence import Calibrated, calibrated
-from qa.evaluation.metrics import v2_scores
 from qa.evaluation.question_table import read_questions, write_questions
 from qa.storage import write_object
 
@@ -29,32 +28,12 @@ def write_predictions(folder: Path, evaluation: Evaluation) -> None:
     write_questions(folder, evaluation.questions)
 
 
-def calibrate_predictions(folder: Path, threshold: float | None) -> Calibrated | None:
-    """Fits temperatures with what a run predicted, and gives `questions.parquet` the probabilities that follow.
-
-    `threshold`: with which the model will answer, of SQuAD v2; during its training it was 0. The temperatures are for
-    the answers that it will give.
-    """
+def calibrate_predictions(folder: Path) -> Calibrated | None:
+    """Fits temperatures with what a run predicted, and gives `questions.parquet` the probabilities that follow."""
     questions = {question.id: question for question in read_questions(folder)}
-
-    def answered() -> Iterator[tuple[Question, list[NBestAnswer]]]:
-        return ((questions[name], answers) for name, answers in read_answers(folder, questions))
-
-    if threshold is None:
-        scored, found = calibrated(answered())
-    else:
-        _, found = calibrated((_answer(question, answers, threshold), answers) for question, answers in answered())
-        known = (found.temperature, found.temperature_by_language) if found else None
-        scored, _ = calibrated(answered(), known)
+    scored, found = calibrated((questions[name], answers) for name, answers in read_answers(folder, questions))
     write_questions(folder, scored)
     return found
-
-
-def _answer(question: Question, candidates: Sequence[NBestAnswer], threshold: float) -> Question:
-    given = given_answer(candidates, threshold)
-    text = given.text if given else ""
-    exact, overlap = v2_scores(text, question.answers)
-    return question._replace(prediction=text, exact_match=exact, f1=overlap)
 
 
 def read_predictions(path: Path) -> dict[str, str]:
