@@ -54,27 +54,34 @@ def root(
     shutil.copytree(tiny, root / "models" / "google-bert" / "bert-base-multilingual-cased")
     write_data_set(root / "datasets" / "rajpurkar" / "squad", "plain_text", small_files)
     write_data_set(root / "datasets" / "rajpurkar" / "squad_v2", "squad_v2", v2_files)
+    write_data_set(root / "datasets" / "ada" / "tested", "plain_text", (*small_files, small_files[0]))
+    write_data_set(root / "datasets" / "ada" / "hidden", "plain_text", (*small_files, small_files[0]), hidden=True)
     return root
 
 
-def write_data_set(folder: Path, name: str, files: tuple[Path, Path]) -> None:
-    """A data set of one configuration; a question without an answer is one whose lists are empty."""
+def write_data_set(folder: Path, name: str, files: tuple[Path, ...], hidden: bool = False) -> None:
+    """A data set of one configuration, whose third file is a test split, its answers perhaps `hidden`.
+
+    A question without an answer is one whose lists are empty.
+    """
     (folder / name).mkdir(parents=True)
-    for split, file in zip(("train", "validation"), files, strict=True):
+    splits = ("train", "validation", "test")[: len(files)]
+    for split, file in zip(splits, files, strict=True):
         examples = read_examples(str(file)).examples
         rows = [
             {
                 "id": example.id, "title": "t", "question": example.question, "context": example.context,
                 "answers": {
-                    "text": [answer.text for answer in example.answers],
-                    "answer_start": [answer.answer_start for answer in example.answers],
+                    "text": [answer.text for answer in answers],
+                    "answer_start": [answer.answer_start for answer in answers],
                 },
             }
             for example in examples
+            for answers in [() if hidden and split == "test" else example.answers]
         ]  # fmt: skip
         path = folder / name / f"{split}-00000-of-00001.parquet"
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    paths = "".join(f"  - split: {split}\n    path: {name}/{split}-*\n" for split in ("train", "validation"))
+    paths = "".join(f"  - split: {split}\n    path: {name}/{split}-*\n" for split in splits)
     (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: {name}\n  data_files:\n{paths}---\n")
 
 
@@ -117,6 +124,24 @@ def test_squad_v2_has_questions_without_an_answer(root: Path, train_py: Run, tmp
     assert (done.returncode, done.stderr) == (0, "")
     assert "rajpurkar/squad_v2 from the hub: 24 questions, 8 of them without an answer, 48 windows" in done.stdout
     assert json.loads((tmp_path / "run" / "results.json").read_text())["best"].keys() >= set(V2_FIGURES)
+
+
+def test_a_test_takes_the_test_split_and_nothing_else(root: Path, train_py: Run, tiny: Path, tmp_path: Path) -> None:
+    command = [f"model.pretrained={tiny}", "data.max_length=64", "data.stride=16", f"data.cache_dir={tmp_path}/cache"]
+    with hub(root) as server:
+        there = home(server, tmp_path / "home")
+        for stage, name, complaint in (
+            ("test", "rajpurkar/squad", "rajpurkar/squad: has no test split; give data.test_file=FILE, or take stage="),
+            ("test", "ada/hidden", "ada/hidden: has no test split with answers; give data.test_file=FILE, or take"),
+        ):
+            done = train_py(f"stage={stage}", f"data.name={name}", *command, f"hydra.run.dir={tmp_path}/no", **there)
+            assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+            assert complaint in done.stderr
+        for stage, name in (("test", "ada/tested"), ("predict", "ada/hidden")):
+            folder = tmp_path / stage
+            done = train_py(f"stage={stage}", f"data.name={name}", *command, f"hydra.run.dir={folder}", **there)
+            assert done.returncode == 0, done.stderr
+            assert f"{name} from the hub: 40 questions" in done.stdout
 
 
 def prefetch(**env: str) -> "subprocess.CompletedProcess[str]":

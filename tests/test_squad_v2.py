@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -75,6 +76,9 @@ def test_the_figures_are_those_of_the_definition_and_every_row_has_them(
     )
     assert all(set(V2_FIGURES) <= row.keys() for row in found["epochs"])
     assert found["no_answer_threshold"] == 0.0
+    given = {name: {a["text"]: a["probability"] for a in rows} for name, rows in read(folder, "nbest.json").items()}
+    wrong = [(given[q.id][q.prediction] - (q.exact_match or 0)) ** 2 for q in read_questions(folder)]
+    assert found["calibration"]["before"]["brier"] == pytest.approx(fmean(wrong))  # of the same answers
     # else this file would prove little
     assert 0 < found["best"]["HasAns_f1"] and found["best"]["f1"] < found["best"]["best_f1"]
 

@@ -191,6 +191,22 @@ def test_an_evaluation_gives_the_fits_figures_to_the_bit(
         assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_an_evaluation_reports_lengths_that_are_not_the_models_and_questions_that_it_was_trained_on(
+    fitted: tuple[Path, list[str], str], train_py: Run, small_files: Files, tmp_path: Path
+) -> None:
+    folder, _, _ = fitted
+    done = train_py(
+        "stage=test", "data=local", f"data.test_file={small_files[0]}", f"data.cache_dir={tmp_path}/cache",
+        f"resume={folder}/checkpoints/best.ckpt", "data.max_length=48", "trainer.accelerator=cpu",
+        f"hydra.run.dir={tmp_path}/run",
+    )  # fmt: skip
+    said = "The model was trained on these questions, or some of them: the figures show memory."
+    assert (done.returncode, done.stderr) == (0, f"WARNING: test: {said}\n")
+    assert "data.max_length=48 (the model's own: 64)\n" in done.stdout
+    assert said in done.stdout and "Chosen on this set" not in done.stdout
+    assert all(said in (tmp_path / "run" / name).read_text() for name in ("results.md", "report.html"))
+
+
 def test_predictions_for_questions_without_answers(
     fitted: tuple[Path, list[str], str], train_py: Run, tmp_path: Path
 ) -> None:

@@ -12,11 +12,17 @@ from qa.hub import OWN_FILES, _reason, fetch, named
 log = logging.getLogger(__name__)
 
 
+def other_split(split: str) -> str:
+    """What to do without a split, for people."""
+    validate = ", or take stage=validate, which evaluates its validation split" if split == "test" else ""
+    return f"give data.{split}_file=FILE{validate}"
+
+
 def hub_records(given: str, split: str, columns: Columns = Columns()) -> Iterator[Record]:
     """The rows of one split of a SQuAD-shaped Hub data set, `NAME` or `NAME@REVISION`.
 
     A row whose list of answers is empty is a question without an answer: SQuAD v2 on the hub has no `is_impossible`.
-    Errors: UserError where hub and cache do not have it.
+    Errors: UserError where hub and cache do not have it, or it has no such split.
     """
     name, revision = named(fetch(given, "dataset"))
     import datasets
@@ -26,6 +32,8 @@ def hub_records(given: str, split: str, columns: Columns = Columns()) -> Iterato
     try:
         rows: Any = datasets.load_dataset(name, split=split, revision=revision)
     except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
+        if "Unknown split" in str(error):
+            raise UserError(f"{name}: has no {split} split; {other_split(split)}") from None
         raise UserError(f"dataset {name} ({split}): {_reason(error)}, {OWN_FILES}") from None
     names = Named(f"{name} ({split})", columns)
     for index, row in enumerate(rows):

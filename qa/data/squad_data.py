@@ -16,7 +16,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from qa.data.check import Examples, Need
 from qa.data.example import Example
 from qa.data.examples import OnBadRecord, check_records, collector_paused, read_examples, split_by_paragraph
-from qa.data.hub_records import hub_records
+from qa.data.hub_records import hub_records, other_split
 from qa.data.languages import Languages
 from qa.data.mixture import Mixture, Share, Turns, file_weights, take_turns
 from qa.data.order import Batching, copies, drawn_windows, epoch_batches, padded_share
@@ -38,7 +38,7 @@ Split = Literal["train", "validation", "test", "predict"]
 class SquadData:
     """The splits that a stage needs: read, checked, and cut into windows.
 
-    `name` is a SQuAD-shaped Hub data set with the splits train and validation; without it the `*_file`s are read, each
+    `name` is a SQuAD-shaped Hub data set with the splits train, validation, test; without it the `*_file`s are read, each
     one path, a list or a glob; `validation_share` takes paragraphs of `train_file`, drawn by `split_seed`, with this
     share of its questions, instead of a `validation_file`. `predictions_file` is for `qa.review.scores`. `limit` takes
     the first questions of each split. `languages` is the language of all files, or {stem: language}. `overlap` is what
@@ -231,7 +231,11 @@ class SquadData:
             if split == "validation" and self.files["train"]:
                 remedy += ", or data.validation_share=0.1 to take a tenth of data.train_file's questions"
             raise UserError(f"data.{key}_file: not given; {remedy}")
-        part = "train" if split == "train" else "validation"
+        part = "test" if split == "predict" else split
+        if split == "test":
+            asked = check_records(hub_records(self.name, part, self.columns), "skip", self.limit, "nothing").examples
+            if not any(example.answers for example in asked):  # such as those that a leaderboard keeps
+                raise UserError(f"{self.name}: has no {part} split with answers; {other_split(part)}")
         read = check_records(hub_records(self.name, part, self.columns), self.on_bad_record, self.limit, need)
         if isinstance(self.languages, str):
             read.examples = [example.model_copy(update={"language": self.languages}) for example in read.examples]

@@ -29,23 +29,10 @@ def write_predictions(folder: Path, evaluation: Evaluation) -> None:
     write_questions(folder, evaluation.questions)
 
 
-def calibrate_predictions(folder: Path, threshold: float | None) -> Calibrated | None:
-    """Fits temperatures with what a run predicted, and gives `questions.parquet` the probabilities that follow.
-
-    `threshold`: with which the model will answer, of SQuAD v2; during its training it was 0. The temperatures are for
-    the answers that it will give.
-    """
+def calibrate_predictions(folder: Path) -> Calibrated | None:
+    """Fits temperatures with what a run predicted, and gives `questions.parquet` the probabilities that follow."""
     questions = {question.id: question for question in read_questions(folder)}
-
-    def answered() -> Iterator[tuple[Question, list[NBestAnswer]]]:
-        return ((questions[name], answers) for name, answers in read_answers(folder, questions))
-
-    if threshold is None:
-        scored, found = calibrated(answered())
-    else:
-        _, found = calibrated((at_threshold(question, answers, threshold), answers) for question, answers in answered())
-        known = (found.temperature, found.temperature_by_language) if found else None
-        scored, _ = calibrated(answered(), known)
+    scored, found = calibrated((questions[name], answers) for name, answers in read_answers(folder, questions))
     write_questions(folder, scored)
     return found
 

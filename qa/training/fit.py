@@ -35,7 +35,7 @@ def fit(parts: Parts) -> None:
     best = load_checkpoint(parts.folder / "checkpoints" / "best.ckpt")["state_dict"]
     weights = {name.removeprefix("model."): weight for name, weight in best.items() if name.startswith("model.")}
     results = collect_results(parts, history.rows, history.best)
-    results.calibration = calibrate_predictions(parts.folder, history.best.threshold)
+    results.calibration = calibrate_predictions(parts.folder)
     made, several = results.identity, len(history.rows) > 1
     assert data.tokenizer is not None
     languages = {example.language for example in data.examples["train"] if example.language}

@@ -14,6 +14,7 @@ from qa.answering.check import check_answers, read_known
 from qa.calibrate import main
 from qa.evaluation.confidence import calibrated
 from qa.model.answering import Answering
+from qa.storage import content_hash
 
 Files = tuple[Path, Path]
 
@@ -45,6 +46,23 @@ def test_a_model_is_calibrated_and_its_other_settings_stay(
     assert one.text == two.text and one.probability != two.probability
     de = later("Who built it?", text, language="de")
     assert de.probability == later(["Who built it?"], text, language=["de"])[0].probability != two.probability
+
+
+def test_what_a_model_is_calibrated_with_is_kept_and_its_training_file_is_reported(
+    tiny: Path, small_files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    model = tmp_path / "run" / "model"
+    shutil.copytree(tiny, model)
+    contents = [content_hash(path) for path in small_files]
+    trained = {"settings": {"seed": 7}, "inputs": {"train": contents[:1], "validation": ["bb"]}}
+    Answering(max_length=64, stride=16, chosen_on={"epoch": ["bb"], "temperature": ["bb"]}, trained=trained).save(model)
+    run(monkeypatch, tmp_path / "run", small_files[1])
+    assert capsys.readouterr().err == ""
+    known = Answering.load(str(model))
+    assert known.chosen_on == {"epoch": ["bb"], "temperature": contents[1:]}
+    assert known.trained == trained
+    run(monkeypatch, model, small_files[0])
+    assert "WARNING: the model was trained on these questions: its prob" in capsys.readouterr().err
 
 
 def test_a_file_with_unanswerable_questions_gives_a_threshold(

@@ -123,6 +123,15 @@ def test_a_run_says_what_answering_only_when_sure_would_bring() -> None:
         assert list(selective(other)) == []
 
 
+def test_memory_and_repairs_are_reported_below_the_figures() -> None:
+    shared = Overlap(contexts=1, of_contexts=2, questions=3, repeated=0, of_questions=4)
+    repaired = {"train": {"misplaced answer": 5}, "validation": {"misplaced answer": 2, "case": 1}}
+    assert list(remarks(RESULTS.model_copy(update={"overlap": shared, "repaired": repaired}))) == [
+        shared.note(),
+        "3 reference answers repaired: EM and F1 are not those against the file as it is.",
+    ]
+
+
 @pytest.mark.parametrize(("monitor", "expected"), [("val_loss", True), ("exact_match", True), ("f1", True)])
 def test_better(monitor: str, expected: bool) -> None:
     assert better(ROWS[1], ROWS[0], monitor) is expected  # type: ignore[arg-type]

@@ -294,11 +294,11 @@ def test_runs_on_other_data_are_other_systems(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def evaluation(fit: Path, folder: Path, checkpoint: str) -> Path:
-    """As if a checkpoint of the fit had been evaluated in another folder."""
+def evaluation(fit: Path, folder: Path, weights: str, role: str = "resume") -> Path:
+    """As if a checkpoint of the fit, or its model, had been evaluated in another folder."""
     shutil.copytree(fit, folder)
     results = json.loads((folder / "results.json").read_text())
-    made = {"settings": {"seed": 42, "stage": "test"}, "inputs": {"test": ["ee"], "resume": [checkpoint]}}
+    made = {"settings": {"seed": 42, "stage": "test"}, "inputs": {"test": ["ee"], role: [weights]}}
     results["identity"] = {**made, "code": None, "versions": {}, "trained": results["identity"]}
     (folder / "results.json").write_text(json.dumps(results))
     return folder
@@ -306,7 +306,10 @@ def evaluation(fit: Path, folder: Path, checkpoint: str) -> Path:
 
 def test_evaluations_belong_to_the_recipe_that_trained_them(tmp_path: Path) -> None:
     fits = [finished_run(tmp_path / f"{lr}-{seed}", [1.0], seed, lr=lr) for lr in (1e-5, 2e-5) for seed in (1, 2)]
-    folders = [evaluation(fit, tmp_path / f"test-{fit.name}", str(number)) for number, fit in enumerate(fits)]
+    folders = [
+        evaluation(fit, tmp_path / f"test-{fit.name}", str(number), role)
+        for number, (fit, role) in enumerate(zip(fits, ("resume", "model") * 2, strict=True))
+    ]
     found = report(*folders)["systems"]
     assert [(row["name"], row["seeds"]) for row in found] == [
         ("optimizer.lr=1e-05", [1, 2]), ("optimizer.lr=2e-05", [1, 2]),

@@ -31,7 +31,8 @@ def test_the_speed_of_training_is_that_of_its_steps(monkeypatch: pytest.MonkeyPa
     torch.nn.Module.__init__(module)
     module.step_metrics, module.evaluated_windows, module._device = {}, 30, torch.device("cpu")
     trainer: Any = SimpleNamespace(loggers=[], global_step=1)
-    metrics, batch = Metrics(), {"windows": 10, "tokens": 100}
+    batch: Any = {"windows": 10, "tokens": 100}
+    metrics = Metrics()
     metrics.on_train_start(trainer, module)
     for _ in range(2):
         now[0] += 1  # waits for its batch
@@ -40,7 +41,7 @@ def test_the_speed_of_training_is_that_of_its_steps(monkeypatch: pytest.MonkeyPa
         metrics.on_train_batch_end(trainer, module, None, batch, 0)
         metrics.on_validation_epoch_start(trainer, module)
         now[0] += 3
-        metrics.on_validation_batch_end(trainer, module, None, batch, 0)  # type: ignore[arg-type]
+        metrics.on_validation_batch_end(trainer, module, None, batch, 0)
         now[0] += 50  # decodes
         metrics.on_validation_end(trainer, module)
         now[0] += 50  # saves
