@@ -158,12 +158,12 @@ class Named:
             fields["answer"] = "" if answer is None else answer if stands else read_literal(answer)
         return fields if "answer_start" not in fields else {**fields, "answer_start": read_literal(start)}
 
-    def check(self, there: tuple[str, ...], needed: tuple[str, ...] = ("question", "context")) -> None:
-        """Errors: UserError for a table without a question or a context, or with two columns of one name."""
+    def check(self, there: tuple[str, ...], is_question: bool) -> None:
+        """Errors: UserError for a table with two columns of one name, or of questions without question or context."""
         if twice := sorted({name for name in there if there.count(name) > 1}):
             raise UserError(f"{self.file}: two columns are called {reprlib.repr(twice[0])}; rename one")
         names = self.names(there)
-        for key in needed:
+        for key in ("question", "context") if is_question else ():
             if key not in names:
                 name = getattr(self.columns, key) or key
                 raise UserError(

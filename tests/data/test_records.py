@@ -193,6 +193,30 @@ def doccano(rows: list[Row]) -> Any:
 
 
 @writes("a.jsonl")
+def doccano_first(rows: list[Row]) -> Any:
+    made = [
+        {
+            "text": r["context"], "meta": {"id": r["id"], "question": r["question"]},
+            "annotations": [{"label": 3, "start_offset": s["start"], "end_offset": s["end"]} for s in spans(r)],
+        }
+        for r in rows
+    ]  # fmt: skip
+    return "\n".join(map(json.dumps, made))
+
+
+@writes("a.csv")
+def doccano_data(rows: list[Row]) -> Any:
+    made = [
+        {
+            "id": r["id"], "data": r["context"], "question": r["question"],
+            "label": json.dumps([[*list(s.values())[:3]] for s in spans(r)]),
+        }
+        for r in rows
+    ]  # fmt: skip
+    return table(made)
+
+
+@writes("a.jsonl")
 def brat(rows: list[Row]) -> Any:
     made = [
         {
