@@ -127,8 +127,9 @@ class Named:
                 if key not in chosen and (some := tuple(known[name] for name in usual if name in known)):
                     names[key] = some
                     self.taken |= {name: key for name in some[:1] if name not in USUAL}
-            text = known.get("text", "")
-            if text and "answer_start" in names and "answer" not in {*names, *chosen} and text not in names["context"]:
+            text, has_answer = known.get("text"), "answer" in {*names, *chosen}
+            # beside a context and a place it is the answer's, as in SQuAD
+            if text and not has_answer and {"context", "answer_start"} <= {*names} and text != chosen.get("context"):
                 names["answer"], self.taken[text] = (text,), "answer"
             if hints := tuple(name for name in there if is_start(name) and names.get("answer_start") != (name,)):
                 names["hint"] = hints
