@@ -27,9 +27,12 @@ def _content_hash(path: Path, *_: int) -> str:
 
 
 def is_pointer(path: Path) -> bool:
-    """Whether a file is what Git LFS leaves in its place until it is fetched."""
-    with path.open("rb") as file:
-        return file.read(len(LFS)) == LFS
+    """Whether a file is what Git LFS leaves in its place until it is fetched; False for one that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(LFS)) == LFS
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from qa.data.record import LONGEST_LINE, Named, Record
-from qa.data.shapes import is_question, records_of_cells
+from qa.data.shapes import QUESTION, records_of_cells, shape_of
 from qa.errors import UserError
 
 LARGEST_ROW_GROUP = 512 << 20  # bytes of a Parquet file, unpacked
@@ -65,10 +65,10 @@ def _slices(batches: Iterable[pyarrow.RecordBatch], names: list[str]) -> Iterato
 
 def _columns(there: Sequence[str], named: Named) -> list[str]:
     """The columns to read: of rows that are questions those that are known. Errors: as `Named.check`."""
-    if not is_question(there):
-        named.check(tuple(there), ())
+    is_question = shape_of(there, named) is QUESTION
+    named.check(tuple(there), is_question)
+    if not is_question:
         return list(there)
-    named.check(tuple(there))
     wanted = {name for names in named.names(tuple(there)).values() for name in names}
     return [name for name in there if name in wanted]
 

@@ -127,8 +127,9 @@ class Named:
                 if key not in chosen and (some := tuple(known[name] for name in usual if name in known)):
                     names[key] = some
                     self.taken |= {name: key for name in some[:1] if name not in USUAL}
-            text = known.get("text", "")
-            if text and "answer_start" in names and "answer" not in {*names, *chosen} and text not in names["context"]:
+            text, has_answer = known.get("text"), "answer" in {*names, *chosen}
+            # beside a context and a place it is the answer's, as in SQuAD
+            if text and not has_answer and {"context", "answer_start"} <= {*names} and text != chosen.get("context"):
                 names["answer"], self.taken[text] = (text,), "answer"
             if hints := tuple(name for name in there if is_start(name) and names.get("answer_start") != (name,)):
                 names["hint"] = hints
@@ -158,12 +159,12 @@ class Named:
             fields["answer"] = "" if answer is None else answer if stands else read_literal(answer)
         return fields if "answer_start" not in fields else {**fields, "answer_start": read_literal(start)}
 
-    def check(self, there: tuple[str, ...], needed: tuple[str, ...] = ("question", "context")) -> None:
-        """Errors: UserError for a table without a question or a context, or with two columns of one name."""
+    def check(self, there: tuple[str, ...], is_question: bool) -> None:
+        """Errors: UserError for a table with two columns of one name, or of questions without question or context."""
         if twice := sorted({name for name in there if there.count(name) > 1}):
             raise UserError(f"{self.file}: two columns are called {reprlib.repr(twice[0])}; rename one")
         names = self.names(there)
-        for key in needed:
+        for key in ("question", "context") if is_question else ():
             if key not in names:
                 name = getattr(self.columns, key) or key
                 raise UserError(

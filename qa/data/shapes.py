@@ -1,6 +1,7 @@
 """Objects of JSON → records: a reader for each shape that is known, recognised by its keys."""
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -11,16 +12,21 @@ from qa.data.spans import Span, answers_of, span_of
 
 Row = dict[str, Any]
 Spans = list[Span | BadField] | BadField
+LABELS = ("entities", "label", "labels", "annotations")  # what doccano calls its labels
 NO_SPANS = {"choices", "rating", "number", "taxonomy"}  # of Label Studio's results, what says something of a span
 
 
 class Shape(NamedTuple):
-    """A shape of objects: the keys by which it is recognised, its reader, and its row in docs/data.md."""
+    """A shape of objects: the keys by which it is recognised, its reader, and its row in docs/data.md.
+
+    `one_of`: keys of which it has at least one, if any are given.
+    """
 
     name: str
     keys: frozenset[str]
     read: "Callable[[Row, str, int, Named], Iterator[Record]]"
     example: str
+    one_of: tuple[str, ...] = ()
 
 
 def records_of(row: Any, place: str, index: int, named: Named) -> Iterator[Record]:
@@ -33,7 +39,7 @@ def records_of(row: Any, place: str, index: int, named: Named) -> Iterator[Recor
         return
     if row.keys() == {"header"}:  # MRQA's first line, which holds no question
         return
-    shape = shape_of(row)
+    shape = shape_of(row, named)
     try:
         yield from shape.read(row, place, index, named)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -43,7 +49,7 @@ def records_of(row: Any, place: str, index: int, named: Named) -> Iterator[Recor
 
 def records_of_cells(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
     """The records of a row of a table, whose cells may hold lists and objects, written as text."""
-    if is_question(row):
+    if shape_of(row, named) is QUESTION:
         yield Record(named.file, place, named.cells(row), str(index + 1))
         return
     names = named.names(tuple(row))
@@ -52,14 +58,18 @@ def records_of_cells(row: Row, place: str, index: int, named: Named) -> Iterator
     yield from records_of(cells, place, index, named)
 
 
-def shape_of(names: Container[str]) -> Shape:
-    """The shape of an object, or of a table, that has these keys."""
-    return next(shape for shape in SHAPES if all(key in names for key in shape.keys))
+def shape_of(names: Iterable[str], named: Named) -> Shape:
+    """The shape of an object, or of a row of a table, that has these keys."""
+    there = tuple(names)
+    shape = _by_keys(there)
+    # a question may have a text and a label beside its context
+    return QUESTION if shape.read is _doccano and "context" in named.names(there) else shape
 
 
-def is_question(names: Container[str]) -> bool:
-    """Whether an object or a row with these keys is one question, and of no other shape."""
-    return shape_of(names).read is _question
+@lru_cache(1024)
+def _by_keys(there: tuple[str, ...]) -> Shape:
+    keys = set(there)
+    return next(shape for shape in SHAPES if shape.keys <= keys and (not shape.one_of or keys & {*shape.one_of}))
 
 
 def _article(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
@@ -186,10 +196,7 @@ def _prodigy(row: Row, place: str, index: int, named: Named) -> Iterator[Record]
 
 def _doccano(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
     """A text of doccano: spans as [begin, end, label] or as objects, or the answers' texts."""
-    if "context" in named.fields(row):
-        yield from _question(row, place, index, named)
-        return
-    name = next(key for key in ("entities", "label", "labels") if key in row)
+    name = next(key for key in LABELS if key in row)
     values = row[name] if isinstance(row[name], list) else [row[name]] if row[name] else []
     task = {**(row.get("meta") or {}), **row}
     yield _marked(task, [span_of(value, name) for value in values], place, index, named, "utf-32-le")
@@ -198,9 +205,9 @@ def _doccano(row: Row, place: str, index: int, named: Named) -> Iterator[Record]
 def _marked(row: Row, spans: Spans, place: str, index: int, named: Named, code: str = "utf-16-le") -> Record:
     """The record of a text with spans, or with the reason why it has none."""
     fields = named.fields(row)
-    if "context" not in fields and isinstance(row.get("text"), str):
-        fields["context"] = row["text"]
-    context = fields.get("context")
+    context = fields.setdefault(
+        "context", next((row[key] for key in ("text", "data") if isinstance(row.get(key), str)), None)
+    )
     if not isinstance(context, str):
         problem = f"it has no text (there: {', '.join(row)[:500]}); give data.columns.context=NAME"
         return Record(named.file, place, BadField("missing context", problem, row))
@@ -215,6 +222,9 @@ def _question(row: Row, place: str, index: int, named: Named) -> Iterator[Record
     yield Record(named.file, place, named.fields(row), str(index + 1))
 
 
+QUESTION = Shape(
+    "a question (run_qa.py, pandas, the hub)", frozenset(), _question, '`{"id", "question", "context", "answers"}`'
+)
 SHAPES = (
     Shape("SQuAD", frozenset({"paragraphs"}), _article,
           '`{"title", "paragraphs": [{"context", "qas": [{"id", "question", "answers": […], "is_impossible"}]}]}`'),
@@ -230,12 +240,10 @@ SHAPES = (
           '`{"text", "question", "label": [{"start", "end", "text"}], "annotation_id"}`'),
     Shape("Prodigy", frozenset({"text", "spans", "answer"}), _prodigy,
           '`{"text", "question", "spans": [{"start", "end"}], "answer": "accept"}`, the question also in "meta"'),
-    Shape("doccano", frozenset({"text", "label"}), _doccano,
-          '`{"text", "question", "label": [[0, 5, "ANSWER"]]}` or `"label": ["the answer\'s text"]`'),
-    Shape("doccano, of an earlier version", frozenset({"text", "labels"}), _doccano,
-          '`{"text", "question", "labels": [[0, 5, "ANSWER"]]}`'),
-    Shape("doccano, with relations", frozenset({"text", "entities"}), _doccano,
-          '`{"text", "question", "entities": [{"start_offset", "end_offset"}]}`'),
-    Shape("a question (run_qa.py, pandas, the hub)", frozenset(), _question,
-          '`{"id", "question", "context", "answers"}`'),
+    Shape("doccano", frozenset({"text"}), _doccano,
+          '`{"text", "question", "label": [[0, 5, "ANSWER"]]}` or `"label": ["the answer\'s text"]`; also "labels",'
+          ' "entities", "annotations" with {"start_offset", "end_offset"}', LABELS),
+    Shape("doccano, of some versions", frozenset({"data"}), _doccano,
+          '`{"data": "…", "question", "label": [[0, 5, "ANSWER"]]}`', LABELS),
+    QUESTION,
 )  # fmt: skip

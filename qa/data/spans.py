@@ -65,11 +65,10 @@ def answers_of(spans: Sequence[Span | BadField], context: str, code: str, named:
         if span.bounds is None:
             answers.append({"text": span.text})
             continue
-        begin, end = (len(units[: size * max(bound, 0)].decode(code, "replace")) for bound in span.bounds)
-        text = span.text or context[begin:end]
-        if not text:
-            return BadField("wrong label", f"the label from {span.bounds[0]} to {span.bounds[1]} is on no text")
-        answers.append({"text": text, "answer_start": begin})
+        if not span.text and not 0 <= span.bounds[0] < span.bounds[1] <= len(units) // size:
+            return BadField("wrong label", f"the label from {span.bounds[0]} to {span.bounds[1]} is not on the text")
+        begin, end = (len(units[: size * bound].decode(code, "replace")) for bound in span.bounds)
+        answers.append({"text": span.text or context[begin:end], "answer_start": begin})
     return answers or NO_LABEL
 
 

@@ -38,9 +38,9 @@ Split = Literal["train", "validation", "test", "predict"]
 class SquadData:
     """The splits that a stage needs: read, checked, and cut into windows.
 
-    `name` is a SQuAD-shaped Hub data set with the splits train, validation, test; without it the `*_file`s are read, each
-    one path, a list or a glob; `validation_share` takes paragraphs of `train_file`, drawn by `split_seed`, with this
-    share of its questions, instead of a `validation_file`. `predictions_file` is for `qa.review.scores`. `limit` takes
+    `name` is a SQuAD-shaped Hub data set with splits train, validation and test; without it the `*_file`s are read, each
+    one path, a list or a glob; `validation_share` takes paragraphs of `train_file` with this share of its questions,
+    drawn by `split_seed`, instead of a `validation_file`. `predictions_file` is for `qa.review.scores`. `limit` takes
     the first questions of each split. `languages` is the language of all files, or {stem: language}. `overlap` is what
     happens to training questions on contexts of validation.
 

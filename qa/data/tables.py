@@ -11,7 +11,7 @@ from pathlib import Path
 from qa.data.fields import BadField
 from qa.data.files import not_utf8, unpacked
 from qa.data.record import LONGEST_LINE, Named, Record
-from qa.data.shapes import is_question, records_of_cells
+from qa.data.shapes import QUESTION, records_of_cells, shape_of
 from qa.errors import UserError
 
 SEPARATORS = ",;\t|"
@@ -31,7 +31,7 @@ def table_records(path: Path, named: Named) -> Iterator[Record]:
             names = tuple(next(rows))
             if len(names) == 1:
                 raise UserError(f"{path}: one column only ({names[0]}); separate fields by commas, semicolons or tabs")
-            named.check(names, ("question", "context") if is_question(names) else ())
+            named.check(names, shape_of(names, named) is QUESTION)
             number = 0
             while True:
                 lines.taken, begin = 0, lines.number + 1

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from helpers.questions import squad
 from qa.data.datamodule import SquadDataModule
+from qa.data.squad_data import Split
 from qa.errors import UserError
 from qa.model.optimization import schedule
 from qa.training.module import QuestionAnsweringModule
@@ -127,8 +128,9 @@ def test_what_is_skipped_in_a_file_of_two_splits_is_counted_and_listed_once(
     assert kinds == {"train": ["not UTF-8", "answer not located"], "validation": []}
     assert {split: len(rows) for split, rows in module.repairs.items()} == {"train": 1, "validation": 0}
     assert len(module.examples["train"]) + len(module.examples["validation"]) == 38
-    paragraphs = [len({example.context for example in module.examples[split]}) for split in ("train", "validation")]
-    for split, number in zip(("train", "validation"), paragraphs, strict=True):
+    splits: tuple[Split, ...] = ("train", "validation")
+    paragraphs = [len({example.context for example in module.examples[split]}) for split in splits]
+    for split, number in zip(splits, paragraphs, strict=True):
         assert module.source(split) == f"{number} of the {sum(paragraphs)} paragraphs of {tmp_path}/bad.json"
     messages = [record.getMessage() for record in caplog.records]
     assert messages == [

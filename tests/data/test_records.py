@@ -193,6 +193,30 @@ def doccano(rows: list[Row]) -> Any:
 
 
 @writes("a.jsonl")
+def doccano_first(rows: list[Row]) -> Any:
+    made = [
+        {
+            "text": r["context"], "meta": {"id": r["id"], "question": r["question"]},
+            "annotations": [{"label": 3, "start_offset": s["start"], "end_offset": s["end"]} for s in spans(r)],
+        }
+        for r in rows
+    ]  # fmt: skip
+    return "\n".join(map(json.dumps, made))
+
+
+@writes("a.csv")
+def doccano_data(rows: list[Row]) -> Any:
+    made = [
+        {
+            "id": r["id"], "data": r["context"], "question": r["question"],
+            "label": json.dumps([[*list(s.values())[:3]] for s in spans(r)]),
+        }
+        for r in rows
+    ]  # fmt: skip
+    return table(made)
+
+
+@writes("a.jsonl")
 def brat(rows: list[Row]) -> Any:
     made = [
         {
@@ -451,8 +475,9 @@ def test_of_several_labels_the_user_names_the_one_of_the_answers(field: str, tmp
         ([3], "a label that is no span and no text: 3"),
         ({"a": 1}, "a label that is no span and no text: {'a': 1}"),
         ([["T1", "A", [[0, 3], [4, 9]]]], "a label that is no span and no text"),
-        ([[90, 99, "A"]], "the label from 90 to 99 is on no text"),
-        ([[9, 9, "A"]], "the label from 9 to 9 is on no text"),
+        ([[30, 99, "A"]], "the label from 30 to 99 is not on the text"),
+        ([[-5, 9, "A"]], "the label from -5 to 9 is not on the text"),
+        ([[9, 9, "A"]], "the label from 9 to 9 is not on the text"),
     ],
 )
 def test_a_label_is_read_or_named_and_never_taken_for_no_answer(
@@ -513,8 +538,10 @@ def test_a_folder_that_datasets_saved_is_read_shard_by_shard(tmp_path: Path) -> 
     assert len(read_examples(str(tmp_path / "one")).examples) == 3
     [file] = (tmp_path / "one" / "test").glob("*.arrow")
     file.write_bytes(file.read_bytes()[:-200])
-    with pytest.raises(UserError, match="cannot be read"):
-        read_examples(str(tmp_path / "one"))
+    for damage in (lambda: None, file.unlink, lambda: (tmp_path / "one" / "test" / "state.json").write_text("[]")):
+        damage()
+        with pytest.raises(UserError, match="cannot be read"):
+            read_examples(str(tmp_path / "one"))
 
 
 def test_natural_questions_are_read_by_their_tokens(tmp_path: Path) -> None:
@@ -592,6 +619,7 @@ def marked(**value: Any) -> Row:
         ("a.csv", "\n\nid,question,context,answer\na,Who?,Ada,Ada\n", [("Ada", 0)]),
         ("a.csv", "id,question,context,answers\na,Who?,Ada,\"[np.str_('Ada'), nan]\"\n", [("Ada", 0)]),
         ("a.csv", "id,question,context,answer,answer_start\na,Who?,Ada,NA,nan\n", []),
+        ("a.csv", "id,question,context,text,answer_start\na,Who?,Ada or Ada,Ada,7\n", [("Ada", 7)]),
         ("a.csv", "id,question,context,answer,answer_start\na,Who?,NA it is,NA,0\n", [("NA", 0)]),
     ],
 )  # fmt: skip
@@ -607,6 +635,7 @@ def test_what_looks_like_something_else_is_read_right(
     [
         ("a.json", [ADA | {"is_impossible": False, "answer_texts": ["Ada"]}], "answer_texts\\); name its field"),
         ("a.json", [ADA | {"context": "yesterday", "answer": "yes"}], "the answer 'yes' is not in the context"),
+        ("a.csv", "question,text,answer_start\nWho?,Ada,0\n", "no column 'context'"),
         ("a.csv", "id,question,context,answer,answer\na,Who?,Ada,Ada,x\n", "two columns are called 'answer'"),
         (
             "a.jsonl",

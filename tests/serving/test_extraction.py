@@ -523,7 +523,8 @@ def test_bad_records_are_counted_and_twenty_of_them_named() -> None:
     assert found.messages[0].startswith("ask <b>.jsonl: line 2: not JSON (") and max(map(len, found.messages)) <= 300
     row = {"id": "1", "context": CONTEXT, "answer": "x"}
     problem = refused("a.jsonl", json.dumps(row).encode(), questions)
-    assert "(a.jsonl: line 1 (id '1'): the field 'question' is missing; call it 'question')" in problem
+    there = "(there: id, context, answer)"
+    assert f"(a.jsonl: line 1 (id '1'): the field 'question' is missing {there}; call it 'question')" in problem
 
 
 @pytest.mark.parametrize(
