@@ -3,12 +3,11 @@
 python -m qa.compare RUN|SWEEP … [--baseline RUN] [--json FILE] [--html FILE]
 """
 
-import argparse
 import json
 from pathlib import Path
 
 from qa.console import console
-from qa.errors import door
+from qa.errors import Flags, door
 from qa.review.compare_page import as_page, show
 from qa.review.comparison import compare
 from qa.review.systems import read_run, systems
@@ -18,7 +17,7 @@ from qa.sweeps.sweep import finished_jobs
 
 def main() -> None:
     """Errors: UserError for runs that cannot be compared."""
-    parser = argparse.ArgumentParser(prog="python -m qa.compare", description=(__doc__ or "").partition("\n")[0])
+    parser = Flags("qa.compare", __doc__)
     parser.add_argument("run", nargs="+", type=Path, help="folders of finished runs, or of sweeps")
     parser.add_argument("--baseline", type=Path, metavar="RUN", help="what each other is compared with")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all figures, and who alone answers what")

@@ -25,6 +25,7 @@ class Examples:
     """The examples of one split in file order, and what happened to its records."""
 
     examples: list[Example] = field(default_factory=list)
+    bad: list[BadRecord] = field(default_factory=list)  # that were skipped
     skipped: Counter[str] = field(default_factory=Counter)  # records, by kind
     repairs: list[dict[str, Any]] = field(default_factory=list)  # rows of repairs.jsonl
     unplaced: int = 0  # references that count for EM and F1 alone

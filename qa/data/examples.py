@@ -61,6 +61,7 @@ def read_examples(
         if language := language_of(path, languages):
             found.examples = [example.model_copy(update={"language": language}) for example in found.examples]
         per_file.append(found.examples)
+        read.bad += found.bad
         read.skipped += found.skipped
         read.repairs += found.repairs
         read.unplaced += found.unplaced
@@ -70,7 +71,7 @@ def read_examples(
     read.examples = _unique_across_files(paths, per_file)
     if not read.examples:
         counts = ", ".join(f"{count} {kind}" for kind, count in read.skipped.items())
-        note = f" (skipped: {counts})" if counts else ""
+        note = f" (skipped: {counts}, the first at {read.bad[0].problem})" if counts else ""
         raise UserError(f"{', '.join(map(str, paths))}: no question in it{note}; give a file that holds some")
     for path, part in zip(paths, per_file, strict=False):
         if not part:
@@ -92,6 +93,7 @@ def check_records(records: Iterator[Record], on_bad_record: OnBadRecord, limit: 
             if on_bad_record == "error":
                 raise
             read.skipped[bad.kind] += 1
+            read.bad.append(bad.with_traceback(None))  # whose frames hold the record
             continue
         context = contexts.setdefault(example.context, example.context)
         read.examples.append(example if context is example.context else example.model_copy(update={"context": context}))
@@ -133,11 +135,12 @@ class _Ids:
             read.examples = [e.model_copy(update={"id": name}) for e, name in zip(examples, names, strict=True)]
             log.warning("%s: ids restart in every paragraph; they are now such as %r", self.wheres[0], names[0])
             return
-        if on_bad_record == "error":
-            row = self.repeats[0]
+        for row in self.repeats:
             first = self.wheres[self.rows[examples[row].id]].rpartition(": ")[2]
-            problem = f"the id {examples[row].id!r} is at {first} too"
-            raise BadRecord("repeated id", self.wheres[row], problem)
+            bad = BadRecord("repeated id", self.wheres[row], f"the id {examples[row].id!r} is at {first} too")
+            if on_bad_record == "error":
+                raise bad
+            read.bad.append(bad)
         read.skipped["repeated id"] += len(self.repeats)
         repeats = set(self.repeats)
         read.examples = [example for row, example in enumerate(examples) if row not in repeats]
