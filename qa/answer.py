@@ -11,9 +11,7 @@ from pathlib import Path
 from rich.text import Text
 
 from qa.answering.answer import Answer
-from qa.answering.answerer import QuestionAnswerer
 from qa.answering.columns import add_column, read_columns
-from qa.answering.files import answer_file, as_json, as_line
 from qa.answering.options import AnswerOptions
 from qa.console import console
 from qa.errors import Flags, UserError, door
@@ -28,9 +26,7 @@ def main() -> int:
     parser.add_argument("--question", action="append", help="may be given several times")
     parser.add_argument("--context", action="append", help="the text; without it and --context-file: standard input")
     parser.add_argument("--context-file", action="append", type=Path, metavar="FILE", help="with the text, in UTF-8")
-    parser.add_argument(
-        "--in", dest="source", metavar="FILE", help="a file of questions, of any kind that training reads"
-    )
+    parser.add_argument("--in", dest="source", metavar="FILE", help="questions, in any kind that training reads")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a new file, a line of JSON for each record of --in")
     parser.add_argument("--format", choices=("text", "json", "jsonl"), default="text", help="of what is printed")
     parser.add_argument("--top-k", type=int, default=1, help="how many answers of each question")
@@ -46,9 +42,13 @@ def main() -> int:
         "min_probability": arguments.min_probability,
         "max_answer_length": arguments.max_answer_length,
     }
-    if bool(arguments.source) != bool(arguments.out) or bool(arguments.source) == bool(arguments.question):
-        raise UserError("give --question with a text, or --in with --out; --help shows both")
+    reads = bool(arguments.source)
+    if reads != bool(arguments.out) or reads == bool(arguments.question) or (arguments.column and not reads):
+        raise UserError("give --question with a text, or --in with --out, to which --column belongs; --help shows both")
     columns = read_columns(arguments.column)
+    from qa.answering.answerer import QuestionAnswerer
+    from qa.answering.files import answer_file, as_json, as_line
+
     lengths = {"max_length": arguments.max_length, "stride": arguments.stride}
     answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device, **lengths)
     if not answerer.engine.trained_head:

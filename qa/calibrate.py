@@ -3,16 +3,18 @@
 python -m qa.calibrate MODEL FILE …
 """
 
+import sys
 from pathlib import Path
 
-from qa.answering.answerer import QuestionAnswerer
-from qa.answering.check import calibrate, read_known
 from qa.answering.columns import add_column, read_columns
 from qa.console import console
+from qa.data.files import find_files
 from qa.errors import Flags, UserError, door
+from qa.hub import model_folder
 from qa.model.answering import NAME
 from qa.review.terminal import trust_table
 from qa.review.verdict import figures
+from qa.storage import content_hash
 
 
 def main() -> None:
@@ -24,11 +26,18 @@ def main() -> None:
     add_column(parser)
     arguments = parser.parse_args()
     columns = read_columns(arguments.column)
-    folder = Path(arguments.model)
+    folder = Path(model_folder(arguments.model))
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give one that holds a model, as its qa.json is written")
+    from qa.answering.answerer import QuestionAnswerer
+    from qa.answering.check import calibrate, read_known
+
     answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device)
-    found, worth, answering = calibrate(answerer, read_known(arguments.file, columns))
+    contents = [content_hash(path) for path in find_files(arguments.file)]
+    trained = answerer.answering.trained or {}
+    if not {*contents}.isdisjoint(trained.get("inputs", {}).get("train", [])):
+        print("WARNING: the model was trained on these questions: its probabilities will be too high", file=sys.stderr)
+    found, worth, answering = calibrate(answerer, read_known(arguments.file, columns), contents)
     console.print(figures(found.questions))
     console.print(trust_table(worth))
     try:
@@ -36,7 +45,9 @@ def main() -> None:
     except OSError as error:
         raise UserError(f"{folder / NAME}: cannot be written ({error.strerror}); give a folder of your own") from None
     languages = "".join(f", {name} {value:.2f}" for name, value in worth.temperature_by_language.items())
-    console.print(f"{folder / NAME}: temperature {worth.temperature:.2f}{languages}")
+    threshold = answering.no_answer_threshold
+    refuses = "" if threshold is None else f"; no answer where the null odds are above {threshold:.2f}"
+    console.print(f"{folder / NAME}: temperature {worth.temperature:.2f}{languages}{refuses}")
 
 
 if __name__ == "__main__":

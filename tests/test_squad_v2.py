@@ -134,7 +134,7 @@ def test_the_best_threshold_is_kept_and_an_evaluation_uses_it_on_any_number_of_r
 ) -> None:
     folder, _ = fitted
     best = read(folder)["best"]
-    assert read(folder / "model", "qa.json")["no_answer_threshold"] == best["best_f1_thresh"]
+    assert read(folder / "model", "qa.json")["no_answer_threshold"] == best["kept_threshold"] == best["best_f1_thresh"]
     file = f"data.validation_file={v2_files[1]}"
     one = evaluated(train_py, tmp_path / "one", "stage=validate", file, f"model.pretrained={folder}/model")
     found = read(one)

@@ -70,7 +70,7 @@ class QuestionAnswerer:
         max_length: int | None = None,
         stride: int | None = None,
     ) -> Self:
-        """From a folder, such as `RUN/model`, or an id of the hub; `device="auto"` is a GPU where there is one.
+        """From a folder, such as `RUN/model` or RUN, or an id of the hub; `device="auto"`: a GPU where there is one.
 
         Any model will do that `AutoModelForQuestionAnswering` loads. `max_length`: tokens of a window, `stride`: those
         that consecutive ones share; None: as the model was trained. Errors: UserError.

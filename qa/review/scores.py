@@ -28,6 +28,7 @@ def score_predictions(data: SquadData, identity: dict[str, Any]) -> tuple[list[Q
     path = Path(data.predictions_file or "")
     predictions = read_predictions(path)
     read = data.read("validation", need="texts")
+    data.report("validation", read)
     examples, ids = read.examples, {example.id for example in read.examples}
     unknown = sorted(predictions.keys() - ids)
     if 2 * len(ids & predictions.keys()) < max(len(predictions), 1):

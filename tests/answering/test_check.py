@@ -48,15 +48,17 @@ def test_a_model_is_calibrated_and_its_other_settings_stay(
 
 
 def test_a_file_with_unanswerable_questions_gives_a_threshold(
-    tiny: Path, v2_files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Path, v2_files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     model = tmp_path / "model"
     shutil.copytree(tiny, model)
     run(monkeypatch, model, v2_files[0])
     threshold = json.loads((model / "qa.json").read_text())["no_answer_threshold"]
+    assert f"; no answer where the null odds are above {threshold:.2f}" in " ".join(capsys.readouterr().out.split())
     answerer = QuestionAnswerer.from_pretrained(str(model))
-    found = check_answers(answerer, read_known(str(v2_files[0])))
-    assert found.figures()["best_f1_thresh"] == pytest.approx(threshold, abs=1e-4)
+    found = check_answers(answerer, read_known(str(v2_files[0]))).figures()
+    assert found["kept_threshold"] == pytest.approx(threshold, abs=1e-4)
+    assert found["f1"] == pytest.approx(found["best_f1"])
     assert answerer("Who?", "Ada Brill built it.").no_answer_probability is not None
 
 
@@ -86,7 +88,7 @@ def test_what_cannot_be_calibrated_is_one_line(tiny: Path, tmp_path: Path, monke
     row = '{"question": "Who?", "context": "Ada Brill.", "answer": "Ada Brill"}'
     (tmp_path / "asked.jsonl").write_text(f"{row}\n")
     (tmp_path / "asks.jsonl").write_text('{"question": "Who?", "context": "Ada Brill."}\n')
-    with pytest.raises(UserError, match="it has no answer; name its field"):
+    with pytest.raises(UserError, match=r"it has no answer \(there: question, context\); name its field"):
         run(monkeypatch, tiny, tmp_path / "asks.jsonl")
     assert not (tiny / "qa.json").exists()
     encoder = tmp_path / "encoder"

@@ -74,10 +74,12 @@ def test_a_model_is_calibrated_with_the_good_records(run: Any, model: Path, tmp_
         ("answer", "MODEL --in TABLE --out OUT --column frage=Frage", "--column frage=Frage: give KEY=NAME, each KEY"
          " once; the keys are id, question, context, answer, answer_start, is_impossible"),
         ("answer", "MODEL --in TABLE --out OUT --column id=a --column id=b", "--column id=b: give KEY=NAME, each KEY"),
+        ("answer", "MODEL --question a --column id=a", "give --question with a text, or --in with --out, to which"),
+        ("export", "MODEL --to onnx --column id=a", "--column: names fields of --check; give that, too"),
         ("answer", "MODEL --topk 3", "unrecognized arguments: --topk 3; python -m qa.answer --help has all flags"),
         ("calibrate", "MODEL EMPTY", "EMPTY: no question in it; give a file that holds some"),
         ("calibrate", "MODEL ASKS", "ASKS: no question in it (skipped: 1 no answer, the first at ASKS: line 1: it has"
-         " no answer; name its field by --column answer=NAME, or mark it as unanswerable by answers: []); give a file"),
+         " no answer (there: question, context); name its field by --column answer=NAME, or mark it as unanswerable"),
         ("calibrate", "NOWHERE TABLE", "NOWHERE: no such folder; give one that holds a model"),
         ("export", "MODEL --to onnx --out OUT --check EMPTY", "EMPTY: no question in it; give a file that holds some"),
         ("export", "NOWHERE --to onnx --out OUT", "NOWHERE: no such folder; give a model's folder or a hub id"),
