@@ -4,6 +4,7 @@ python -m qa.compare RUN|SWEEP … [--baseline RUN] [--json FILE] [--html FILE] 
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from qa.console import console
@@ -13,6 +14,7 @@ from qa.review.compare_tables import as_latex, as_markdown, show
 from qa.review.comparison import compare
 from qa.review.systems import cross_fitted_run, read_run, systems
 from qa.storage import write_text
+from qa.sweeps.rows import warnings
 from qa.sweeps.sweep import Sweep, finished_jobs, is_sweep
 
 FILES = {
@@ -39,9 +41,9 @@ def main() -> None:
     against = runs[arguments.baseline.resolve()] if arguments.baseline else None
     report = compare(found, next((system for system in found if against in system.runs), None))
     sweeps = [Sweep(folder) for folder in arguments.run if is_sweep(folder)]
-    report["notes"] = [line for sweep in sweeps for line in sweep.warnings()] + report["notes"]
+    report["notes"][:0] = [line for sweep in sweeps for line in warnings(sweep.rows(), sweep.monitor)]
     show(report, console)
-    texts = {
+    texts: dict[str, Callable[[], str]] = {
         "json": lambda: json.dumps(report, ensure_ascii=False, indent=1),
         "html": lambda: as_page(report, found),
         "markdown": lambda: as_markdown(report),

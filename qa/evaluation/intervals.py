@@ -77,10 +77,10 @@ def spread(terms: Sequence[Scores], by: Clusters, over_seeds: bool = True) -> Sp
     variance over seeds, as in Welch's test: one recipe may vary less than another. Seeds are taken to be
     independent between systems.
 
-    That is too many where few seeds are alike by luck. So there are at most 2(n - 1), n being the fewest seeds, as the
-    way of clustering with the fewest clusters decides in Cameron, Gelbach and Miller; and n - 1 where a system with
-    fewer seeds than the other has most of V, which is the least that there can be (Mickey and Brown 1966, "Bounds on
-    the distribution functions of the Behrens-Fisher statistic").
+    For a difference that is too many where few seeds are alike by luck. So there are at most 2(n - 1), n being the
+    fewest seeds, as the way of clustering with the fewest clusters decides in Cameron, Gelbach and Miller; and n - 1
+    where a system with fewer seeds than the other has most of V, which is the least that there can be (Mickey and Brown
+    1966, "Bounds on the distribution functions of the Behrens-Fisher statistic").
     """
     count, total = len(by.sizes), int(by.sizes.sum())
     mean, pulls, of_seeds, of_both, loose = 0.0, np.zeros(count), 0.0, 0.0, 0.0
@@ -107,8 +107,9 @@ def spread(terms: Sequence[Scores], by: Clusters, over_seeds: bool = True) -> Sp
         return Spread(mean, 0.0, count - 1, 0.0)
     freedom = variance**2 / (loose + of_questions**2 / max(count - 1, 1))
     (fewest, own), (most, _) = min(own_variance), max(own_variance)
-    limit = (fewest - 1) * (1 if fewest < most and own > variance / 2 else 2)
-    return Spread(mean, variance, min(freedom, limit), of_seeds / (of_seeds + of_questions))
+    if len(terms) > 1:
+        freedom = min(freedom, (fewest - 1) * (1 if fewest < most and own > variance / 2 else 2))
+    return Spread(mean, variance, freedom, of_seeds / (of_seeds + of_questions))
 
 
 def proportion(scores: Scores, by: Clusters, over_seeds: bool = True) -> Estimate:

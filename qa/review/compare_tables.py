@@ -87,14 +87,16 @@ def show(report: dict[str, Any], out: Console) -> None:
     """What may be said of each pair, and the tables, for a terminal."""
     for place, row in enumerate(report["pairs"]):
         out.print(row["claim"]["sentence"], style="" if place else "bold")
+    if report["pairs"]:
+        out.print()
     for title, head, rows, notes in comparison_tables(report):
         table = Table(*head, title=title)
         for row in rows:
             table.add_row(*row, style="dim" if any(cell.startswith("≈") for cell in row) else "")
-        out.print()
         out.print(table)
         for note in notes:
             out.print(note)
+        out.print()
 
 
 def as_markdown(report: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from qa.review.systems import Run, System
 from qa.runs.results import METRICS, chosen_here
 from qa.runs.results_table import counted
 
-ALL_PAIRS = 6  # systems; with more, the first is compared with each of the others
+ALL_PAIRS = 6  # systems; with more, the highest is compared with each of the others
 LEFT_OUT = 0.2  # of a run's questions; where more are skipped, its figures are those of another test set
 REAL = 0.05  # corrected p below which a difference counts as more than chance
 
@@ -49,12 +49,12 @@ def compare(found: Sequence[System], baseline: System | None = None) -> dict[str
         rows, tested = _tested(pairs, primary, by, len(pairs)), f"each against the baseline, {baseline.name}"
         if baseline not in ranked[:2]:
             rows += _tested([(ranked[0], ranked[1])], primary, by, every)
-            tested += f"; and the first against the second, corrected for all {every} pairs"
+            tested += f"; and the two highest against each other, corrected for all {every} pairs"
     elif len(found) <= ALL_PAIRS:
         rows, tested = _tested(list(itertools.combinations(ranked, 2)), primary, by, every), "all pairs"
     else:
         rows = _tested([(ranked[0], system) for system in ranked[1:]], primary, by, every)
-        tested = f"the first, {ranked[0].name}, against each other system, corrected for all {every} pairs"
+        tested = f"{ranked[0].name}, the highest, against each other system, corrected for all {every} pairs"
     named = {system.name: system for system in found}
     return {
         "questions": len(found[0].questions),
@@ -139,9 +139,11 @@ def notes(found: Sequence[System], by: Clusters) -> list[str]:
     if len(by.sizes) < TOO_FEW:
         lines.append(f"{by}: too few for an interval, which takes {TOO_FEW}.")
     else:
-        lines.append(f"95%: the interval of the figure with other {by.kind} and, where there are several, other seeds.")
+        lines.append(f"95%: an interval for other {by.kind} and, of systems with several, other seeds.")
     if single := [system.name for system in found if len(system.runs) == 1]:
-        lines.append(f"Of one seed, which may be a lucky one: {', '.join(single)}.")
+        lines.append(f"One seed only, which may be a lucky one: {', '.join(single)}.")
+        if len(found) > 1:
+            lines.append("To compare recipes, train each with at least two seeds.")
     less = {run.folder: len(run.questions) - count for run in runs if len(run.questions) > count}
     lines += [f"{folder}: {counted(number, 'further question')} skipped." for folder, number in less.items()]
     if any(len(run.questions) - count > LEFT_OUT * len(run.questions) for run in runs):
@@ -175,8 +177,8 @@ def claim(one: System, other: System, row: dict[str, Any], by: Clusters) -> dict
     if recipe is None:
         single = [system.name for system in (one, other) if len(system.runs) == 1]
         seeds = "One seed each" if len(single) == 2 else f"One seed of {single[0]}"
-        words = f"{one.name} against {other.name}: {measured} with these weights. {seeds}: other seeds may give another"
-        return {"better": None, "sentence": f"{words} order. Train with at least two seeds each to compare recipes."}
+        words = f"{one.name} against {other.name}: {measured} with these weights."
+        return {"better": None, "sentence": f"{words} {seeds}: other seeds may give another order."}
     if recipe["low"] is None and len(by.sizes) >= TOO_FEW:
         alike = f"{one.name} against {other.name}: {measured} on each of the {by} alike"
         return {"better": None, "sentence": f"{alike}, so that chance cannot be estimated."}
@@ -190,7 +192,9 @@ def claim(one: System, other: System, row: dict[str, Any], by: Clusters) -> dict
         interval = bounds(low, high) if apart > 0 else bounds(-high, -low)
         return {"better": better, "sentence": f"{better} is better than {worse} by {by_how_much} ({interval} {over})."}
     half = (high - low) / 2
-    if recipe["seeds_share"] > 0.5:
+    if low > 0 or high < 0:
+        remedy = "Among so many pairs chance gives such a difference."
+    elif recipe["seeds_share"] > 0.5:
         remedy = "More seeds would help most."
     elif abs(apart) < half / 10:
         remedy = "The difference is next to nothing."

@@ -18,7 +18,7 @@ from qa.review.verdict import figure
 from qa.runs.results import METRICS
 from qa.runs.results_table import counted
 from qa.storage import write_text
-from qa.sweeps.rows import FORMATS, Setting, SweepRow, grouped, ranked
+from qa.sweeps.rows import FORMATS, Setting, SweepRow, grouped, notes, ranked
 from qa.sweeps.sweep import Sweep
 
 
@@ -60,7 +60,7 @@ def write_sweep_page(sweep: Sweep) -> list[str]:
         shades=shades,
         seeds=any(len(setting.rows) > 1 or setting.others for setting in settings),
         based_on=based_on,
-        notes=sweep.notes(),
+        notes=notes(rows, sweep.monitor),
     )
     with sweep.lock:
         write_text(sweep.folder / "sweep.html", text)

@@ -1,10 +1,7 @@
 """The rows of a sweep's tables: its jobs, and its settings, each over its seeds."""
 
-import itertools
 import json
 import math
-import re
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -14,8 +11,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, field_validator
 from pydantic_core import PydanticCustomError
 
-from qa.config.command_line import quoted
-from qa.runs.results import Monitor, sign
+from qa.runs.results import MONITORS, Monitor, chosen_here, sign
 
 COLUMNS = ("job", "overrides", "status", "epoch", "val_loss", "exact_match", "f1", "minutes", "error")
 FORMATS = {"epoch": ".1f", "val_loss": ".4f", "exact_match": ".2f", "f1": ".2f", "minutes": ".1f"}
@@ -121,6 +117,30 @@ def ranked_jobs(rows: Sequence[SweepRow], monitor: Monitor) -> list[SweepRow]:
     return sorted(known, key=lambda row: (sign(monitor) * getattr(row, monitor), row.job))
 
 
+def warnings(rows: Sequence[SweepRow], monitor: Monitor) -> list[str]:
+    """A line for each setting of which a seed has no figure."""
+    return [setting.warning for setting in grouped(rows, monitor) if setting.warning]
+
+
+def notes(rows: Sequence[SweepRow], monitor: Monitor) -> list[str]:
+    """How to read the tables, a line each; none before a job is finished."""
+    settings = ranked(rows, monitor)
+    if not settings:
+        return []
+    best = settings[0]
+    mean = f", the mean of seeds {best.seeds}" if len(best.rows) > 1 else ""
+    lines = [*warnings(rows, monitor), f"Best by {MONITORS[monitor]}{mean}: {best.name}"]
+    judge: Monitor = "exact_match" if monitor == "exact_match" else "f1"  # of `qa.compare`
+    by_judge = ranked(rows, judge)
+    if by_judge and by_judge[0].settings != best.settings:
+        lines.append(f"By {MONITORS[judge]}, by which qa.compare decides, it is {by_judge[0].name}.")
+    if len(settings) > 1:
+        if all(len(setting.rows) == 1 for setting in settings):
+            lines.append("The figures are of one seed each: another seed may change the order.")
+        lines.append(chosen_here("epoch and setting"))
+    return lines
+
+
 def grouped(rows: Sequence[SweepRow], monitor: Monitor) -> list[Setting]:
     """The settings in the order of their first jobs."""
     groups: dict[str, Setting] = {}
@@ -174,42 +194,3 @@ def outcome(row: SweepRow) -> str:
         f"{name} {format(getattr(row, name), FORMATS[name])}" for name in BEST_KEYS if getattr(row, name) is not None
     ]
     return ", ".join([row.status, *figures])
-
-
-def arguments_of(setting: Setting, seeds: Sequence[Any]) -> list[str]:
-    """What comes after `train.py` to run a setting with so many seeds; with none as its first job ran."""
-    left_out = re.compile(r"[+~]*(sweep|seed)\b" if seeds else r"[+~]*sweep\b")
-    again = [word for word in setting.rows[0].arguments if not left_out.match(word)]
-    # no option after an override
-    return ["-m", *again, f"seed={','.join(map(quoted, seeds))}"] if seeds else [*again, "hydra.mode=RUN"]
-
-
-def best_script(best: Setting, what: str) -> str:
-    """`best.sh`: a setting's command with all its seeds."""
-    several = len(best.rows) > 1
-    words = arguments_of(best, [row.settings["seed"] for row in best.rows] if several else [])
-    mean, part = " as the mean over them" if several else "", f"; {best.part}" if best.part else ""
-    comment = f"{best.name}{best.seeds and ', seed '}{best.seeds}: {what}{mean}{part}"
-    return _script(comment, [f'exec {shlex.join(["python", "train.py", *words])} "$@"'])
-
-
-def new_seeds_script(settings: Sequence[Setting], rows: Sequence[SweepRow], folder: str) -> str:
-    """`new-seeds.sh`: each of the settings with three seeds that no job had, and their comparison."""
-    taken = {str(row.settings.get("seed", 42)) for row in rows}
-    taken |= {word.removeprefix("seed=") for row in rows for word in row.arguments if word.startswith("seed=")}
-    seeds = list(itertools.islice((seed for seed in itertools.count(1) if str(seed) not in taken), 3))
-    folders = [f"{folder}/new-seeds/{number}" for number in range(len(settings))]
-    commands = [
-        shlex.join(["python", "train.py", *arguments_of(setting, seeds), f"hydra.sweep.dir={quoted(to)}"]) + ' "$@"'
-        for setting, to in zip(settings, folders, strict=True)
-    ]
-    names = " and ".join(setting.name for setting in settings)
-    return _script(f"{names} with seeds that did not choose them", [
-        "set -e", *commands, f"exec {shlex.join(['python', '-m', 'qa.compare', *folders])}",
-    ])  # fmt: skip
-
-
-def _script(comment: str, lines: Sequence[str]) -> str:
-    """A shell script; nothing in its settings can end the comment above its commands."""
-    words = "".join(letter if letter.isprintable() else " " for letter in comment)
-    return "\n".join(["#!/bin/sh", f"# {words}", *lines]) + "\n"

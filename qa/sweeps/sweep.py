@@ -22,7 +22,7 @@ from qa.errors import UserError
 from qa.processes import SIGNALS
 from qa.runs.disk import check_disk, disk_needed, parameter_count
 from qa.runs.folder import is_run
-from qa.runs.results import MONITORS, Monitor, chosen_here
+from qa.runs.results import Monitor
 from qa.runs.results_table import markdown_rows
 from qa.storage import remove, unused, write_text
 from qa.sweeps.engines import ERROR, Engine, Job, job_error, run_jobs
@@ -32,14 +32,13 @@ from qa.sweeps.rows import (
     COLUMNS,
     Intervals,
     SweepRow,
-    best_script,
-    grouped,
-    new_seeds_script,
+    notes,
     outcome,
     ranked,
     ranked_jobs,
     tables,
 )
+from qa.sweeps.scripts import best_script, new_seeds_script
 
 JOURNAL = "study.journal"  # of a search
 BEST, NEW_SEEDS = "best.sh", "new-seeds.sh"
@@ -207,28 +206,6 @@ class Sweep:
         """The finished jobs that have a figure, the best first."""
         return ranked_jobs(self.rows(), self.monitor)
 
-    def notes(self) -> list[str]:
-        """How to read the tables, a line each; none before a job is finished."""
-        settings = ranked(self.rows(), self.monitor)
-        if not settings:
-            return []
-        best = settings[0]
-        mean = f", the mean of seeds {best.seeds}" if len(best.rows) > 1 else ""
-        lines = [f"Best by {MONITORS[self.monitor]}{mean}: {best.name}"]
-        judge: Monitor = "exact_match" if self.monitor == "exact_match" else "f1"  # of `qa.compare`
-        by_judge = ranked(self.rows(), judge)
-        if by_judge and by_judge[0].settings != best.settings:
-            lines.append(f"By {MONITORS[judge]}, by which qa.compare decides, it is {by_judge[0].name}.")
-        if len(settings) > 1:
-            if all(len(setting.rows) == 1 for setting in settings):
-                lines.append("One seed each: another seed may change the order.")
-            lines.append(chosen_here("epoch and setting"))
-        return [*self.warnings(), *lines]
-
-    def warnings(self) -> list[str]:
-        """A line for each setting of which a seed has no figure."""
-        return [setting.warning for setting in grouped(self.rows(), self.monitor) if setting.warning]
-
     def next_steps(self) -> list[str]:
         """What to run and to open after the sweep, a line each."""
         lines, folder = [], shlex.quote(str(self.folder))
@@ -250,7 +227,7 @@ class Sweep:
             for line in lines:
                 table.add_row(*line)
             out.print(table)
-        for note in self.notes():
+        for note in notes(rows, self.monitor):
             out.print(note)
 
     def _row(self, number: int) -> SweepRow | None:
@@ -272,7 +249,7 @@ class Sweep:
         parts = []
         for title, head, lines in tables(rows, ranked(rows, self.monitor), intervals):
             parts += [title, markdown_rows([head, ["---"] * len(head), *lines])]
-        write_text(self.folder / "sweep.md", "\n\n".join(filter(None, [*parts, *self.notes()])) + "\n")
+        write_text(self.folder / "sweep.md", "\n\n".join(filter(None, [*parts, *notes(rows, self.monitor)])) + "\n")
 
     def _keep(self) -> None:
         """Writes the best settings' commands; removes checkpoints and models of jobs that are not kept."""

@@ -61,7 +61,7 @@ def test_the_same_answers_are_no_difference_and_better_ones_are(tmp_path: Path) 
     assert (same["difference"], same["low"], same["high"], same["p"], same["p_corrected"]) == (0, None, None, 1, 1)
     assert 0 < best["low"] < best["difference"] == second["difference"] and best["p_corrected"] < 0.01
     assert [row["recipe"] for row in found["pairs"]] == [None] * 3  # of one seed each nothing is known
-    assert "Of one seed, which may be a lucky one" in "".join(found["notes"])
+    assert "One seed only, which may be a lucky one" in "".join(found["notes"])
 
 
 def test_questions_on_one_context_count_as_one_witness(tmp_path: Path) -> None:
@@ -121,6 +121,8 @@ def test_what_is_said_of_a_pair_follows_its_figures(tmp_path: Path) -> None:
     assert said(25).endswith("+25.00 F1 (-25.00 to 75.00 with other seeds and questions). That would take about"
                              " 200 questions, or more seeds.")  # fmt: skip
     assert said(2).endswith("The difference is next to nothing.")
+    assert said(5, low=1.0, high=9.0).endswith("(1.00 to 9.00 with other seeds and questions). Among so many pairs"
+                                               " chance gives such a difference.")  # fmt: skip
     assert said(-50, low=-75.0, high=-25.0, p_corrected=0.01) == (
         "optimizer.lr=2.0 is better than optimizer.lr=1.0 by 50.00 F1, more than chance explains (25.00 to 75.00 with"
         " other seeds and questions)."
@@ -199,11 +201,11 @@ def test_which_pairs_are_tested_is_reported_and_the_best_meets_the_second(tmp_pa
     assert (len(few["pairs"]), few["tested"]) == (3, "all pairs")
     assert [row["one"] for row in many["pairs"]] == [best] * 6
     assert many["pairs"][0]["other"] == second
-    assert many["tested"] == f"the first, {best}, against each other system, corrected for all 21 pairs"
+    assert many["tested"] == f"{best}, the highest, against each other system, corrected for all 21 pairs"
     assert many["pairs"][0]["weights"]["p_corrected"] >= min(1, 16 * many["pairs"][0]["weights"]["p"])
     assert [row["other"] for row in against["pairs"]] == ["optimizer.lr=0.0"] * 6 + [second]
     assert against["pairs"][6]["one"] == best
-    assert against["tested"].startswith("each against the baseline, optimizer.lr=0.0; and the first against the second")
+    assert against["tested"].startswith("each against the baseline, optimizer.lr=0.0; and the two highest against")
 
 
 def test_the_loss_is_that_of_the_shared_questions_and_zero_is_a_loss(tmp_path: Path) -> None:

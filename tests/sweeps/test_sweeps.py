@@ -26,7 +26,7 @@ from qa.internals import live_trial
 from qa.review.systems import read_run, systems
 from qa.runs.results import Monitor, Row
 from qa.sweeps.engines import Job, Processes, device_slots, run_jobs
-from qa.sweeps.rows import COLUMNS, SweepRow
+from qa.sweeps.rows import COLUMNS, SweepRow, notes, warnings
 from qa.sweeps.search import Search
 from qa.sweeps.study import by_share, open_study
 from qa.sweeps.sweep import Sweep, finished_jobs
@@ -371,7 +371,7 @@ def test_a_setting_of_one_seed_runs_again_as_it_was(tmp_path: Path) -> None:
     assert "data=local optimizer.lr=0.0001 seed=7 hydra.mode=RUN" in (tmp_path / "best.sh").read_text()
     ended(sweep, 1, {"optimizer.lr": 2e-4, "seed": 7}, 2.0)
     ended(sweep, 2, {"optimizer.lr": 1e-4}, 3.0)  # of a sweep without seeds, with the configuration's
-    assert "One seed each: another seed may change the order" in (tmp_path / "sweep.md").read_text()
+    assert "of one seed each: another seed may change the order" in (tmp_path / "sweep.md").read_text()
 
 
 def test_a_setting_of_which_seeds_failed_ranks_behind_complete_ones(tmp_path: Path) -> None:
@@ -386,14 +386,14 @@ def test_a_setting_of_which_seeds_failed_ranks_behind_complete_ones(tmp_path: Pa
     assert text.index("| optimizer.lr=1e-05 | 0, 1, 2, 3 |") < text.index("| optimizer.lr=0.001 | 1 of 4 seeds |")
     assert "Best by validation loss, the mean of seeds 0, 1, 2, 3: optimizer.lr=1e-05" in text
     assert "optimizer.lr=1e-05 seed=0,1,2,3" in (tmp_path / "best.sh").read_text()
-    assert sweep.warnings() == [
+    assert warnings(sweep.rows(), "val_loss") == [
         "WARNING: optimizer.lr=0.001: figures of 1 of 4 seeds (1 failed, 1 interrupted, 1 pruned); it is ranked behind"
         " complete settings.",
         "WARNING: optimizer.lr=1.0: figures of 0 of 1 seeds (1 without a figure); it has no rank.",
     ]
-    assert all(warning in text for warning in sweep.warnings())
+    assert all(warning in text for warning in warnings(sweep.rows(), "val_loss"))
     sweep._put(sweep.rows()[8].model_copy(update={"status": "pruned"}))
-    assert len(sweep.warnings()) == 1  # what a search cut off is no loss
+    assert len(warnings(sweep.rows(), "val_loss")) == 1  # what a search cut off is no loss
 
 
 def test_the_two_best_run_again_with_seeds_that_no_job_had(tmp_path: Path) -> None:
@@ -420,11 +420,11 @@ def test_where_f1_would_choose_another_setting_the_sweep_names_it(tmp_path: Path
     for number, (loss, f1) in enumerate([(1.0, 50.0), (2.0, 60.0)]):
         ended(sweep, number, {"optimizer.lr": number}, loss)
         sweep._put(sweep.rows()[number].model_copy(update={"f1": f1}))
-    assert sweep.notes()[:2] == [
+    assert notes(sweep.rows(), "val_loss")[:2] == [
         "Best by validation loss: optimizer.lr=0", "By F1, by which qa.compare decides, it is optimizer.lr=1.",
     ]  # fmt: skip
     sweep._put(sweep.rows()[0].model_copy(update={"f1": 70.0}))
-    assert not any("qa.compare" in note for note in sweep.notes())
+    assert not any("qa.compare" in note for note in notes(sweep.rows(), "val_loss"))
 
 
 def test_a_job_is_run_by_one_process_and_its_number_stays_its_own(tmp_path: Path) -> None:
