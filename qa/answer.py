@@ -4,7 +4,6 @@ python -m qa.answer MODEL --question "Who built it?" --context-file book.txt
 python -m qa.answer MODEL --in asks.jsonl --out answers.jsonl
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,23 +11,22 @@ from pathlib import Path
 from rich.text import Text
 
 from qa.answering.answer import Answer
+from qa.answering.columns import add_column, read_columns
 from qa.answering.options import AnswerOptions
 from qa.console import console
-from qa.errors import UserError, door
+from qa.errors import Flags, UserError, door
 from qa.evaluation.answers import NO_ANSWER
 from qa.review.terminal import in_context
 
 
 def main() -> int:
     """Returns 1 where records of `--in` could not be used. Errors: UserError."""
-    parser = argparse.ArgumentParser(prog="python -m qa.answer", description=(__doc__ or "").partition("\n")[0])
+    parser = Flags("qa.answer", __doc__)
     parser.add_argument("model", help="a folder such as RUN/model, or an id of the hub")
     parser.add_argument("--question", action="append", help="may be given several times")
     parser.add_argument("--context", action="append", help="the text; without it and --context-file: standard input")
     parser.add_argument("--context-file", action="append", type=Path, metavar="FILE", help="with the text, in UTF-8")
-    parser.add_argument(
-        "--in", dest="source", metavar="FILE", help="a file of questions, of any kind that training reads"
-    )
+    parser.add_argument("--in", dest="source", metavar="FILE", help="questions, in any kind that training reads")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a new file, a line of JSON for each record of --in")
     parser.add_argument("--format", choices=("text", "json", "jsonl"), default="text", help="of what is printed")
     parser.add_argument("--top-k", type=int, default=1, help="how many answers of each question")
@@ -37,14 +35,17 @@ def main() -> int:
     parser.add_argument("--max-length", type=int, default=None, help="tokens of a window; default: as in training")
     parser.add_argument("--stride", type=int, default=None, help="tokens that windows share; default: as in training")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
+    add_column(parser)
     arguments = parser.parse_args()
     options: AnswerOptions = {
         "top_k": arguments.top_k,
         "min_probability": arguments.min_probability,
         "max_answer_length": arguments.max_answer_length,
     }
-    if bool(arguments.source) != bool(arguments.out) or bool(arguments.source) == bool(arguments.question):
-        raise UserError("give --question with a text, or --in with --out; --help shows both")
+    reads = bool(arguments.source)
+    if reads != bool(arguments.out) or reads == bool(arguments.question) or (arguments.column and not reads):
+        raise UserError("give --question with a text, or --in with --out, to which --column belongs; --help shows both")
+    columns = read_columns(arguments.column)
     from qa.answering.answerer import QuestionAnswerer
     from qa.answering.files import answer_file, as_json, as_line
 
@@ -53,7 +54,7 @@ def main() -> int:
     if not answerer.engine.trained_head:
         print(f"WARNING: {arguments.model} was not trained on questions: its answers are drawn", file=sys.stderr)
     if arguments.source:
-        counts = answer_file(answerer, arguments.source, arguments.out, options)
+        counts = answer_file(answerer, arguments.source, arguments.out, options, columns)
         kinds = ["answered", *(kind for kind in ("no answer", "bad", "before") if counts[kind])]
         words = ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
         console.print(f"{arguments.out}: {words}")

@@ -3,13 +3,13 @@
 python -m qa.calibrate MODEL FILE …
 """
 
-import argparse
 import sys
 from pathlib import Path
 
+from qa.answering.columns import add_column, read_columns
 from qa.console import console
 from qa.data.files import find_files
-from qa.errors import UserError, door
+from qa.errors import Flags, UserError, door
 from qa.hub import model_folder
 from qa.model.answering import NAME
 from qa.review.terminal import trust_table
@@ -19,11 +19,13 @@ from qa.storage import content_hash
 
 def main() -> None:
     """Errors: UserError for a model or a file that cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m qa.calibrate", description=(__doc__ or "").partition("\n")[0])
+    parser = Flags("qa.calibrate", __doc__)
     parser.add_argument("model", help="a folder such as RUN/model; its qa.json is written")
     parser.add_argument("file", nargs="+", help="questions with their answers that the model was not trained on")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
+    add_column(parser)
     arguments = parser.parse_args()
+    columns = read_columns(arguments.column)
     folder = Path(model_folder(arguments.model))
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give one that holds a model, as its qa.json is written")
@@ -35,7 +37,7 @@ def main() -> None:
     trained = answerer.answering.trained or {}
     if not {*contents}.isdisjoint(trained.get("inputs", {}).get("train", [])):
         print("WARNING: the model was trained on these questions: its probabilities will be too high", file=sys.stderr)
-    found, worth, answering = calibrate(answerer, read_known(arguments.file), contents)
+    found, worth, answering = calibrate(answerer, read_known(arguments.file, columns), contents)
     console.print(figures(found.questions))
     console.print(trust_table(worth))
     try:

@@ -3,13 +3,12 @@
 python -m qa.compare RUN|SWEEP … [--baseline RUN] [--json FILE] [--html FILE] [--markdown FILE] [--latex FILE]
 """
 
-import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 from qa.console import console
-from qa.errors import door
+from qa.errors import Flags, door
 from qa.review.compare_page import as_page
 from qa.review.compare_tables import as_latex, as_markdown, show
 from qa.review.comparison import compare
@@ -28,7 +27,7 @@ FILES = {
 
 def main() -> None:
     """Errors: UserError for runs that cannot be compared."""
-    parser = argparse.ArgumentParser(prog="python -m qa.compare", description=(__doc__ or "").partition("\n")[0])
+    parser = Flags("qa.compare", __doc__)
     parser.add_argument("run", nargs="+", type=Path, help="folders of finished runs, or of sweeps")
     parser.add_argument("--baseline", type=Path, metavar="RUN", help="what each other is compared with")
     for kind, what in FILES.items():

@@ -3,12 +3,11 @@
 python -m qa.dashboard [--entity E] [--project P] [--json FILE]
 """
 
-import argparse
 import os
 from pathlib import Path
 
 from qa.console import console
-from qa.errors import UserError, door
+from qa.errors import Flags, UserError, door
 from qa.internals import view_as_json
 from qa.storage import write_text
 from qa.tracking.account import why_offline
@@ -17,7 +16,7 @@ from qa.tracking.dashboard_view import save, workspace
 
 def main() -> None:
     """Errors: UserError where W&B is not reached and no file is asked for, or refuses."""
-    parser = argparse.ArgumentParser(prog="python -m qa.dashboard", description=(__doc__ or "").partition("\n")[0])
+    parser = Flags("qa.dashboard", __doc__)
     parser.add_argument("--entity", default=os.environ.get("WANDB_ENTITY", ""), help="user or team; yours if not given")
     parser.add_argument("--project", default=os.environ.get("WANDB_PROJECT", "bert-squad"))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the specification of the view there too")

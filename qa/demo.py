@@ -3,17 +3,16 @@
 python -m qa.demo FOLDER
 """
 
-import argparse
 import json
 from pathlib import Path
 
 from qa.data.demo_corpus import write_demo
-from qa.errors import door
+from qa.errors import Flags, door
 
 
 def main() -> None:
     """Writes the demo corpus and prints its counts."""
-    parser = argparse.ArgumentParser(prog="python -m qa.demo", description="Write the embedded demo corpus.")
+    parser = Flags("qa.demo", __doc__)
     parser.add_argument("folder", type=Path, help="where train.json and validation.json go")
     parser.add_argument("--seed", type=int, default=42, help="another seed gives another corpus (default: 42)")
     options = parser.parse_args()

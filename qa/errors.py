@@ -1,7 +1,10 @@
 """Errors as part of the interface: one line each, and one exit path for all commands."""
 
+import argparse
 import errno
+import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,7 @@ from qa.storage import is_pointer
 # C0, DEL and C1, which move a terminal's cursor, set its title or fill its clipboard
 CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}
 CONTROLS |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
+OF_TRAIN = re.compile(r"\b(?:data|model|trainer)\.[a-z_.]*[=*]")  # settings that only train.py has
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -73,6 +77,30 @@ def why_unreadable(error: Exception, place: str | Path) -> str:
     return first_line(error)
 
 
+class Flags(argparse.ArgumentParser):
+    """The flags of `python -m qa.NAME`; what is wrong with those given is a UserError."""
+
+    def __init__(self, name: str, description: str | None) -> None:
+        """`description`: of which the first line counts, such as a module's."""
+        super().__init__(prog=f"python -m {name}", description=(description or "").partition("\n")[0])
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; {self.prog} --help has all flags")
+
+
+class InFlags(logging.Formatter):
+    """A door's warnings: in its words, and safe for a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{record.levelname}: {in_flags(printable(super().format(record)))}"
+
+
+def in_flags(line: str) -> str:
+    """The line in the words of a door: with --column, and without what advises another setting of train.py."""
+    first, *others = line.replace("data.columns.", "--column ").split("; ")
+    return "; ".join([first, *(part for part in others if not OF_TRAIN.search(part))])
+
+
 def door(main: Callable[[], int | None]) -> NoReturn:
     """Runs `python -m qa.NAME` and ends it: 0, 2 with one line for what the user can fix, or 130 for Ctrl-C.
 
@@ -81,6 +109,8 @@ def door(main: Callable[[], int | None]) -> NoReturn:
     from qa.processes import leave_cores_to_others  # which imports this module
 
     leave_cores_to_others()
+    if logging.lastResort:  # which prints the warnings of a program without handlers
+        logging.lastResort.setFormatter(InFlags())
     try:
         status = main() or 0
         sys.stdout.flush()
@@ -92,6 +122,6 @@ def door(main: Callable[[], int | None]) -> NoReturn:
     except Exception as error:
         if (line := explain(error)) is None:
             raise
-        print(f"ERROR: {line}", file=sys.stderr)
+        print(f"ERROR: {in_flags(line)}", file=sys.stderr)
         status = 2
     sys.exit(status)

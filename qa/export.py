@@ -3,7 +3,6 @@
 python -m qa.export MODEL --to onnx|openvino [--int8] [--out DIR] [--check FILE]
 """
 
-import argparse
 import math
 import sys
 import tempfile
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from qa.answering.columns import add_column, read_columns
 from qa.console import console
 from qa.data.demo_corpus import write_demo
-from qa.errors import UserError, door
+from qa.errors import Flags, UserError, door
 from qa.hub import model_folder, named
 
 if TYPE_CHECKING:
@@ -25,16 +25,20 @@ SHOWN = 10  # of the answers that are not the same
 
 def main() -> int:
     """Returns 1, and writes no folder, where EM or F1 fall by more than the tolerance. Errors: UserError."""
-    parser = argparse.ArgumentParser(prog="python -m qa.export", description=(__doc__ or "").partition("\n")[0])
+    parser = Flags("qa.export", __doc__)
     parser.add_argument("model", help="a folder such as RUN/model, or an id of the hub")
     parser.add_argument("--to", choices=("onnx", "openvino"), required=True)
     parser.add_argument("--int8", action="store_true", help="matrix products of int8: faster, smaller, less exact")
     parser.add_argument("--out", type=Path, metavar="DIR", help="a new folder; default: beside the model")
     parser.add_argument("--check", metavar="FILE", help="questions with their answers; default: the demo's")
     parser.add_argument("--tolerance", type=float, default=0.5, help="points of EM or F1 that may be lost (0.5)")
+    add_column(parser)
     arguments = parser.parse_args()
+    columns = read_columns(arguments.column)
     if not math.isfinite(arguments.tolerance):
         raise UserError(f"--tolerance {arguments.tolerance}: should be a number of points")
+    if arguments.column and not arguments.check:
+        raise UserError("--column: names fields of --check; give that, too")
     from qa.answering.check import read_known
     from qa.answering.export import export
 
@@ -43,7 +47,7 @@ def main() -> int:
     kind = f"{arguments.to}-int8" if arguments.int8 else arguments.to
     out = arguments.out or Path(f"{beside}-{kind}")
     with tempfile.TemporaryDirectory() as demo:
-        examples = read_known(arguments.check or str(write_demo(Path(demo))[1]))
+        examples = read_known(arguments.check or str(write_demo(Path(demo))[1]), columns)
     name = Path(arguments.check).name if arguments.check else "the demo"
     found, good = export(arguments.model, arguments.to, arguments.int8, out, examples, name, arguments.tolerance)
     show(found)

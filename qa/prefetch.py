@@ -5,16 +5,14 @@
 Copy the folder HF_HOME (~/.cache/huggingface) to the other machine; `python train.py` finds both there.
 """
 
-import argparse
-
 from qa.data.hub_records import hub_records
-from qa.errors import door
+from qa.errors import Flags, door
 from qa.hub import fetch
 
 
 def main() -> None:
     """Errors: UserError where something is not available."""
-    parser = argparse.ArgumentParser(prog="python -m qa.prefetch", description=(__doc__ or "").partition("\n")[0])
+    parser = Flags("qa.prefetch", __doc__)
     parser.add_argument("--model", default="google-bert/bert-base-multilingual-cased", help="hub id (%(default)s)")
     parser.add_argument("--data", default="rajpurkar/squad", help="hub id (%(default)s)")
     arguments = parser.parse_args()

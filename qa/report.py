@@ -3,11 +3,10 @@
 python -m qa.report RUN|SWEEP [--monitor val_loss|exact_match|f1]
 """
 
-import argparse
 from pathlib import Path
 from typing import get_args
 
-from qa.errors import UserError, door
+from qa.errors import Flags, UserError, door
 from qa.review.run_page import write_page
 from qa.review.sweep_page import write_sweep_page
 from qa.runs.results import Monitor, read_results
@@ -16,7 +15,7 @@ from qa.sweeps.sweep import Sweep
 
 def main() -> None:
     """Errors: UserError for a folder that holds neither a finished run nor a sweep."""
-    parser = argparse.ArgumentParser(prog="python -m qa.report", description=(__doc__ or "").partition("\n")[0])
+    parser = Flags("qa.report", __doc__)
     parser.add_argument("folder", type=Path, help="of a finished run, or of a sweep")
     parser.add_argument(
         "--monitor", choices=get_args(Monitor), default="val_loss", help="what makes a job of a sweep the best"

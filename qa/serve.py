@@ -3,14 +3,13 @@
 python -m qa.serve MODEL --port 8000
 """
 
-import argparse
 import os
 import socket
 import sys
 from pathlib import Path
 
 from qa.console import console
-from qa.errors import UserError, door
+from qa.errors import Flags, UserError, door
 from qa.hub import model_folder
 from qa.processes import return_freed_memory
 
@@ -19,7 +18,7 @@ DEMO = Path("runs/demo/model")
 
 def main() -> None:
     """Serves until it is stopped. Errors: UserError."""
-    parser = argparse.ArgumentParser(prog="python -m qa.serve", description=(__doc__ or "").partition("\n")[0])
+    parser = Flags("qa.serve", __doc__)
     parser.add_argument("model", nargs="?", help=f"a folder such as RUN/model, or an id of the hub; default: {DEMO}")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at; 0.0.0.0: all of this machine")
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free")

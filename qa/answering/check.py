@@ -1,27 +1,36 @@
 """An answerer on questions whose answers are known: its scores, and what its probabilities are worth."""
 
+import logging
 from collections.abc import Sequence
 
 from qa.answering.answerer import QuestionAnswerer
 from qa.console import track
 from qa.data.example import Example
 from qa.data.examples import read_examples
-from qa.data.record import BadRecord, Files
+from qa.data.record import Columns, Files
 from qa.errors import UserError
 from qa.evaluation.answers import Evaluation
 from qa.evaluation.collect import EvaluatedBatch, collect
 from qa.evaluation.confidence import Calibrated, calibrated
 from qa.model.answering import Answering
 
+log = logging.getLogger(__name__)
+
 AT_ONCE = 256  # questions
+BAD_SHOWN = 10  # records
 
 
-def read_known(files: Files) -> list[Example]:
-    """The questions of files of any kind that training reads. Errors: UserError, also where an answer is missing."""
-    try:
-        return read_examples(files, need="texts").examples
-    except BadRecord as bad:  # without the settings of train.py that would help
-        raise UserError(f"{bad.problem}; fix it, or remove it") from None
+def read_known(files: Files, columns: Columns = Columns()) -> list[Example]:
+    """The questions of files of any kind that training reads; lists the records that cannot be used.
+
+    Errors: UserError for a file that cannot be read, or without a question.
+    """
+    read = read_examples(files, "skip", need="texts", columns=columns)
+    for bad in read.bad[:BAD_SHOWN]:
+        log.warning("%s", bad.problem)
+    if read.bad:
+        log.warning("%d of %d records skipped", len(read.bad), len(read.bad) + len(read.examples))
+    return read.examples
 
 
 def check_trained(answerer: QuestionAnswerer) -> None:

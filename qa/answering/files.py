@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from qa.answering.answer import Answer
 from qa.answering.answerer import QuestionAnswerer
+from qa.answering.check import BAD_SHOWN
 from qa.answering.options import AnswerOptions, Options
 from qa.answering.work import Ask
 from qa.console import track
@@ -22,7 +23,7 @@ from qa.data.files import find_files
 from qa.data.languages import language_of
 from qa.data.record import BadRecord, Columns
 from qa.data.records import read_records
-from qa.errors import UserError
+from qa.errors import UserError, in_flags
 
 log = logging.getLogger(__name__)
 
@@ -39,38 +40,48 @@ def answer_file(
     """Writes a line of JSON for each record of `source`, of any kind that training reads, in its order.
 
     Lines are {"id", "text", "start", "end", "score", "probability", …}; a record that cannot be used has {"id",
-    "error"} and is named in the log. Until all is done the file is `TARGET.KEY.part`, where the same command resumes.
-    Returns how many records were "answered", had "no answer", were "bad", those of earlier starts included, and how
-    many were done "before".
+    "error"}, and the first ones are named in the log. Until all is done the file is `TARGET.KEY.part`, where the same
+    command resumes. Returns how many records were "answered", had "no answer", were "bad", those of earlier starts
+    included, and how many were done "before".
 
-    Errors: UserError for files that cannot be read or written, and for a target that is there.
+    Errors: UserError for files that cannot be read or written, without a question, and for a target that is there.
     """
     Options.check(options)
     if target.exists():
         raise UserError(f"{target}: is there already; remove it, or give another --out")
     paths = find_files(source)
-    part = target.with_name(f"{target.name}.{_key(answerer, paths, options)}.part")
+    part = target.with_name(f"{target.name}.{_key(answerer, paths, options, columns)}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter()
-    with part.open("ab+") as file:
-        for line in _whole_lines(file):
-            counts["before"] += 1
-            counts["bad"] += "error" in json.loads(line)
-        examples = chain.from_iterable(_examples(path, columns) for path in paths)
-        left = islice(examples, counts["before"], None)
-        for some in track(iter(lambda: list(islice(left, AT_ONCE)), []), f"answering, {AT_ONCE} at a time", total=None):
-            lines = _lines(answerer, some, options, counts)
-            file.writelines(as_json(line) for line in lines)
-            file.flush()
+    try:
+        with part.open("ab+") as file:
+            for line in _whole_lines(file):
+                counts["before"] += 1
+                counts["bad"] += "error" in json.loads(line)
+            examples = chain.from_iterable(_examples(path, columns) for path in paths)
+            left = islice(examples, counts["before"], None)
+            parts = iter(lambda: list(islice(left, AT_ONCE)), [])
+            for some in track(parts, f"answering, {AT_ONCE} at a time", total=None):
+                lines = _lines(answerer, some, options, counts)
+                file.write(b"".join(map(as_json, lines)))
+                file.flush()
+    finally:
+        if not part.stat().st_size:
+            part.unlink()
+    if not part.exists():
+        raise UserError(f"{source}: no question in it; give a file that holds some")
     part.rename(target)
+    if (more := counts["bad"] - BAD_SHOWN) > 0:
+        log.warning("%d more records could not be used; their lines in %s say why", more, target)
     return counts
 
 
-def _key(answerer: QuestionAnswerer, paths: Iterable[Path], options: AnswerOptions) -> str:
-    """What must be the same for a file to be resumed: the model, the questions, the options."""
+def _key(answerer: QuestionAnswerer, paths: Iterable[Path], options: AnswerOptions, columns: Columns) -> str:
+    """What must be the same for a file to be resumed: the model, the questions, the options, the columns."""
     stats = [(path.resolve(), path.stat()) for path in (*paths, *answerer.files)]
     made = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
-    words = json.dumps([made, answerer.answering.model_dump(), {k: options[k] for k in sorted(options)}])  # type: ignore[literal-required]
+    chosen = [dict(sorted(options.items())), columns.model_dump()]
+    words = json.dumps([made, answerer.answering.model_dump(), *chosen])
     return hashlib.blake2b(words.encode(), digest_size=4).hexdigest()
 
 
@@ -107,8 +118,9 @@ def _lines(
         if isinstance(found, UserError):
             problem = found.problem if isinstance(found, BadRecord) else str(found)
             counts["bad"] += 1
-            log.warning("%s", problem if name is None else f"id {name!r}: {problem}")
-            yield {"id": name, "error": problem}
+            if counts["bad"] <= BAD_SHOWN:
+                log.warning("%s", problem if name is None else f"id {name!r}: {problem}")
+            yield {"id": name, "error": in_flags(problem)}
         else:
             counts["answered" if found else "no answer"] += 1
             yield {"id": name, **as_line(found)}

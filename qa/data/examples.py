@@ -73,7 +73,7 @@ def read_examples(
     read.examples = _unique_across_files(paths, per_file)
     if not read.examples:
         counts = ", ".join(f"{count} {kind}" for kind, count in read.skipped.items())
-        note = f" (skipped: {counts}; {read.bad[0].problem})" if counts else ""
+        note = f" (skipped: {counts}, the first at {read.bad[0].problem})" if counts else ""
         raise UserError(f"{', '.join(map(str, paths))}: no question in it{note}; give a file that holds some")
     for path, part in zip(paths, per_file, strict=False):
         if not part:
