@@ -6,7 +6,7 @@ from typing import Any
 from qa.data.record import Columns, Named, Record
 from qa.data.shapes import records_of
 from qa.errors import UserError
-from qa.hub import OWN_FILES, _reason, fetch, named
+from qa.hub import REMEDIES, _reason, fetch, named
 
 
 def hub_records(given: str, split: str) -> Iterator[Record]:
@@ -23,7 +23,7 @@ def hub_records(given: str, split: str) -> Iterator[Record]:
     try:
         rows: Any = datasets.load_dataset(name, split=split, revision=revision)
     except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
-        raise UserError(f"dataset {name} ({split}): {_reason(error)}, {OWN_FILES}") from None
+        raise UserError(f"dataset {name} ({split}): {_reason(error)}, {REMEDIES['dataset']}") from None
     columns = Named(name, Columns())
     for index, row in enumerate(rows):
         yield from records_of(row, f"{name} ({split}): row {index}", index, columns)
