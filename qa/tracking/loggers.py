@@ -26,7 +26,10 @@ NAMES = {
     **{name: f"train/{name}" for name in STEP},
     "epoch": "epoch",
     "train_loss": "train/epoch_loss",
-    **{name: f"val/{name.removeprefix('val_')}" for name in ("val_loss", "exact_match", "f1", *V2_FIGURES)},
+    **{
+        name: f"val/{name.removeprefix('val_')}"
+        for name in ("val_loss", "exact_match", "f1", *V2_FIGURES, "kept_threshold")
+    },
 }
 SUMMARY: dict[str, Literal["min", "max"]] = {"val/loss": "min", "val/exact_match": "max", "val/f1": "max"}
 
@@ -160,5 +163,6 @@ class Wandb(Logger):
         if self.run is not None:
             self.run.finish(exit_code)
             if self.mode == "offline" and processes.SWEEP not in os.environ:  # a sweep names all of its runs at once
-                console.print(f"to W&B by: wandb sync {shlex.quote(str(Path(self.run.dir).parent))}")
+                folder = shlex.quote(str(Path(self.run.dir).parent))
+                console.print(f"to W&B by: wandb sync {folder}", soft_wrap=True)
             self.run = None
