@@ -12,10 +12,11 @@ from qa.errors import UserError, first_line
 log = logging.getLogger(__name__)
 
 Kind = Literal["model", "dataset"]
-OWN_FILES = (
-    "or use your own files: data=local data.train_file=… data.validation_file=… model.pretrained=FOLDER;"
-    " `make demo` needs no hub"
-)
+OWN_FILES = "data=local data.train_file=… data.validation_file=…"
+REMEDIES = {
+    "model": "or give a model's folder",
+    "dataset": f"or use your own files: {OWN_FILES}; `make demo` needs no hub",
+}
 
 
 def go_offline_if_unreachable(patience: float = 5.0) -> bool:
@@ -66,6 +67,24 @@ def local_folder(pretrained: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
+def check_cached(pretrained: str, own_data: bool) -> None:
+    """Errors: UserError where the hub is not reached and its cache has no such model, with what needs no hub.
+
+    `own_data`: whether the data do not come from the hub either.
+    """
+    if local_folder(pretrained) or _is_path(pretrained):
+        return
+    remedy = "model=minilm needs no hub" if own_data else f"{OWN_FILES} model=minilm needs no hub, nor does `make demo`"
+    raise UserError(
+        f"model {pretrained}: the hub is not reached, and its cache does not have it; {remedy};"
+        " or give model.pretrained=FOLDER"
+    )
+
+
+def _is_path(pretrained: str) -> bool:
+    return pretrained.startswith((".", "/", "~")) or pretrained.count("/") > 1
+
+
 def _cache(name: str, kind: Kind) -> Path:
     # where huggingface_hub has it; to import that here would be before it is known whether the hub is reached
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
@@ -94,7 +113,7 @@ def fetch(given: str, kind: Kind) -> str:
         if kind == "model" and not list(Path(found).glob("*.safetensors")):
             snapshot_download(name, revision=revision, allow_patterns="*.bin")
     except Exception as error:  # the libraries' own, and those of the HTTP client below them
-        raise UserError(f"{kind} {given}: {_reason(error)}, {OWN_FILES}") from None
+        raise UserError(f"{kind} {given}: {_reason(error)}, {REMEDIES[kind]}") from None
     for blob in set(folder.glob("*")) - known:
         if len(blob.name) == 64 and _sha256(blob) != blob.name:  # large files are named by their checksum
             blob.unlink()
@@ -139,7 +158,7 @@ def check_pretrained(pretrained: str) -> str:
                 " it is finished; give a model's folder"
             )
         return pretrained
-    if pretrained.startswith((".", "/", "~")) or pretrained.count("/") > 1:
+    if _is_path(pretrained):
         raise UserError(f"model.pretrained={pretrained}: no such folder; give a model's folder or a hub id")
     return fetch(pretrained, "model")
 

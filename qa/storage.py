@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -72,10 +72,15 @@ def append_text(path: Path, text: str) -> None:
             raise
 
 
-def unused(path: Path) -> Path:
-    """The path, or the first of `PATH-2`, `PATH-3` … that nothing has."""
-    names = itertools.chain([path], (path.with_name(f"{path.name}-{number}") for number in itertools.count(2)))
-    return next(name for name in names if not os.path.lexists(name))
+def new_folder(path: Path) -> Path:
+    """Makes PATH, or the first of `PATH-2`, `PATH-3` … that nothing has; no two processes get the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            break
+    return folder
 
 
 def remove(path: Path) -> None:

@@ -23,13 +23,25 @@ from qa.runs.results import V2_FIGURES
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "", "HF_HOME": "/nonexistent/hub"}
 
 
-def test_no_hub_and_no_cache_is_one_line(train_py: Run, tmp_path: object) -> None:
-    done = train_py(f"hydra.run.dir={tmp_path}/run", **NO_HUB)
-    assert done.returncode == 2
-    line = done.stderr.strip()
-    assert "\n" not in line
-    for remedy in ("google-bert/bert-base-multilingual-cased", "data=local", "data.train_file", "make demo"):
-        assert remedy in line
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        ([], "; data=local data.train_file=… data.validation_file=… model=minilm needs no hub, nor does `make demo`;"),
+        (["data=local", "data.train_file={0}", "data.validation_file={1}"], "not have it; model=minilm needs no hub;"),
+    ],
+)
+def test_no_hub_and_no_cache_is_one_line(
+    words: list[str], remedy: str, train_py: Run, small_files: tuple[Path, Path], tmp_path: object
+) -> None:
+    done = train_py(*(word.format(*small_files) for word in words), f"hydra.run.dir={tmp_path}/run", **NO_HUB)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "model google-bert/bert-base-multilingual-cased: the hub is not reached" in done.stderr
+    assert remedy in done.stderr
+
+
+def test_an_evaluation_without_its_model_is_one_line(train_py: Run, tmp_path: object) -> None:
+    done = train_py("stage=predict", f"hydra.run.dir={tmp_path}/run", **NO_HUB)
+    assert (done.returncode, done.stderr) == (2, "ERROR: stage=predict: give the model, model.pretrained=RUN/model\n")
 
 
 def test_own_model_but_data_of_the_hub(train_py: Run, tiny: object, tmp_path: object) -> None:

@@ -21,14 +21,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qa import processes
 from qa.config.command_line import command, quoted
-from qa.config.composed import of_model
+from qa.config.composed import of_model, overrides
 from qa.config.flags import plain_words
 from qa.config.hydra_errors import explain_hydra, explain_in_job
 from qa.config.run_start import INTERRUPTED, RunFolder, remove_unused
 from qa.config.settings import EVALUATION_LIMITS, Settings, check_files, check_settings
 from qa.console import to_log_file
 from qa.errors import UserError
-from qa.hub import check_push, go_offline_if_unreachable
+from qa.hub import check_cached, check_push, go_offline_if_unreachable
 
 log = logging.getLogger("qa")
 
@@ -76,16 +76,22 @@ def read_settings(cfg: DictConfig) -> Settings:
         # a SystemExit ends the whole multirun
         processes.stop("hydra/launcher: each job needs its own process; take local, submitit_local or submitit_slurm")
     settings = check_settings(config)
+    chosen = any(word.lstrip("+").startswith(("model", "experiment=")) for word in overrides())
+    chosen = chosen or settings.resume not in ("auto", "never") or bool(settings.data.get("predictions_file"))
+    if settings.stage != "fit" and not chosen:
+        raise UserError(f"stage={settings.stage}: give the model, model.pretrained=RUN/model")
     check_files(settings)
     return settings
 
 
 def ask_hub(settings: Settings) -> None:
     """Before transformers and datasets are imported: they read whether the hub is used when they are."""
-    own_files = settings.data.get("name") is None and not settings.push_to_hub
-    local = own_files and Path(str(settings.model.get("pretrained"))).is_dir()
+    own_files, pretrained = settings.data.get("name") is None, str(settings.model.get("pretrained"))
+    local = own_files and not settings.push_to_hub and Path(pretrained).is_dir()
     if not local and not go_offline_if_unreachable():
         log.info("the hub is not reached: only its cache is used")
+        if settings.resume in ("auto", "never"):  # a checkpoint knows its model
+            check_cached(pretrained, own_files)
     if settings.push_to_hub and settings.stage == "fit" and not processes.rank():
         check_push(settings.push_to_hub)
 

@@ -19,7 +19,7 @@ from qa.hub import model_folder
 from qa.processes import stop
 from qa.runs.folder import CONTENTS, PRUNED, foreign_contents, held_identity, lock, move_aside
 from qa.runs.identity import differences, identity
-from qa.storage import write_text
+from qa.storage import new_folder, write_text
 
 INTERRUPTED = "interrupted.txt"
 
@@ -39,16 +39,17 @@ class RunFolder(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before anything is written. Ends the program where the folder may not be used."""
-        folder, rank = Path(config.hydra.run.dir), processes.rank()
+        rank = processes.rank()
         if rank is not None and processes.started_here():
             return
         if rank is not None and not any("hydra.run.dir=" in argument for argument in sys.argv):
             stop("several processes of one run: give them one hydra.run.dir=FOLDER that all can reach")
         if rank:
             console.quiet = True  # the first rank speaks for all
+        folder = Path(config.hydra.run.dir)
         try:
             if not rank:
-                _lock(folder, config)
+                folder = _lock(folder, config)
             RunFolder.finished = RunFolder.finished or is_finished(folder, config)
         except (OSError, UserError) as error:
             if rank:
@@ -58,10 +59,17 @@ class RunFolder(Callback):
             )
 
 
-def _lock(folder: Path, config: DictConfig) -> None:
-    """Locks the folder for this process. A finished run in a folder that cannot be written is shown without a lock."""
+def _lock(folder: Path, config: DictConfig) -> Path:
+    """Locks the folder for this process, and returns it. One that is named to the second is a new one.
+
+    A finished run in a folder that cannot be written is shown without a lock.
+    """
     try:
         missing = tuple(place for place in (folder, *folder.parents) if not place.exists())
+        if "%S" in str(OmegaConf.to_container(config.hydra.run)):  # several may start in one second
+            missing = (new_folder(folder), *(place for place in missing if place != folder))
+            folder = missing[0]
+            config.hydra.run.dir = str(folder)
         folder.mkdir(parents=True, exist_ok=True)
         RunFolder.made = missing
         RunFolder.lock, RunFolder.folder = lock(folder), folder
@@ -69,6 +77,7 @@ def _lock(folder: Path, config: DictConfig) -> None:
         if not folder.is_dir() or not is_finished(folder, config):
             raise
         RunFolder.finished = True
+    return folder
 
 
 def remove_unused() -> None:

@@ -15,7 +15,7 @@ import yaml
 from qa.errors import UserError
 from qa.runs.checkpoints import check_same_run, find_checkpoint, load_checkpoint
 from qa.runs.identity import differences, identity
-from qa.storage import unused
+from qa.storage import new_folder
 
 CONTENTS = {
     "results.json": "every epoch's figures, the best epoch, counts and speeds",
@@ -102,8 +102,7 @@ def move_aside(folder: Path) -> Path | None:
     held = [folder / name for name in (*CONTENTS, ".hydra", "model.tmp") if os.path.lexists(folder / name)]
     if not {path.name for path in held} - {"train.log", ".hydra", "interrupted.txt"}:
         return None
-    aside = unused(folder.with_name(f"{folder.name}.old-{datetime.now():%Y-%m-%dT%H-%M-%S}"))
-    aside.mkdir()
+    aside = new_folder(folder.with_name(f"{folder.name}.old-{datetime.now():%Y-%m-%dT%H-%M-%S}"))
     try:
         for path in held:
             path.rename(aside / path.name)

@@ -36,6 +36,7 @@ from qa.serving.schemas import (
     ModelInfo,
     OneRequest,
 )
+from qa.serving.wording import complaint
 
 PAGE = Path(__file__).parent / "page"
 LINES: dict[str, Any] = {"application/x-ndjson": {"schema": {"type": "string"}}}
@@ -184,20 +185,19 @@ def _add_errors(app: FastAPI) -> None:
     def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
-        parts = [str(part) for part in first["loc"][1:]]  # of a union pydantic adds the kinds it tried
-        place = ".".join(part for part in parts if part != "str" and "[" not in part)[:80] or "body"
         if "json" not in request.headers.get("content-type", ""):
             return JSONResponse({"error": "Content-Type: send application/json"}, 415)
         if first["type"] == "json_invalid":
-            return JSONResponse({"error": f"body: not JSON (character {place})"}, 400)
-        return JSONResponse({"error": f"{place}: {first['msg']}"}, 422)
+            return JSONResponse({"error": f"body: not JSON (character {first['loc'][1]})"}, 400)
+        return JSONResponse({"error": complaint(first)}, 422)
 
     def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         routes = [route for route in app.routes if isinstance(route, Route) and route.path == request.url.path]
         methods = {method for route in routes for method in route.methods or ()}
         allowed = ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
-        return JSONResponse({"error": error.detail}, error.status_code, {"Allow": allowed} if routes else None)
+        detail = f"{error.detail}; the addresses are in /openapi.json" if error.status_code == 404 else error.detail
+        return JSONResponse({"error": detail}, error.status_code, {"Allow": allowed} if routes else None)
 
     app.add_exception_handler(UserError, refusal)
     app.add_exception_handler(RequestValidationError, invalid)

@@ -10,7 +10,7 @@ from qa.answering.options import Choice, Options
 from qa.data.example import encodable
 from qa.serving.limits import CONTEXTS, QUESTIONS
 
-MOST_KEYS = 30  # pydantic makes an error of each one that nobody reads
+NO_FIELD = "no_field"  # the type of an error
 
 
 def written(text: str) -> str:
@@ -27,13 +27,6 @@ def not_all_blank(texts: str | list[str]) -> str | list[str]:
     if not any(text.strip() for text in texts):
         raise PydanticCustomError("blank", "all {count} texts are empty; give a text", {"count": len(texts)})
     return texts
-
-
-def few_keys(data: Any) -> Any:
-    """The data. Errors: ValueError."""
-    if isinstance(data, dict) and len(data) > MOST_KEYS:
-        raise ValueError(f"{len(data):,} keys; see /openapi.json")
-    return data
 
 
 Text = Annotated[str, AfterValidator(encodable)]
@@ -54,13 +47,24 @@ class Body(BaseModel):
     """A JSON object without keys that nobody reads."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    _few_keys = model_validator(mode="before")(few_keys)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_fields(cls, data: Any) -> Any:
+        """Errors: PydanticCustomError for the first key that is no field, with where it belongs."""
+        options = getattr(cls.model_fields.get("options"), "annotation", None)
+        for key in data if isinstance(data, dict) else ():
+            if key not in cls.model_fields:
+                words = f"no such field; the fields are {', '.join(cls.model_fields)}"
+                if key in getattr(options, "model_fields", {}):
+                    words = "put it into options"
+                raise PydanticCustomError(NO_FIELD, "{words}", {"words": words, "key": key})
+        return data
 
 
-class RequestOptions(Choice):
+class RequestOptions(Body, Choice):
     """How to answer; see `AnswerOptions`."""
 
-    _few_keys = model_validator(mode="before")(few_keys)
     top_k: TopK = 1
     max_answer_length: AnswerLength | None = None
 

@@ -24,7 +24,7 @@ from qa.runs.disk import check_disk, disk_needed, parameter_count
 from qa.runs.folder import is_run
 from qa.runs.results import Monitor
 from qa.runs.results_table import markdown_rows
-from qa.storage import remove, unused, write_text
+from qa.storage import new_folder, remove, write_text
 from qa.sweeps.engines import ERROR, Engine, Job, job_error, run_jobs
 from qa.sweeps.job_locks import JobLocks
 from qa.sweeps.rows import (
@@ -115,7 +115,7 @@ class Sweep:
         ]
         held = [path for path in (*jobs, *tables) if path.exists() and path.resolve().is_relative_to(folder)]
         if held:
-            aside = unused(folder.with_name(f"{folder.name}.old-{datetime.now():%Y-%m-%dT%H-%M-%S}"))
+            aside = new_folder(folder.with_name(f"{folder.name}.old-{datetime.now():%Y-%m-%dT%H-%M-%S}"))
             for path in held:
                 target = aside / path.relative_to(folder)
                 target.parent.mkdir(parents=True, exist_ok=True)

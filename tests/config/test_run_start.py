@@ -3,13 +3,19 @@
 import json
 import shlex
 import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from helpers.commands import Run, quick_fit
+from helpers.paths import ROOT
 from qa.config.entry import resuming_command
-from qa.config.run_start import RunFolder, remove_unused
+from qa.config.run_start import RunFolder, _lock, remove_unused
+from qa.storage import new_folder
 
 Files = tuple[Path, Path]
 
@@ -63,6 +69,25 @@ def test_an_earlier_run_is_moved_aside_once_the_new_one_is_known_to_be_good(
     shown = train_py(*arguments, f"hydra.run.dir={aside}")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert f"{aside} is finished" in shown.stdout
+
+
+def test_runs_that_start_in_one_second_have_a_folder_each(tmp_path: Path) -> None:
+    config = OmegaConf.create({"hydra": {"run": {"dir": f"{tmp_path}/runs/${{now:%S}}"}}, "resume": "auto"})
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: new_folder(tmp_path / "runs" / "a"), range(8)))
+    assert {folder.name for folder in folders} == {"a", *(f"a-{number}" for number in range(2, 9))}
+    first, second = (_lock(tmp_path / "runs" / "a", config.copy()) for _ in range(2))
+    assert (first.name, second.name) == ("a-9", "a-10")
+
+
+@pytest.mark.slow
+def test_two_commands_at_once_are_two_runs(tiny: Path, small_files: Files, tmp_path: Path) -> None:
+    folder = f"hydra.run.dir={tmp_path}/runs/${{now:%Y%%S}}"  # the same for both, however slowly they start
+    words = [*arguments_in(small_files[0].parent, tiny), f"data.cache_dir={tmp_path}/cache", folder]
+    started = [subprocess.Popen([sys.executable, "train.py", *words], cwd=ROOT, stderr=subprocess.PIPE) for _ in "ab"]
+    errors = [process.communicate(timeout=300)[1].decode() for process in started]
+    assert errors == ["", ""]
+    assert len(list((tmp_path / "runs").glob("*/results.json"))) == 2
 
 
 @pytest.mark.guarantee("A folder of another program is refused and not changed")

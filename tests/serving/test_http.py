@@ -78,6 +78,7 @@ def test_heads_and_methods(service: Service) -> None:
             response = httpx.request(method, service.url + path)
             assert (response.status_code, response.headers["allow"]) == (405, methods), (method, path)
     assert httpx.head(service.url + "/nowhere").status_code == 404
+    assert httpx.get(service.url + "/docs").json() == {"error": "Not Found; the addresses are in /openapi.json"}
 
 
 def test_what_a_browser_has_is_not_sent_again(service: Service) -> None:
