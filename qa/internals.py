@@ -1,6 +1,7 @@
 """Private names of other libraries that this project needs: all of them, with the version they were read in.
 
-Lightning 2.6.6, torch 2.13.0, Optuna 5.0.0, submitit 1.5.4, wandb-workspaces 0.4.13. Whoever raises a pin looks here.
+Lightning 2.6.6, torch 2.13.0, transformers 5.23.0, Optuna 5.0.0, submitit 1.5.4, wandb-workspaces 0.4.13. Whoever
+raises a pin looks here.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,15 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import Trial
     from torch import Tensor
+    from transformers import PretrainedConfig
+
+# transformers
+
+
+def set_implementation(config: "PretrainedConfig", attention: str | None) -> None:
+    """Has a model compute its attention that way, None as is best here, whatever its config.json asks for."""
+    config._attn_implementation, config._experts_implementation = attention, None
+
 
 # Lightning
 

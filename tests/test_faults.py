@@ -24,7 +24,7 @@ from qa.data.examples import read_examples
 from qa.data.tokenizer import load_tokenizer
 from qa.errors import UserError
 from qa.model.answering import Answering
-from qa.model.pretrained import check_model, load_model, save_model
+from qa.model.pretrained import Attention, check_model, load_model, save_model
 
 Files = tuple[Path, Path]
 
@@ -234,6 +234,26 @@ def test_code_that_comes_with_a_model_is_never_run(
         check_model(str(model), load_tokenizer(str(model)), 64)
         load_model(str(model))
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation", "_experts_implementation"])
+def test_code_of_the_hub_that_a_config_names_is_not_fetched(
+    key: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As kernels for its attention."""
+    shutil.copytree(tiny, tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: "kernels-community/flash-attn2"}))
+    opened: list[object] = []
+    monkeypatch.setattr("socket.socket.connect", lambda *arguments: opened.append(arguments))
+    monkeypatch.setattr("socket.getaddrinfo", lambda *arguments, **_: opened.append(arguments))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    check_model(str(tmp_path / "model"), load_tokenizer(str(tmp_path / "model")), 64)
+    computed_by: dict[Attention, str] = {"auto": "sdpa", "sdpa": "sdpa", "eager": "eager"}
+    for attention, other in computed_by.items():
+        config = load_model(str(tmp_path / "model"), attention).model.config
+        assert config._attn_implementation == other
+    assert opened == []
 
 
 @pytest.mark.guarantee(

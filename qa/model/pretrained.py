@@ -10,11 +10,18 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
-from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForQuestionAnswering,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils import logging as transformers_logging
 
 from qa.errors import UserError, first_line, why_unreadable
 from qa.hub import load_arguments
+from qa.internals import set_implementation
 from qa.model.answering import Answering
 from qa.storage import readable, remove
 
@@ -56,12 +63,20 @@ def check_model(pretrained: str, tokenizer: PreTrainedTokenizerFast, max_length:
         )
 
 
+def _configuration(pretrained: str, implementation: str | None) -> PretrainedConfig:
+    """What config.json says, but for how to compute attention: it may name code of the hub, which would be run."""
+    config: PretrainedConfig = AutoConfig.from_pretrained(**load_arguments(pretrained))
+    set_implementation(config, implementation)
+    return config
+
+
 def _skeleton(pretrained: str) -> PreTrainedModel:
     """The model without weights, in no time. Errors: UserError for one that has no span head."""
     try:
-        config = AutoConfig.from_pretrained(**load_arguments(pretrained))
         with torch.device("meta"):
-            model: PreTrainedModel = AutoModelForQuestionAnswering.from_config(config, trust_remote_code=False)
+            model: PreTrainedModel = AutoModelForQuestionAnswering.from_config(
+                _configuration(pretrained, None), trust_remote_code=False
+            )
     except Exception as error:  # what a configuration lacks shows in as many ways as there are models
         reason = why_unreadable(error, pretrained)
         raise UserError(f"model.pretrained={pretrained}: no model for question answering ({reason})") from None
@@ -92,7 +107,7 @@ def load_model(pretrained: str, attention: Attention = "auto", gradient_checkpoi
     implementation = IMPLEMENTATIONS[attention]
     try:
         model, report = AutoModelForQuestionAnswering.from_pretrained(
-            **load_arguments(pretrained), dtype=torch.float32, attn_implementation=implementation,
+            **load_arguments(pretrained), config=_configuration(pretrained, implementation), dtype=torch.float32,
             output_loading_info=True,
         )  # fmt: skip
     except Exception as error:  # safetensors, pickle and torch raise half a dozen kinds for a damaged file

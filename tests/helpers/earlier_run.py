@@ -1,9 +1,8 @@
-"""Makes tests/runs/earlier_run.tar.gz: a finished and an interrupted run with their data and model.
+"""Makes an archive such as tests/runs/earlier_run.tar.gz: a finished and an interrupted run, their data and model.
 
     python tests/helpers/earlier_run.py OUT.tar.gz
 
-The archive is of the commit before `qa/` had folders: a test shows that later code still reads, resumes and
-compares it.
+Each archive is of one commit: a test shows that later code still reads, resumes and compares it.
 """
 
 import json

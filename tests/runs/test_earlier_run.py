@@ -1,4 +1,4 @@
-"""Runs of a commit before `qa/` had folders are still shown, resumed and compared."""
+"""Runs of earlier commits are still shown, resumed and compared, and their models answer."""
 
 import json
 import os
@@ -12,13 +12,14 @@ import pytest
 from helpers.commands import Run
 from helpers.earlier_run import SETTINGS
 from helpers.paths import ROOT
+from qa import QuestionAnswerer
 
 
-@pytest.fixture(scope="module")
-def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["earlier_run", "earlier_run_1b2fd0e"])  # the first is older than folders in qa/
+def earlier(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which the earlier commit ran, with its data and model."""
     folder = tmp_path_factory.mktemp("earlier")
-    with tarfile.open(Path(__file__).parent / "earlier_run.tar.gz") as archive:
+    with tarfile.open(Path(__file__).parent / f"{request.param}.tar.gz") as archive:
         archive.extractall(folder, filter="data")
     return folder
 
@@ -37,7 +38,7 @@ def test_a_finished_earlier_run_is_shown(earlier: Path, train_py: Run) -> None:
 
 
 def test_an_interrupted_earlier_run_resumes_and_ends_about_as_it_would_have(earlier: Path, train_py: Run) -> None:
-    """On a CPU dropout draws other masks since then."""
+    """On a CPU dropout draws other masks since the oldest of them."""
     done = train_py(*SETTINGS, "hydra.run.dir=interrupted", cwd=earlier)
     assert done.returncode == 0, done.stderr
     assert "resumed at step 2" in done.stdout
@@ -53,3 +54,10 @@ def test_a_new_run_is_compared_with_an_earlier_one(earlier: Path, train_py: Run)
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "│ 42, 1 │" in done.stdout  # two seeds of one system: nothing else differs
+
+
+def test_the_model_of_an_earlier_run_answers(earlier: Path) -> None:
+    answer = QuestionAnswerer.from_pretrained(str(earlier / "finished" / "model"), "cpu", max_length=48, stride=8)
+    text = "The bridge of Arlbrook was built in 1800."
+    found = answer("When was the bridge of Arlbrook built?", text)
+    assert text[found.start : found.end] == found.text and 0 < found.probability < 1
