@@ -25,6 +25,7 @@ This page is made from the comments in `conf/`: run `python docs/settings.py` af
 - `python train.py --cfg job` prints all keys with their values and runs nothing; `python train.py --help` is shorter.
 - A wrong name or value is one line with the valid choices, exit status 2, before any data is read.
 - A value with spaces or commas needs quotes inside of quotes: `python train.py 'data.train_file="my file.json"'`.
+- A default `${of_model:KEY,VALUE}` is VALUE in a fit; an evaluation takes what its model was trained with.
 - A key that a file does not have needs a plus:
   `python train.py -m sweep=optuna '+sweep.space.scheduler=[linear,cosine]'`.
 """

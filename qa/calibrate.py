@@ -4,15 +4,17 @@ python -m qa.calibrate MODEL FILE …
 """
 
 import argparse
+import sys
 from pathlib import Path
 
-from qa.answering.answerer import QuestionAnswerer
-from qa.answering.check import calibrate, read_known
 from qa.console import console
+from qa.data.files import find_files
 from qa.errors import UserError, door
+from qa.hub import model_folder
 from qa.model.answering import NAME
 from qa.review.terminal import trust_table
 from qa.review.verdict import figures
+from qa.storage import content_hash
 
 
 def main() -> None:
@@ -22,11 +24,18 @@ def main() -> None:
     parser.add_argument("file", nargs="+", help="questions with their answers that the model was not trained on")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     arguments = parser.parse_args()
-    folder = Path(arguments.model)
+    folder = Path(model_folder(arguments.model))
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give one that holds a model, as its qa.json is written")
+    from qa.answering.answerer import QuestionAnswerer
+    from qa.answering.check import calibrate, read_known
+
     answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device)
-    found, worth, answering = calibrate(answerer, read_known(arguments.file))
+    contents = [content_hash(path) for path in find_files(arguments.file)]
+    trained = answerer.answering.trained or {}
+    if not {*contents}.isdisjoint(trained.get("inputs", {}).get("train", [])):
+        print("WARNING: the model was trained on these questions: its probabilities will be too high", file=sys.stderr)
+    found, worth, answering = calibrate(answerer, read_known(arguments.file), contents)
     console.print(figures(found.questions))
     console.print(trust_table(worth))
     try:
@@ -34,7 +43,9 @@ def main() -> None:
     except OSError as error:
         raise UserError(f"{folder / NAME}: cannot be written ({error.strerror}); give a folder of your own") from None
     languages = "".join(f", {name} {value:.2f}" for name, value in worth.temperature_by_language.items())
-    console.print(f"{folder / NAME}: temperature {worth.temperature:.2f}{languages}")
+    threshold = answering.no_answer_threshold
+    refuses = "" if threshold is None else f"; no answer where the null odds are above {threshold:.2f}"
+    console.print(f"{folder / NAME}: temperature {worth.temperature:.2f}{languages}{refuses}")
 
 
 if __name__ == "__main__":

@@ -50,10 +50,17 @@ def cached_commit(name: str, revision: str | None, kind: Kind) -> str:
     return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
+def model_folder(pretrained: str) -> str:
+    """RUN/model for the folder of a run, RUN; all else as it is."""
+    folder = Path(pretrained)
+    is_run = not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file()
+    return str(folder / "model") if is_run else pretrained
+
+
 def local_folder(pretrained: str) -> Path | None:
     """A model's folder on this machine: itself, or that of `NAME` or `NAME@REVISION` in the hub's cache, if any."""
-    if Path(pretrained).is_dir():
-        return Path(pretrained)
+    if (path := Path(model_folder(pretrained))).is_dir():
+        return path
     name, revision = named(pretrained)
     folder = _cache(name, "model") / "snapshots" / cached_commit(name, revision, "model")
     return folder if folder.is_dir() else None
@@ -124,9 +131,13 @@ def check_pretrained(pretrained: str) -> str:
 
     Errors: UserError where `pretrained` is neither a model's folder nor available from the hub or its cache.
     """
+    pretrained = model_folder(pretrained)
     if Path(pretrained).is_dir():
         if not (Path(pretrained) / "config.json").is_file():
-            raise UserError(f"model.pretrained={pretrained}: no config.json in that folder; give a model's folder")
+            raise UserError(
+                f"model.pretrained={pretrained}: no config.json in that folder, or in its model/, which a run has when"
+                " it is finished; give a model's folder"
+            )
         return pretrained
     if pretrained.startswith((".", "/", "~")) or pretrained.count("/") > 1:
         raise UserError(f"model.pretrained={pretrained}: no such folder; give a model's folder or a hub id")

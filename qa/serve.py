@@ -5,11 +5,13 @@ python -m qa.serve MODEL --port 8000
 
 import argparse
 import os
+import socket
 import sys
 from pathlib import Path
 
 from qa.console import console
 from qa.errors import UserError, door
+from qa.hub import model_folder
 from qa.processes import return_freed_memory
 
 DEMO = Path("runs/demo/model")
@@ -25,13 +27,21 @@ def main() -> None:
         "--name",
         action="append",
         default=[],
-        help="by which clients call it, through a proxy; several times",
+        help="by which clients call it; several times",
+    )
+    parser.add_argument(
+        "--proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="of a proxy, whose X-Forwarded-For names the client; several times",
     )
     parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="until an answer is given up")
     parser.add_argument("--token-file", type=Path, help="with the token that clients must send; or QA_SERVE_TOKEN")
     parser.add_argument(
         "--corrections", type=Path, default=Path("corrections.jsonl"), metavar="FILE", help="of the page, for training"
     )
+    parser.add_argument("--log", choices=("text", "json"), default="text", help="form of the log's lines")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
     arguments = parser.parse_args()
@@ -45,12 +55,14 @@ def main() -> None:
         from qa.serving.app import make_app
         from qa.serving.corrections import Corrections
         from qa.serving.limits import Limits
-        from qa.serving.server import address, bind, run
+        from qa.serving.log import set_up_log
+        from qa.serving.server import bind, listen, run
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name}: is not installed; pip install -r requirements-serve.txt") from None
+        raise UserError(f"{error.name}: is not installed; pip install --no-deps -r requirements.lock") from None
     bound = bind(arguments.host, arguments.port)
+    set_up_log(as_json=arguments.log == "json")
     return_freed_memory()
-    name = arguments.model or str(DEMO)
+    name = model_folder(arguments.model or str(DEMO))
     answerer = QuestionAnswerer.from_pretrained(name, arguments.device, arguments.dtype)
     short = "/".join(part for part in Path(name).parts[-2:] if part != "/") or name
     corrections = Corrections(arguments.corrections, short)
@@ -61,10 +73,12 @@ def main() -> None:
     is_local = host in ("127.0.0.1", "::1")
     if not is_local and token is None:
         print("WARNING: everyone who reaches this machine can ask; --token-file FILE asks for a token", file=sys.stderr)
-    hosts = {"127.0.0.1", "localhost", "::1", *arguments.name} if is_local or arguments.name else {"*"}
+    hosts = {"localhost", socket.gethostname(), *arguments.name}
     limits = Limits(seconds=arguments.timeout)
-    console.print(f"{name} answers at {address(bound)}   (Ctrl-C stops it)", soft_wrap=True)
-    run(make_app(answerer, short, corrections, limits, token, hosts), bound, limits)
+    app = make_app(answerer, short, corrections, limits, token, hosts)
+    url = listen(bound)
+    console.print(f"{name} answers at {url}   (Ctrl-C stops it)", soft_wrap=True)
+    run(app, bound, limits, arguments.proxy)
 
 
 def _token(path: Path | None) -> str | None:

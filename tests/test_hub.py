@@ -13,9 +13,11 @@ import pytest
 from helpers.commands import Run, quick_fit
 from helpers.hub_server import COMMIT, Hub, hub
 from helpers.paths import ROOT
+from qa import QuestionAnswerer
 from qa.data.examples import read_examples
 from qa.errors import UserError
 from qa.hub import check_pretrained, check_push, go_offline_if_unreachable
+from qa.runs.identity import model_content
 from qa.runs.results import V2_FIGURES
 
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "", "HF_HOME": "/nonexistent/hub"}
@@ -158,6 +160,19 @@ def test_a_hub_that_fails_is_one_line_and_the_next_try_is_clean(
 def test_a_folder_that_is_not_there_is_no_hub_id(name: str) -> None:
     with pytest.raises(UserError, match="no such folder"):
         check_pretrained(name)
+
+
+def test_a_run_stands_for_its_model_and_one_without_a_model_is_refused(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(UserError, match=r"run: no config\.json in that folder, or in its model/, which a run has when"):
+        check_pretrained(str(tmp_path / "run"))
+    (tmp_path / "run" / "model").symlink_to(tiny)
+    assert (
+        check_pretrained(str(tmp_path / "run")) == check_pretrained(f"{tmp_path}/run/model") == f"{tmp_path}/run/model"
+    )
+    assert model_content(str(tmp_path / "run")) == model_content(str(tiny))
+    answer = QuestionAnswerer.from_pretrained(str(tmp_path / "run"))("Who?", "Ada Brill.")
+    assert answer.text in "Ada Brill."
 
 
 def test_a_name_that_no_hub_takes_is_refused_without_asking(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,7 @@ def test_the_best_threshold_is_kept_and_an_evaluation_uses_it_on_any_number_of_r
 ) -> None:
     folder, _ = fitted
     best = read(folder)["best"]
-    assert read(folder / "model", "qa.json")["no_answer_threshold"] == best["best_f1_thresh"]
+    assert read(folder / "model", "qa.json")["no_answer_threshold"] == best["kept_threshold"] == best["best_f1_thresh"]
     file = f"data.validation_file={v2_files[1]}"
     one = evaluated(train_py, tmp_path / "one", "stage=validate", file, f"model.pretrained={folder}/model")
     found = read(one)
@@ -225,7 +225,9 @@ def test_predictions_of_any_program_are_scored_and_a_missing_one_is_no_refusal(
     (tmp_path / "some.json").write_text(json.dumps(answers))
     done = train_py(*command, f"hydra.run.dir={tmp_path}/some", f"data.predictions_file={tmp_path}/some.json")
     assert done.returncode == 0
-    assert read(tmp_path / "some")["best"]["NoAns_exact"] == 0.0
+    some = read(tmp_path / "some")["best"]
+    assert (some["exact_match"], some["HasAns_exact"]) == (best["HasAns_exact"], best["HasAns_exact"])
+    assert "NoAns_exact" not in some
     assert read(tmp_path / "some")["skipped"] == {"validation": {"no prediction": 8}}
 
 

@@ -167,15 +167,26 @@ def test_an_evaluation_gives_the_fits_figures_to_the_bit(
     stage: str, fitted: tuple[Path, list[str], str], train_py: Run, small_files: Files, tmp_path: Path
 ) -> None:
     folder, _, _ = fitted
-    source = {"validate": f"model.pretrained={folder}/model", "test": f"resume={folder}/checkpoints/best.ckpt"}[stage]
+    source = {"validate": f"model.pretrained={folder}", "test": f"resume={folder}/checkpoints/best.ckpt"}[stage]
     key = {"validate": "data.validation_file", "test": "data.test_file"}[stage]
-    done = train_py(
+    command = (
         f"stage={stage}", "data=local", f"{key}={small_files[1]}", f"data.cache_dir={tmp_path}/cache", source,
-        "data.max_length=64", "data.stride=16", "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path}/run", fresh=True,
+        "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
+    done = train_py(*command, fresh=True)
     assert (done.returncode, done.stderr) == (0, "")
     best, found = results(folder)["best"], results(tmp_path / "run")["best"]
-    assert all(found[name] == best[name] for name in ("val_loss", "exact_match", "f1"))
+    assert {**found, "train_loss": best["train_loss"]} == best
+    made = results(tmp_path / "run")["identity"]
+    known = json.loads((folder / "model" / "qa.json").read_text())
+    assert made["trained"] == known["trained"]
+    assert made["trained"].items() > results(folder)["identity"].items()
+    assert (made["settings"]["data.max_length"], made["settings"]["data.stride"]) == (64, 16)  # as in training
+    assert "the model's own" not in done.stdout
+    said = "Chosen on this set: the best epoch and temperature, so its figures are a little too good."
+    assert said in " ".join(done.stdout.split()) and said in (tmp_path / "run" / "results.md").read_text()
+    again = train_py(*command)
+    assert (again.returncode, "is finished" in again.stdout) == (0, True)
     for name in ("predictions.json", "nbest.json", "questions.parquet"):
         assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes()
 
@@ -213,21 +224,36 @@ def test_bad_records_are_counted_in_the_results(train_py: Run, tiny: Path, small
     assert "1 records skipped: misplaced answer" in done.stderr
     found = results(tmp_path / "other")
     assert found["skipped"] == {"train": {"misplaced answer": 1, "question too long": 1}, "validation": {}}
+    listed = [json.loads(line) for line in (tmp_path / "other" / "skipped.jsonl").read_text().splitlines()]
+    assert [(row["split"], row["kind"]) for row in listed] == [
+        ("train", "misplaced answer"), ("train", "question too long"),
+    ]  # fmt: skip
     assert found["examples"]["train"] == 19
     assert found["epochs"][-1]["step"] == 1
 
 
-def test_an_epoch_without_an_evaluation_has_no_figures_of_an_older_one(
-    train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
+@pytest.mark.parametrize(
+    ("interval", "evaluated"),
+    [
+        (["trainer.check_val_every_n_epoch=3"], {1: False, 2: False, 3: True, 4: True}),
+        (["trainer.check_val_every_n_epoch=9"], {1: False, 2: False, 3: False, 4: True}),
+        (["trainer.val_check_interval=3"], {1: False, 1.5: True, 2: False, 3: True, 4: True}),
+        (["trainer.val_check_interval=1000", "trainer.max_steps=7"], {1: False, 2: False, 3: False, 3.5: True}),
+    ],
+)
+def test_the_last_step_is_evaluated_whatever_the_interval(
+    interval: list[str], evaluated: dict[float, bool], train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
 ) -> None:
+    """4 epochs of 2 steps. An epoch without an evaluation has no figures of an older one."""
     done = train_py(
-        *quick_fit(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2",
-        "data.limit=10", f"hydra.run.dir={tmp_path}/run",
+        *quick_fit(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=4", "data.limit=10", *interval,
+        f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     found = results(tmp_path / "run")
-    assert [row["val_loss"] is None for row in found["epochs"]] == [True, False, True]
-    assert found["best"] == found["epochs"][1]
+    assert {row["epoch"]: row["val_loss"] is not None for row in found["epochs"]} == evaluated
+    assert found["best"] in found["epochs"]
+    assert ("an evaluation every" in done.stdout) == interval[0].startswith("trainer.val_check")
 
 
 def test_adamw_with_warm_up_in_half_precision(train_py: Run, tiny: Path, small_files: Files, tmp_path: Path) -> None:
@@ -358,11 +384,11 @@ def test_predictions_of_any_program_are_scored_without_a_model(
     file.write_text(json.dumps(predictions))
     done = train_py(*command, f"data.predictions_file={file}", "resume=never")
     assert (done.returncode, done.stderr) == (
-        0, f"WARNING: {file}: 1 questions have no prediction, and count as wrong\n",
+        0, f"WARNING: {file}: 1 × no prediction: scores 0, as by the official script\n",
     )  # fmt: skip
     assert results(tmp_path / "run")["skipped"] == {"validation": {"no prediction": 1}}
     for content, complaint in (
-        (json.dumps({"nobody": "x"}), "1 ids that .* does not have, such as 'nobody'"),
+        (json.dumps({"nobody": "x"}), "0 of its 1 ids are in .*, not 'nobody' for example; give the file that was"),
         (json.dumps({removed: [text]}), f"{removed}: Input should be a valid string"),
         ("{", "the file: Invalid JSON"),
     ):

@@ -35,22 +35,26 @@ def check_answers(answerer: QuestionAnswerer, examples: Sequence[Example]) -> Ev
     return _collect(answerer, examples, _batches(answerer, examples), _threshold(answerer, examples))
 
 
-def calibrate(answerer: QuestionAnswerer, examples: Sequence[Example]) -> tuple[Evaluation, Calibrated, Answering]:
+def calibrate(
+    answerer: QuestionAnswerer, examples: Sequence[Example], contents: list[str]
+) -> tuple[Evaluation, Calibrated, Answering]:
     """Fits temperatures with questions; returns their evaluation, what the temperatures are worth, and a new `qa.json`.
 
-    Where some questions have no answer, its threshold is the best for F1 with these questions. Errors: UserError.
+    Where some questions have no answer, its threshold is the best for F1 with these questions. `contents`: hashes of
+    their files. Errors: UserError.
     """
     check_trained(answerer)
     batches, known = _batches(answerer, examples), answerer.answering
     found = _collect(answerer, examples, batches, _threshold(answerer, examples))
-    threshold = known.no_answer_threshold
+    threshold, chosen = known.no_answer_threshold, {**(known.chosen_on or {}), "temperature": contents}
     if any(example.is_impossible for example in examples):
-        threshold = found.figures()["best_f1_thresh"]
-        found = _collect(answerer, examples, batches, threshold)
+        threshold = found.figures()["kept_threshold"]
+        found, chosen["threshold"] = _collect(answerer, examples, batches, threshold), contents
     _, worth = calibrated((question, found.answers[question.id]) for question in found.questions)
     if worth is None:
         raise UserError("no answer is known; give questions with their answers")
-    return found, worth, known.model_copy(update={**worth.fitted, "no_answer_threshold": threshold})
+    update = {**worth.fitted, "no_answer_threshold": threshold, "chosen_on": chosen}
+    return found, worth, known.model_copy(update=update)
 
 
 def _threshold(answerer: QuestionAnswerer, examples: Sequence[Example]) -> float | None:

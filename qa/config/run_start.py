@@ -15,6 +15,7 @@ from qa import processes
 from qa.config.composed import resolved
 from qa.console import console, log_files
 from qa.errors import UserError
+from qa.hub import model_folder
 from qa.processes import stop
 from qa.runs.folder import CONTENTS, PRUNED, foreign_contents, held_identity, lock, move_aside
 from qa.runs.identity import differences, identity
@@ -131,7 +132,7 @@ def _check_may_move(folder: Path, values: Mapping[str, Any]) -> None:
     keys = ("model.pretrained", *(f"data.{name}_file" for name in ("train", "validation", "test", "predictions")))
     for read in filter(None, (values.get(key) for key in keys)):
         for path in read if isinstance(read, list) else [read]:
-            if any(Path(path).resolve().is_relative_to(place) for place in moved):
+            if any(Path(model_folder(path)).resolve().is_relative_to(place) for place in moved):
                 raise UserError(f"{path}: is in {folder}, which resume=never moves aside; give another hydra.run.dir")
 
 

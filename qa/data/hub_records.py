@@ -1,5 +1,6 @@
 """Records of a data set on the hub."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,8 +9,10 @@ from qa.data.shapes import records_of
 from qa.errors import UserError
 from qa.hub import OWN_FILES, _reason, fetch, named
 
+log = logging.getLogger(__name__)
 
-def hub_records(given: str, split: str) -> Iterator[Record]:
+
+def hub_records(given: str, split: str, columns: Columns = Columns()) -> Iterator[Record]:
     """The rows of one split of a SQuAD-shaped Hub data set, `NAME` or `NAME@REVISION`.
 
     A row whose list of answers is empty is a question without an answer: SQuAD v2 on the hub has no `is_impossible`.
@@ -24,6 +27,8 @@ def hub_records(given: str, split: str) -> Iterator[Record]:
         rows: Any = datasets.load_dataset(name, split=split, revision=revision)
     except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
         raise UserError(f"dataset {name} ({split}): {_reason(error)}, {OWN_FILES}") from None
-    columns = Named(name, Columns())
+    names = Named(f"{name} ({split})", columns)
     for index, row in enumerate(rows):
-        yield from records_of(row, f"{name} ({split}): row {index}", index, columns)
+        yield from records_of(row, f"row {index}", index, names)
+    if note := names.note():
+        log.warning("%s", note)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qa.data.example import Example
 from qa.evaluation.metrics import scores, v2_scores
-from qa.evaluation.thresholds import best_threshold
+from qa.evaluation.thresholds import best_threshold, kept_threshold
 
 NO_ANSWER = "no answer"  # for people
 
@@ -80,7 +80,7 @@ class Evaluation(NamedTuple):
         return {**figures, **figures_by_answer(self.questions), **self._with_best_threshold(self.null_odds)}
 
     def _with_best_threshold(self, null_odds: Mapping[str, float]) -> dict[str, float]:
-        """EM and F1 with the threshold that is best for each: see `best_threshold`."""
+        """EM and F1 with the threshold that is best for each, and the one to keep: see `qa.evaluation.thresholds`."""
         odds = [null_odds[question.id] for question in self.questions]
         spans = [best_span(self.answers[question.id]) for question in self.questions]
         scored = [
@@ -89,10 +89,11 @@ class Evaluation(NamedTuple):
         ]
         has_answer, has_span = [bool(q.answers) for q in self.questions], [span is not None for span in spans]
         found: dict[str, float] = {}
-        for name, column in zip(("exact", "f1"), zip(*scored, strict=True), strict=True):
+        exact, overlap = zip(*scored, strict=True)
+        for name, column in (("exact", exact), ("f1", overlap)):
             best, threshold = best_threshold(column, odds, has_answer, has_span)
             found |= {f"best_{name}": best, f"best_{name}_thresh": threshold}
-        return found
+        return {**found, "kept_threshold": kept_threshold(overlap, odds, has_answer, has_span)}
 
 
 def best_span(candidates: Sequence[NBestAnswer]) -> NBestAnswer | None:

@@ -1,7 +1,7 @@
-"""`qa.json` in a model's folder: what answering needs beside the weights."""
+"""`qa.json` in a model's folder: what answering needs beside the weights, and how they were made."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
 
@@ -14,7 +14,7 @@ Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Answering(BaseModel):
-    """What is known of how a model should answer. Keys of later versions are ignored."""
+    """What is known of a model. Keys of later versions are ignored."""
 
     model_config = ConfigDict(extra="ignore")
     no_answer_threshold: FiniteFloat | None = None  # null odds above which a question gets no answer (SQuAD v2)
@@ -24,6 +24,8 @@ class Answering(BaseModel):
     n_best: PositiveInt = 20  # candidates of a question, over which its probabilities add up to 1
     temperature: Temperature | None = None  # by which scores are divided; None: nobody calibrated the model
     temperature_by_language: dict[str, Temperature] = {}  # by code, such as "de"
+    chosen_on: dict[str, list[str]] | None = None  # {what: the questions that chose it, see `questions_of`}
+    trained: dict[str, Any] | None = None  # what made the weights, see `qa.runs.weights.trained`
 
     @property
     def temperatures(self) -> tuple[float, dict[str, float]]:

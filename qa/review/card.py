@@ -140,7 +140,8 @@ def model_card(results: Results, settings: Settings, command: str, languages: It
     made = results.identity
     name, files, share = (settings.data.get(key) for key in ("name", "validation_file", "validation_share"))
     training = without_folders(settings.data["train_file"]) if settings.data["train_file"] else name
-    evaluation = without_folders(files) if files else f"{share:.0%} of {training}" if share else str(name)
+    part = f"a part of {training} (data.validation_share={share})" if share else str(name)
+    evaluation = without_folders(files) if files else part
     assert results.best is not None
     data = ModelCardData(
         library_name="transformers",
@@ -169,7 +170,7 @@ def model_card(results: Results, settings: Settings, command: str, languages: It
         longest=settings.decode.max_answer_length,
         main=MAIN,
         version="v2.0" if results.best.is_v2 else "v1.1",
-        threshold=f"{results.best.best_f1_thresh or 0:.2f}",
+        threshold=f"{results.best.threshold or 0:.2f}",
         monitor=MONITORS[settings.checkpoint.monitor],
         command=command_without_folders(command),
         settings={

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GREY, FIRST, SECOND = "#7d7d7d", "#2b7bba", "#d9730d"  # readable on white and on black
+# told apart also by those who see no red and green (Okabe and Ito 2008), without black and yellow
+DISTINCT = (FIRST, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", GREY)
 STYLE: Any = {
     "svg.hashsalt": "qa",  # the same chart, the same bytes
     "svg.fonttype": "none",
@@ -74,7 +76,7 @@ def by_epoch(histories: Mapping[str, Sequence[Row]], colors: Mapping[str, str]) 
         for name, rows in histories.items():
             known = [row for row in rows if getattr(row, figure) is not None]
             line = axes.plot([row.epoch for row in known], [getattr(row, figure) for row in known], "o-")
-            line[0].set(color=colors[name], gid=f"line-{name}", alpha=0.8, markersize=3)
+            line[0].set(color=colors[name], gid=f"line-{name}", markersize=3)
         axes.set(xlabel="epoch", title=title)
         axes.locator_params(axis="x", integer=True, nbins=10)
 
@@ -105,7 +107,7 @@ def parallel(jobs: Mapping[str, Mapping[str, Any]], colors: Mapping[str, str]) -
                 below = height
     for number, name in enumerate(jobs):
         line = panel.plot(range(len(names)), [heights[key][number] for key in names])
-        line[0].set(color=colors[name], alpha=0.8, gid=f"line-{name}")
+        line[0].set(color=colors[name], gid=f"line-{name}")
     panel.set_xticks(range(len(names)), names, parse_math=False)
     panel.set_yticks([])
     panel.set_xlim(-0.4, len(names) - 0.6)
@@ -114,13 +116,17 @@ def parallel(jobs: Mapping[str, Mapping[str, Any]], colors: Mapping[str, str]) -
     return figure
 
 
-def colors(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each name, from dark to bright."""
+def colors(groups: Mapping[str, str]) -> dict[str, str]:
+    """A colour for each name, the same for names of one group; `groups`: {name: group}."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    last = max(len(names) - 1, 1)
-    return {name: to_hex(colormaps["viridis"](0.25 + 0.6 * number / last)) for number, name in enumerate(names)}
+    order = list(dict.fromkeys(groups.values()))
+    if len(order) <= len(DISTINCT):
+        shades = dict(zip(order, DISTINCT, strict=False))
+    else:
+        shades = {group: to_hex(colormaps["turbo"](0.05 + 0.9 * n / (len(order) - 1))) for n, group in enumerate(order)}
+    return {name: shades[group] for name, group in groups.items()}
 
 
 def _scaled(values: Sequence[Any], falling: bool) -> tuple[list[float], list[tuple[str, float]]]:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,7 @@ def write_page(folder: Path, results: Results) -> None:
         v2_columns=V2_HEADINGS,
         v2_rows=[(format_v2_row(row), row == results.best) for row in results.epochs if row.is_v2],
         v2_note=V2_NOTE,
-        notes=[part.note() for part in (results.evaluated, results.overlap) if part and part.note()]
-        + list(remarks(results)),
+        notes=[*filter(None, [results.evaluated and results.evaluated.note()]), *remarks(results)],
         best_mark=best_mark(results.monitor),
         published=[_placed(row) for row in PUBLISHED] if is_recipe(results.identity) else [],
         figures=[(name, *figure(scored, key)) for key, name in HEADLINE.items() if scored],
@@ -71,7 +71,7 @@ def write_page(folder: Path, results: Results) -> None:
         chosen=results.chosen(folder),
         all=len(questions),
         shown=len(shown),
-        skipped={kind: number for counts in results.skipped.values() for kind, number in counts.items()},
+        skipped=sum(map(Counter, results.skipped.values()), Counter()),
         curves=write_curves(folder, results.epochs) if results.windows.train else "",
         reliability=apart(reliability(probability, right)) if len(right) else "",
         trust=results.calibration.after if results.calibration else trust(probability, right),

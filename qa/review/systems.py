@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qa.errors import UserError
-from qa.evaluation.answers import Question
+from qa.evaluation.answers import Question, best_span, null_odds
+from qa.evaluation.confidence import in_first_half
+from qa.evaluation.metrics import v2_scores
 from qa.evaluation.question_table import read_questions
+from qa.evaluation.thresholds import kept_threshold
 from qa.runs.folder import held_identity
 from qa.runs.identity import as_today
+from qa.runs.predictions import at_threshold, read_answers
 from qa.runs.results import METRICS, Results, read_results
 
 EVALUATED = (  # settings that an evaluation chooses for itself, beside those of the training
@@ -28,9 +32,10 @@ class Run(NamedTuple):
     folder: Path
     settings: dict[str, Any]  # and the hashes of its inputs: the same in all runs of a system
     seed: int
-    checkpoint: str  # the hash of the one that was evaluated, if any
+    weights: str  # the hash of the checkpoint or model that was evaluated on its own, if any
     results: Results
     questions: dict[str, Question]
+    is_cross_fitted: bool = False  # whether its answers are at thresholds that are not those of the run
 
 
 class System(NamedTuple):
@@ -54,19 +59,46 @@ def read_run(folder: Path) -> Run:
         raise UserError(f"{folder}: its questions have no reference answers; compare runs of fit, validate or test")
     made = held_identity(folder)
     assert made is not None
-    checkpoint = "" if made["settings"]["stage"] == "fit" else "".join(made["inputs"].pop("resume", []))
     settings, inputs = as_today(made["settings"]), dict(made["inputs"])
+    weights = "" if settings["stage"] == "fit" else "".join(inputs.pop("resume", []))
     trained = results.identity.get("trained", {})
     if "settings" in trained:  # evaluated on its own: a run of the recipe that trained it
+        weights = weights or "".join(inputs.pop("model", []))
         own = {f"evaluated {key}": value for key, value in settings.items() if key.startswith(EVALUATED)}
         settings = {**as_today(trained["settings"]), **own}
         inputs = {**trained["inputs"], **{f"evaluated {role}": content for role, content in inputs.items()}}
-    if results.schedule_changes:
-        settings["schedule changes"] = results.schedule_changes
+    if changes := results.schedule_changes or trained.get("schedule_changes"):
+        settings["schedule changes"] = changes
     seed = settings.pop("seed")
     del settings["stage"]
     settings |= {f"content of {role}": " ".join(content) for role, content in inputs.items()}
-    return Run(folder, settings, seed, checkpoint, results, questions)
+    return Run(folder, settings, seed, weights, results, questions)
+
+
+def cross_fitted_run(run: Run) -> Run:
+    """A run on SQuAD v2 that answered at threshold 0, as fits do: with answers at thresholds of its own.
+
+    They are the best for F1 on the other half of the contexts. All other runs stay as they are.
+    """
+    if run.results.no_answer_threshold != 0 or not (run.folder / "nbest.json").exists():
+        return run
+    answered = [(run.questions[name], candidates) for name, candidates in read_answers(run.folder, run.questions)]
+    questions = [question for question, _ in answered]
+    spans = [best_span(candidates) for _, candidates in answered]
+    texts = zip(questions, spans, strict=True)
+    table = np.array(
+        [
+            [v2_scores(span.text if span else "", q.answers)[1] for q, span in texts],
+            [null_odds(candidates) for _, candidates in answered],
+        ]
+    )
+    known = np.array([[bool(q.answers) for q in questions], [span is not None for span in spans]])
+    first, thresholds = in_first_half(questions), np.zeros(len(questions))
+    for part in (first, ~first):
+        if part.any() and not part.all():
+            thresholds[part] = kept_threshold(*table[:, ~part], *known[:, ~part])
+    again = [at_threshold(*each, cut) for each, cut in zip(answered, thresholds.tolist(), strict=True)]
+    return run._replace(questions={**run.questions, **{q.id: q for q in again}}, is_cross_fitted=True)
 
 
 def systems(runs: Sequence[Run]) -> list[System]:
@@ -101,8 +133,8 @@ def _groups(runs: Sequence[Run]) -> list[list[Run]]:
         again = next(((seeds[run.seed], run) for run in group if seeds.setdefault(run.seed, run) is not run), None)
         if again is None:
             groups.append(group)
-        elif len({run.checkpoint for run in group}) == len(group):
-            settings = [{**run.settings, "content of the checkpoint": run.checkpoint} for run in group]
+        elif len({run.weights for run in group}) == len(group):
+            settings = [{**run.settings, "content of the checkpoint": run.weights} for run in group]
             groups += [[run._replace(settings=own)] for run, own in zip(group, settings, strict=True)]
         else:
             one, other = (str(run.folder) for run in again)

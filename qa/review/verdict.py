@@ -31,7 +31,7 @@ def figures(questions: Sequence[Question]) -> str:
 
 
 def remarks(results: Results) -> Iterator[str]:
-    """What a reader of the figures should know: another epoch that is better, a model that learned little, few data.
+    """What a reader of the figures should know: memory, repairs, a better epoch, a model that learned little, few data.
 
     A span drawn at random from the context, of 1 to 22 words, gets F1 2 to 10 on English and German data (measured on
     XQuAD and SQuADShifts): a model at or below F1 10 cannot be told from one that was never trained. 100 questions
@@ -40,11 +40,15 @@ def remarks(results: Results) -> Iterator[str]:
     """
     best, monitor = results.best, results.monitor
     if (threshold := results.no_answer_threshold) is not None:
-        tuned = best.best_f1_thresh if best and results.windows.train else None
+        tuned = best.threshold if best and results.windows.train else None
         later = "" if tuned is None else f"; later stages take {tuned:.2f}, the best for F1 here (model/qa.json)"
         yield f"No answer is given where the null score is more than {threshold:.2f} above the best span's{later}."
     if best is None:
         return
+    if results.memory:
+        yield results.memory
+    if repaired := sum(sum(kinds.values()) for split, kinds in results.repaired.items() if split != "train"):
+        yield f"{counted(repaired, 'reference answer')} repaired: EM and F1 are not those against the file as it is."
     for key, name in HEADLINE.items():
         known = [row for row in results.epochs if getattr(row, key) is not None]
         top = max(known, key=lambda row: getattr(row, key), default=best)

@@ -11,7 +11,7 @@ from typing import Any
 
 from qa.data.files import find_files
 from qa.errors import UserError
-from qa.hub import cached_commit, named
+from qa.hub import cached_commit, model_folder, named
 from qa.storage import content_hash
 
 FOLLOWS_SEED = "${seed}"
@@ -112,7 +112,7 @@ def _inputs(values: Mapping[str, Any], folder: Path) -> dict[str, list[str]]:
     if checkpoint and not (stage == "fit" and checkpoint.resolve().is_relative_to(folder.resolve())):
         inputs["resume"] = [_content_of(checkpoint, "resume")]
     if not checkpoint or stage == "fit":
-        inputs["model"] = [_model(str(values["model.pretrained"]))]
+        inputs["model"] = [model_content(str(values["model.pretrained"]))]
     return inputs
 
 
@@ -123,9 +123,26 @@ def _data(values: Mapping[str, Any], split: str) -> list[str]:
     return [_on_the_hub(str(name), "dataset")] if name else []
 
 
-def _model(pretrained: str) -> str:
+def questions_of(made: Mapping[str, Any], split: str) -> list[str]:
+    """What a run's split is made of, a text for each source; equal texts are equal questions."""
+    settings, inputs = made.get("settings", {}), made.get("inputs", {})
+    if split == "validation" and (share := settings.get("data.validation_share")):
+        return [f"{share} of {content}, drawn by {settings.get('data.split_seed')}" for content in inputs["train"]]
+    return [f"{content} {split}" if "@" in content else content for content in inputs.get(split, [])]
+
+
+def is_trained_on(made: Mapping[str, Any], split: str, trained: Mapping[str, Any]) -> bool:
+    """Whether an evaluation reads a file that its model was trained on, and not the share that was kept from that."""
+    inputs, known = made.get("inputs", {}), trained.get("inputs", {})
+    if made.get("settings", {}).get("data.validation_share"):
+        kept, files = questions_of(trained, "validation"), inputs.get("train", [])
+        return kept != questions_of(made, split) and not set(files).isdisjoint(known.get("train", []))
+    return any("@" not in content for content in {*inputs.get(split, [])} & {*known.get("train", [])})
+
+
+def model_content(pretrained: str) -> str:
     """A folder by the content of what is loaded from it, a name on the hub by its commit."""
-    path = Path(pretrained)
+    path = Path(model_folder(pretrained))
     if not path.is_dir():
         return _on_the_hub(pretrained, "model")
     files = sorted(file for file in path.iterdir() if file.suffix in MODEL_FILES and file.is_file())
@@ -176,7 +193,7 @@ def _differences(held: Mapping[str, Any], wanted: Mapping[str, Any], resuming: b
     for role in sorted(inputs.keys() | inputs2.keys()):
         if resuming and role == "resume":
             continue  # the checkpoint itself, which is of the other run
-        if not _same_content(inputs.get(role, []), inputs2.get(role, [])):
+        if not is_same_content(inputs.get(role, []), inputs2.get(role, [])):
             there = _short(inputs.get(role))
             remedy = f"; {there} can be given" if "@" in there else ""
             yield f"the content of {role} ({there} there, {_short(inputs2.get(role))} here{remedy})"
@@ -193,7 +210,8 @@ def _same(key: str, one: Any, other: Any) -> bool:
     return one == other and (not key.startswith("trainer.") or isinstance(one, float) == isinstance(other, float))
 
 
-def _same_content(one: list[str], other: list[str]) -> bool:
+def is_same_content(one: list[str], other: list[str]) -> bool:
+    """Whether two inputs are the same; a name on the hub without its commit may be that of any."""
     return len(one) == len(other) and all(
         a == b or (a.endswith("@") and b.startswith(a)) or (b.endswith("@") and a.startswith(b))
         for a, b in zip(one, other, strict=True)

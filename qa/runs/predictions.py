@@ -43,14 +43,15 @@ def calibrate_predictions(folder: Path, threshold: float | None) -> Calibrated |
     if threshold is None:
         scored, found = calibrated(answered())
     else:
-        _, found = calibrated((_answer(question, answers, threshold), answers) for question, answers in answered())
+        _, found = calibrated((at_threshold(question, answers, threshold), answers) for question, answers in answered())
         known = (found.temperature, found.temperature_by_language) if found else None
         scored, _ = calibrated(answered(), known)
     write_questions(folder, scored)
     return found
 
 
-def _answer(question: Question, candidates: Sequence[NBestAnswer], threshold: float) -> Question:
+def at_threshold(question: Question, candidates: Sequence[NBestAnswer], threshold: float) -> Question:
+    """A question of SQuAD v2 with what is answered at a threshold, scored."""
     given = given_answer(candidates, threshold)
     text = given.text if given else ""
     exact, overlap = v2_scores(text, question.answers)

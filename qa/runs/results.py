@@ -11,6 +11,7 @@ from qa.data.overlap import Overlap
 from qa.errors import UserError
 from qa.evaluation.ceiling import Ceiling
 from qa.evaluation.confidence import Calibrated
+from qa.runs.identity import is_trained_on, questions_of
 
 Monitor = Literal["val_loss", "exact_match", "f1"]  # what makes an epoch, or a job, the best
 MONITORS: dict[Monitor, str] = {"val_loss": "validation loss", "exact_match": "EM", "f1": "F1"}
@@ -36,11 +37,17 @@ class Row(BaseModel):
     best_exact_thresh: V2Figure = None
     best_f1: V2Figure = None
     best_f1_thresh: V2Figure = None
+    kept_threshold: V2Figure = None  # which gives the best F1 when it is applied: `qa.json` has that of the best epoch
 
     @property
     def is_v2(self) -> bool:
         """Whether some of the evaluated questions have no answer."""
         return self.NoAns_exact is not None
+
+    @property
+    def threshold(self) -> float | None:
+        """With which a model of this row answers; rows of earlier versions have the official one alone."""
+        return self.best_f1_thresh if self.kept_threshold is None else self.kept_threshold
 
 
 V2_FIGURES = tuple(name for name in Row.model_fields if "Ans_" in name or name.startswith("best_"))
@@ -59,6 +66,9 @@ def chosen_here(what: str, run: str = "RUN") -> str:
         f"These questions were also used to choose the best {what}, so its figures are a little too good. On other"
         f" questions: python train.py stage=test data=local data.test_file=FILE model.pretrained={run}/model"
     )
+
+
+TRAINED_ON = "The model was trained on these questions, or some of them: the figures show memory."
 
 
 class EvaluatedPart(BaseModel):
@@ -106,8 +116,27 @@ class Results(BaseModel):
         return monitor if self.windows.train and len(self.epochs) > 1 else None
 
     def chosen(self, folder: Path) -> str:
-        """That these questions chose the best epoch of the run in a folder; empty where there was one evaluation."""
-        return chosen_here("epoch", shlex.quote(str(folder))) if len(self.epochs) > 1 else ""
+        """What the questions of the run in a folder chose, the best epoch above all; empty where that is nothing."""
+        if self.windows.train:
+            return chosen_here("epoch", shlex.quote(str(folder))) if len(self.epochs) > 1 else ""
+        known = self.identity.get("chosen_on")
+        if known is None and "trained" in self.identity:  # an earlier version's
+            known = {"epoch": questions_of(self.identity["trained"], "validation")}
+        read = questions_of(self.identity, self._split)
+        chosen = [what for what, questions in (known or {}).items() if not set(questions).isdisjoint(read)]
+        return chosen_here(" and ".join(chosen)) if chosen else ""
+
+    @property
+    def memory(self) -> str:
+        """What the evaluated questions share with training; empty where nothing is known."""
+        if self.overlap:
+            return self.overlap.note()
+        return TRAINED_ON if is_trained_on(self.identity, self._split, self.identity.get("trained", {})) else ""
+
+    @property
+    def _split(self) -> str:
+        """Which one an evaluation evaluated."""
+        return "validation" if self.identity.get("settings", {}).get("stage") == "validate" else "test"
 
 
 def read_results(folder: Path) -> Results:

@@ -26,7 +26,10 @@ NAMES = {
     **{name: f"train/{name}" for name in STEP},
     "epoch": "epoch",
     "train_loss": "train/epoch_loss",
-    **{name: f"val/{name.removeprefix('val_')}" for name in ("val_loss", "exact_match", "f1", *V2_FIGURES)},
+    **{
+        name: f"val/{name.removeprefix('val_')}"
+        for name in ("val_loss", "exact_match", "f1", *V2_FIGURES, "kept_threshold")
+    },
 }
 SUMMARY: dict[str, Literal["min", "max"]] = {"val/loss": "min", "val/exact_match": "max", "val/f1": "max"}
 

@@ -1,8 +1,6 @@
 """Callbacks beside the training: metrics for the loggers, early stopping, the live line."""
 
 import math
-import resource
-import sys
 import time
 from datetime import timedelta
 from typing import Any
@@ -11,6 +9,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
+from qa import processes
 from qa.console import console, live_line, to_log_file
 from qa.data.batches import Batch, TrainingBatch
 from qa.runs.results import Row, sign
@@ -54,6 +53,10 @@ class Metrics(Callback):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._begin = time.perf_counter()
 
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: TrainingBatch, _: int) -> None:
+        if math.isnan(self._begin):
+            self._begin = time.perf_counter()
+
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: TrainingBatch, batch_idx: int
     ) -> None:
@@ -74,6 +77,7 @@ class Metrics(Callback):
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, QuestionAnsweringModule)
         self.windows["validation"] += module.evaluated_windows
+        self._begin = math.nan  # within an epoch, files are written before the next step
 
     on_train_epoch_start = on_validation_epoch_start = on_test_epoch_start = on_predict_epoch_start = on_train_start  # type: ignore[assignment]
     on_test_batch_end = on_predict_batch_end = on_validation_batch_end  # type: ignore[assignment]
@@ -104,16 +108,16 @@ class EarlyStopping(Callback):
         rows = [row for row in (*history.rows, *new) if getattr(row, history.monitor) is not None]
         values = [sign(history.monitor) * getattr(row, history.monitor) for row in rows]
         before, last = values[: -self.patience], values[-self.patience :]
-        if before and all(value >= min(before) - self.min_delta for value in last):
+        best = min((value for value in before if math.isfinite(value)), default=math.inf)
+        if before and not any(value < best - self.min_delta for value in last):  # NaN beats nothing
             trainer.should_stop = True
 
 
 def peak_memory(device: torch.device) -> float:
     """Peak of the device's allocated memory in GiB; of the process's resident memory on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return (
+        torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else processes.peak_resident_memory()
+    )
 
 
 class Pace:
@@ -181,6 +185,10 @@ class LiveLine(Callback):
         self._workload = Workload(trainer, module)
         self._start(self._epoch(trainer), module.total_steps, trainer.global_step, training=True)
 
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: TrainingBatch, _: int) -> None:
+        if math.isnan(self._begin):
+            self._begin = time.perf_counter()
+
     def _epoch(self, trainer: Trainer) -> str:
         return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step"
 
@@ -228,7 +236,7 @@ class LiveLine(Callback):
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._line.stop()
-        self._begin = time.perf_counter()  # an evaluation within an epoch is no step
+        self._begin = math.nan  # an evaluation within an epoch is no step, nor are the files that follow it
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.on_train_epoch_start(trainer, module)  # a resumed run may begin within an epoch

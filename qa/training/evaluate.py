@@ -3,10 +3,10 @@
 import logging
 
 from qa.evaluation.confidence import calibrated
-from qa.model.answering import Answering
 from qa.runs.checkpoints import load_checkpoint
+from qa.runs.identity import is_trained_on
 from qa.runs.predictions import write_predictions
-from qa.runs.results import Row
+from qa.runs.results import TRAINED_ON, Row
 from qa.training.collectives import disconnect
 from qa.training.finish import begin_dashboard, collect_results, finish
 from qa.training.parts import Parts
@@ -19,16 +19,15 @@ def evaluate(parts: Parts) -> None:
     """Validates, tests or predicts with the given weights; writes results, predictions and n-best."""
     trainer, module, row = parts.trainer, parts.module, None
     if parts.checkpoint:
-        checkpoint = load_checkpoint(parts.checkpoint)
-        module.load_state_dict(checkpoint["state_dict"])
+        module.load_state_dict(load_checkpoint(parts.checkpoint)["state_dict"])
     elif not module.trained_head:
         log.warning(
             "model.pretrained=%s: has no trained span head, so that its answers are as good as drawn; give RUN/model,"
             " or resume=RUN/checkpoints/best.ckpt",
             module.pretrained,
         )
-    model = str(parts.checkpoint.resolve().parent.parent / "model") if parts.checkpoint else module.pretrained
-    known = Answering.load(model)  # of a checkpoint that of its run, if that came to its end
+    if is_trained_on(parts.history.identity, parts.splits[-1], parts.known.trained or {}):
+        log.warning("%s: %s", parts.splits[-1], TRAINED_ON)
     first_screen(parts)
     begin_dashboard(parts)
     if parts.settings.stage == "predict":
@@ -36,14 +35,13 @@ def evaluate(parts: Parts) -> None:
     else:
         stage = trainer.validate if parts.settings.stage == "validate" else trainer.test
         stage(module, datamodule=parts.data, verbose=False)
-        row = Row(**module.figures)
-        if parts.checkpoint:
-            row.epoch, row.step = checkpoint["epoch"] + 1, checkpoint["global_step"]
+        made = parts.known.trained or {}
+        row = Row(epoch=made.get("epoch"), step=made.get("step"), **module.figures)
     disconnect()
     if trainer.is_global_zero:
         assert module.evaluation is not None
         found, answers = module.evaluation, module.evaluation.answers
-        questions, trust = calibrated(((q, answers[q.id]) for q in found.questions), known.temperatures)
+        questions, trust = calibrated(((q, answers[q.id]) for q in found.questions), parts.known.temperatures)
         write_predictions(parts.folder, found._replace(questions=questions))
         module.evaluation = None  # large, and on the disk
         results = collect_results(parts, [row] if row else [], row)

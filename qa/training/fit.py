@@ -7,6 +7,7 @@ from qa.model.pretrained import save_model
 from qa.review.card import model_card
 from qa.runs.checkpoints import check_same_run, load_checkpoint
 from qa.runs.predictions import calibrate_predictions
+from qa.runs.weights import chosen_on, trained
 from qa.tracking.metrics_file import MetricsFile
 from qa.training.collectives import disconnect
 from qa.training.finish import begin_dashboard, collect_results, finish
@@ -34,17 +35,20 @@ def fit(parts: Parts) -> None:
     best = load_checkpoint(parts.folder / "checkpoints" / "best.ckpt")["state_dict"]
     weights = {name.removeprefix("model."): weight for name, weight in best.items() if name.startswith("model.")}
     results = collect_results(parts, history.rows, history.best)
-    results.calibration = calibrate_predictions(parts.folder, history.best.best_f1_thresh)
+    results.calibration = calibrate_predictions(parts.folder, history.best.threshold)
+    made, several = results.identity, len(history.rows) > 1
     assert data.tokenizer is not None
     languages = {example.language for example in data.examples["train"] if example.language}
     card = model_card(results, parts.settings, parts.command, languages)
     answering = Answering(
-        no_answer_threshold=history.best.best_f1_thresh,
+        no_answer_threshold=history.best.threshold,
         max_length=data.max_length,
         stride=data.stride,
         max_answer_length=module.max_answer_length,
         n_best=module.n_best,
         **(results.calibration.fitted if results.calibration else {}),
+        chosen_on=chosen_on(made, epoch=several, threshold=history.best.is_v2, temperature=True),
+        trained=trained(made, history.best.epoch, history.best.step, history.schedule_changes),
     )
     save_model(parts.folder / "model", module.model, weights, data.tokenizer, card, answering)
     finish(parts, results)

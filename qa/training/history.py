@@ -17,6 +17,7 @@ from qa.runs.identity import differences, other_code
 from qa.runs.predictions import write_predictions
 from qa.runs.results import Monitor, Row, better
 from qa.runs.results_table import row_in_words
+from qa.runs.weights import HISTORY
 from qa.training.checkpoint_files import CheckpointFiles
 from qa.training.module import QuestionAnsweringModule
 from qa.training.signals import Interrupted, NotedSignal
@@ -38,7 +39,7 @@ class History(Checkpoint):
     run to end. What belongs to the best row is written before the checkpoint that knows of it.
     """
 
-    state_key = "History"  # in checkpoints, wherever this class may move
+    state_key = HISTORY  # in checkpoints, wherever this class may move
 
     def __init__(
         self,
@@ -81,6 +82,8 @@ class History(Checkpoint):
         module, step = cast(QuestionAnsweringModule, module), trainer.global_step
         if step >= module.total_steps:
             trainer.should_stop = True  # max_steps alone ends a fit in mid-epoch without an evaluation
+        if trainer.should_stop and trainer.check_val_every_n_epoch:
+            trainer.check_val_every_n_epoch = 1  # the last step is evaluated whatever the interval
         self._agreed, due = module.agreed
         due |= bool(self.every_n_steps and step % self.every_n_steps == 0)
         pending = evaluation_follows(trainer)
@@ -155,7 +158,11 @@ class History(Checkpoint):
 
         `writes`: whether this rank does. Where the best epoch's weights are gone, the best of those to come is taken.
         """
-        self.load_state_dict(checkpoint["callbacks"][self.state_key])
+        state = checkpoint["callbacks"][self.state_key]
+        self.rows = [Row(**row) for row in state["rows"]]
+        self.best = state["best"] and Row(**state["best"])
+        self.ended, self.pruned = state["ended"], state["pruned"]
+        self.schedule_changes = list(state["schedule"])
         self._take_identity(checkpoint, is_own(path, self.files.run_folder))
         self.files.resume_from(path, checkpoint["global_step"])
         best = path.with_name("best.ckpt")
@@ -192,18 +199,12 @@ class History(Checkpoint):
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["run"], checkpoint["pending"] = self.identity, self._pending
         checkpoint["total_steps"] = cast(QuestionAnsweringModule, module).total_steps
+        checkpoint["steps_per_epoch"] = self.steps_per_epoch
         checkpoint["loops"]["fit_loop"].update(loop_state(trainer.global_step, self.steps_per_epoch))
 
     def state_dict(self) -> dict[str, Any]:
+        """What `resume_from` takes over; Lightning, which restores callbacks later, must not undo what has changed."""
         best = self.best and self.best.model_dump()
         changes = self.schedule_changes
         rows = [row.model_dump() for row in self.rows]
         return {"rows": rows, "best": best, "ended": self.ended, "schedule": changes, "pruned": self.pruned}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if not self.rows:  # a resumed run has them already, and perhaps an evaluation more
-            self.rows = [Row(**row) for row in state_dict["rows"]]
-            self.best = state_dict["best"] and Row(**state_dict["best"])
-            self.ended = state_dict["ended"]
-            self.schedule_changes = list(state_dict["schedule"])
-            self.pruned = state_dict["pruned"]

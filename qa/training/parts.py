@@ -1,6 +1,5 @@
 """Builds the parts of a run: data, model, trainer, history, loggers."""
 
-import json
 import os
 import shlex
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from qa.model.pretrained import check_model
 from qa.runs.checkpoints import as_begun, check_same_run, find_checkpoint, load_checkpoint
 from qa.runs.identity import identity
 from qa.runs.results import EvaluatedPart
-from qa.storage import write_text
+from qa.runs.weights import base_of, known_of_checkpoint
 from qa.tracking.metrics_file import MetricsFile
 from qa.training.callbacks import Metrics
 from qa.training.checkpoint_files import CheckpointFiles
@@ -50,15 +49,14 @@ class Parts:
     history: History
     metrics: Metrics
     checkpoint: Path | None  # to resume from, or to evaluate
+    known: Answering  # of the weights that are evaluated; of a fit nothing
     splits: tuple[Split, ...]  # the last one is evaluated
     ceiling: dict[Split, Ceiling]  # of each split with answers
 
     def record_inputs(self) -> None:
-        """Writes the repaired answers into the run folder and hands the configuration to the loggers."""
-        repairs = [{"split": split, **row} for split in self.splits for row in self.data.repairs[split]]
-        if repairs and self.trainer.is_global_zero:
-            lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in repairs)
-            write_text(self.folder / "repairs.jsonl", lines)
+        """Writes the skipped and repaired records into the run folder and hands the configuration to the loggers."""
+        if self.trainer.is_global_zero:
+            self.data.write_lists(self.folder)
         for logger in self.trainer.loggers:
             logger.log_hyperparams({**self.settings.model_dump(), "fingerprints": self.data.fingerprints})
 
@@ -73,8 +71,8 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     fitting, splits = settings.stage == "fit", SPLITS[settings.stage]
     checkpoint = find_checkpoint(settings.resume, folder, fitting)
     held = load_checkpoint(checkpoint) if checkpoint else None
-    if held and not fitting:
-        cfg.model.pretrained = held["pretrained"]
+    if checkpoint and held and not fitting:
+        cfg.model.pretrained = base_of(checkpoint, held, cfg.model.pretrained)
     elif checkpoint and held:  # before the data are read
         for config in (cfg, composed):
             config.model.pretrained = as_begun(config.model.pretrained, held, "model")
@@ -82,6 +80,9 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
         check_same_run(checkpoint, held, identity(resolved(composed), folder), folder)
     check_optimizer(cfg)
     cfg.model.pretrained = check_pretrained(cfg.model.pretrained)
+    known = Answering()
+    if not fitting:
+        known = known_of_checkpoint(checkpoint, held) if checkpoint and held else Answering.load(cfg.model.pretrained)
     tokenizer = load_tokenizer(cfg.model.pretrained)
     check_lengths(tokenizer, cfg.data.max_length, cfg.data.stride)
     check_model(cfg.model.pretrained, tokenizer, cfg.data.max_length)
@@ -91,6 +92,8 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     for split in splits:
         data.prepare_split(split, tokenizer, settings.trainer.get(EVALUATION_LIMITS.get(split, "")))
     steps_per_epoch, total_steps = count_steps(data, settings) if fitting else (1, 1)
+    if isinstance(interval := settings.trainer["val_check_interval"], int) and interval > steps_per_epoch:
+        trainer.check_val_every_n_epoch = None  # to Lightning: count the steps over epochs
     module: QuestionAnsweringModule = build(
         cfg.model,
         optimizer=build(cfg.optimizer),
@@ -99,31 +102,19 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
         seed=settings.seed,
         micro_batch_size=data.micro_batch_size,
         nonfinite=settings.nonfinite,
-        no_answer_threshold=None if fitting else no_answer_threshold(cfg.model.pretrained, held),
+        no_answer_threshold=known.no_answer_threshold,
         **settings.decode.model_dump(),
     )
     made = identity(resolved(composed), folder)  # again: now the commits of the hub are known
-    if held and not fitting:
-        made["trained"] = held["run"]
+    made |= known.model_dump(include={"trained", "chosen_on"}, exclude_none=True)
     history = build_history(settings, folder, steps_per_epoch, made)
     metrics = Metrics()
     callbacks = [build(node) for node in (cfg.callbacks or {}).values()]
     trainer.callbacks += [metrics, *callbacks, *pruning(cfg, fitting), *([history] if fitting else [])]  # type: ignore[attr-defined]
     words = shlex.join(["python", "train.py", *overrides()])
     found = {s: ceiling(data.examples[s], data.windows[s], settings.decode.max_answer_length) for s in splits}
-    known = {split: best for split, best in found.items() if best}
-    return Parts(settings, folder, words, data, module, trainer, history, metrics, checkpoint, splits, known)
-
-
-def no_answer_threshold(pretrained: str, checkpoint: dict[str, Any] | None) -> float | None:
-    """The threshold that was best for F1 when these weights were validated, `checkpoint`'s or those of `pretrained`.
-
-    None where that was not on SQuAD v2.
-    """
-    if checkpoint is None:
-        return Answering.load(pretrained).no_answer_threshold
-    rows: list[dict[str, Any]] = checkpoint["callbacks"][History.state_key]["rows"]
-    return next((row.get("best_f1_thresh") for row in rows if row["step"] == checkpoint["global_step"]), None)
+    best = {split: figures for split, figures in found.items() if figures}
+    return Parts(settings, folder, words, data, module, trainer, history, metrics, checkpoint, known, splits, best)
 
 
 def check_optimizer(cfg: Any) -> None:

@@ -48,15 +48,17 @@ def test_a_model_is_calibrated_and_its_other_settings_stay(
 
 
 def test_a_file_with_unanswerable_questions_gives_a_threshold(
-    tiny: Path, v2_files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Path, v2_files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     model = tmp_path / "model"
     shutil.copytree(tiny, model)
     run(monkeypatch, model, v2_files[0])
     threshold = json.loads((model / "qa.json").read_text())["no_answer_threshold"]
+    assert f"; no answer where the null odds are above {threshold:.2f}" in " ".join(capsys.readouterr().out.split())
     answerer = QuestionAnswerer.from_pretrained(str(model))
-    found = check_answers(answerer, read_known(str(v2_files[0])))
-    assert found.figures()["best_f1_thresh"] == pytest.approx(threshold, abs=1e-4)
+    found = check_answers(answerer, read_known(str(v2_files[0]))).figures()
+    assert found["kept_threshold"] == pytest.approx(threshold, abs=1e-4)
+    assert found["f1"] == pytest.approx(found["best_f1"])
     assert answerer("Who?", "Ada Brill built it.").no_answer_probability is not None
 
 

@@ -16,7 +16,7 @@ from qa.evaluation.answers import Evaluation
 from qa.evaluation.calibration import outcomes, trust
 from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
 from qa.evaluation.metrics import v2_scores
-from qa.evaluation.thresholds import best_threshold
+from qa.evaluation.thresholds import best_threshold, kept_threshold
 
 TEXT = st.lists(st.sampled_from(["the", "A", "cat", "Cat's", "dog", "!", "北京"]), max_size=4).map(" ".join)
 ODDS = st.one_of(st.sampled_from([-1.5, -0.5, 0.0, 0.5, 2.0]), st.floats(-20, 20))  # with ties
@@ -66,6 +66,33 @@ def test_no_threshold_gives_more_than_the_best(rows: list[tuple[float, bool]], r
         ]
         tried.append(100 * sum(points) / len(points))
     assert best_threshold(scores, odds, has_answer, [True] * len(rows))[0] == pytest.approx(max(tried))
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(ROW, min_size=1, max_size=12))
+def test_the_kept_threshold_gives_the_best_figure_that_any_gives(rows: list[tuple[float, float, bool, bool]]) -> None:
+    """Also with questions of equal odds, and where no answer at all is best."""
+    scores, odds, has_answer, has_span = map(list, zip(*rows, strict=True))
+
+    def applied(threshold: float) -> float:
+        given = [own <= threshold for own in odds]
+        points = [
+            (score if answered else 0) if known else float(not (answered and span))
+            for score, known, span, answered in zip(scores, has_answer, has_span, given, strict=True)
+        ]
+        return 100 * sum(points) / len(points)
+
+    kept = applied(kept_threshold(scores, odds, has_answer, has_span))
+    assert kept == pytest.approx(max(map(applied, [*odds, min(odds) - 1])))
+    official, _ = best_threshold(scores, odds, has_answer, has_span)
+    assert kept == pytest.approx(official) or len(set(odds)) < len(odds)
+
+
+def test_where_the_official_threshold_gives_its_figure_it_is_kept() -> None:
+    assert kept_threshold([1, 0], [-2, 3], [True, False], [True, True]) == -2
+    assert best_threshold([0, 0], [-1, -2], [False, False], [True, True]) == (100, 0)
+    assert -2.001 < kept_threshold([0, 0], [-1, -2], [False, False], [True, True]) < -2
+    assert kept_threshold([0], [1], [False], [True]) == 0
 
 
 LENGTH, CONTEXT = 9, "b c d f g h j k l"  # a token is a word; of a window those of the positions 2 to 7
@@ -146,7 +173,10 @@ def test_an_evaluation_equals_loops_over_all_spans_of_all_windows(
     assert found.null_odds == odds
     assert {question.id: question.prediction for question in found.questions} == predictions
     expected = squad_v2.figures(GOLD, predictions, spans, odds)
-    assert found.figures() == pytest.approx({"val_loss": 0.0, **expected})
+    figures = found.figures()
+    kept = collect(shared, examples(), 5, figures.pop("kept_threshold")).figures()["f1"]
+    assert kept == pytest.approx(expected["best_f1"]) or len(set(odds.values())) < len(odds)
+    assert figures == pytest.approx({"val_loss": 0.0, **expected})
     check_candidates(found, predictions)
     if not threshold:
         assert predictions == {name: candidates[0].text for name, candidates in found.answers.items()}

@@ -347,7 +347,7 @@ def test_the_card_shows_first_what_matters_and_nothing_that_is_not_set() -> None
 def test_the_card_names_the_share_that_was_evaluated() -> None:
     data = {**SETTINGS.data, "name": None, "train_file": "/home/ada/own.json", "validation_share": 0.1}
     card = model_card(RESULTS, SETTINGS.model_copy(update={"data": data}), "python train.py")
-    assert "evaluated on `10% of own.json`" in card
+    assert "evaluated on `a part of own.json (data.validation_share=0.1)`" in card
     assert "None" not in card
 
 

@@ -1,6 +1,7 @@
 """Speeds, memory and when to stop; what is logged is tested with the whole run."""
 
 import json
+import math
 import time
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,30 @@ from qa.training.module import QuestionAnsweringModule
 
 def test_nothing_measured_is_no_speed() -> None:
     assert Metrics().per_second() == {"train": None, "validation": None}
+
+
+def test_the_speed_of_training_is_that_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation within an epoch, and the files and the checkpoint that follow it, are none."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    module = QuestionAnsweringModule.__new__(QuestionAnsweringModule)
+    torch.nn.Module.__init__(module)
+    module.step_metrics, module.evaluated_windows, module._device = {}, 30, torch.device("cpu")
+    trainer: Any = SimpleNamespace(loggers=[], global_step=1)
+    metrics, batch = Metrics(), {"windows": 10, "tokens": 100}
+    metrics.on_train_start(trainer, module)
+    for _ in range(2):
+        now[0] += 1  # waits for its batch
+        metrics.on_train_batch_start(trainer, module, batch, 0)
+        now[0] += 4
+        metrics.on_train_batch_end(trainer, module, None, batch, 0)
+        metrics.on_validation_epoch_start(trainer, module)
+        now[0] += 3
+        metrics.on_validation_batch_end(trainer, module, None, batch, 0)  # type: ignore[arg-type]
+        now[0] += 50  # decodes
+        metrics.on_validation_end(trainer, module)
+        now[0] += 50  # saves
+    assert metrics.seconds == {"train": 9, "validation": 6}
 
 
 def data() -> Any:
@@ -75,6 +100,9 @@ def test_memory_is_in_gib() -> None:
         ([1, 2, 1.5], 2, 0.0, True),
         ([3, 2.9], 1, 0.5, True),
         ([3], 1, 0.0, False),
+        ([1, math.nan, math.nan], 1, 0.0, True),
+        ([1, math.nan, 0.5], 2, 0.0, False),
+        ([math.nan, 1], 1, 0.0, False),
     ],
 )
 @pytest.mark.parametrize("monitor", ["val_loss", "f1"])
@@ -101,4 +129,4 @@ def test_a_run_that_gets_no_better_ends_and_is_finished(
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert [row["epoch"] for row in results["epochs"]] == [1, 2]
     assert results["examples"] == {"train": 32, "validation": 8}
-    assert f"20% of the paragraphs of {small_files[0]}: 8 questions" in done.stdout
+    assert f"2 of the 10 paragraphs of {small_files[0]}: 8 questions" in done.stdout

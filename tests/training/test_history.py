@@ -18,13 +18,26 @@ from qa.training.checkpoint_files import hard_link
 from qa.training.history import follow_schedule
 
 
-def test_history_resumes_from_its_state(tmp_path: Path) -> None:
-    history, other = a_history(tmp_path), a_history(tmp_path)
-    history.rows = [Row(epoch=1, step=5, val_loss=0.5), Row(epoch=2, step=10, val_loss=0.7)]
-    history.best = history.rows[0]
+@pytest.mark.parametrize("rows", [0, 2])  # evaluated before it was interrupted, or not
+def test_a_resumed_history_keeps_its_state_and_what_changed_since(rows: int, tmp_path: Path) -> None:
+    made: dict[str, Any] = {"settings": {}, "inputs": {}, "code": None, "versions": {}}
+    history, other = a_history(tmp_path, identity=made), a_history(tmp_path, identity=made)
+    history.rows = [Row(epoch=1, step=5, val_loss=0.5), Row(epoch=2, step=10, val_loss=0.7)][:rows]
+    history.best = history.rows[0] if rows else None
+    history.ended = True
     torch.save(history.state_dict(), tmp_path / "state.pt")
-    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    assert (other.rows, other.best) == (history.rows, history.best)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    (tmp_path / "checkpoints").mkdir()
+    if rows:
+        torch.save({"pretrained": "x", "global_step": 5}, tmp_path / "checkpoints" / "best.ckpt")
+    checkpoint = {"global_step": 12, "pending": False, "callbacks": {"History": state}, "run": made}
+    other.resume_from(tmp_path / "checkpoints" / "last.ckpt", checkpoint, writes=False)
+    assert (other.rows, other.best, other.ended) == (history.rows, history.best, True)
+    change = {"step": 12, "total_steps_before": 20, "total_steps": 40}
+    other.schedule_changes.append(change)
+    other.ended, other.pruned = False, True
+    other.load_state_dict(state)  # as Lightning does when it begins
+    assert (other.schedule_changes, other.ended, other.pruned) == ([change], False, True)
 
 
 def test_an_evaluation_shows_a_line_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,90 @@
+"""The weights that an evaluation takes: where their model is, and what is known of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qa.errors import UserError
+from qa.model.answering import Answering
+from qa.runs.checkpoints import load_checkpoint
+from qa.runs.identity import is_same_content, model_content, questions_of
+from qa.runs.results import Row
+
+HISTORY = "History"  # under which a checkpoint has the rows of its run
+LENGTHS = {  # of windows and answers, as `qa.json` and as settings call them
+    "max_length": "data.max_length",
+    "stride": "data.stride",
+    "max_answer_length": "decode.max_answer_length",
+    "n_best": "decode.n_best",
+}
+
+
+def known_of(resume: str, pretrained: str) -> Answering:
+    """What is known of the model that an evaluation takes by these two settings. Errors: UserError."""
+    if resume in ("auto", "never"):
+        return Answering.load(pretrained)
+    beside = _model_beside(Path(resume))
+    return Answering.load(str(beside)) if beside else _recorded(load_checkpoint(Path(resume)))
+
+
+def known_of_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> Answering:
+    """What is known of these very weights: as RUN/model has it where it has the same, else as the checkpoint has it."""
+    beside, recorded = _model_beside(path), _recorded(checkpoint)
+    known = Answering.load(str(beside)) if beside else recorded
+    if known.trained is None and path.name == "best.ckpt":  # RUN/model is of an earlier version
+        return known.model_copy(update={"trained": recorded.trained, "chosen_on": recorded.chosen_on})
+    return known if known.trained and known.trained.get("step") == checkpoint["global_step"] else recorded
+
+
+def base_of(path: Path, checkpoint: Mapping[str, Any], asked: str) -> str:
+    """The model that a checkpoint's weights belong into: RUN/model, or that which its run began with.
+
+    `asked`: where the latter may be now. Errors: UserError where neither place has what it was.
+    """
+    if beside := _model_beside(path):
+        return str(beside)
+    begun, recorded = str(checkpoint["pretrained"]), checkpoint["run"].get("inputs", {}).get("model")
+    if recorded is None:  # an earlier version's
+        return begun
+    for name in (begun, asked):
+        if is_same_content([model_content(name)], recorded):
+            return name
+    raise UserError(
+        f"resume={path}: its run began with {begun}, which is not there any more, or not what it was; give"
+        " model.pretrained=FOLDER with the same files"
+    )
+
+
+def _model_beside(path: Path) -> Path | None:
+    """RUN/model of RUN/checkpoints/NAME.ckpt; None before the run is finished."""
+    folder = path.resolve().parent.parent / "model"
+    return folder if (folder / "config.json").is_file() else None
+
+
+def _recorded(checkpoint: Mapping[str, Any]) -> Answering:
+    """What a checkpoint itself has: lengths, threshold, and what made it."""
+    made, step, state = checkpoint["run"], checkpoint["global_step"], checkpoint["callbacks"][HISTORY]
+    row = next((row for row in map(Row.model_validate, state["rows"]) if row.step == step), Row())
+    steps = checkpoint.get("steps_per_epoch")  # which earlier versions do not have
+    epoch = row.epoch or (step / steps if steps else None)
+    settings = made.get("settings", {})
+    is_best = len(state["rows"]) > 1 and state["best"] is not None and state["best"]["step"] == step
+    return Answering(
+        **{name: settings[key] for name, key in LENGTHS.items() if key in settings},
+        no_answer_threshold=row.threshold,
+        chosen_on=chosen_on(made, epoch=is_best, threshold=row.is_v2),
+        trained=trained(made, epoch, step, state["schedule"]),
+    )
+
+
+def chosen_on(made: Mapping[str, Any], **chosen: bool) -> dict[str, list[str]]:
+    """What the validation questions of a fit chose, with what they were."""
+    return {what: questions_of(made, "validation") for what, is_chosen in chosen.items() if is_chosen}
+
+
+def trained(
+    made: Mapping[str, Any], epoch: float | None, step: int | None, schedule_changes: list[dict[str, int]]
+) -> dict[str, Any]:
+    """How weights were made: the identity of their fit, and where in it they were taken."""
+    changes = {"schedule_changes": schedule_changes} if schedule_changes else {}
+    return {**made, **changes, "epoch": epoch, "step": step}
