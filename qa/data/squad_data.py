@@ -39,10 +39,10 @@ class SquadData:
     """The splits that a stage needs: read, checked, and cut into windows.
 
     `name` is a SQuAD-shaped Hub data set with the splits train and validation; without it the `*_file`s are read, each
-    one path, a list or a glob; `validation_share` takes paragraphs of `train_file`, drawn by `split_seed`,
-    with this share of its questions, instead of a `validation_file`. `predictions_file` is for `qa.review.scores`. `limit` takes the first questions of
-    each split. `languages` is the language of all files, or {stem: language}. `overlap` is what happens to training
-    questions on contexts of validation.
+    one path, a list or a glob; `validation_share` takes paragraphs of `train_file`, drawn by `split_seed`, with this
+    share of its questions, instead of a `validation_file`. `predictions_file` is for `qa.review.scores`. `limit` takes
+    the first questions of each split. `languages` is the language of all files, or {stem: language}. `overlap` is what
+    happens to training questions on contexts of validation.
 
     `mixture` is how often an epoch sees each window of a file ({stem: weight}, 1 for the others), or an exponent that
     weighs the files by their size; `negative_windows` is the share of the windows without their answer that an epoch
@@ -257,7 +257,8 @@ class SquadData:
 
     def source(self, split: Split) -> str:
         """Where a split comes from, for people."""
-        return self._parts.get(split) or self._names("train" if self.validation_share and split == "validation" else split)
+        is_part = self.validation_share and split == "validation"
+        return self._parts.get(split) or self._names("train" if is_part else split)
 
     def _names(self, split: Split) -> str:
         files = self.files[split]

@@ -96,9 +96,9 @@ def _protocol(limits: Limits, proxies: list[str]) -> type[asyncio.Protocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            addresses = [one.client and one.client[0] for one in self.connections if isinstance(one, H11Protocol)]
             address = self.client and self.client[0]
-            of_address = sum(address == (other.client and other.client[0]) for other in self.connections)
-            if len(self.connections) > most or (of_address > share and address not in proxies):
+            if len(addresses) > most or (addresses.count(address) > share and address not in proxies):
                 self.app = refuse_all
             self._watch()
 

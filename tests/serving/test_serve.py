@@ -8,7 +8,7 @@ import pytest
 
 from qa.errors import UserError
 from qa.serve import main
-from qa.serving.server import address, bind
+from qa.serving.server import bind, listen
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
@@ -50,5 +50,5 @@ def test_arguments_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
 def test_the_address_that_is_shown_can_be_opened() -> None:
     for host, shown in (("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1")):
         with bind(host, 0) as bound:
-            assert address(bound) == f"http://{shown}:{bound.getsockname()[1]}"
+            assert listen(bound) == f"http://{shown}:{bound.getsockname()[1]}"
             socket.create_connection((shown, bound.getsockname()[1])).close()
