@@ -202,9 +202,10 @@ def license_of(pretrained: str) -> str | None:
     if card is None or not card.is_file():
         return None
     try:
-        return ModelCard.load(card, ignore_metadata_errors=True).data.to_dict().get("license")
+        license_name: str | None = ModelCard.load(card, ignore_metadata_errors=True).data.to_dict().get("license")
     except (OSError, ValueError):  # a card that cannot be read says nothing
         return None
+    return license_name
 
 
 def without_none(value: Any) -> Any:
