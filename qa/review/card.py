@@ -35,9 +35,9 @@ These weights are those of epoch {{ results.best.epoch }} (step {{ results.best.
 ## Limits
 
 {% if results.best.is_v2 -%}
-Answers are spans of the context, or none: where the null score (the logits of `[CLS]` as start and as end, added up) is
-more than {{ threshold }} above the score of the best span. This threshold, in `qa.json`, was best for F1 on the data
-above. The model
+Answers are spans of the context, or no answer if the null score (the sum of `[CLS]`'s start and end logits) is more
+than {{ threshold }} above the score of the best span. `qa.json` has this threshold, the best for F1 on the data above.
+The model
 {%- else -%}
 Answers are spans of the context: this model does not know whether a context holds an answer, and always gives one. It
 {%- endif %}
@@ -202,9 +202,10 @@ def license_of(pretrained: str) -> str | None:
     if card is None or not card.is_file():
         return None
     try:
-        return ModelCard.load(card, ignore_metadata_errors=True).data.to_dict().get("license")
+        license_name: str | None = ModelCard.load(card, ignore_metadata_errors=True).data.to_dict().get("license")
     except (OSError, ValueError):  # a card that cannot be read says nothing
         return None
+    return license_name
 
 
 def without_none(value: Any) -> Any:

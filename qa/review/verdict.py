@@ -41,14 +41,14 @@ def remarks(results: Results) -> Iterator[str]:
     best, monitor = results.best, results.monitor
     if (threshold := results.no_answer_threshold) is not None:
         tuned = best.threshold if best and results.windows.train else None
-        later = "" if tuned is None else f"; later stages take {tuned:.2f}, the best for F1 here (model/qa.json)"
-        yield f"No answer is given where the null score is more than {threshold:.2f} above the best span's{later}."
+        later = "" if tuned is None else f"; later stages use {tuned:.2f}, the best for F1 here (model/qa.json)"
+        yield f"It gives no answer if the null score is more than {threshold:.2f} above the best span's score{later}."
     if best is None:
         return
     if results.memory:
         yield results.memory
     if repaired := sum(sum(kinds.values()) for split, kinds in results.repaired.items() if split != "train"):
-        yield f"{counted(repaired, 'reference answer')} repaired: EM and F1 are not those against the file as it is."
+        yield f"{counted(repaired, 'reference answer')} repaired: with the file as it is, EM and F1 would be others."
     for key, name in HEADLINE.items():
         known = [row for row in results.epochs if getattr(row, key) is not None]
         top = max(known, key=lambda row: getattr(row, key), default=best)
@@ -61,11 +61,14 @@ def remarks(results: Results) -> Iterator[str]:
             break
     if best.f1 is not None and best.f1 <= UNTRAINED_F1:
         yield (
-            f"F1 {best.f1:.2f} is hardly better than untrained: words drawn at random from the context get F1 2 to 10."
+            f"F1 {best.f1:.2f} is hardly better than without training:"
+            " words drawn at random from the context get F1 2 to 10."
         )
     if results.calibration:
         yield from selective(results.calibration.after)
     trained, validated = results.examples.train, results.examples.validation
+    if results.evaluated:
+        validated = results.evaluated.questions
     if trained is not None and not results.trained_head and (advice := few_training(int(trained))):
         yield advice
     if validated is not None and validated < FEW_VALIDATION:

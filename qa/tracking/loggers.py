@@ -86,7 +86,7 @@ class Wandb(Logger):
 
     def sends(self) -> str:
         """What leaves this machine, and where to, for people."""
-        where = f"{host()} is sent" if self.mode == "online" else "`wandb sync` will send"
+        where = f"{host()} gets" if self.mode == "online" else "`wandb sync` will send"
         model = ", the best model" if self.log_model else ""
         texts = "no texts of the data: logger.answers=true adds some answers in their contexts"
         if self.answers:

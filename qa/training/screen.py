@@ -48,7 +48,7 @@ def first_screen(parts: Parts) -> None:
     if parts.ceiling:
         best = [f"{split} EM {c.exact_match:.2f}, F1 {c.f1:.2f}" for split, c in parts.ceiling.items()]
         longest = parts.settings.decode.max_answer_length
-        rows["ceiling"] = f"{'; '.join(best)}: no answers of at most {longest} tokens score more"
+        rows["ceiling"] = f"{'; '.join(best)} at most, with answers of up to {longest} tokens"
     if parts.settings.stage == "fit":
         if epoch := data.epoch_in_words():
             rows["epoch"] = epoch

@@ -97,12 +97,14 @@ def test_a_run_says_what_its_figures_mean() -> None:
     assert list(remarks(poor)) == [
         "Epoch 2 is the best by validation loss; epoch 1 has the higher F1 (10.42): checkpoint.monitor=f1 would keep"
         " it.",
-        "F1 7.56 is hardly better than untrained: words drawn at random from the context get F1 2 to 10.",
+        "F1 7.56 is hardly better than without training: words drawn at random from the context get F1 2 to 10.",
         "160 training questions: very few; a new span head needs thousands to learn its task. Start from a model that"
         " already answers questions: model.pretrained=RUN/model of a run on more data, or a model of the hub that was"
         " trained on SQuAD.",
         "1 evaluated question: very few; the figures may be far off.",
     ]
+    part = poor.model_copy(update={"evaluated": EvaluatedPart(questions=3, of=30)})
+    assert list(remarks(part))[-1].startswith("3 evaluated questions: very few")
     assert not any("training question" in words for words in remarks(poor.model_copy(update={"trained_head": True})))
     assert list(remarks(RESULTS.model_copy(update={"identity": made}))) == []
 
