@@ -1,5 +1,6 @@
 """A composed configuration as plain values."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from qa.runs.identity import FOLLOWS_SEED, dotted
+
+SEARCH = re.compile(r"[+~]*(sweep\b|hydra/sweeper)")
 
 
 def resolved(config: Mapping[str, Any] | DictConfig) -> dict[str, Any]:
@@ -28,5 +31,5 @@ def _resolved(config: DictConfig, key: str, value: Any) -> Any:
 
 
 def overrides() -> list[str]:
-    """The words after `train.py` that this job was composed by."""
-    return list(HydraConfig.get().overrides.task)
+    """The words after `train.py` that repeat this run; of a search's trial they do not search again."""
+    return [word for word in HydraConfig.get().overrides.task if not SEARCH.match(word)]

@@ -23,7 +23,7 @@ def module(pretrained: str, attention: Attention = "auto", gradient_checkpointin
 
 
 def trainer(
-    accelerator: str = "auto",
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto",
     strategy: Any = "auto",
     devices: list[int] | str | int = "auto",
     num_nodes: int = 1,
@@ -55,7 +55,7 @@ def trainer(
     benchmark: bool | None = None,
     inference_mode: bool = True,
     use_distributed_sampler: bool = True,
-    profiler: str | None = None,
+    profiler: Literal["simple", "advanced", "pytorch"] | None = None,
     detect_anomaly: bool = False,
     barebones: bool = False,
     plugins: Any = None,

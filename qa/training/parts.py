@@ -109,7 +109,7 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
         made["trained"] = held["run"]
     history = build_history(settings, folder, steps_per_epoch, made, evaluated_part(data, splits[-1]))
     metrics = Metrics()
-    callbacks = [build(node) for node in (cfg.callbacks or {}).values()]
+    callbacks = [build(node) for node in (settings.callbacks or {}).values()]
     trainer.callbacks += [metrics, *callbacks, *pruning(cfg, fitting), *([history] if fitting else [])]  # type: ignore[attr-defined]
     words = shlex.join(["python", "train.py", *overrides()])
     found = {s: ceiling(data.examples[s], data.windows[s], settings.decode.max_answer_length) for s in splits}
