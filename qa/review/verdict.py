@@ -66,6 +66,8 @@ def remarks(results: Results) -> Iterator[str]:
             f" (softmax {before.coverage_80:.0%})."
         )
     trained, validated = results.examples.train, results.examples.validation
+    if results.evaluated:
+        validated = results.evaluated.questions
     if trained is not None and trained < FEW_TRAINING:
         yield f"{counted(int(trained), 'training question')}: very few; a span head needs thousands to learn its task."
     if validated is not None and validated < FEW_VALIDATION:

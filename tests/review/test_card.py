@@ -82,6 +82,9 @@ def test_a_run_says_what_its_figures_mean() -> None:
         "1 evaluated question: very few; the figures may be far off.",
     ]
     assert list(remarks(RESULTS.model_copy(update={"identity": made}))) == []
+    part = {"identity": made, "evaluated": EvaluatedPart(questions=3, of=10570)}
+    (few_words,) = remarks(RESULTS.model_copy(update=part))
+    assert few_words == "3 evaluated questions: very few; the figures may be far off."
 
 
 @pytest.mark.parametrize(("monitor", "expected"), [("val_loss", True), ("exact_match", True), ("f1", True)])
