@@ -18,7 +18,12 @@ Precision = Literal[
 ]  # fmt: skip
 
 
-def module(pretrained: str, attention: Attention = "auto", gradient_checkpointing: bool = False) -> None:
+def module(
+    pretrained: str,
+    attention: Attention = "auto",
+    gradient_checkpointing: bool = False,
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None,
+) -> None:
     """What conf/model gives to `qa.QuestionAnsweringModule`."""
 
 

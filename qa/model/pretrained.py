@@ -79,21 +79,25 @@ def _positions(model: PreTrainedModel) -> int | None:
     return min([*limits, *([most] if most and most > 0 else [])], default=None)
 
 
-def load_model(pretrained: str, attention: Attention = "auto", gradient_checkpointing: bool = False) -> Loaded:
+def load_model(
+    pretrained: str, attention: Attention = "auto", gradient_checkpointing: bool = False, dropout: float | None = None
+) -> Loaded:
     """The model in float32 and in train mode: transformers gives it in eval mode, and Lightning keeps that.
 
-    Errors: UserError for weights that cannot be read, or that would have to run code to be, for weights of another
-    model, and for a model that needs more than text or gives no logits.
+    `dropout`: of hidden states and attention alike; None: the model's own. Errors: UserError for weights that cannot be
+    read, or that would have to run code to be, for weights of another model, and for a model that needs more than text
+    or gives no logits.
     """
     # the load report names the new span head, which is no news
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     name = f"model.pretrained={pretrained}"
     implementation = IMPLEMENTATIONS[attention]
+    chosen = {} if dropout is None else _dropouts(pretrained, dropout)
     try:
         model, report = AutoModelForQuestionAnswering.from_pretrained(
             **load_arguments(pretrained), dtype=torch.float32, attn_implementation=implementation,
-            output_loading_info=True,
+            output_loading_info=True, **chosen,
         )  # fmt: skip
     except Exception as error:  # safetensors, pickle and torch raise half a dozen kinds for a damaged file
         reason = why_unreadable(error)
@@ -119,6 +123,15 @@ def load_model(pretrained: str, attention: Attention = "auto", gradient_checkpoi
             head.__class__ = SpanHead
     model.train()
     return Loaded(model, inputs, trained_head=not missing)
+
+
+def _dropouts(pretrained: str, dropout: float) -> dict[str, float]:
+    """A dropout under all names that the model's configuration has for it. Errors: UserError where it has none."""
+    config = AutoConfig.from_pretrained(**load_arguments(pretrained))
+    held = {name: value for name, value in config.to_dict().items() if "dropout" in name or name.endswith("pdrop")}
+    if names := [name for name, value in held.items() if isinstance(value, float | int)]:
+        return dict.fromkeys(names, dropout)
+    raise UserError(f"model.dropout={dropout}: a {config.model_type} model has none; leave it out")
 
 
 def _inputs(model: PreTrainedModel) -> tuple[str, ...]:

@@ -53,6 +53,7 @@ ADDED: dict[str, Any] = {
     "data.mixture": None,
     "data.negative_windows": 1.0,
     "data.overlap": "warn",
+    "model.dropout": None,
 }
 # columns that runs without `data.mixture` had by default; later ones have null there
 COLUMNS = {f"data.columns.{key}": key for key in ("id", "question", "context", "answer", "answer_start")}

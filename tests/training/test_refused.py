@@ -27,7 +27,8 @@ class Own(lightnings.ModelCheckpoint):
 def test_callbacks_of_lightning_are_built_or_refused_in_one_line(name: str) -> None:
     more = {"EarlyStopping": {"monitor": "val_loss"}, "StochasticWeightAveraging": {"swa_lrs": 1e-2},
             "GradientAccumulationScheduler": {"scheduling": {0: 2}}, "ModelPruning": {"pruning_fn": "l1_unstructured"},
-            "ThroughputMonitor": {"batch_size_fn": "len"}, "Timer": {"duration": "00:01:00:00"}, "OnExceptionCheckpoint": {"dirpath": "x"}}  # fmt: skip
+            "ThroughputMonitor": {"batch_size_fn": "len"}, "Timer": {"duration": "00:01:00:00"},
+            "OnExceptionCheckpoint": {"dirpath": "x"}}  # fmt: skip
     node = {"_target_": f"lightning.pytorch.callbacks.{name}", **more.get(name, {})}
     refused = {
         "Checkpoint", "ModelCheckpoint", "OnExceptionCheckpoint", "EarlyStopping", "StochasticWeightAveraging",
