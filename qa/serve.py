@@ -40,20 +40,21 @@ def main() -> None:
     if arguments.model is None and not DEMO.is_dir():
         raise UserError(f"no model given, and no {DEMO}; give one, or: make demo && make serve")
     token = _token(arguments.token_file)
-    try:  # torch and others, which take a while
-        from qa.answering.answerer import QuestionAnswerer
-        from qa.serving.app import make_app
+    name = arguments.model or str(DEMO)
+    short = "/".join(part for part in Path(name).parts[-2:] if part != "/") or name
+    try:
         from qa.serving.corrections import Corrections
         from qa.serving.limits import Limits
         from qa.serving.server import bind, run
+
+        bound = bind(arguments.host, arguments.port)
+        corrections = Corrections(arguments.corrections, short)
+        from qa.answering.answerer import QuestionAnswerer  # torch, which takes a while
+        from qa.serving.app import make_app
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name}: is not installed; pip install -r requirements-serve.txt") from None
-    bound = bind(arguments.host, arguments.port)
     return_freed_memory()
-    name = arguments.model or str(DEMO)
     answerer = QuestionAnswerer.from_pretrained(name, arguments.device, arguments.dtype)
-    short = "/".join(part for part in Path(name).parts[-2:] if part != "/") or name
-    corrections = Corrections(arguments.corrections, short)
     answerer("Is it warm?", "It is warm.")  # what is slow but once
     if not answerer.engine.trained_head:
         print(f"WARNING: {name} was not trained on questions: its answers are drawn", file=sys.stderr)

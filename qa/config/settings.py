@@ -1,6 +1,7 @@
 """The settings of a run, checked before anything is read: values, their types, and how they go together."""
 
 import difflib
+import inspect
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -22,6 +23,7 @@ from pydantic_core import PydanticCustomError
 
 from qa.data.files import find_files
 from qa.data.mixture import file_weights
+from qa.data.squad_data import Split, SquadData
 from qa.data.stems import check_stems
 from qa.errors import UserError
 from qa.runs.results import Monitor
@@ -48,7 +50,12 @@ EVALUATION_LIMITS = {
     "test": "limit_test_batches",
     "predict": "limit_predict_batches",
 }
-READ = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",), "predict": ("test",)}
+READ: dict[str, tuple[Split, ...]] = {
+    "fit": ("train", "validation"),
+    "validate": ("validation",),
+    "test": ("test",),
+    "predict": ("test",),
+}
 ALLOWED = {
     "accumulate_grad_batches": 1,
     "use_distributed_sampler": False,
@@ -214,6 +221,15 @@ def check_files(settings: Settings) -> None:
             missing,
             data["name"],
         )
+
+
+def check_sources(settings: Settings) -> SquadData:
+    """The data of a run, not read yet, once their kinds of values are checked. Errors: as `SquadData.check_source`."""
+    names = inspect.signature(SquadData).parameters.keys() & settings.data.keys()  # a target of its own may have more
+    data = SquadData(**{name: settings.data[name] for name in names})
+    for split in READ[settings.stage]:
+        data.check_source(split)
+    return data
 
 
 def _existing_files(data: Mapping[str, Any]) -> Iterator[Path]:

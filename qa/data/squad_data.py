@@ -4,6 +4,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,12 +15,14 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from qa.data.check import Examples, Need
 from qa.data.example import Example
 from qa.data.examples import OnBadRecord, check_records, collector_paused, read_examples, split_by_paragraph
+from qa.data.files import find_files, kind_of
 from qa.data.hub_records import hub_records
 from qa.data.languages import Languages
 from qa.data.mixture import Mixture, Share, Turns, file_weights, take_turns
 from qa.data.order import Batching, drawn_windows, epoch_batches, padded_share
 from qa.data.overlap import OnOverlap, Overlap, overlap, without_overlap
-from qa.data.record import Columns, Files
+from qa.data.record import BadRecord, Columns, Files
+from qa.data.records import TABLES, read_records
 from qa.errors import UserError
 
 if TYPE_CHECKING:
@@ -199,12 +202,8 @@ class SquadData:
             return self._part_of_training_file(split, need)
         if files := self.files[split]:
             return read_examples(files, self.on_bad_record, self.limit, need, self.columns, self.languages)
-        if self.name is None:
-            key = "test" if split == "predict" else split
-            remedy = "give one path, a list or a glob"
-            if split == "validation" and self.files["train"]:
-                remedy += ", or data.validation_share=0.1 to take a tenth of data.train_file's paragraphs"
-            raise UserError(f"data.{key}_file: not given; {remedy}")
+        self.check_source(split)
+        assert self.name is not None
         part = "train" if split == "train" else "validation"
         read = check_records(hub_records(self.name, part), self.on_bad_record, self.limit, need)
         if isinstance(self.languages, str):
@@ -222,6 +221,19 @@ class SquadData:
     def has_source(self, split: Split) -> bool:
         """Whether files or a Hub data set are given for a split."""
         return bool(self.files[split] or self.name or (split == "validation" and self.validation_share))
+
+    def check_source(self, split: Split) -> None:
+        """Looks at no more than the head of a table. Errors: UserError for no source, and for columns not known."""
+        if not self.has_source(split):
+            key = "test" if split == "predict" else split
+            remedy = "give one path, a list or a glob"
+            if split == "validation" and self.files["train"]:
+                remedy += ", or data.validation_share=0.1 to take a tenth of data.train_file's paragraphs"
+            raise UserError(f"data.{key}_file: not given; {remedy}")
+        for path in find_files(files) if (files := self.files[split]) else []:
+            if kind_of(path) in TABLES:
+                with suppress(BadRecord):  # which the stage may skip
+                    next(read_records(path, self.columns), None)
 
     def source(self, split: Split) -> str:
         """Where a split comes from, for people."""

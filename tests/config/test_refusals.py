@@ -16,7 +16,7 @@ from qa import processes
 from qa.config.flags import plain_words
 from qa.config.hydra_errors import CONF, explain_hydra, explain_in_job
 from qa.config.run_start import check_sweep
-from qa.config.settings import check_settings
+from qa.config.settings import check_settings, check_sources
 from qa.config.targets import build, check_complete, check_values
 from qa.errors import UserError
 
@@ -179,3 +179,30 @@ def test_a_search_without_m_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         check_sweep(cfg)
     monkeypatch.setenv(processes.SWEEP, "1")  # as a job of the search has it
     check_sweep(cfg)
+
+
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        ({}, "data.train_file: not given; give one path, a list or a glob"),
+        ({"train_file": "good.csv"}, "data.validation_file: not given; give one path, a list or a glob, or data.valid"),
+        (
+            {"train_file": "good.csv", "validation_file": "bad.csv"},
+            "bad.csv: no column 'question' (there: Frage, context",
+        ),
+        ({"train_file": "good.csv", "validation_share": 0.5}, ""),
+    ],
+)
+def test_data_that_are_not_given_or_not_named_are_refused_before_torch(
+    files: dict[str, Any], line: str, usual: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("good.csv").write_text("question,context,answer\n,,\n")  # a bad record is for the stage
+    Path("bad.csv").write_text("Frage,context,answer\nWho?,Ada.,Ada\n")
+    settings = check_settings({**usual, "data": {**usual["data"], "name": None, **files}})
+    try:
+        check_sources(settings)
+        said = ""
+    except UserError as error:
+        said = str(error)
+    assert said.startswith(line) and bool(said) == bool(line), said
