@@ -2,20 +2,21 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from qa import processes
 from qa.config.composed import resolved
 from qa.config.entry import ask_hub, exit_status, read_settings, register_resolvers, run_ranks_here
 from qa.config.hydra_errors import explain_in_job
 from qa.config.run_start import RunFolder, take
+from qa.config.settings import check_sources
 from qa.config.targets import check_groups
 from qa.console import console, mute_rank, quiet_libraries
+from qa.data.squad_data import SquadData
 from qa.runs.identity import identity
 from qa.tracking.account import default_logger
 
@@ -52,11 +53,12 @@ def run(cfg: DictConfig) -> int:
     if processes.rank():
         mute_rank()
     check_groups(settings, ("data", "optimizer", "scheduler", "model", "trainer"))
+    data = check_sources(settings)
     ask_hub(settings)
     if (ended := run_ranks_here(cfg, settings)) is not None:
         return processes.requeue(ended)
     if settings.data.get("predictions_file"):
-        return score(cfg, composed, folder)
+        return score(data, composed, folder)
     processes.keep_freed_memory()
     with console.status("loading torch and lightning"):
         check_groups(settings, ("callbacks", "logger"))
@@ -86,16 +88,13 @@ def show(cfg: DictConfig, folder: Path) -> None:
     show_finished(folder, identity(resolved(cfg), folder), asked)
 
 
-def score(cfg: DictConfig, composed: DictConfig, folder: Path) -> int:
+def score(data: SquadData, composed: DictConfig, folder: Path) -> int:
     """Scores another program's predictions, in one process."""
-    from qa.data.squad_data import SquadData
     from qa.review.scores import score_predictions, write_scores
 
     if not processes.rank():
-        values: Any = OmegaConf.to_container(cfg.data, resolve=True)
-        data = SquadData(**{name: value for name, value in values.items() if name != "_target_"})
         found = score_predictions(data, identity(resolved(composed), folder))
-        take(folder, composed, start_over=cfg.resume == "never")
+        take(folder, composed, start_over=composed.resume == "never")
         data.write_lists(folder)
         write_scores(folder, *found)
     return 0

@@ -49,22 +49,23 @@ def main() -> None:
     if arguments.model is None and not DEMO.is_dir():
         raise UserError(f"no model given, and no {DEMO}; give one, or: make demo && make serve")
     token = _token(arguments.token_file)
-    try:  # torch and others, which take a while
-        from qa.answering.answerer import QuestionAnswerer
-        from qa.serving.app import make_app
+    name = model_folder(arguments.model or str(DEMO))
+    short = "/".join(part for part in Path(name).parts[-2:] if part != "/") or name
+    try:
         from qa.serving.corrections import Corrections
         from qa.serving.limits import Limits
         from qa.serving.log import set_up_log
         from qa.serving.server import bind, listen, run
+
+        bound = bind(arguments.host, arguments.port)
+        corrections = Corrections(arguments.corrections, short)
+        from qa.answering.answerer import QuestionAnswerer  # torch, which takes a while
+        from qa.serving.app import make_app
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name}: is not installed; pip install --no-deps -r requirements.lock") from None
-    bound = bind(arguments.host, arguments.port)
     set_up_log(as_json=arguments.log == "json")
     return_freed_memory()
-    name = model_folder(arguments.model or str(DEMO))
     answerer = QuestionAnswerer.from_pretrained(name, arguments.device, arguments.dtype)
-    short = "/".join(part for part in Path(name).parts[-2:] if part != "/") or name
-    corrections = Corrections(arguments.corrections, short)
     answerer("Is it warm?", "It is warm.")  # what is slow but once
     if not answerer.engine.trained_head:
         print(f"WARNING: {name} was not trained on questions: its answers are drawn", file=sys.stderr)

@@ -276,10 +276,11 @@ def test_adamw_with_warm_up_in_half_precision(train_py: Run, tiny: Path, small_f
     done = train_py(
         *quick_fit(small_files, tiny, tmp_path / "cache"), "optimizer=adamw", "scheduler=cosine",
         "scheduler.warmup_ratio=0.5", "data.limit=10", "trainer.max_epochs=1", "data.batching=random",
-        "trainer.precision=bf16-mixed", f"hydra.run.dir={tmp_path}/run",
+        "trainer.precision=bf16-mixed", "trainer.profiler=simple", f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "bf16-mixed" in done.stdout
+    assert "optimizer_step" in (tmp_path / "run" / "profile" / "fit-profile.txt").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A composed configuration as plain values."""
 
 import functools
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from qa.errors import UserError
 from qa.model.answering import Answering
 from qa.runs.identity import FOLLOWS_SEED, dotted
 from qa.runs.weights import known_of
+
+SEARCH = re.compile(r"[+~]*(sweep\b|hydra/sweeper)")
 
 
 def resolved(config: Mapping[str, Any] | DictConfig) -> dict[str, Any]:
@@ -32,8 +35,8 @@ def _resolved(config: DictConfig, key: str, value: Any) -> Any:
 
 
 def overrides() -> list[str]:
-    """The words after `train.py` that this job was composed by."""
-    return list(HydraConfig.get().overrides.task)
+    """The words after `train.py` that repeat this run; of a search's trial they do not search again."""
+    return [word for word in HydraConfig.get().overrides.task if not SEARCH.match(word)]
 
 
 def of_model(name: str, default: Any, *, _root_: Any) -> Any:

@@ -1,5 +1,6 @@
 """The words after train.py that begin with dashes: settings, Hydra's flags, other programs' flags."""
 
+import re
 import shlex
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,17 +17,25 @@ OF_HYDRA = (
     "help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "shell-completion", "config-path",
     "config-name", "config-dir", "experimental-rerun", "info",
 )  # fmt: skip
+# flags whose value is the next word, which has no = in it
+VALUED = re.compile(r"--(cfg|pack|config|exp|info)[a-z-]*|-(c|p|cp|cn|cd|i)")
+NULL_CHOICE = re.compile(r"^(data|model|optimizer|scheduler|trainer|callbacks|logger|sweep|experiment)=null$")
 TOP_LEVEL = {*Settings.model_fields, "experiment"}
 
 
 def plain_words(words: Sequence[str]) -> list[str]:
     """The words as Hydra takes them: `--optimizer.lr=1e-5`, as W&B's sweep agent writes it, loses its dashes.
 
+    Flags come first, since Hydra takes none after a setting, and `logger=null` is `~logger`.
     Errors: UserError for a flag that Hydra does not have, and for a saved run's folder as a configuration.
     """
     plain = [_plain(word, after) if word.startswith("--") else word for word, after in pairwise([*words, ""])]
     _check_saved_run(plain)
-    return plain
+    flags, settings = [], []
+    for before, word in pairwise(["", *plain]):
+        is_value = bool(VALUED.fullmatch(before)) and "=" not in word
+        (flags if word.startswith("-") or is_value else settings).append(word)
+    return [*flags, *(NULL_CHOICE.sub(r"~\1", word) for word in settings)]
 
 
 def _plain(word: str, after: str) -> str:

@@ -1,6 +1,9 @@
 """Hydra's and OmegaConf's errors in one line."""
 
 import re
+import sys
+import traceback
+from pathlib import Path
 
 import hydra
 from hydra import compose
@@ -10,30 +13,60 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from qa.config.suggestions import own_files, suggestion
-from qa.errors import explain, one_line
+from qa.errors import explain, first_line, one_line
 from qa.runs.identity import dotted
+
+CONF = Path(__file__).parent.parent.parent / "conf"
+CHOICE = re.compile(r"([A-Za-z_/]+)=([A-Za-z0-9_/]+)")  # of a group, if CONF has a folder of that name
+SEARCHES = "-m sweep=optuna searches: sweep.n_trials, sweep.space, sweep.sampler and sweep.pruner"
 
 
 def explain_in_job(error: BaseException) -> str | None:
     """One line for an error within a job that the user can fix; None for a fault of this program."""
-    if isinstance(error, OmegaConfBaseException):
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        return f"{error.full_key}: {first_line(error)}"
+    if isinstance(error, OmegaConfBaseException) or type(error).__name__ == "MisconfigurationException":  # Lightning's
         return one_line(error)
     return explain(error, HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else "the disk")
 
 
+def is_raised_by_hydra(error: BaseException) -> bool:
+    """Whether an error comes from Hydra, or from what it calls, and not from a job."""
+    frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    known = [
+        root for name in frames if (root := name.partition(".")[0]) in ("hydra", "hydra_plugins", "qa", "__main__")
+    ]
+    return known[-1:] == ["hydra"]
+
+
 def explain_hydra(error: BaseException) -> str:
     """Hydra's complaint about an override as one line, with what comes close."""
-    text = str(error)
-    cause = one_line(error)
+    text, words = str(error), sys.argv[1:]
     if match := re.search(r"Could not override '([^']+)'", text):
+        key = match[1]
+        if key.startswith("hydra.sweeper."):
+            return f"{key}: no such setting; {SEARCHES}"
+        choices = [word for word in words if (choice := CHOICE.fullmatch(word)) and (CONF / choice[1]).is_dir()]
         with hydra.initialize(version_base="1.3", config_path="../../conf"):
-            keys = list(dotted(OmegaConf.to_container(compose(config_name="config"))))
-        return f"{match[1]}: no such setting{suggestion(match[1], keys)}"
+            keys = list(dotted(OmegaConf.to_container(compose("config", choices))))
+        return f"{key}: no such setting{suggestion(key, keys)}"
     missing = r"Could not find '((?:hydra/)?[^/']+)/([^']+)'\s+Available options in '[^']+':((?:\n\t.*)*)"
     if match := re.search(missing, text):
         ways = [", ".join(match[3].split()), *filter(None, [own_files(match[1], match[2])])]
         return f"{match[1]}={match[2]}: no such choice; choose one of {', or '.join(ways)}"
+    if match := re.search(r"Could not delete from config. '([^']+)' does not exist", text):
+        return f"~{match[1]}: nothing to leave out; it is null, or no setting"
+    if (match := re.search(r"use 'override ([^:]+): ([^']+)'", text)) and f"+{match[1]}={match[2]}" in words:
+        return f"+{match[1]}={match[2]}: {match[1]} is a choice already; remove the plus"
+    if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^=]+)=(.*?)'(?:\n| requires)", text):
+        if "interval(" in match[2]:
+            return f"{match[1]}={match[2]}: a range is for a search; {SEARCHES}"
+        return f"{match[1]}={match[2]}: several values; add -m for a run of each, or write [ ] around them for a list"
+    if "INTERVAL_SWEEP" in text:
+        return f"interval(…): a range is for a search; {SEARCHES}"
     if isinstance(error, OverrideParseException):
-        key, _, value = str(error.override).partition("=")
+        key, pair, value = str(error.override).partition("=")
+        if not pair:
+            return f"{key}: not understood; write {key}=VALUE"
         return f"{error.override}: not understood; a value with special characters needs quotes: '{key}=\"{value}\"'"
-    return cause
+    return explain_in_job(error) or one_line(error)

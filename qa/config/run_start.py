@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from qa import processes
 from qa.config.composed import resolved
+from qa.config.hydra_errors import explain_in_job
+from qa.config.targets import check_complete
 from qa.console import console, log_files
 from qa.errors import UserError
 from qa.hub import model_folder
@@ -48,15 +50,27 @@ class RunFolder(Callback):
             console.quiet = True  # the first rank speaks for all
         folder = Path(config.hydra.run.dir)
         try:
+            check_complete(OmegaConf.to_container(config))  # type: ignore[arg-type]
+            check_sweep(config)
+            folder = Path(config.hydra.run.dir)
             if not rank:
                 folder = _lock(folder, config)
             RunFolder.finished = RunFolder.finished or is_finished(folder, config)
-        except (OSError, UserError) as error:
+        except Exception as error:
+            line = explain_in_job(error)
+            if isinstance(error, OSError):
+                line = f"{folder}: {error.strerror}; give another hydra.run.dir"
+            if line is None:
+                raise
             if rank:
                 sys.exit(2)
-            stop(
-                f"{folder}: {error.strerror}; give another hydra.run.dir" if isinstance(error, OSError) else str(error)
-            )
+            stop(line)
+
+
+def check_sweep(config: DictConfig) -> None:
+    """Errors: UserError for a search that is none: it would be one run of the usual settings."""
+    if str(config.hydra.sweeper.get("_target_")).endswith(".SearchSweeper") and processes.SWEEP not in os.environ:
+        raise UserError("sweep=optuna: searches with -m alone; add -m, or leave sweep=optuna out")
 
 
 def _lock(folder: Path, config: DictConfig) -> Path:

@@ -1,5 +1,6 @@
 """The settings of a run, checked before anything is read: values, their types, and how they go together."""
 
+import inspect
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -22,6 +23,7 @@ from pydantic_core import PydanticCustomError
 from qa.config.suggestions import suggestion
 from qa.data.files import find_files
 from qa.data.mixture import file_weights
+from qa.data.squad_data import Split, SquadData
 from qa.data.stems import check_stems
 from qa.errors import UserError
 from qa.runs.results import Monitor
@@ -38,18 +40,27 @@ REFUSED = {
     "overfit_batches": "use data.limit",
     "logger": "it is a group of its own: logger=wandb|csv|tensorboard|none",
     "callbacks": "it is a group of its own: callbacks=…",
+    "barebones": "it takes loggers and progress away, and this program's own callbacks stay",
 }
+# lightning's other strategies start processes themselves, or keep weights where checkpoints do not find them
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 # the datamodule draws a random part of the questions; lightning sees no limit
 EVALUATION_LIMITS = {
     "validation": "limit_val_batches",
     "test": "limit_test_batches",
     "predict": "limit_predict_batches",
 }
-READ = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",), "predict": ("test",)}
+READ: dict[str, tuple[Split, ...]] = {
+    "fit": ("train", "validation"),
+    "validate": ("validation",),
+    "test": ("test",),
+    "predict": ("test",),
+}
 ALLOWED = {
     "accumulate_grad_batches": 1,
     "use_distributed_sampler": False,
     "overfit_batches": 0.0,
+    "barebones": False,
 }
 
 
@@ -132,16 +143,27 @@ class Settings(BaseModel):
     callbacks: dict[str, dict[str, Any]] | None = None
     logger: dict[str, Any] | None = None
 
+    @field_validator("resume", mode="before")
+    @classmethod
+    def _resumable(cls, resume: Any) -> Any:
+        if not isinstance(resume, str):
+            raise PydanticCustomError("resume", "auto, never or a checkpoint")
+        return resume
+
 
 def check_settings(config: Mapping[str, Any]) -> Settings:
     """Checks what can be checked without importing a target. Errors: UserError, one line with the valid choices."""
     settings = validated(Settings, config)
     trainer, data = settings.trainer, settings.data
     for key, reason in REFUSED.items():
-        if trainer.get(key, ALLOWED.get(key)) != ALLOWED.get(key):
+        if trainer[key] not in (ALLOWED.get(key), []):
             raise UserError(f"trainer.{key}={trainer[key]}: refused; {reason}")
-    if trainer["devices"] in (0, "0", None, []):
-        raise UserError(f"trainer.devices={trainer['devices']}: give a number, a list of GPUs such as [0,2], or auto")
+    strategy = trainer["strategy"]
+    if strategy not in STRATEGIES and not (isinstance(strategy, Mapping) and "_target_" in strategy):
+        raise UserError(
+            f"trainer.strategy={strategy}: refused; trainer.devices=N starts the processes, trainer=sharded divides the"
+            f" model among them; else choose {', '.join(STRATEGIES)}"
+        )
     if trainer["num_nodes"] != 1:
         raise UserError(
             f"trainer.num_nodes={trainer['num_nodes']}: start the nodes with torchrun or srun, which set their number"
@@ -156,11 +178,17 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
             f"trainer.val_check_interval={interval}: each process has a clock of its own; give a number of"
             " steps, or a share of an epoch such as 0.25"
         )
+    for kind in ("epochs", "steps"):
+        least, most = trainer[f"min_{kind}"], trainer[f"max_{kind}"]
+        if isinstance(least, int) and isinstance(most, int) and 0 < most < least:
+            raise UserError(f"trainer.min_{kind}={least}: more than trainer.max_{kind}={most}, where the schedule ends")
+    if trainer["check_val_every_n_epoch"] is None and type(interval) is not int:
+        raise UserError("trainer.check_val_every_n_epoch: null needs a number of steps, trainer.val_check_interval=N")
     if trainer.get("max_epochs") in (None, -1) and trainer.get("max_steps") in (None, -1):
         raise UserError("trainer.max_epochs: the schedule needs an end; set it or trainer.max_steps")
     for key in EVALUATION_LIMITS.values():
         limit = trainer.get(key)
-        if limit is not None and not (limit >= 1 if isinstance(limit, int) else 0 < limit <= 1):
+        if isinstance(limit, int | float) and not (limit >= 1 if isinstance(limit, int) else 0 < limit <= 1):
             raise UserError(
                 f"trainer.{key}={limit}: should be a number of batches, at least 1, or a share of the windows such as"
                 " 0.1; without an evaluation no epoch is the best"
@@ -193,6 +221,15 @@ def check_files(settings: Settings) -> None:
             missing,
             data["name"],
         )
+
+
+def check_sources(settings: Settings) -> SquadData:
+    """The data of a run, not read yet, once their kinds of values are checked. Errors: as `SquadData.check_source`."""
+    names = inspect.signature(SquadData).parameters.keys() & settings.data.keys()  # a target of its own may have more
+    data = SquadData(**{name: settings.data[name] for name in names})
+    for split in READ[settings.stage]:
+        data.check_source(split)
+    return data
 
 
 def _existing_files(data: Mapping[str, Any]) -> Iterator[Path]:

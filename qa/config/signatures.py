@@ -18,12 +18,17 @@ Precision = Literal[
 ]  # fmt: skip
 
 
-def module(pretrained: str, attention: Attention = "auto", gradient_checkpointing: bool = False) -> None:
+def module(
+    pretrained: str,
+    attention: Attention = "auto",
+    gradient_checkpointing: bool = False,
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None,
+) -> None:
     """What conf/model gives to `qa.QuestionAnsweringModule`."""
 
 
 def trainer(
-    accelerator: str = "auto",
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto",
     strategy: Any = "auto",
     devices: list[int] | str | int = "auto",
     num_nodes: int = 1,
@@ -55,7 +60,7 @@ def trainer(
     benchmark: bool | None = None,
     inference_mode: bool = True,
     use_distributed_sampler: bool = True,
-    profiler: str | None = None,
+    profiler: Literal["simple", "advanced", "pytorch"] | None = None,
     detect_anomaly: bool = False,
     barebones: bool = False,
     plugins: Any = None,

@@ -13,6 +13,31 @@ from qa.config.suggestions import suggestion
 from qa.errors import UserError, one_line
 
 
+def check_complete(config: Mapping[str, Any]) -> None:
+    """Errors: UserError for a setting that `~KEY` or null took away and that a run needs."""
+    if missing := next(_missing(config), None):
+        raise UserError(f"{missing}: cannot be left out; give it a value")
+
+
+def _missing(config: Mapping[str, Any]) -> Iterator[str]:
+    """The keys of `Settings` and of the targets known here that a configuration lacks.
+
+    A target that gets its other arguments later, an optimizer, has defaults of its own for the rest.
+    """
+    for name, field in Settings.model_fields.items():
+        node, model, needed = config.get(name), field.annotation, ["_target_"]
+        if node is None and field.is_required():
+            yield name
+        if not isinstance(node, Mapping) or not field.is_required() or model in (str, int):
+            continue
+        if inspect.isclass(model) and issubclass(model, BaseModel):
+            needed = [key for key, child in model.model_fields.items() if child.is_required()]
+        elif function := SIGNATURES.get(node.get("_target_", "")):
+            parameters = inspect.signature(function).parameters.items()
+            needed = [key for key, p in parameters if p.default is p.empty or "_partial_" not in node]
+        yield from (f"{name}.{key}" for key in needed if key not in node and key != "self")
+
+
 def check_groups(settings: Settings, names: Sequence[str]) -> None:
     """Checks the values of some groups of the configuration. Errors: UserError."""
     check_values({name: getattr(settings, name) for name in names})
@@ -34,7 +59,9 @@ def check_values(groups: Mapping[str, Any]) -> None:
                 check_values({f"{prefix}.{key}": value})
                 continue
             try:
-                _adapter(hints.get(key, Any)).validate_python(value)
+                taken = _adapter(hints.get(key, Any)).validate_python(value)
+                if isinstance(taken, int | float) and isinstance(value, bool | str) and type(taken) is not type(value):
+                    _adapter(hints[key]).validate_python(value, strict=True)  # what takes it may not: true is no number
             except ValidationError as error:
                 raise UserError(wrong_value(f"{prefix}.{key}", error, [])) from None
 
@@ -44,7 +71,7 @@ def build(node: Any, prefix: str = "", **arguments: Any) -> Any:
     from hydra.utils import instantiate  # what this needs is not imported where nothing is built
 
     try:
-        return instantiate(node, **arguments)
+        return instantiate(node, _convert_="all", **arguments)
     except InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, UserError):

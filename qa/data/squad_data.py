@@ -5,6 +5,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,12 +17,14 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from qa.data.check import Examples, Need
 from qa.data.example import Example
 from qa.data.examples import OnBadRecord, check_records, collector_paused, read_examples, split_by_paragraph
+from qa.data.files import find_files, kind_of
 from qa.data.hub_records import hub_records, other_split
 from qa.data.languages import Languages
 from qa.data.mixture import Mixture, Share, Turns, file_weights, take_turns
 from qa.data.order import Batching, copies, drawn_windows, epoch_batches, padded_share
 from qa.data.overlap import OnOverlap, Overlap, overlap, without_overlap
 from qa.data.record import BadRecord, Columns, Files, Record
+from qa.data.records import TABLES, read_records
 from qa.errors import UserError
 from qa.storage import write_text
 
@@ -38,7 +41,7 @@ Split = Literal["train", "validation", "test", "predict"]
 class SquadData:
     """The splits that a stage needs: read, checked, and cut into windows.
 
-    `name` is a SQuAD-shaped Hub data set with splits train, validation and test; without it the `*_file`s are read, each
+    `name` is a SQuAD-shaped Hub data set with splits train, validation, test; without it the `*_file`s are read, each
     one path, a list or a glob; `validation_share` takes paragraphs of `train_file` with this share of its questions,
     drawn by `split_seed`, instead of a `validation_file`. `predictions_file` is for `qa.review.scores`. `limit` takes
     the first questions of each split. `languages` is the language of all files, or {stem: language}. `overlap` is what
@@ -225,12 +228,8 @@ class SquadData:
             return self._part_of_training_file(split, need)
         if files := self.files[split]:
             return read_examples(files, self.on_bad_record, self.limit, need, self.columns, self.languages)
-        if self.name is None:
-            key = "test" if split == "predict" else split
-            remedy = "give one path, a list or a glob"
-            if split == "validation" and self.files["train"]:
-                remedy += ", or data.validation_share=0.1 to take a tenth of data.train_file's questions"
-            raise UserError(f"data.{key}_file: not given; {remedy}")
+        self.check_source(split)
+        assert self.name is not None
         part = "test" if split == "predict" else split
         if split == "test":
             asked = check_records(hub_records(self.name, part, self.columns), "skip", self.limit, "nothing").examples
@@ -258,6 +257,19 @@ class SquadData:
     def has_source(self, split: Split) -> bool:
         """Whether files or a Hub data set are given for a split."""
         return bool(self.files[split] or self.name or (split == "validation" and self.validation_share))
+
+    def check_source(self, split: Split) -> None:
+        """Looks at no more than the head of a table. Errors: UserError for no source, and for columns not known."""
+        if not self.has_source(split):
+            key = "test" if split == "predict" else split
+            remedy = "give one path, a list or a glob"
+            if split == "validation" and self.files["train"]:
+                remedy += ", or data.validation_share=0.1 to take a tenth of data.train_file's questions"
+            raise UserError(f"data.{key}_file: not given; {remedy}")
+        for path in find_files(files) if (files := self.files[split]) else []:
+            if kind_of(path) in TABLES:
+                with suppress(BadRecord):  # which the stage may skip
+                    next(read_records(path, self.columns), None)
 
     def source(self, split: Split) -> str:
         """Where a split comes from, for people."""

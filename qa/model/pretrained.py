@@ -94,22 +94,27 @@ def _positions(model: PreTrainedModel) -> int | None:
     return min([*limits, *([most] if most and most > 0 else [])], default=None)
 
 
-def load_model(pretrained: str, attention: Attention = "auto", gradient_checkpointing: bool = False) -> Loaded:
+def load_model(
+    pretrained: str, attention: Attention = "auto", gradient_checkpointing: bool = False, dropout: float | None = None
+) -> Loaded:
     """The model in float32 and in train mode: transformers gives it in eval mode, and Lightning keeps that.
 
-    Errors: UserError for weights that cannot be read, or that would have to run code to be, for weights of another
-    model, and for a model that needs more than text or gives no logits.
+    `dropout`: of hidden states and attention alike; None: the model's own. Errors: UserError for weights that cannot be
+    read, or that would have to run code to be, for weights of another model, and for a model that needs more than text
+    or gives no logits.
     """
     # the load report names the new span head, which is no news
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     name = f"model.pretrained={pretrained}"
     implementation = IMPLEMENTATIONS[attention]
+    config = _configuration(pretrained, implementation)
+    if dropout is not None:
+        set_dropout(config, dropout)
     try:
         model, report = AutoModelForQuestionAnswering.from_pretrained(
-            **load_arguments(pretrained), config=_configuration(pretrained, implementation), dtype=torch.float32,
-            output_loading_info=True,
-        )  # fmt: skip
+            **load_arguments(pretrained), config=config, dtype=torch.float32, output_loading_info=True
+        )
     except Exception as error:  # safetensors, pickle and torch raise half a dozen kinds for a damaged file
         reason = why_unreadable(error, pretrained)
         if implementation and "attention" in reason:
@@ -134,6 +139,15 @@ def load_model(pretrained: str, attention: Attention = "auto", gradient_checkpoi
             head.__class__ = SpanHead
     model.train()
     return Loaded(model, inputs, trained_head=not missing)
+
+
+def set_dropout(config: PretrainedConfig, dropout: float) -> None:
+    """Sets each dropout that a model's configuration has, under any name. Errors: UserError where it has none."""
+    rates = {name: value for name, value in config.to_dict().items() if "dropout" in name or name.endswith("pdrop")}
+    names = [name for name, value in rates.items() if isinstance(value, float | int)]
+    if not names:
+        raise UserError(f"model.dropout={dropout}: a {config.model_type} model has none; leave it out")
+    config.update(dict.fromkeys(names, dropout))
 
 
 def _inputs(model: PreTrainedModel) -> tuple[str, ...]:

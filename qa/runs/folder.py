@@ -34,6 +34,7 @@ CONTENTS = {
     "wandb": "for W&B, where `wandb sync` takes it from; the run's id",
     "tensorboard": "for tensorboard --logdir",
     "metrics.csv": "each step's loss, learning rate, gradient norm, speed and memory",
+    "profile": "of trainer.profiler: what took how long",
     "interrupted.txt": "when and by which signal the run ended; removed when it resumes",
     "train.log": "what the run reported, with the time",
 }

@@ -29,17 +29,20 @@ NEUTRAL = {
     "data.test_file",
     "data.predictions_file",
     "model.pretrained",
-    "trainer.accelerator",
-    "trainer.default_root_dir",
-    "trainer.devices",
-    "trainer.num_nodes",
     "checkpoint.every_n_steps",
     "checkpoint.every_n_minutes",
     "checkpoint.keep",
     "checkpoint.optimizer_state",
     "checkpoint.on_error",
 }
-NEUTRAL_GROUPS = ("hydra", "logger", "sweep", "callbacks.live_line", "callbacks.estimate", "trainer.strategy")
+NEUTRAL_GROUPS = ("hydra", "logger", "sweep", "callbacks.live_line", "callbacks.estimate")
+# the trainer's arguments that decide about figures; all others are neutral, also those that Lightning will add
+TRAINER = {
+    "precision", "plugins", "deterministic", "benchmark", "fast_dev_run", "max_epochs", "min_epochs", "max_steps",
+    "min_steps", "max_time", "limit_train_batches", "val_check_interval", "check_val_every_n_epoch",
+    "gradient_clip_val", "gradient_clip_algorithm", "sync_batchnorm",
+}  # fmt: skip
+LIMITS = {"test": "limit_test_batches", "predict": "limit_predict_batches"}  # of the other stages: limit_val_batches
 # what a run that was interrupted may change when it resumes; a finished run is another one with it
 LENGTH = {"push_to_hub", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time"}
 LENGTH_GROUPS = ("callbacks",)
@@ -50,6 +53,7 @@ ADDED: dict[str, Any] = {
     "data.mixture": None,
     "data.negative_windows": 1.0,
     "data.overlap": "warn",
+    "model.dropout": None,
 }
 # columns that runs without `data.mixture` had by default; later ones have null there
 COLUMNS = {f"data.columns.{key}": key for key in ("id", "question", "context", "answer", "answer_start")}
@@ -66,7 +70,7 @@ def identity(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     `qa.config.composed.resolved`). Errors: UserError for an input file that does not exist.
     """
     return {
-        "settings": {key: v for key, v in values.items() if v != FOLLOWS_SEED and not _is_neutral(key, v)},
+        "settings": {key: v for key, v in _decisive(values).items() if v != FOLLOWS_SEED},
         "inputs": _inputs(values, folder),
         "code": commit(),
         "versions": dict(_versions()),
@@ -86,10 +90,22 @@ def dotted(node: Any, prefix: str = "") -> dict[str, Any]:
     return {k: v for name, child in node.items() for k, v in dotted(child, f"{prefix}.{name}".lstrip(".")).items()}
 
 
-def _is_neutral(key: str, value: Any) -> bool:
-    """Whether a setting does not decide about figures. `_target_` of our own code may move; another's is a choice."""
+def _decisive(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that decide about figures."""
+    limit = LIMITS.get(values.get("stage", ""), "limit_val_batches")
+    return {key: value for key, value in values.items() if not _is_neutral(key, value, TRAINER | {limit})}
+
+
+def _is_neutral(key: str, value: Any, trainer: set[str]) -> bool:
+    """Whether a setting does not decide about figures. `_target_` of our own code may move; another's is a choice.
+
+    `trainer`: its arguments that do.
+    """
     if key.endswith("._partial_") or (key.endswith("._target_") and str(value).startswith(("qa.", "hydra_plugins."))):
         return True
+    group, _, name = key.partition(".")
+    if group == "trainer" and name != "_target_":
+        return name.partition(".")[0] not in trainer
     return key in NEUTRAL or _in_group(key, NEUTRAL_GROUPS)
 
 
@@ -200,9 +216,9 @@ def _differences(held: Mapping[str, Any], wanted: Mapping[str, Any], resuming: b
 
 
 def as_today(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run in today's words."""
-    older = "data.mixture" not in settings
-    return {**ADDED, **{key: None if older and COLUMNS.get(key) == v else v for key, v in settings.items()}}
+    """The settings of a run in today's words: what earlier versions held for decisive and is not is left out."""
+    older, decisive = "data.mixture" not in settings, _decisive(settings)
+    return {**ADDED, **{key: None if older and COLUMNS.get(key) == v else v for key, v in decisive.items()}}
 
 
 def _same(key: str, one: Any, other: Any) -> bool:

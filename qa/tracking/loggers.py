@@ -39,7 +39,7 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        super().log_metrics({NAMES[name]: value for name, value in metrics.items()}, step)
+        super().log_metrics({NAMES.get(name, name): value for name, value in metrics.items()}, step)
 
 
 class Wandb(Logger):
@@ -138,7 +138,7 @@ class Wandb(Logger):
         for name in V2_FIGURES & metrics.keys():
             self.run.define_metric(NAMES[name], step_metric="epoch")
         if step >= self.run.step:  # the others are known, and wandb would warn of each
-            self.run.log({NAMES[name]: value for name, value in metrics.items()}, step=step)
+            self.run.log({NAMES.get(name, name): value for name, value in metrics.items()}, step=step)
 
     @rank_zero_only
     def log_end(self, results: Results, seed: int) -> None:

@@ -2,19 +2,46 @@
 
 import math
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch import callbacks as lightnings
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from qa import processes
+from qa.config.targets import build
 from qa.console import console, live_line, to_log_file
 from qa.data.batches import Batch, TrainingBatch
+from qa.errors import UserError
 from qa.runs.results import Row, sign
 from qa.training.history import History
 from qa.training.module import QuestionAnsweringModule
+
+REFUSED: dict[type[Callback], str] = {
+    lightnings.Checkpoint: "checkpoint.* decides what is saved",
+    lightnings.EarlyStopping: "take callbacks=early_stopping",
+    lightnings.StochasticWeightAveraging: "its weights would not be in the model, which is best.ckpt's",
+    lightnings.WeightAveraging: "its weights would not be in the model, which is best.ckpt's",
+    lightnings.ModelPruning: "what it leaves is no model that transformers reads",
+    lightnings.GradientAccumulationScheduler: "data.batch_size is the batch of one optimiser step on any hardware",
+    lightnings.BatchSizeFinder: "data.micro_batch_size=auto finds what fits",
+    lightnings.LearningRateFinder: "sweep optimizer.lr instead",
+}
+
+
+def build_callbacks(nodes: Mapping[str, Any]) -> list[Callback]:
+    """The callbacks of a configuration. Errors: UserError for one that does not go with how a run is trained here."""
+    callbacks = [build(node, f"callbacks.{name}") for name, node in nodes.items()]
+    for name, callback in zip(nodes, callbacks, strict=True):
+        for kind, reason in REFUSED.items():
+            if isinstance(callback, kind):
+                raise UserError(f"callbacks.{name}: {type(callback).__name__} is refused; {reason}")
+        if not isinstance(callback, Callback):
+            raise UserError(f"callbacks.{name}: is no callback of Lightning; give the _target_ of one")
+    return callbacks
 
 
 class Metrics(Callback):

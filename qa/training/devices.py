@@ -1,5 +1,9 @@
 """Devices: whether they can do what the settings ask, before any data is read; and their random generators."""
 
+import math
+from collections.abc import Iterable
+from statistics import median
+
 import torch
 
 from qa.config.settings import Settings
@@ -16,15 +20,35 @@ def check_driver(settings: Settings) -> None:
         )
 
 
-def check_attention(settings: Settings, device: torch.device) -> None:
-    """Errors: UserError for flash attention where its kernels do not run: they take half precision on a GPU alone."""
+def check_precision(settings: Settings, device: torch.device) -> None:
+    """Errors: UserError for float16 that would be bfloat16, and for flash attention where its kernels do not run."""
     precision = str(settings.trainer["precision"])
+    if device.type == "cpu" and precision in ("16-mixed", "16"):  # lightning would take bf16-mixed
+        raise UserError(f"trainer.precision={precision}: GPUs alone compute in it; take trainer.precision=bf16-mixed")
     half = device.type == "cuda" and precision.startswith(("16", "bf16"))
     if settings.model.get("attention") == "flash" and not half:
         raise UserError(
             f"model.attention=flash: computes in half precision on GPUs alone, this is {device.type} in {precision};"
             " take trainer.precision=bf16-mixed on a GPU, or model.attention=auto"
         )
+
+
+def lost_updates(parameters: Iterable[torch.Tensor], precision: str, rate: float) -> str:
+    """Why most updates of weights in half precision would be rounded away; empty where they would not.
+
+    A step of Adam moves a weight by about the learning rate; one by less than half a unit of the weight is lost.
+    """
+    kinds = {"bf16-true": torch.bfloat16, "16-true": torch.float16}
+    if precision not in kinds:
+        return ""
+    usual = median(p.detach().abs().mean().item() for p in parameters if p.ndim > 1)
+    unit = torch.finfo(kinds[precision]).eps * 2 ** math.floor(math.log2(usual or 1))
+    if rate >= unit / 2:
+        return ""
+    return (
+        f"weights of about {usual:.2g} change in units of {unit:.1g}, so that most updates by optimizer.lr={rate:g} are"
+        f" rounded away; take trainer.precision={precision.partition('-')[0]}-mixed"
+    )
 
 
 def seed_device(seed: int, device: torch.device) -> None:

@@ -48,6 +48,7 @@ class QuestionAnsweringModule(EvaluationSteps):
         nonfinite: NonFinite = "stop",
         attention: Attention = "auto",
         gradient_checkpointing: bool = False,
+        dropout: float | None = None,
         no_answer_threshold: float | None = None,
     ) -> None:
         """`optimizer(parameter_groups)` and `scheduler(optimizer, total_steps)` make what their names say.
@@ -57,7 +58,7 @@ class QuestionAnsweringModule(EvaluationSteps):
         super().__init__(n_best, max_answer_length, no_answer_threshold)
         self.pretrained, self.seed = pretrained, seed
         self.attention, self.gradient_checkpointing = attention, gradient_checkpointing
-        self.model, self.inputs, self.trained_head = load_model(pretrained, attention, gradient_checkpointing)
+        self.model, self.inputs, self.trained_head = load_model(pretrained, attention, gradient_checkpointing, dropout)
         self.optimizer, self.scheduler, self.total_steps = optimizer, scheduler, total_steps
         self.micro_batches, self.nonfinite = MicroBatches(micro_batch_size), nonfinite
         self.nonfinite_steps = 0  # that were skipped

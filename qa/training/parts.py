@@ -10,6 +10,7 @@ import lightning
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 
 from qa import processes
 from qa.config.composed import overrides, resolved
@@ -18,22 +19,25 @@ from qa.config.targets import build
 from qa.data.datamodule import SPLITS, SquadDataModule
 from qa.data.squad_data import Split
 from qa.data.tokenizer import check_lengths, load_tokenizer
-from qa.errors import UserError
+from qa.errors import UserError, one_line
 from qa.evaluation.ceiling import Ceiling, ceiling
 from qa.hub import check_pretrained
 from qa.model.answering import Answering
+from qa.model.optimization import parameter_groups
 from qa.model.pretrained import check_model
 from qa.runs.checkpoints import as_begun, check_same_run, find_checkpoint, load_checkpoint
 from qa.runs.identity import identity
 from qa.runs.results import EvaluatedPart
 from qa.runs.weights import base_of, known_of_checkpoint
 from qa.tracking.metrics_file import MetricsFile
-from qa.training.callbacks import Metrics
+from qa.training.callbacks import Metrics, build_callbacks
 from qa.training.checkpoint_files import CheckpointFiles
 from qa.training.collectives import connect
-from qa.training.devices import check_attention, check_driver
+from qa.training.devices import check_driver, check_precision
 from qa.training.history import History
 from qa.training.module import QuestionAnsweringModule
+
+PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,10 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
             config.model.pretrained = as_begun(config.model.pretrained, held, "model")
             config.data.name = as_begun(config.data.name, held, "train")
         check_same_run(checkpoint, held, identity(resolved(composed), folder), folder)
-    check_optimizer(cfg)
+    check_driver(settings)
+    callbacks = build_callbacks(settings.callbacks or {})
+    trainer = build_trainer(cfg, settings, folder)
+    check_optimizer(cfg, trainer.strategy.root_device)
     cfg.model.pretrained = check_pretrained(cfg.model.pretrained)
     known = Answering()
     if not fitting:
@@ -86,8 +93,6 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     tokenizer = load_tokenizer(cfg.model.pretrained)
     check_lengths(tokenizer, cfg.data.max_length, cfg.data.stride)
     check_model(cfg.model.pretrained, tokenizer, cfg.data.max_length)
-    check_driver(settings)
-    trainer = build_trainer(cfg, settings, folder)
     data: SquadDataModule = build(cfg.data)
     for split in splits:
         data.prepare_split(split, tokenizer, settings.trainer.get(EVALUATION_LIMITS.get(split, "")))
@@ -109,7 +114,6 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     made |= known.model_dump(include={"trained", "chosen_on"}, exclude_none=True)
     history = build_history(settings, folder, steps_per_epoch, made)
     metrics = Metrics()
-    callbacks = [build(node) for node in (cfg.callbacks or {}).values()]
     trainer.callbacks += [metrics, *callbacks, *pruning(cfg, fitting), *([history] if fitting else [])]  # type: ignore[attr-defined]
     words = shlex.join(["python", "train.py", *overrides()])
     found = {s: ceiling(data.examples[s], data.windows[s], settings.decode.max_answer_length) for s in splits}
@@ -117,24 +121,32 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     return Parts(settings, folder, words, data, module, trainer, history, metrics, checkpoint, known, splits, best)
 
 
-def check_optimizer(cfg: Any) -> None:
-    """Errors: UserError for values that the optimizer refuses; before any data is read."""
+def check_optimizer(cfg: Any, device: torch.device) -> None:
+    """Tries a step on two weights. Errors: UserError for what optimizer or scheduler refuses; before data are read."""
+    weights = [torch.nn.Parameter(torch.zeros(shape, device=device)) for shape in ((1, 1), (1,))]
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    part = "optimizer"
     try:
-        build(cfg.optimizer)([torch.nn.Parameter(torch.zeros(1))])
-    except (TypeError, ValueError) as error:
-        raise UserError(f"optimizer: {error}") from None
+        optimizer = build(cfg.optimizer, part)(parameter_groups(weights))
+        optimizer.step()
+        part = "scheduler"
+        build(cfg.scheduler, part)(optimizer, 1).step()
+    except (TypeError, ValueError, AttributeError, AssertionError, RuntimeError) as error:
+        raise UserError(f"{part}: {one_line(error)}") from None
 
 
 def build_trainer(cfg: Any, settings: Settings, folder: Path) -> Trainer:
     """A trainer whose ranks are connected; it has no callbacks yet. Errors: UserError."""
     # the history ends a fit, after its last evaluation; max_steps would end it before
+    profiler = PROFILERS.get(settings.trainer["profiler"])
     trainer: Trainer = build(
         cfg.trainer, "trainer", max_steps=-1, logger=build_loggers(settings, folder), enable_checkpointing=False,
-        **dict.fromkeys(EVALUATION_LIMITS.values()),
+        profiler=profiler and profiler(folder / "profile", "profile"), **dict.fromkeys(EVALUATION_LIMITS.values()),
     )  # fmt: skip
     connect(trainer)
     device = trainer.strategy.root_device
-    check_attention(settings, device)
+    check_precision(settings, device)
     if device.type == "cuda":
         torch.set_float32_matmul_precision(settings.matmul_precision)
     return trainer
@@ -160,6 +172,11 @@ def count_steps(data: SquadDataModule, settings: Settings) -> tuple[int, int]:
     ]
     if min(ends) == 0:
         raise UserError("trainer: no step to take; raise max_epochs, max_steps or limit_train_batches")
+    if (least := max(trainer["min_steps"] or 0, steps * (trainer["min_epochs"] or 0))) > min(ends):
+        raise UserError(
+            f"trainer: min_epochs or min_steps ask for {least} steps, the schedule has {min(ends)}; raise max_epochs or"
+            " max_steps, or lower them"
+        )
     return steps, min(ends)
 
 

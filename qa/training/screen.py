@@ -20,6 +20,7 @@ from qa.runs.identity import dotted, is_recipe
 from qa.runs.results_table import counted
 from qa.runs.weights import LENGTHS
 from qa.tracking.loggers import Wandb
+from qa.training.devices import lost_updates
 from qa.training.parts import Parts, evaluated_part
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,9 @@ def first_screen(parts: Parts) -> None:
     for split, found in parts.ceiling.items():
         if warning := found.warning(parts.settings.decode.max_answer_length):
             log.warning("%s: %s", split, warning)
+    rate = parts.settings.optimizer.get("lr", 1.0) if parts.settings.stage == "fit" else 1.0
+    if problem := lost_updates(module.parameters(), trainer.precision, rate):
+        log.warning("trainer.precision=%s: %s", trainer.precision, problem)
     if problem := broken_words(parts.data, parts.splits[-1]):
         log.warning("model.pretrained=%s: %s", model_name(module.pretrained), problem)
 

@@ -28,6 +28,8 @@ def test_hydras_flags_are_known() -> None:
         ("-m --cfg job --config-name=x --config-dir a.b/c -p data seed=1", None),
         ("--multi --info=plugins --help", None),
         ("data.train_file=--x.json", None),
+        ("seed=1 -m lr=1,2 --cfg job -p data -cn=x x=1", "-m --cfg job -p data -cn=x seed=1 lr=1,2 x=1"),
+        ("logger=null hydra.callbacks=null trainer.logger=null", "'~logger' hydra.callbacks=null trainer.logger=null"),
     ],
 )
 def test_settings_lose_their_dashes_and_hydras_flags_keep_them(given: str, understood: str | None) -> None:

@@ -164,6 +164,16 @@ def test_windows_may_be_as_long_as_the_model_can_take(family: Path) -> None:
     assert ("token_type_ids" in inputs) == (family.name.rstrip("0123456789") in ("bert", "electra", "albert"))
 
 
+def test_a_chosen_dropout_is_the_whole_models(family: Path) -> None:
+    """Whatever the family calls it; the model is saved with it."""
+    window = {"input_ids": torch.arange(5, 25)[None], "attention_mask": torch.ones(1, 20, dtype=torch.long)}
+    for dropout, is_same in ((0.0, True), (0.5, False)):
+        model = load_model(str(family), dropout=dropout).model
+        one, other = (model(**window).start_logits for _ in range(2))
+        assert torch.equal(one, other) == is_same
+        assert {part.p for part in model.modules() if isinstance(part, torch.nn.Dropout)} == {dropout}
+
+
 @pytest.mark.parametrize("family", ["roberta", "deberta", "mmbert"], indirect=True)
 def test_a_run_of_another_family_is_whole_and_evaluated_to_the_bit(
     family: Path, small_files: tuple[Path, Path], train_py: Run, tmp_path: Path

@@ -1,10 +1,12 @@
 """Which runs are the same: by their settings and by the content of what they read, not by names and places."""
 
+import inspect
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import lightning
 import pytest
 
 from qa.config.composed import resolved
@@ -60,6 +62,9 @@ NEUTRAL = [
     ("logger.mode", "offline"),
     ("callbacks.estimate._target_", "qa.Estimate"),
     ("sweep.keep_best", 1),
+    ("trainer.profiler", "simple"),
+    ("trainer.detect_anomaly", True),
+    ("trainer.limit_test_batches", 3),  # of a fit
 ]
 DECISIVE = [
     ("seed", 2, "seed (1 there, 2 here)"),
@@ -80,6 +85,36 @@ def test_what_says_how_a_run_computes_does_not_set_it_apart(config: dict[str, An
     assert differences(held, other) == ["seed (1 there, 2 here)"]
     for key, value in NEUTRAL:
         assert differences(held, identity(changed(config, key, value), tmp_path)) == [], key
+
+
+def test_each_argument_of_the_trainer_decides_or_does_not(config: dict[str, Any], tmp_path: Path) -> None:
+    """Whoever raises Lightning's pin looks at each new argument: one that is not in TRAINER never refuses a resume."""
+    neutral = {
+        "accelerator", "strategy", "devices", "num_nodes", "logger", "callbacks", "limit_test_batches",
+        "limit_predict_batches", "overfit_batches", "num_sanity_val_steps", "log_every_n_steps", "enable_checkpointing",
+        "enable_progress_bar", "enable_model_summary", "accumulate_grad_batches", "inference_mode",
+        "use_distributed_sampler", "profiler", "detect_anomaly", "barebones", "reload_dataloaders_every_n_epochs",
+        "default_root_dir", "enable_autolog_hparams", "model_registry",
+    }  # fmt: skip
+    names = set(inspect.signature(lightning.Trainer).parameters)
+    assert names == neutral | runs_identity.TRAINER | {"limit_val_batches"}
+    plain = identity(config, tmp_path)
+    for name in names:
+        assert bool(differences(plain, identity(changed(config, f"trainer.{name}", 7), tmp_path))) == (
+            name not in neutral
+        ), name
+
+
+def test_a_run_of_an_earlier_version_that_recorded_more_is_the_same(config: dict[str, Any], tmp_path: Path) -> None:
+    held = identity(config, tmp_path)
+    held["settings"] |= {"trainer.detect_anomaly": False, "trainer.limit_predict_batches": None}
+    assert differences(held, identity(changed(config, "trainer.detect_anomaly", True), tmp_path)) == []
+    config = changed(config, "stage", "test")
+    config["data"]["test_file"] = config["data"]["validation_file"]
+    words = "trainer.limit_test_batches (None there, 3 here)"
+    assert differences(
+        identity(config, tmp_path), identity(changed(config, "trainer.limit_test_batches", 3), tmp_path)
+    ) == [words]
 
 
 @pytest.mark.guarantee("A run folder is never used for other settings, data or weights; what differs is named")

@@ -1,11 +1,13 @@
 """The door of the service: what is wrong with its arguments is one line, before anything is loaded or written."""
 
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from helpers.paths import ROOT
 from qa.errors import UserError
 from qa.serve import main
 from qa.serving.server import bind, listen
@@ -52,3 +54,17 @@ def test_the_address_that_is_shown_can_be_opened() -> None:
         with bind(host, 0) as bound:
             assert listen(bound) == f"http://{shown}:{bound.getsockname()[1]}"
             socket.create_connection((shown, bound.getsockname()[1])).close()
+
+
+def test_a_port_in_use_is_refused_before_torch_is_loaded() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        words = ["qa.serve", "x", "--port", str(taken.getsockname()[1])]
+        code = (
+            f"import sys; sys.argv = {words}\nfrom qa.serve import main\ntry:\n    main()\n"
+            "except Exception as error:\n    print(error)\nprint('torch' in sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-2:] == [
+        f"--host 127.0.0.1 --port {words[-1]}: Address already in use; give others",
+        "False",
+    ]
