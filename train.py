@@ -96,6 +96,7 @@ def score(cfg: DictConfig, composed: DictConfig, folder: Path) -> int:
         data = SquadData(**{name: value for name, value in values.items() if name != "_target_"})
         found = score_predictions(data, identity(resolved(composed), folder))
         take(folder, composed, start_over=cfg.resume == "never")
+        data.write_lists(folder)
         write_scores(folder, *found)
     return 0
 
@@ -106,6 +107,7 @@ def hydra_main() -> int:
 
 
 if __name__ == "__main__":
+    processes.leave_cores_to_others()
     if processes.started_here():
         processes.watch_parent()
     processes.leave(exit_status(hydra_main))

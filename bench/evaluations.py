@@ -6,7 +6,6 @@ Each size has a process of its own. Logits are random, and each question has a c
 """
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import torch
 from qa.data.batches import EvaluationBatch
 from qa.data.example import Answer, Example
 from qa.evaluation.collect import collect, evaluate_batch
+from qa.processes import peak_resident_memory
 from qa.review.run_page import write_page
 from qa.runs.predictions import write_predictions
 from qa.runs.results import PerSplit, Results
@@ -37,8 +37,7 @@ def stage(name: str) -> Iterator[None]:
     yield
     seconds = time.process_time() - begin
     now = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    print(f"{name:<34} {seconds:8.1f} {now:10,.0f} {most:10,.0f}", flush=True)
+    print(f"{name:<34} {seconds:8.1f} {now:10,.0f} {peak_resident_memory() * 2**10:10,.0f}", flush=True)
 
 
 def examples(count: int) -> dict[str, Example]:

@@ -1,7 +1,7 @@
 """Two sides of a comparison in turns, each in a process of its own."""
 
 import json
-import resource
+import os
 import shlex
 import subprocess
 import sys
@@ -11,6 +11,7 @@ from subprocess import PIPE
 from typing import IO, NamedTuple
 
 from qa.errors import UserError
+from qa.processes import SLEEPING_THREADS, peak_resident_memory
 
 
 class Took(NamedTuple):
@@ -29,8 +30,7 @@ class Turns:
     def __call__(self) -> bool:
         """Reports the round that ends, waits for the next one; whether there is one."""
         seconds = time.perf_counter() - self.begin
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(json.dumps([seconds, most]), file=self.reports, flush=True)
+        print(json.dumps([seconds, peak_resident_memory()]), file=self.reports, flush=True)
         told = sys.stdin.readline()
         self.begin = time.perf_counter()
         return bool(told)
@@ -42,8 +42,13 @@ def in_turns(rounds: int, usual: list[str], ours: list[str]) -> list[tuple[Took,
     `usual`, `ours`: arguments of `python -m bench.sides`. Errors: UserError for a side that ends.
     """
     commands = [[sys.executable, "-m", "bench.sides", str(rounds), *words] for words in (usual, ours)]
+    plain = {name: value for name, value in os.environ.items() if name not in SLEEPING_THREADS}
+    environments = plain, {**plain, **SLEEPING_THREADS}  # as a command of ours sets it for itself
     with ExitStack() as stack:
-        sides = [stack.enter_context(subprocess.Popen(c, stdin=PIPE, stdout=PIPE, text=True)) for c in commands]
+        sides = [
+            stack.enter_context(subprocess.Popen(command, env=environment, stdin=PIPE, stdout=PIPE, text=True))
+            for command, environment in zip(commands, environments, strict=True)
+        ]
         for side in sides:
             _report(side)  # it is set up
         found = []

@@ -78,9 +78,7 @@ class JobLauncher(Launcher):
         for arguments in job_overrides:
             given = {override.key_or_group: override.value() for override in self.parsed(arguments)}
             settings = json_values({key: value for key, value in given.items() if key in keys})
-            number = self.sweep.number(settings)
-            folders = [row.folder for row in self.sweep.rows() if (row.job, row.status) == (number, "finished")]
-            if not any((self.sweep.folder / folder / "results.json").exists() for folder in folders):
+            if (number := self.sweep.take(settings)) is not None:
                 yield self.job(number, settings, arguments)[0]
 
     def job(self, number: int, settings: Mapping[str, Any], arguments: Sequence[str]) -> tuple["Job", dict[str, Any]]:

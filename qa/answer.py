@@ -5,7 +5,6 @@ python -m qa.answer MODEL --in asks.jsonl --out answers.jsonl
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +12,6 @@ from pathlib import Path
 from rich.text import Text
 
 from qa.answering.answer import Answer
-from qa.answering.answerer import QuestionAnswerer
-from qa.answering.files import answer_file, as_line
 from qa.answering.options import AnswerOptions
 from qa.console import console
 from qa.errors import UserError, door
@@ -48,6 +45,9 @@ def main() -> int:
     }
     if bool(arguments.source) != bool(arguments.out) or bool(arguments.source) == bool(arguments.question):
         raise UserError("give --question with a text, or --in with --out; --help shows both")
+    from qa.answering.answerer import QuestionAnswerer
+    from qa.answering.files import answer_file, as_json, as_line
+
     lengths = {"max_length": arguments.max_length, "stride": arguments.stride}
     answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device, **lengths)
     if not answerer.engine.trained_head:
@@ -66,8 +66,8 @@ def main() -> int:
         show(arguments.question, contexts, answers, names)
         return 0
     lines = [{"question": asked, **as_line(answer)} for asked, answer in zip(arguments.question, answers, strict=True)]
-    whole = json.dumps(lines, ensure_ascii=False, indent=1)
-    print(whole if arguments.format == "json" else "\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
+    parts = [as_json(lines, indent=1)] if arguments.format == "json" else map(as_json, lines)
+    sys.stdout.buffer.writelines(parts)  # UTF-8, whatever the terminal has
     return 0
 
 

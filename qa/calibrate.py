@@ -7,8 +7,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from qa.answering.answerer import QuestionAnswerer
-from qa.answering.check import calibrate, read_known
 from qa.console import console
 from qa.data.files import find_files
 from qa.errors import UserError, door
@@ -29,6 +27,9 @@ def main() -> None:
     folder = Path(model_folder(arguments.model))
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give one that holds a model, as its qa.json is written")
+    from qa.answering.answerer import QuestionAnswerer
+    from qa.answering.check import calibrate, read_known
+
     answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device)
     contents = [content_hash(path) for path in find_files(arguments.file)]
     trained = answerer.answering.trained or {}

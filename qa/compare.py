@@ -1,6 +1,6 @@
 """Compares finished runs: is one recipe better than another, or is it chance?
 
-python -m qa.compare RUN|SWEEP … [--baseline RUN] [--json FILE] [--html FILE]
+python -m qa.compare RUN|SWEEP … [--baseline RUN] [--json FILE] [--html FILE] [--markdown FILE] [--latex FILE]
 """
 
 import argparse
@@ -9,11 +9,19 @@ from pathlib import Path
 
 from qa.console import console
 from qa.errors import door
-from qa.review.compare_page import as_page, show
+from qa.review.compare_page import as_page
+from qa.review.compare_tables import as_latex, as_markdown, show
 from qa.review.comparison import compare
-from qa.review.systems import read_run, systems
+from qa.review.systems import cross_fitted_run, read_run, systems
 from qa.storage import write_text
-from qa.sweeps.sweep import finished_jobs
+from qa.sweeps.sweep import Sweep, finished_jobs, is_sweep
+
+FILES = {
+    "json": "all figures, and who alone answers what",
+    "html": "the tables as a page, with the questions that one alone answers",
+    "markdown": "the tables in Markdown",
+    "latex": "the tables in LaTeX, with the rules of the package booktabs",
+}
 
 
 def main() -> None:
@@ -21,26 +29,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m qa.compare", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("run", nargs="+", type=Path, help="folders of finished runs, or of sweeps")
     parser.add_argument("--baseline", type=Path, metavar="RUN", help="what each other is compared with")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="all figures, and who alone answers what")
-    parser.add_argument(
-        "--html", type=Path, metavar="FILE", help="the tables as a page, with the questions that one alone answers"
-    )
+    for kind, what in FILES.items():
+        parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=what)
     arguments = parser.parse_args()
     folders = {folder.resolve(): folder for given in arguments.run for folder in finished_jobs(given)}
     if arguments.baseline:
         folders.setdefault(arguments.baseline.resolve(), arguments.baseline)
-    runs = {path: read_run(folder) for path, folder in folders.items()}
+    runs = {path: cross_fitted_run(read_run(folder)) for path, folder in folders.items()}
     found = systems(list(runs.values()))
     against = runs[arguments.baseline.resolve()] if arguments.baseline else None
     report = compare(found, next((system for system in found if against in system.runs), None))
+    sweeps = [Sweep(folder) for folder in arguments.run if is_sweep(folder)]
+    report["notes"] = [line for sweep in sweeps for line in sweep.warnings()] + report["notes"]
     show(report, console)
-    for path in (arguments.json, arguments.html):
-        if path:
+    texts = {
+        "json": lambda: json.dumps(report, ensure_ascii=False, indent=1),
+        "html": lambda: as_page(report, found),
+        "markdown": lambda: as_markdown(report),
+        "latex": lambda: as_latex(report),
+    }
+    for kind, text in texts.items():
+        if path := getattr(arguments, kind):
             path.parent.mkdir(parents=True, exist_ok=True)
-    if arguments.json:
-        write_text(arguments.json, json.dumps(report, ensure_ascii=False, indent=1))
-    if arguments.html:
-        write_text(arguments.html, as_page(report, found))
+            write_text(path, text())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,10 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
+
+from qa.storage import is_pointer
 
 # C0, DEL and C1, which move a terminal's cursor, set its title or fill its clipboard
 CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}
@@ -58,8 +61,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def why_unreadable(error: Exception) -> str:
-    """One line for the errors of transformers, torch and safetensors about a model's files."""
+def why_unreadable(error: Exception, place: str | Path) -> str:
+    """One line for the errors of transformers, torch and safetensors about a file, or about the files of a folder."""
+    files = sorted(Path(place).iterdir()) if Path(place).is_dir() else [Path(place)]
+    if pointers := [file.name for file in files if file.is_file() and is_pointer(file)]:
+        return f"Git LFS pointers, not the files: {', '.join(pointers)}; `git lfs pull` in their folder gets the files"
     if "trust_remote_code" in str(error):
         return "it comes with code of its own, which is not run"  # transformers' own words advise to let it
     if "Weights only load failed" in str(error):
@@ -68,7 +74,13 @@ def why_unreadable(error: Exception) -> str:
 
 
 def door(main: Callable[[], int | None]) -> NoReturn:
-    """Runs `python -m qa.NAME` and ends it: 0, 2 with one line for what the user can fix, or 130 for Ctrl-C."""
+    """Runs `python -m qa.NAME` and ends it: 0, 2 with one line for what the user can fix, or 130 for Ctrl-C.
+
+    `main` imports what needs torch: the variables that are set here are read as torch is imported.
+    """
+    from qa.processes import leave_cores_to_others  # which imports this module
+
+    leave_cores_to_others()
     try:
         status = main() or 0
         sys.stdout.flush()

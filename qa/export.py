@@ -8,16 +8,17 @@ import math
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from qa.answering.check import read_known
-from qa.answering.export import Exported, export
 from qa.console import console
 from qa.data.demo_corpus import write_demo
-from qa.data.example import Example
 from qa.errors import UserError, door
 from qa.hub import model_folder, named
+
+if TYPE_CHECKING:
+    from qa.answering.export import Exported
 
 SHOWN = 10  # of the answers that are not the same
 
@@ -34,11 +35,15 @@ def main() -> int:
     arguments = parser.parse_args()
     if not math.isfinite(arguments.tolerance):
         raise UserError(f"--tolerance {arguments.tolerance}: should be a number of points")
+    from qa.answering.check import read_known
+    from qa.answering.export import export
+
     folder = Path(model_folder(arguments.model))
     beside = folder.resolve() if folder.is_dir() else Path(named(arguments.model)[0]).name
     kind = f"{arguments.to}-int8" if arguments.int8 else arguments.to
     out = arguments.out or Path(f"{beside}-{kind}")
-    examples = read_known(arguments.check) if arguments.check else embedded()
+    with tempfile.TemporaryDirectory() as demo:
+        examples = read_known(arguments.check or str(write_demo(Path(demo))[1]))
     name = Path(arguments.check).name if arguments.check else "the demo"
     found, good = export(arguments.model, arguments.to, arguments.int8, out, examples, name, arguments.tolerance)
     show(found)
@@ -52,13 +57,7 @@ def main() -> int:
     return 1
 
 
-def embedded() -> list[Example]:
-    """The demo's validation questions."""
-    with tempfile.TemporaryDirectory() as folder:
-        return read_known(str(write_demo(Path(folder))[1]))
-
-
-def show(found: Exported) -> None:
+def show(found: "Exported") -> None:
     """Prints what the export is worth, and answers that are not the same."""
     table = Table("", "model", "exported", box=None, header_style="bold")
     for row in found.rows():

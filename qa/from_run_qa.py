@@ -6,8 +6,9 @@ python -m qa.from_run_qa --model_name_or_path bert-base-cased --do_train --do_ev
 import shlex
 import sys
 
-from qa.config.run_qa_flags import parse, translate
-from qa.errors import UserError, door
+from qa.config.run_qa_command import translate
+from qa.config.run_qa_parser import parse
+from qa.errors import door
 
 
 def main() -> int:
@@ -16,10 +17,7 @@ def main() -> int:
     if not words or words[0] in ("-h", "--help"):
         print((__doc__ or "").strip())
         return 0
-    try:
-        overrides, notes = translate(parse(words))
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    overrides, notes = translate(parse(words))
     print(" \\\n    ".join(["python train.py", *map(shlex.quote, overrides)]))
     print("\n".join(f"# {note}" for note in notes))
     return 0

@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -26,6 +27,9 @@ MEETING = "QA_MEETING"  # a file by which the ranks of one machine find each oth
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 SWEEP = "QA_SWEEP"  # of a sweep's job: the sweep's end says what to open
 TRIAL = "QA_TRIAL"  # of a search's job: NUMBER:JOURNAL, its trial and study
+
+# a thread that waits for the others leaves its core to other programs: for GNU's OpenMP, and for LLVM's and Intel's
+SLEEPING_THREADS = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)  # that ask a run to end
 
@@ -215,6 +219,31 @@ def requeue(status: int) -> int:
     if status == 128 + signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ and not rank():
         subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
     return status
+
+
+def leave_cores_to_others() -> None:
+    """Sets SLEEPING_THREADS, unless the user chose how threads wait. OpenMP reads it once, as torch is imported."""
+    if not SLEEPING_THREADS.keys() & os.environ.keys():
+        os.environ.update(SLEEPING_THREADS)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def peak_resident_memory() -> float:
+    """The most memory that this process held so far, in GiB.
+
+    getrusage counts what it had before it became another program, too: the memory of whoever started it.
+    """
+    status = Path("/proc/self/status")
+    most = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.exists() else None
+    if most:
+        return int(most[1]) / 2**20
+    import resource  # not before Windows is named
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def keep_freed_memory() -> None:

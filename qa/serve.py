@@ -5,6 +5,7 @@ python -m qa.serve MODEL --port 8000
 
 import argparse
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -26,13 +27,21 @@ def main() -> None:
         "--name",
         action="append",
         default=[],
-        help="by which clients call it, through a proxy; several times",
+        help="by which clients call it; several times",
+    )
+    parser.add_argument(
+        "--proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="of a proxy, whose X-Forwarded-For names the client; several times",
     )
     parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="until an answer is given up")
     parser.add_argument("--token-file", type=Path, help="with the token that clients must send; or QA_SERVE_TOKEN")
     parser.add_argument(
         "--corrections", type=Path, default=Path("corrections.jsonl"), metavar="FILE", help="of the page, for training"
     )
+    parser.add_argument("--log", choices=("text", "json"), default="text", help="form of the log's lines")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
     arguments = parser.parse_args()
@@ -46,10 +55,12 @@ def main() -> None:
         from qa.serving.app import make_app
         from qa.serving.corrections import Corrections
         from qa.serving.limits import Limits
-        from qa.serving.server import bind, run
+        from qa.serving.log import set_up_log
+        from qa.serving.server import bind, listen, run
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name}: is not installed; pip install -r requirements-serve.txt") from None
+        raise UserError(f"{error.name}: is not installed; pip install --no-deps -r requirements.lock") from None
     bound = bind(arguments.host, arguments.port)
+    set_up_log(as_json=arguments.log == "json")
     return_freed_memory()
     name = model_folder(arguments.model or str(DEMO))
     answerer = QuestionAnswerer.from_pretrained(name, arguments.device, arguments.dtype)
@@ -58,14 +69,16 @@ def main() -> None:
     answerer("Is it warm?", "It is warm.")  # what is slow but once
     if not answerer.engine.trained_head:
         print(f"WARNING: {name} was not trained on questions: its answers are drawn", file=sys.stderr)
-    host, port = bound.getsockname()[:2]
+    host = bound.getsockname()[0]
     is_local = host in ("127.0.0.1", "::1")
     if not is_local and token is None:
-        print(f"WARNING: whoever reaches {host} can ask; --token-file has a token asked for", file=sys.stderr)
-    hosts = {"127.0.0.1", "localhost", "::1", *arguments.name} if is_local or arguments.name else {"*"}
+        print("WARNING: everyone who reaches this machine can ask; --token-file FILE asks for a token", file=sys.stderr)
+    hosts = {"localhost", socket.gethostname(), *arguments.name}
     limits = Limits(seconds=arguments.timeout)
-    console.print(f"{name} answers at http://{f'[{host}]' if ':' in host else host}:{port}   (Ctrl-C stops it)")
-    run(make_app(answerer, short, corrections, limits, token, hosts), bound, limits)
+    app = make_app(answerer, short, corrections, limits, token, hosts)
+    url = listen(bound)
+    console.print(f"{name} answers at {url}   (Ctrl-C stops it)", soft_wrap=True)
+    run(app, bound, limits, arguments.proxy)
 
 
 def _token(path: Path | None) -> str | None:

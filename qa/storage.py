@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+LFS = b"version https://git-lfs.github.com/spec/"
+
 
 def content_hash(path: Path) -> str:
     """BLAKE2b of a file, 32 hexadecimal digits; read once for all jobs of a sweep."""
@@ -22,6 +24,12 @@ def content_hash(path: Path) -> str:
 def _content_hash(path: Path, *_: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether a file is what Git LFS leaves in its place until it is fetched."""
+    with path.open("rb") as file:
+        return file.read(len(LFS)) == LFS
 
 
 @contextmanager
@@ -46,6 +54,19 @@ def write_text(path: Path, text: str) -> None:
     """Writes UTF-8; see `atomic_write`."""
     with atomic_write(path) as file:
         file.write(text)
+
+
+def append_text(path: Path, text: str) -> None:
+    """Adds whole lines in UTF-8 to a file, on the disk when it returns; after an error the file is as it was."""
+    with path.open("ab", buffering=0) as file:
+        size, rest = file.tell(), text.encode()
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        except OSError:
+            os.ftruncate(file.fileno(), size)
+            raise
 
 
 def unused(path: Path) -> Path:

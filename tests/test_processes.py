@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from helpers.commands import Run, quick_fit, started, wait, wait_for_files
 from helpers.paths import ROOT
 from qa.config.command_line import quoted
-from qa.processes import run_ranks
+from qa.processes import SLEEPING_THREADS, cores, run_ranks
 
 Files = tuple[Path, Path]
 pytestmark = pytest.mark.timeout(600)
@@ -64,6 +64,7 @@ def test_losses_and_predictions_do_not_depend_on_the_number_of_ranks(
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.count("output") == 1
+        assert ("they share" in done.stdout) == (devices > cores())
     one = tmp_path / "1"
     assert len(steps(one)) == 50
     for other in (tmp_path / str(devices) for devices in more):
@@ -178,6 +179,32 @@ def test_a_list_of_devices_is_refused_where_another_launcher_starts_the_processe
     assert "trainer.devices=[0, 2]: torchrun and srun start a process" in done.stderr
 
 
+def printed(script: str, **environment: str) -> str:
+    """What a script prints, run by a Python that has not imported torch."""
+    env = {name: value for name, value in os.environ.items() if name not in SLEEPING_THREADS} | environment
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_threads_of_our_commands_leave_cores_to_other_programs_and_those_of_a_library_do_as_their_host_likes() -> None:
+    """What OpenMP is told counts only before torch is imported."""
+    doors = [path.stem for path in (ROOT / "qa").glob("*.py") if "__main__" in path.read_text(encoding="utf-8")]
+    told = "[os.environ.get(name) for name in processes.SLEEPING_THREADS]"
+    script = f"import os, sys; from qa import processes, {', '.join(doors)}; print({told}, 'torch' in sys.modules)"
+    assert "answer" in doors and printed(script) == "[None, None] False"
+    script = f"import os; from qa import errors, processes; errors.door(lambda: print({told}))"
+    assert printed(script) == "['passive', '0']"
+    assert printed(script, OMP_WAIT_POLICY="active") == "['active', None]"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process counts what it held as another program")
+def test_the_memory_of_a_process_is_its_own_and_not_that_of_whoever_started_it() -> None:
+    child = "import qa.processes as p; before = p.peak_resident_memory(); held = b'x' * (300 << 20); "
+    child += "print(before < 0.5, p.peak_resident_memory() - before > 0.29)"
+    script = f"import os, sys; held = b'x' * (1 << 30); os.execv(sys.executable, [sys.executable, '-c', {child!r}])"
+    assert printed(script) == "True True"
+
+
 @pytest.mark.slow
 def test_windows_is_named() -> None:
     script = "import sys; sys.platform = 'win32'; import qa.processes"
@@ -192,6 +219,7 @@ def test_no_rank_outlives_the_process_that_started_it(small: list[str], tmp_path
     arguments = [*small, "trainer.max_epochs=900", "trainer.devices=2", f"hydra.run.dir={tmp_path}/run"]
     process = started(arguments, tmp_path / "run" / "metrics.csv", OMP_NUM_THREADS="1")
     ranks = children(process.pid)
+    assert all(b"OMP_WAIT_POLICY=passive" in Path(f"/proc/{rank}/environ").read_bytes() for rank in ranks)
     found = set().union(*map(listening, ranks))
     process.kill()
     process.communicate()

@@ -95,7 +95,8 @@ def test_the_saved_model_is_the_best_checkpoints(fitted: tuple[Path, list[str], 
     card = (folder / "model" / "README.md").read_text()
     table, _, chosen = (folder / "results.md").read_text().partition("\n\n")
     assert table in card
-    assert chosen.startswith("Chosen on this set: the best epoch")
+    assert chosen.startswith("These questions were also used to choose the best epoch")
+    assert f"model.pretrained={folder}/model\n" in chosen
     assert "trainer.max_epochs=2" in card
 
 
@@ -111,10 +112,11 @@ def test_the_first_screen_and_the_table_are_printed(fitted: tuple[Path, list[str
         str(folder),
     ):
         assert words in printed
-    assert printed.count("Validation Loss") == 2
+    assert printed.count("validation loss") == 3 and printed.count("Validation Loss") == 1
     assert "← best by validation loss" in printed
     assert "10 questions\n" in printed and "10 evaluated questions: very few" in printed
-    assert f"open {folder}/report.html\n{folder}/model: the model and its card; " in printed
+    assert f"open {folder}/report.html\n{folder}/model: the model and its card\n" in printed
+    assert f"{folder}/results.json: all figures\nask it: " in printed
     assert "questions.parquet" not in printed
     log = (folder / "train.log").read_text()
     for line in filter(None, map(str.rstrip, printed.splitlines())):
@@ -201,7 +203,7 @@ def test_an_evaluation_reports_lengths_that_are_not_the_models_and_questions_tha
     said = "The model was trained on these questions, or some of them: the figures show memory."
     assert (done.returncode, done.stderr) == (0, f"WARNING: test: {said}\n")
     assert "data.max_length=48 (the model's own: 64)\n" in done.stdout
-    assert said in done.stdout and "Chosen on this set" not in done.stdout
+    assert said in done.stdout and "also used to choose" not in done.stdout
     assert all(said in (tmp_path / "run" / name).read_text() for name in ("results.md", "report.html"))
 
 
@@ -238,21 +240,36 @@ def test_bad_records_are_counted_in_the_results(train_py: Run, tiny: Path, small
     assert "1 records skipped: misplaced answer" in done.stderr
     found = results(tmp_path / "other")
     assert found["skipped"] == {"train": {"misplaced answer": 1, "question too long": 1}, "validation": {}}
+    listed = [json.loads(line) for line in (tmp_path / "other" / "skipped.jsonl").read_text().splitlines()]
+    assert [(row["split"], row["kind"]) for row in listed] == [
+        ("train", "misplaced answer"), ("train", "question too long"),
+    ]  # fmt: skip
     assert found["examples"]["train"] == 19
     assert found["epochs"][-1]["step"] == 1
 
 
-def test_an_epoch_without_an_evaluation_has_no_figures_of_an_older_one(
-    train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
+@pytest.mark.parametrize(
+    ("interval", "evaluated"),
+    [
+        (["trainer.check_val_every_n_epoch=3"], {1: False, 2: False, 3: True, 4: True}),
+        (["trainer.check_val_every_n_epoch=9"], {1: False, 2: False, 3: False, 4: True}),
+        (["trainer.val_check_interval=3"], {1: False, 1.5: True, 2: False, 3: True, 4: True}),
+        (["trainer.val_check_interval=1000", "trainer.max_steps=7"], {1: False, 2: False, 3: False, 3.5: True}),
+    ],
+)
+def test_the_last_step_is_evaluated_whatever_the_interval(
+    interval: list[str], evaluated: dict[float, bool], train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
 ) -> None:
+    """4 epochs of 2 steps. An epoch without an evaluation has no figures of an older one."""
     done = train_py(
-        *quick_fit(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2",
-        "data.limit=10", f"hydra.run.dir={tmp_path}/run",
+        *quick_fit(small_files, tiny, tmp_path / "cache"), "trainer.max_epochs=4", "data.limit=10", *interval,
+        f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     found = results(tmp_path / "run")
-    assert [row["val_loss"] is None for row in found["epochs"]] == [True, False, True]
-    assert found["best"] == found["epochs"][1]
+    assert {row["epoch"]: row["val_loss"] is not None for row in found["epochs"]} == evaluated
+    assert found["best"] in found["epochs"]
+    assert ("an evaluation every" in done.stdout) == interval[0].startswith("trainer.val_check")
 
 
 def test_adamw_with_warm_up_in_half_precision(train_py: Run, tiny: Path, small_files: Files, tmp_path: Path) -> None:
@@ -322,6 +339,11 @@ def test_help_names_the_stages_and_groups(train_py: Run) -> None:
     assert done.returncode == 0
     for words in ("stage=fit|validate|test|predict", "optimizer: adam, adamw", "data.train_file", "make demo"):
         assert words in done.stdout
+    settings = (ROOT / "docs" / "settings.md").read_text()
+    rows = {name: line.split("|", 3)[3] for line in settings.splitlines() for name in re.findall(r"^\| `(.*?)`", line)}
+    for name, choices in re.findall(r"((?:data|model|optimizer|trainer|checkpoint)\.\w+)(?:=(\S+\|\S+))?", done.stdout):
+        assert name in rows
+        assert not choices or len(choices.split("|")) == len(rows[name].split("\\| ")), name
 
 
 @pytest.mark.slow
@@ -378,11 +400,11 @@ def test_predictions_of_any_program_are_scored_without_a_model(
     file.write_text(json.dumps(predictions))
     done = train_py(*command, f"data.predictions_file={file}", "resume=never")
     assert (done.returncode, done.stderr) == (
-        0, f"WARNING: {file}: 1 questions have no prediction, and count as wrong\n",
+        0, f"WARNING: {file}: 1 × no prediction: scores 0, as by the official script\n",
     )  # fmt: skip
     assert results(tmp_path / "run")["skipped"] == {"validation": {"no prediction": 1}}
     for content, complaint in (
-        (json.dumps({"nobody": "x"}), "1 ids that .* does not have, such as 'nobody'"),
+        (json.dumps({"nobody": "x"}), "0 of its 1 ids are in .*, not 'nobody' for example; give the file that was"),
         (json.dumps({removed: [text]}), f"{removed}: Input should be a valid string"),
         ("{", "the file: Invalid JSON"),
     ):

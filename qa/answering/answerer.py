@@ -130,17 +130,22 @@ class QuestionAnswerer:
             raise UserError(f"{len(questions)} questions and {len(contexts)} contexts; give one context, or as many")
         if not asks:
             return []
-        work = self.begin(asks, chosen)
+        answers = self.answers(asks, chosen)
+        return answers[0] if isinstance(question, str) else answers
+
+    def answers(self, asks: Sequence[Ask], options: Options = PLAIN) -> list[Answer]:
+        """The answer of each question. Errors: UserError as above."""
+        work = self.begin(asks, options)
         while work.step():
             pass
-        return work.answers()[0] if isinstance(question, str) else work.answers()
+        return work.answers()
 
     def begin(self, asks: Sequence[Ask], options: Options = PLAIN) -> Work:
         """Questions ready to be answered, a batch at a time. Errors: UserError as above."""
         examples = [
-            _example(number, f"{number}.{place}" if place else f"{number}", ask.question, context)
+            _example(number, f"{number}.{place}" if place else f"{number}", ask.question, text)
             for number, ask in enumerate(asks, 1)
-            for place, context in enumerate(ask.contexts)
+            for place, text in enumerate(_texts_of(number, ask))
         ]
         windows, batches = self._begin(examples, options)
         return Work(asks, examples, windows, batches, options, self.answering)
@@ -193,6 +198,15 @@ def _texts(name: str, given: str | Sequence[str]) -> list[str]:
     if not isinstance(given, Sequence):
         raise UserError(f"{name}: give a text, or a list of texts, not {type(given).__name__}")
     return list(given)
+
+
+def _texts_of(number: int, ask: Ask) -> list[str]:
+    """The contexts that are not blank. Errors: UserError where all are."""
+    if not ask.texts:
+        count = len(ask.contexts)
+        what = f"all of its {count} contexts are" if count > 1 else "its context is"
+        raise UserError(f"question {number}: {what} empty; give a text")
+    return [text for _, text in ask.texts]
 
 
 def _example(number: int, name: str, question: str, context: str) -> Example:

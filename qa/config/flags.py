@@ -9,6 +9,7 @@ import yaml
 
 from qa.config.run_qa_flags import KNOWN
 from qa.config.settings import Settings
+from qa.config.suggestions import own_files, suggestion
 from qa.errors import UserError
 
 OF_HYDRA = (
@@ -23,12 +24,12 @@ def plain_words(words: Sequence[str]) -> list[str]:
 
     Errors: UserError for a flag that Hydra does not have, and for a saved run's folder as a configuration.
     """
-    plain = [_plain(word) if word.startswith("--") else word for word in words]
+    plain = [_plain(word, after) if word.startswith("--") else word for word, after in pairwise([*words, ""])]
     _check_saved_run(plain)
     return plain
 
 
-def _plain(word: str) -> str:
+def _plain(word: str, after: str) -> str:
     key, is_pair, _ = word[2:].partition("=")
     name = key.lstrip("+~")
     nested = "." in name or "/" in name
@@ -41,8 +42,9 @@ def _plain(word: str) -> str:
             f"{word}: a flag of run_qa.py; `python -m qa.from_run_qa {word} …` prints the command of this program"
         )
     if nested or name in TOP_LEVEL:
-        raise UserError(f"{word}: not understood; write {key}=VALUE")
-    raise UserError(f"{word}: no such flag; settings are written KEY=VALUE, such as optimizer.lr=1e-5")
+        value = "VALUE" if not after or after.startswith("-") or "=" in after else after
+        raise UserError(f"{word}: not understood; write {own_files(key, value) or f'{key}={value}'}")
+    raise UserError(f"{word}: no such flag{suggestion(name.replace('-', '_'), TOP_LEVEL)}")
 
 
 def _check_saved_run(words: Sequence[str]) -> None:

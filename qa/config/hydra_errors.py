@@ -9,7 +9,7 @@ from hydra.errors import OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qa.config.settings import suggestion
+from qa.config.suggestions import own_files, suggestion
 from qa.errors import explain, one_line
 from qa.runs.identity import dotted
 
@@ -29,8 +29,10 @@ def explain_hydra(error: BaseException) -> str:
         with hydra.initialize(version_base="1.3", config_path="../../conf"):
             keys = list(dotted(OmegaConf.to_container(compose(config_name="config"))))
         return f"{match[1]}: no such setting{suggestion(match[1], keys)}"
-    if match := re.search(r"Could not find '([^']+)/([^']+)'\s+Available options in '[^']+':((?:\n\t.*)*)", text):
-        return f"{match[1]}={match[2]}: no such choice; choose one of {', '.join(match[3].split())}"
+    missing = r"Could not find '((?:hydra/)?[^/']+)/([^']+)'\s+Available options in '[^']+':((?:\n\t.*)*)"
+    if match := re.search(missing, text):
+        ways = [", ".join(match[3].split()), *filter(None, [own_files(match[1], match[2])])]
+        return f"{match[1]}={match[2]}: no such choice; choose one of {', or '.join(ways)}"
     if isinstance(error, OverrideParseException):
         key, _, value = str(error.override).partition("=")
         return f"{error.override}: not understood; a value with special characters needs quotes: '{key}=\"{value}\"'"

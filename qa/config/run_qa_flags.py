@@ -1,13 +1,8 @@
-"""The flags of Hugging Face's `run_qa.py` as overrides of train.py."""
+"""The flags of Hugging Face's `run_qa.py`, and what each means here."""
 
-import difflib
-import re
-from collections.abc import Sequence
+from typing import Any
 
-from qa.config.command_line import quoted
-from qa.errors import UserError
-
-# run_qa.py's and TrainingArguments' flags, and our keys that mean the same
+# flags of run_qa.py and of TrainingArguments, and our keys that mean the same
 KEYS = {
     "model_name_or_path": "model.pretrained",
     "dataset_name": "data.name",
@@ -19,124 +14,139 @@ KEYS = {
     "n_best_size": "decode.n_best",
     "max_answer_length": "decode.max_answer_length",
     "max_train_samples": "data.limit",
+    "max_eval_samples": "data.limit",
+    "max_predict_samples": "data.limit",
     "per_device_eval_batch_size": "data.eval_batch_size",
     "learning_rate": "optimizer.lr",
     "weight_decay": "optimizer.weight_decay",
-    "lr_scheduler_type": "scheduler",
+    "adam_epsilon": "optimizer.eps",
     "warmup_ratio": "scheduler.warmup_ratio",
     "num_train_epochs": "trainer.max_epochs",
     "max_steps": "trainer.max_steps",
     "max_grad_norm": "trainer.gradient_clip_val",
+    "activation_checkpointing": "model.gradient_checkpointing",
     "gradient_checkpointing": "model.gradient_checkpointing",
     "save_steps": "checkpoint.every_n_steps",
-    "save_total_limit": "checkpoint.keep",
-    "metric_for_best_model": "checkpoint.monitor",
+    "eval_steps": "trainer.val_check_interval",
     "dataloader_num_workers": "data.num_workers",
-    "hub_model_id": "push_to_hub",
-    "report_to": "logger",
     "seed": "seed",
+    "data_seed": "data.seed",
     "output_dir": "hydra.run.dir",
 }
-# what becomes of several of them together, or of a word
-BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps", "nproc_per_node")
-PRECISION = {"fp16": "16-mixed", "bf16": "bf16-mixed"}
-VALUES = {
-    "metric_for_best_model": {
-        "eval_loss": "val_loss",
-        "loss": "val_loss",
-        "eval_f1": "f1",
-        "eval_exact_match": "exact_match",
+# flags whose values are overrides; what other values would be has no counterpart
+CHOICES: dict[str, dict[Any, str]] = {
+    "lr_scheduler_type": {
+        "linear": "scheduler=linear",
+        "cosine": "scheduler=cosine",
+        "cosine_with_restarts": "scheduler=cosine",  # without lr_scheduler_kwargs it never starts again
+        "constant": "scheduler=constant",
+        "constant_with_warmup": "scheduler=constant",
     },
-    "lr_scheduler_type": {"constant_with_warmup": "constant"},
-    "report_to": {"all": "wandb"},
+    "optim": {"adamw_torch": "optimizer=adamw", "adamw_torch_fused": "optimizer=adamw"},
+    "metric_for_best_model": {
+        **dict.fromkeys(("loss", "eval_loss"), "checkpoint.monitor=val_loss"),
+        **dict.fromkeys(("f1", "eval_f1"), "checkpoint.monitor=f1"),
+        **dict.fromkeys(("exact_match", "eval_exact_match"), "checkpoint.monitor=exact_match"),
+    },
+    "report_to": {name: f"logger={name}" for name in ("wandb", "tensorboard", "none")},
+    "train_sampling_strategy": {"random": "data.batching=random", "group_by_length": "data.batching=bucketed"},
+    "group_by_length": {True: "data.batching=bucketed", False: "data.batching=random"},
+    "fp16": {True: "trainer.precision=16-mixed", False: ""},
+    "bf16": {True: "trainer.precision=bf16-mixed", False: ""},
+    "tf32": {True: "matmul_precision=high", False: "matmul_precision=highest"},
+    "use_cpu": {True: "trainer.accelerator=cpu", False: ""},
+    "use_mps_device": {True: "trainer.accelerator=mps", False: ""},
+    "full_determinism": {True: "trainer.deterministic=true", False: ""},
+    "overwrite_output_dir": {True: "resume=never", False: ""},
 }
-SWITCHES = ("do_train", "do_eval", "do_predict", "overwrite_output_dir", "gradient_checkpointing", *PRECISION)
-# why a flag has no counterpart
-WITHOUT = {
-    "cache_dir": "set HF_HOME",
-    "tokenizer_name": "the tokenizer is the model's own",
-    "config_name": "the configuration is the model's own",
-    "overwrite_cache": "windows are cached by their content; `make clean-cache` removes them",
-    "preprocessing_num_workers": "windows take seconds, in one process",
-    "pad_to_max_length": "batches are padded to their longest window; data.batching says which go together",
-    "max_eval_samples": "data.limit is for every split",
-    "max_predict_samples": "data.limit is for every split",
-    "eval_strategy": "every epoch is evaluated; trainer.val_check_interval for more",
-    "eval_steps": "trainer.val_check_interval, a share of an epoch or a number of steps",
-    "save_strategy": "checkpoints come with every evaluation and every 15 minutes",
-    "load_best_model_at_end": "RUN/model is the best epoch's",
-    "logging_steps": "every step is logged",
-    "logging_strategy": "every step is logged",
-    "logging_dir": "everything is in hydra.run.dir",
-    "warmup_steps": "scheduler.warmup_ratio, as a share of all steps",
-    "resume_from_checkpoint": "a run resumes by itself in its folder; resume=CHECKPOINT takes one of ours",
-    "push_to_hub": "push_to_hub=USER/NAME",
-    "dataset_config_name": "the data set's default is taken",
-    "trust_remote_code": "code from the hub is never run",
-    "token": "set HF_TOKEN, or log in by `hf auth login`",
-    "local_rank": "trainer.devices=N starts the processes",
-    "version_2_with_negative": "the data say which questions have no answer",
-    "null_score_diff_threshold": "the best one on the validation data is kept in RUN/model and used by stage=predict",
+BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
+STAGES = {"do_train": "fit", "do_eval": "validate", "do_predict": "predict"}
+SAMPLES = {"fit": "max_train_samples", "validate": "max_eval_samples", "predict": "max_predict_samples"}
+# why flags have no counterpart, or what stands in their place
+NOTES = {
+    "no counterpart": "activation_checkpointing_kwargs adafactor debug gradient_checkpointing_kwargs"
+    " label_smoothing_factor lr_scheduler_kwargs mp_parameters neftune_noise_alpha optim_args optim_target_modules"
+    " past_index project ray_scope skip_memory_metrics tpu_metrics_debug tpu_num_cores trackio_bucket_id"
+    " trackio_space_id trackio_static_space_id use_cache use_legacy_prediction_loop",
+    "set HF_HOME": "cache_dir",
+    "set HF_TOKEN, or log in by `hf auth login`": "hub_token token use_auth_token",
+    "it is the model's own": "config_name tokenizer_name",
+    "code from the hub is never run": "trust_remote_code",
+    "the data set's default is taken": "dataset_config_name",
+    "windows are cached by their content; `make clean-cache` removes them": "overwrite_cache",
+    "windows take seconds, in one process": "preprocessing_num_workers",
+    "batches are padded to their longest window; data.batching says which go together": "pad_to_max_length"
+    " length_column_name",
+    "the data say which questions have no answer": "version_2_with_negative",
+    "the best one on the validation data is kept in RUN/model": "null_score_diff_threshold",
+    "every epoch is evaluated; trainer.val_check_interval for more": "eval_delay eval_on_start eval_strategy",
+    "every evaluation computes EM, F1 and the loss": "batch_eval_metrics eval_accumulation_steps"
+    " eval_do_concat_batches eval_use_gather_object include_for_metrics include_inputs_for_metrics"
+    " prediction_loss_only",
+    "checkpoints come with every evaluation and every 15 minutes; models are safetensors": "enable_jit_checkpoint"
+    " save_on_each_node save_safetensors save_strategy",
+    "checkpoint.optimizer_state=last comes close": "save_only_model",
+    "checkpoint.keep counts those beside the last and the best": "save_total_limit",
+    "RUN/model is the best epoch's": "load_best_model_at_end",
+    "checkpoint.monitor decides it": "greater_is_better",
+    "every step is logged": "include_num_input_tokens_seen include_tokens_per_second log_on_each_node"
+    " logging_first_step logging_nan_inf_filter logging_steps logging_strategy",
+    "hydra.verbose=true prints more": "disable_tqdm log_level log_level_replica",
+    "everything is in hydra.run.dir": "logging_dir",
+    "logger.name, with logger=wandb": "run_name",
+    "scheduler.warmup_ratio, as a share of all steps": "warmup_steps",
+    "a run resumes by itself in its folder; resume=CHECKPOINT takes one of ours": "ignore_data_skip"
+    " restore_callback_states_from_checkpoint resume_from_checkpoint",
+    "push_to_hub=USER/NAME; a new one is private, and gets the model at the end": "hub_always_push"
+    " hub_private_repo hub_revision hub_strategy push_to_hub push_to_hub_organization",
+    "trainer.devices=N starts the processes": "accelerator_config average_tokens_across_devices ddp_backend"
+    " ddp_broadcast_buffers ddp_bucket_cap_mb ddp_find_unused_parameters ddp_static_graph ddp_timeout local_rank"
+    " parallelism_config",
+    "trainer=sharded, for a model too large for one device": "deepspeed fsdp fsdp_config fsdp_min_num_params"
+    " fsdp_transformer_layer_cls_to_wrap sharded_ddp",
+    "data.micro_batch_size=auto does it by itself": "auto_find_batch_size",
+    "model.attention=auto takes what is fast": "jit_mode_eval liger_kernel_config torch_compile"
+    " torch_compile_backend torch_compile_mode torch_empty_cache_steps torchdynamo use_ipex use_liger_kernel",
+    "trainer.precision is for all stages": "bf16_full_eval fp16_backend fp16_full_eval fp16_opt_level"
+    " half_precision_backend xpu_backend",
+    "batches hold what the model needs, and every window": "dataloader_drop_last dataloader_in_order"
+    " dataloader_multiprocessing_context dataloader_persistent_workers dataloader_pin_memory"
+    " dataloader_prefetch_factor dispatch_batches label_names remove_unused_columns split_batches",
 }
-KNOWN = {*KEYS, *BATCH, *SWITCHES, *WITHOUT}
-# run_qa.py's defaults that differ from ours
-NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?|true|false", re.IGNORECASE)  # which Hydra reads as the shell has it
-DEFAULTS = {"per_device_train_batch_size": "8", "learning_rate": "5e-5", "per_device_eval_batch_size": "8"}
-
-
-def parse(words: Sequence[str]) -> dict[str, str]:
-    """{flag: value}, "true" for one without a value. Errors: UserError for a flag that neither program knows."""
-    given: dict[str, str] = {}
-    name = ""
-    for word in words:
-        if word.startswith("--"):
-            name, _, value = word[2:].partition("=")
-            name = name.replace("-", "_")
-            if name not in KNOWN:
-                close = difflib.get_close_matches(name, KNOWN, n=1)
-                raise UserError(f"--{name}: not known{f'; did you mean --{close[0]}?' if close else ''}")
-            given[name] = value or "true"
-        elif name and given[name] == "true":
-            given[name] = word
-            name = ""
-    return given
-
-
-def translate(given: dict[str, str]) -> tuple[list[str], list[str]]:
-    """Overrides of train.py, and notes about the rest."""
-    if "model_name_or_path" not in given:
-        raise UserError("--model_name_or_path: not given; name the model")
-    flags = {**DEFAULTS, **given}
-    devices = int(flags.get("nproc_per_node", "1"))
-    batch = int(flags["per_device_train_batch_size"]) * int(flags.get("gradient_accumulation_steps", "1")) * devices
-    words = [*_stage(flags), "optimizer=adamw", "optimizer.weight_decay=0.0", f"data.batch_size={batch}"]
-    words = [word for word in words if not (word.startswith("optimizer.w") and "weight_decay" in flags)]
-    if devices > 1:
-        words.append(f"trainer.devices={devices}")
-    words += [f"trainer.precision={PRECISION[name]}" for name in PRECISION if flags.get(name) == "true"]
-    if flags.get("overwrite_output_dir") == "true":
-        words.append("resume=never")
-    local = any(name in flags for name in ("train_file", "validation_file", "test_file"))
-    words += ["data=local"] if local else []
-    for name, key in KEYS.items():
-        if name in flags and not (name == "dataset_name" and (local or flags[name] in ("squad", "rajpurkar/squad"))):
-            value = VALUES.get(name, {}).get(flags[name], flags[name])
-            value = value.removesuffix(".0") if name == "num_train_epochs" else value
-            words.append(f"{key}={value if NUMBER.fullmatch(value) else quoted(value)}")
-    notes = [f"--{name}: {WITHOUT[name]}" for name in flags if name in WITHOUT]
-    if "max_train_samples" in flags:
-        notes.append("--max_train_samples: data.limit is for every split")
-    if "save_steps" in flags and float(flags["save_steps"]) < 1:
-        notes.append("--save_steps: a share of all steps; checkpoint.every_n_steps takes their number")
-    notes.append(
-        "the batch is that of one step, whatever the number of devices; the loss leaves padding out of the softmax"
-    )
-    return words, notes
-
-
-def _stage(flags: dict[str, str]) -> list[str]:
-    if flags.get("do_train") == "true":
-        return []
-    if flags.get("do_predict") == "true":
-        return ["stage=predict"]
-    return ["stage=validate"] if flags.get("do_eval") == "true" else []
+WHY = {name: why for why, names in NOTES.items() for name in names.split()}
+OTHERS = ("adam_beta1", "adam_beta2", "hub_model_id", "model_revision")
+KNOWN = {*KEYS, *CHOICES, *BATCH, *STAGES, *WHY, *OTHERS}
+# earlier names
+ALIASES = {
+    "per_gpu_train_batch_size": "per_device_train_batch_size",
+    "per_gpu_eval_batch_size": "per_device_eval_batch_size",
+    "evaluation_strategy": "eval_strategy",
+    "no_cuda": "use_cpu",
+    "push_to_hub_model_id": "hub_model_id",
+    "push_to_hub_token": "hub_token",
+    "max_val_samples": "max_eval_samples",
+    "max_test_samples": "max_predict_samples",
+}
+# how flags are read that do not take one text: switches, those that are on without being asked, lists, numbers
+KINDS = {
+    "off": "activation_checkpointing adafactor auto_find_batch_size batch_eval_metrics bf16 bf16_full_eval"
+    " dataloader_drop_last dataloader_persistent_workers do_eval do_predict do_train enable_jit_checkpoint"
+    " eval_on_start eval_use_gather_object fp16 fp16_full_eval full_determinism gradient_checkpointing group_by_length"
+    " hub_always_push ignore_data_skip include_inputs_for_metrics include_num_input_tokens_seen"
+    " include_tokens_per_second jit_mode_eval load_best_model_at_end logging_first_step overwrite_cache"
+    " overwrite_output_dir prediction_loss_only push_to_hub restore_callback_states_from_checkpoint save_on_each_node"
+    " save_only_model save_safetensors torch_compile tpu_metrics_debug trust_remote_code use_auth_token use_cache"
+    " use_cpu use_ipex use_legacy_prediction_loop use_liger_kernel use_mps_device version_2_with_negative",
+    "on": "average_tokens_across_devices dataloader_in_order dataloader_pin_memory eval_do_concat_batches"
+    " log_on_each_node logging_nan_inf_filter pad_to_max_length remove_unused_columns skip_memory_metrics",
+    "on or off": "ddp_broadcast_buffers ddp_find_unused_parameters disable_tqdm greater_is_better hub_private_repo"
+    " tf32",
+    "list": "debug include_for_metrics label_names",
+    "text or nothing": "fsdp",
+    "whole": "data_seed dataloader_num_workers doc_stride gradient_accumulation_steps max_answer_length"
+    " max_eval_samples max_predict_samples max_seq_length max_steps max_train_samples n_best_size"
+    " per_device_eval_batch_size per_device_train_batch_size save_total_limit seed",
+    "real": "adam_beta1 adam_beta2 adam_epsilon eval_steps learning_rate max_grad_norm num_train_epochs save_steps"
+    " warmup_ratio warmup_steps weight_decay",
+}
+KIND = {name: kind for kind, names in KINDS.items() for name in names.split()}

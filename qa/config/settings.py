@@ -1,6 +1,5 @@
 """The settings of a run, checked before anything is read: values, their types, and how they go together."""
 
-import difflib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -20,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from qa.config.suggestions import suggestion
 from qa.data.files import find_files
 from qa.data.mixture import file_weights
 from qa.data.stems import check_stems
@@ -236,10 +236,3 @@ def _wish(error: Mapping[str, Any]) -> str:
     kind = error["type"].partition("_")[0]
     plain = {"int": "a whole number such as 16", "float": "a number such as 0.1", "bool": "true or false"}
     return plain.get(kind) or error["msg"].replace("Input should be ", "").replace("a valid string", "text")
-
-
-def suggestion(name: str, choices: Iterable[str]) -> str:
-    """ "; did you mean …" for a name that comes close to a choice, else where to look."""
-    choices = list(choices)
-    close = [c for c in choices if c.endswith(f".{name}")] or difflib.get_close_matches(name, choices, n=1)
-    return f"; did you mean {close[0]}?" if close else "; see `python train.py --help`"

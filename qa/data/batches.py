@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from qa.data.example import Example
-from qa.data.order import Ints
+from qa.data.order import Ints, copies
 from qa.data.tokenizer import Template
 from qa.data.windows import Windows
 
@@ -26,6 +26,7 @@ class Batch(TypedDict, total=False):
     end_positions: Tensor  # int64 [batch]
     lengths: Ints  # [batch]: tokens of each window, known without a look at a device
     rows: NDArray[np.int64]  # [batch]: window numbers
+    keys: NDArray[np.int64]  # [batch], in training: `rows`, but each copy of a window in a whole batch has its own
     ids: list[str]  # [batch]: each window's example id
 
 
@@ -142,14 +143,14 @@ class TrainingBatches(WindowDataset):
         self.rank, self.world_size, self.lengths = rank, world_size, windows.lengths()
 
     def __getitem__(self, rows: NDArray[np.int64]) -> TrainingBatch:
-        part = rows[self.rank :: self.world_size]
-        weight = 1 / len(rows) if len(part) else 0.0
-        part = part if len(part) else rows[:1]
-        batch, _, _ = self._padded(part)
+        has_part = self.rank < len(rows)
+        part = slice(self.rank, None, self.world_size) if has_part else slice(1)
+        batch, _, _ = self._padded(rows[part])
         lengths = self.lengths[rows]
         return TrainingBatch(
             **batch,
-            weight=weight,
+            keys=(rows + copies(rows) * len(self.windows))[part],
+            weight=1 / len(rows) if has_part else 0.0,
             windows=len(rows),
             tokens=int(lengths.sum()),
             share=math.ceil(len(rows) / self.world_size),

@@ -11,13 +11,14 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from qa.data.example import Answer, Example
-from qa.data.fields import BadField, Reference, read_answers, read_flag, read_id
+from qa.data.fields import NO_LABEL, BadField, Reference, read_answers, read_flag, read_id
 from qa.data.places import Place, occurrences, repaired
 from qa.data.record import BadRecord, Record
+from qa.errors import UserError
 
 # of the answers, what a stage needs: a place in the context for its loss, texts to score, or nothing
 Need = Literal["places", "texts", "nothing"]
-REPAIR_REMEDY = "fix it, skip and count such records with data.on_bad_record=skip, or try data.on_bad_record=repair"
+REPAIR_REMEDY = "fix it, skip and list such records with data.on_bad_record=skip, or try data.on_bad_record=repair"
 
 
 @dataclass
@@ -25,22 +26,29 @@ class Examples:
     """The examples of one split in file order, and what happened to its records."""
 
     examples: list[Example] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)  # records, by kind
+    bad: list[BadRecord] = field(default_factory=list)  # that were skipped
     repairs: list[dict[str, Any]] = field(default_factory=list)  # rows of repairs.jsonl
+    assumed: Counter[str] = field(default_factory=Counter)  # whether there is an answer, where the file is unclear
     unplaced: int = 0  # references that count for EM and F1 alone
     files: dict[str, Path] = field(default_factory=dict)  # {id: its file}
 
+    @property
+    def skipped(self) -> Counter[str]:
+        """The number of bad records of each kind."""
+        return Counter(bad.kind for bad in self.bad)
+
 
 def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Example:
-    """The example of a record; notes in `read` what was repaired. Errors: BadRecord."""
-    if isinstance(record.fields, BadRecord):
-        raise record.fields
+    """The example of a record; notes in `read` what was repaired or assumed. Errors: BadRecord."""
     fields = record.fields
     try:
+        if isinstance(fields, BadField):
+            raise fields
         for key in ("question", "context"):
             if key not in fields:
-                raise BadField(f"missing {key}", f"the field {key!r} is missing; data.columns.{key}=NAME names it")
-        references, is_impossible = _references(fields, need)
+                names = f"the field {key!r} is missing{_there(fields)}; data.columns.{key}=NAME names it"
+                raise BadField(f"missing {key}", names)
+        references, is_impossible = _references(fields, need, read.assumed)
         name, context = read_id(fields.get("id")) or record.number, fields["context"]
         known = references if isinstance(context, str) and context.strip() else []  # else the example is refused
         return Example(
@@ -52,86 +60,100 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
             is_impossible=is_impossible,
         )
     except BadField as bad:
-        raise BadRecord(bad.kind, _where(record), str(bad)) from None
+        problem = bad.kind, str(bad)
     except ValidationError as error:
-        raise BadRecord(*_explain(error, _where(record))) from None
+        problem = _explain(error)
+    raise BadRecord(record, *problem)  # not above: as the context of this error the others would be kept
 
 
-def _where(record: Record) -> str:
-    """Where a record is, for people, with its id if it has one."""
-    name = None if isinstance(record.fields, BadRecord) else record.fields.get("id")
-    return record.where if isinstance(name, dict | list | None) else f"{record.where} (id {name!r})"
+def _there(fields: dict[str, Any]) -> str:
+    """The names that a record has, for people."""
+    return f" (there: {', '.join(fields['there'])[:500]})" if fields.get("there") else ""
 
 
-def _references(fields: dict[str, Any], need: Need) -> tuple[list[Reference], bool]:
-    """The answers that the file gives, and whether the question is unanswerable. Errors: BadField."""
-    given = fields.get("answer")
+def _references(fields: dict[str, Any], need: Need, assumed: Counter[str]) -> tuple[list[Reference], bool]:
+    """The answers that the file gives, and whether the question is unanswerable. Errors: BadField, UserError."""
+    answer, flag = fields.get("answer"), None
+    references: list[Reference] = []
     try:
-        flag, references = read_flag(fields.get("is_impossible")), read_answers(given, fields.get("answer_start"))
-    except BadField:
-        if need != "nothing":
+        flag = read_flag(fields.get("is_impossible"))
+        references = read_answers(answer, fields.get("answer_start"), fields.get("hint"))
+    except (BadField, UserError):
+        if need != "nothing" and not flag:
             raise
-        return [], False
     if need == "nothing":
         return references, False
-    if given is None and not flag:
+    if answer is None and not flag:
         remedy = "name its field by data.columns.answer=NAME, or mark it as unanswerable by answers: []"
-        raise BadField("no answer", f"it has no answer; {remedy}")
+        raise BadField("no answer", f"it has no answer{_there(fields)}; {remedy}")
+    if flag and references:
+        assumed["marked unanswerable, but with an answer"] += 1
+    elif flag is False and not references:
+        assumed["marked answerable, but with an empty answer"] += 1
+    elif flag is None and not references and not _is_empty_list(answer):
+        assumed["without a label" if answer == NO_LABEL else "with an empty answer"] += 1
     return ([], True) if flag or not references else (references, False)
+
+
+def _is_empty_list(answer: Any) -> bool:
+    """Whether an answer says that there is none: `[]`, or the hub's `{"text": []}`."""
+    return answer == [] or (isinstance(answer, dict) and answer.get("text") == [])
 
 
 def _answers(
     context: str, references: Sequence[Reference], repair: bool, need: Need, record: Record, read: Examples
 ) -> tuple[Answer, ...]:
     """The references with their places. Errors: BadRecord where one place is needed and there is none."""
-    plain = [Answer(text, start) for text, start in references if start is not None and context.startswith(text, start)]
+    plain = [
+        Answer(text, start) for text, start, _ in references if start is not None and context.startswith(text, start)
+    ]
     if len(plain) == len(references):
         return tuple(plain)
     places = [_place(context, reference, repair and need == "places") for reference in references]
     located = sum(place is not None for place in places)
     if not located and need == "places":
-        raise BadRecord(*_misplaced(context, references[0], _where(record)), REPAIR_REMEDY)
-    read.unplaced += len(references) - located
-    file, _, place_in_file = _where(record).partition(": ")
-    for (text, start), place in zip(references, places, strict=True):
+        raise BadRecord(record, *_misplaced(context, references[0]), REPAIR_REMEDY)
+    read.unplaced += len(references) - located if need == "places" else 0
+    for (text, start, _), place in zip(references, places, strict=True):
         if place and place.kind:
             was, now = {"text": text, "answer_start": start}, {"text": place.text, "answer_start": place.start}
-            read.repairs.append({"file": file, "record": place_in_file, "kind": place.kind, "was": was, "is": now})
-    found = zip(references, places, strict=True)
-    return tuple(Answer(place.text, place.start) if place else Answer(reference.text) for reference, place in found)
+            read.repairs.append(record.repair(place.kind, was, now))
+    both = zip(references, places, strict=True)
+    return tuple(Answer(place.text, place.start) if place else Answer(reference.text) for reference, place in both)
 
 
 def _place(context: str, reference: Reference, repair: bool) -> Place | None:
-    text, start = reference
-    if start is not None and context.startswith(text, start):
-        return Place(start, text, "")
+    text, start, hint = reference
+    for place in (start, hint):
+        if place is not None and context.startswith(text, place):
+            return Place(place, text, "")
     if start is None:
-        found = list(islice(occurrences(context, text, whole_words=True), 2))
-        if len(found) == 1:
-            return Place(found[0], text, "")
-    return repaired(context, text, start) if repair else None
+        places = list(islice(occurrences(context, text, whole_words=True), 2))
+        if len(places) == 1:
+            return Place(places[0], text, "")
+    return repaired(context, text, hint if start is None else start) if repair else None
 
 
-def _misplaced(context: str, reference: Reference, where: str) -> tuple[str, str, str]:
-    """Kind, place and words for an answer that is not where it should be."""
-    text, start = reference
+def _misplaced(context: str, reference: Reference) -> tuple[str, str]:
+    """Kind and reason for an answer that is not where it should be."""
+    text, start, hint = reference
     if start is None:
         times = "more than once" if any(occurrences(context, text, whole_words=True)) else "not"
-        problem = f"the answer {_short(text)} is {times} in the context, and has no answer_start"
-        return "answer not located", where, problem
+        where = "has no answer_start" if hint is None else f"does not begin at {hint}"
+        return "answer not located", f"the answer {_short(text)} is {times} in the context, and {where}"
     there = _short(context[start : start + len(text)])
-    return "misplaced answer", where, f"the answer {_short(text)} is not at answer_start {start} (there: {there})"
+    return "misplaced answer", f"the answer {_short(text)} is not at answer_start {start} (there: {there})"
 
 
-def _explain(error: ValidationError, where: str) -> tuple[str, str, str]:
-    """Kind, place and words for pydantic's first complaint about a record."""
+def _explain(error: ValidationError) -> tuple[str, str]:
+    """Kind and reason of pydantic's first complaint about a record."""
     first = error.errors()[0]
     name = str(first["loc"][0])
     if first["type"] == "blank":
-        return f"empty {name}", where, f"the {name} is empty"
+        return f"empty {name}", f"the {name} is empty"
     if first["type"] == "surrogate":
-        return "not UTF-8", where, f"the field {name!r} holds half of a surrogate pair, which is no UTF-8"
-    return "wrong type", where, f"the field {name!r} should be text, not {reprlib.repr(first['input'])}"
+        return "not UTF-8", f"the field {name!r} holds half of a surrogate pair, which is no UTF-8"
+    return "wrong type", f"the field {name!r} should be text, not {reprlib.repr(first['input'])}"
 
 
 def _short(text: str) -> str:

@@ -5,6 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count, repeat
 from pathlib import Path
 from typing import Literal
 
@@ -61,11 +62,13 @@ def read_examples(
         if language := language_of(path, languages):
             found.examples = [example.model_copy(update={"language": language}) for example in found.examples]
         per_file.append(found.examples)
-        read.skipped += found.skipped
+        read.bad += found.bad
         read.repairs += found.repairs
         read.unplaced += found.unplaced
         left = None if left is None else left - len(found.examples)
         if left == 0:
+            if unread := paths[len(per_file) :]:
+                log.warning("data.limit=%s is reached; not read: %s", limit, ", ".join(map(str, unread)))
             break
     read.examples = _unique_across_files(paths, per_file)
     if not read.examples:
@@ -81,25 +84,36 @@ def read_examples(
 
 
 def check_records(records: Iterator[Record], on_bad_record: OnBadRecord, limit: int | None, need: Need) -> Examples:
-    """Checks the records of one file, whose ids must be unique; returns the good ones and counts the others."""
+    """Checks the records of one file, whose ids must be unique; returns the good ones and lists the others.
+
+    Errors: BadRecord for the first record that cannot be used, where `on_bad_record` is "error".
+    """
     read = Examples()
     ids = _Ids()
+    first: BadRecord | None = None
+    kinds: Counter[str] = Counter()
     contexts: dict[str, str] = {}  # each held once, whatever the questions on it
     for record in track(records, "reading questions", total=limit):
         try:
             example = check_record(record, on_bad_record == "repair", need, read)
         except BadRecord as bad:
-            if on_bad_record == "error":
-                raise
-            read.skipped[bad.kind] += 1
+            kinds[bad.kind] += 1
+            first = first or bad
+            if on_bad_record != "error":
+                read.bad.append(bad.with_traceback(None))  # whose frames hold the record
             continue
         context = contexts.setdefault(example.context, example.context)
         read.examples.append(example if context is example.context else example.model_copy(update={"context": context}))
         ids.add(example.id, record)
         if len(ids.rows) == limit:
             break
-    ids.settle(read, on_bad_record)
+    if first and on_bad_record == "error":
+        raise first.among(kinds)
+    ids.settle(read, on_bad_record, need)
     read.examples = read.examples[:limit]
+    if read.assumed:
+        how = ", ".join(f"{number} {how}" for how, number in read.assumed.items())
+        log.warning("%s: questions taken as unanswerable: %s", record.file, how)
     return read
 
 
@@ -108,19 +122,19 @@ class _Ids:
 
     def __init__(self) -> None:
         self.rows: dict[str, int] = {}  # the first example with each id
-        self.wheres: list[str] = []  # of the examples' records
+        self.places: list[str] = []  # of the examples' records
         self.groups: list[str] = []
-        self.repeats: list[int] = []
+        self.repeats: dict[int, Record] = {}
 
     def add(self, name: str, record: Record) -> None:
-        row = len(self.wheres)
-        self.wheres.append(record.where)
+        row = len(self.places)
+        self.places.append(record.place)
         self.groups.append(record.group)
         if self.rows.setdefault(name, row) != row:
-            self.repeats.append(row)
+            self.repeats[row] = record._replace(fields={"id": name})
 
-    def settle(self, read: Examples, on_bad_record: OnBadRecord) -> None:
-        """Makes ids that restart in every paragraph `<article>.<paragraph>/<id>`; removes other repeated ones.
+    def settle(self, read: Examples, on_bad_record: OnBadRecord, need: Need) -> None:
+        """Makes ids that restart in every paragraph `<article>.<paragraph>/<id>`; renames or lists other repeated ones.
 
         Errors: BadRecord for a repeated id.
         """
@@ -131,16 +145,25 @@ class _Ids:
         if len(within) == len(examples) and len(self.repeats) > RESTARTS * len(examples):
             names = [f"{group}/{example.id}" for group, example in zip(self.groups, examples, strict=True)]
             read.examples = [e.model_copy(update={"id": name}) for e, name in zip(examples, names, strict=True)]
-            log.warning("%s: ids restart in every paragraph; they are now such as %r", self.wheres[0], names[0])
-            return
-        if on_bad_record == "error":
-            row = self.repeats[0]
-            first = self.wheres[self.rows[examples[row].id]].rpartition(": ")[2]
-            problem = f"the id {examples[row].id!r} is at {first} too"
-            raise BadRecord("repeated id", self.wheres[row], problem)
-        read.skipped["repeated id"] += len(self.repeats)
-        repeats = set(self.repeats)
-        read.examples = [example for row, example in enumerate(examples) if row not in repeats]
+            file = next(iter(self.repeats.values())).file
+            log.warning("%s: ids restart in every paragraph; they are now such as %r", file, names[0])
+        elif on_bad_record == "repair" or need == "nothing":
+            copies: Counter[str] = Counter()
+            for row, record in self.repeats.items():
+                name = examples[row].id
+                copies[name] += 1
+                new = next(new for n in count(copies[name] + 1) if (new := f"{name}-{n}") not in self.rows)
+                self.rows[new] = row
+                examples[row] = examples[row].model_copy(update={"id": new})
+                read.repairs.append(record.repair("repeated id", {"id": name}, {"id": new}))
+        else:
+            names = [examples[row].id for row in self.repeats]
+            firsts = (f"the id {name!r} is at {self.places[self.rows[name]]} too" for name in names)
+            bad = list(map(BadRecord, self.repeats.values(), repeat("repeated id"), firsts))
+            if on_bad_record == "error":
+                raise bad[0].among(Counter(one.kind for one in bad))
+            read.bad += bad
+            read.examples = [example for row, example in enumerate(examples) if row not in self.repeats]
 
 
 def split_by_paragraph(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:

@@ -4,11 +4,15 @@ import ast
 import io
 import json
 import math
+import re
 import reprlib
 import tokenize
+from collections.abc import Sequence
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
+NO_LABEL = ()  # the answer of a text in which nobody labelled anything
 LONGEST_LITERAL = 1 << 16  # characters of a cell that may hold a list
 # as tables write a missing value
 MISSING = {"na", "n/a", "#n/a", "nan", "none", "null", "\\n", "<na>"}
@@ -16,21 +20,29 @@ FLAGS = {
     **dict.fromkeys(("true", "t", "yes", "y", "1"), True),
     **dict.fromkeys(("false", "f", "no", "n", "0"), False),
 }
+TEXTS = ("text", "texts", "answer", "answer_text", "value")  # names of the text in an answer that is an object
+# words in the name of a field that says where an answer begins, and those of fields that count something else
+STARTS = {"start", "starts", "begin", "begins", "offset", "offsets", "span", "spans", "position", "pos"}
+NO_STARTS = {"end", "stop", "last", "id", "token", "tokens", "word", "line", "sentence", "paragraph", "byte", "time"}
 
 
 class BadField(ValueError):
-    """A field that cannot be read: its kind (for the counts) and what is wrong."""
+    """A field or a record that cannot be read: its kind (for the counts), what is wrong, and what is there."""
 
-    def __init__(self, kind: str, problem: str) -> None:
+    def __init__(self, kind: str, problem: str, was: Any = None) -> None:
         super().__init__(problem)
-        self.kind = kind
+        self.kind, self.was = kind, was
 
 
 class Reference(NamedTuple):
-    """An answer as a file gives it; `start`: characters of the context, None where the file does not say."""
+    """An answer as a file gives it; `start`: characters of the context, None where the file does not say.
+
+    `hint`: a place under a name that may count something else, which holds only if the text is there.
+    """
 
     text: str
     start: int | None
+    hint: int | None = None
 
 
 def is_missing(value: Any) -> bool:
@@ -81,28 +93,49 @@ def read_start(value: Any) -> int | None:
     return int(number) if number >= 0 else None
 
 
-def read_answers(value: Any, starts: Any = None) -> list[Reference]:
+@lru_cache(1024)
+def is_start(name: str) -> bool:
+    """Whether a field of this name says where an answer begins: "start", "startChar", "begin_offset" or "span"."""
+    words = {word.lower() for word in re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
+    return bool(words & STARTS) and not words & NO_STARTS
+
+
+def read_hint(value: Any) -> int | None:
+    """The place that a value begins with: 53, "53", [53, 62], [[53, 62]] or {"start": 53}; None without one."""
+    while isinstance(value, list | dict):
+        members = value if isinstance(value, list) else [value[name] for name in value if is_start(name)]
+        value = members[0] if members else None
+    try:
+        return read_start(value)
+    except BadField:
+        return None
+
+
+def read_answers(value: Any, starts: Any = None, hint: Any = None) -> list[Reference]:
     """The answers of a question, without empty ones.
 
     `value`: a text, a list of texts, `{"text", "answer_start"}` with single values or lists, or a list of those;
-    `starts`: of texts, where a column of its own has them. Errors: BadField.
+    `starts`: of texts, where a column of its own has them. `hint`: the same under another name. Errors: BadField, and
+    UserError for answers among which the user must choose.
     """
-    if isinstance(value, BadField):  # what a reader of a shape has found
+    if isinstance(value, Exception):  # what a reader of a shape says of it
         raise value
-    if is_missing(value):
+    if is_missing(value) or value == NO_LABEL:
         return []
     if isinstance(value, dict):
-        if "text" not in value:
-            raise BadField("wrong type", f"the field 'answers' has no 'text': {reprlib.repr(value)}")
-        text, starts = value["text"], value.get("answer_start", value.get("answer_starts"))
+        text = next((value[name] for name in TEXTS if name in value), value)
+        if text is value:
+            raise BadField("wrong type", f"the answer has no 'text': {reprlib.repr(value)}")
+        starts = value.get("answer_start", value.get("answer_starts"))
+        hint = [value[name] for name in value if name != "answer_start" and is_start(name)]
         if isinstance(text, str) and not isinstance(starts, list):
-            return [] if is_missing(text) else [Reference(text, read_start(starts))]
-        return _paired(_listed(text), _listed(starts))
+            return [] if is_missing(text) else [Reference(text, read_start(starts), read_hint(hint))]
+        return _paired(_listed(text), _listed(starts), hint[:1])
     if isinstance(value, list):
         if value and isinstance(value[0], dict):
             return [reference for member in value for reference in _read_member(member)]
-        return _paired(value, _listed(starts))
-    return _paired([value], _listed(starts))
+        return _paired(value, _listed(starts), [hint])
+    return _paired([value], _listed(starts), [hint])
 
 
 def _read_member(value: Any) -> list[Reference]:
@@ -119,11 +152,14 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if is_missing(value) else [value]
 
 
-def _paired(texts: list[Any], starts: list[Any]) -> list[Reference]:
+def _paired(texts: list[Any], starts: list[Any], hints: Sequence[Any] = ()) -> list[Reference]:
+    """`hints`: one value, of the only text or a list with one for each of the texts."""
     if len(starts) > max(len(texts), 1) or (1 < len(starts) < len(texts)):
         raise BadField("wrong type", f"{len(texts)} answers with {len(starts)} answer_start")
-    pairs = [(text, start) for text, start in zip_longest(texts, starts) if not is_missing(text)]
-    return [Reference(read_text(text, "answers"), read_start(start)) for text, start in pairs]
+    if len(texts) > 1:
+        hints = hints[0] if hints and isinstance(hints[0], list) and len(hints[0]) == len(texts) else ()
+    rows = [row for row in zip_longest(texts, starts, hints) if not is_missing(row[0])]
+    return [Reference(read_text(text, "answers"), read_start(start), read_hint(hint)) for text, start, hint in rows]
 
 
 def is_marked_missing(cell: Any) -> bool:
@@ -142,9 +178,7 @@ def read_literal(cell: Any) -> Any:
             value = _python(cell)
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError):
             return cell
-    members = value if isinstance(value, list) else [value]
-    good = all(isinstance(m, str | int | float | None) or (isinstance(m, dict) and "text" in m) for m in members)
-    return value if good else cell
+    return value if isinstance(value, list | dict) else cell
 
 
 def _python(cell: str) -> Any:

@@ -5,6 +5,7 @@ import difflib
 import glob
 import gzip
 import io
+import json
 import os
 import zipfile
 import zlib
@@ -17,28 +18,46 @@ import zstandard
 
 from qa.data.record import Files
 from qa.errors import UserError
+from qa.storage import is_pointer
 
+ARCHIVES = (".tar", ".tar.gz", ".tar.zst", ".tar.xz", ".tgz", ".bz2", ".xz", ".7z", ".rar")  # that are not unpacked
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def find_files(files: Files) -> list[Path]:
     """Expands one path, a list or globs into existing files, in the order given (a glob's in sorted order).
 
-    Errors: UserError for a path that does not exist or a pattern that matches nothing.
+    A folder that `datasets.save_to_disk` wrote is its Arrow files. Errors: UserError for a path that does not exist or
+    a pattern that matches nothing.
     """
-    found: list[Path] = []
+    paths: list[Path] = []
     for name in [files] if isinstance(files, str) else files:
         is_file = os.path.isfile(name)  # noqa: PTH113  False also for a name that is too long
-        matches = [name] if is_file else sorted(glob.glob(name, recursive=True))
-        matches = [match for match in matches if Path(match).is_file()]
+        matches = [Path(match) for match in ([name] if is_file else sorted(glob.glob(name, recursive=True)))]
+        matches = [path for match in matches for path in ([match] if match.is_file() else _saved(match))]
         if not matches:
             what = "a folder" if Path(name).is_dir() else "no such file"
             beside = [path.name for path in Path(name).parent.glob("*") if path.is_file()]
             if close := difflib.get_close_matches(Path(name).name, beside, n=1):
                 raise UserError(f"{name}: {what}; did you mean {Path(name).with_name(close[0])}?")
             raise UserError(f"{name}: {what}; give a path, a list [a.json,b.json] or a glob in data.*_file")
-        found += [Path(match) for match in matches if Path(match) not in found]
-    return found
+        paths += [path for path in matches if path not in paths]
+    return paths
+
+
+def _saved(folder: Path) -> list[Path]:
+    """The files of a data set that `datasets.save_to_disk` wrote. Errors: UserError for one with several splits."""
+    try:
+        if (splits := folder / "dataset_dict.json").is_file():
+            parts = [folder / name for name in json.loads(splits.read_bytes())["splits"]]
+            if len(parts) == 1:
+                return _saved(parts[0])
+            raise UserError(f"{folder}: a data set of several splits; give {' or '.join(map(str, parts))}")
+        if (state := folder / "state.json").is_file():
+            return [folder / file["filename"] for file in json.loads(state.read_bytes())["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: looks saved by datasets, but cannot be read ({error}); save it again") from None
+    return []
 
 
 def plain_name(path: Path) -> str:
@@ -47,8 +66,8 @@ def plain_name(path: Path) -> str:
     for end in (".gz", ".zst", ".zip"):
         if name.lower().endswith(end):
             name = name[: -len(end)]
-            if end == ".zip" and (inside := _only_member(path)):
-                return Path(inside).name
+            if end == ".zip" and len(inside := _members(path)) == 1:
+                return Path(inside[0]).name
     return name
 
 
@@ -57,18 +76,36 @@ def kind_of(path: Path) -> str:
     return plain_name(path).rpartition(".")[2].lower()
 
 
-def _only_member(path: Path) -> str | None:
+def _members(path: Path) -> list[str]:
+    """The names of the files in a .zip, without what macOS adds; empty for what is no such archive."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if not name.endswith("/") and not _is_mac(name)]
+            return [name for name in archive.namelist() if not name.endswith("/") and not _is_mac(name)]
     except (OSError, zipfile.BadZipFile):
-        return None
-    return names[0] if len(names) == 1 else None
+        return []
+
+
+def _only_member(path: Path) -> str:
+    """The name of the one file in a .zip. Errors: UserError."""
+    if len(names := _members(path)) != 1:
+        there = f"{len(names)} files ({', '.join(names)[:300]})"
+        raise UserError(f"{path}: an archive of {there}; unpack it and give the files")
+    return names[0]
 
 
 def _is_mac(name: str) -> bool:
     """Whether a member of an archive is what macOS adds to those that people packed."""
     return name.startswith("__MACOSX/") or name.rpartition("/")[2] == ".DS_Store"
+
+
+def check_readable(path: Path) -> None:
+    """Errors: UserError for what stands in place of a file: Git LFS's pointer to it, or an archive of several files."""
+    if is_pointer(path):
+        raise UserError(f"{path}: a Git LFS pointer, not the file; `git lfs pull` in its folder gets the file")
+    if path.name.lower().endswith(".zip") and zipfile.is_zipfile(path):
+        _only_member(path)
+    if path.name.lower().endswith(ARCHIVES):
+        raise UserError(f"{path}: an archive; unpack it and give the files")
 
 
 @contextmanager
@@ -82,10 +119,8 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
             elif begin == b"\x28\xb5\x2f\xfd":
                 file = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True))
             elif begin == b"PK\x03\x04":
-                if (member := _only_member(path)) is None:
-                    raise UserError(f"{path}: an archive of several files; unpack it and give the files")
                 archive = zipfile.ZipFile(packed)
-                file = io.BufferedReader(archive.open(member))
+                file = io.BufferedReader(archive.open(_only_member(path)))
             else:
                 file = packed
             if file.peek(2)[:2] in UTF_16:

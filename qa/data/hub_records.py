@@ -1,5 +1,6 @@
 """Records of a data set on the hub."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,8 @@ from qa.data.shapes import records_of
 from qa.errors import UserError
 from qa.hub import OWN_FILES, _reason, fetch, named
 
+log = logging.getLogger(__name__)
+
 
 def other_split(split: str) -> str:
     """What to do without a split, for people."""
@@ -15,7 +18,7 @@ def other_split(split: str) -> str:
     return f"give data.{split}_file=FILE{validate}"
 
 
-def hub_records(given: str, split: str) -> Iterator[Record]:
+def hub_records(given: str, split: str, columns: Columns = Columns()) -> Iterator[Record]:
     """The rows of one split of a SQuAD-shaped Hub data set, `NAME` or `NAME@REVISION`.
 
     A row whose list of answers is empty is a question without an answer: SQuAD v2 on the hub has no `is_impossible`.
@@ -32,6 +35,8 @@ def hub_records(given: str, split: str) -> Iterator[Record]:
         if "Unknown split" in str(error):
             raise UserError(f"{name}: has no {split} split; {other_split(split)}") from None
         raise UserError(f"dataset {name} ({split}): {_reason(error)}, {OWN_FILES}") from None
-    columns = Named(name, Columns())
+    names = Named(f"{name} ({split})", columns)
     for index, row in enumerate(rows):
-        yield from records_of(row, f"{name} ({split}): row {index}", index, columns)
+        yield from records_of(row, f"row {index}", index, names)
+    if note := names.note():
+        log.warning("%s", note)

@@ -6,8 +6,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from qa.data.fields import BadField
 from qa.data.files import not_utf8, unpacked
-from qa.data.record import LONGEST_LINE, NAMES, BadRecord, Named, Record
+from qa.data.record import LONGEST_LINE, NAMES, Named, Record, plain
 from qa.data.shapes import records_of
 from qa.errors import UserError
 
@@ -27,8 +28,7 @@ def json_records(path: Path, lines: bool, named: Named) -> Iterator[Record]:
     else:
         for index, row in enumerate(_rows(path, _json(path))):
             article = isinstance(row, dict) and "paragraphs" in row
-            where = f"{path}: article {index}" if article else f"{path}: row {index + 1}"
-            yield from records_of(row, where, index, named)
+            yield from records_of(row, f"article {index}" if article else f"row {index + 1}", index, named)
 
 
 def _is_object(line: bytes) -> bool:
@@ -51,13 +51,25 @@ def _json(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise not_utf8(path, f"byte {error.start}") from None
     except json.JSONDecodeError as error:
-        raise UserError(
-            f"{path}: not JSON at line {error.lineno} ({error.msg}); it may be truncated: get the file again"
-        ) from None
+        raise UserError(f"{path}: not JSON at line {error.lineno}: {_why(error)}") from None
     except RecursionError:
         raise UserError(f"{path}: JSON nested too deeply to be SQuAD; give a SQuAD file") from None
     except ValueError:
         raise UserError(f"{path}: a number of thousands of digits is no SQuAD; give a SQuAD file") from None
+
+
+def _why(error: json.JSONDecodeError) -> str:
+    """What is wrong with a text that is not JSON, and the remedy."""
+    before, after = error.doc[: error.pos].rstrip(), error.doc[error.pos :].lstrip()
+    if before.endswith(",") and after[:1] in ("]", "}"):
+        return f"a comma too many before {after[0]}; remove it"
+    if error.msg == "Extra data" and after[0] == "{":
+        return "several objects one after another; put them into a list, or one on a line in a .jsonl file"
+    if not before and after.startswith("<"):
+        return "a web page, or XML; get the file itself"
+    if not after or error.msg.startswith("Unterminated"):
+        return f"{error.msg}; it may be truncated: get the file again"
+    return f"{error.msg}; fix it there"
 
 
 def _rows(path: Path, root: Any) -> list[Any]:
@@ -68,7 +80,7 @@ def _rows(path: Path, root: Any) -> list[Any]:
         for read in (_data, _viewer, _by_index, _by_columns):
             if (held := read(root)) is not None:
                 return held
-        if {"paragraphs", "qas"} & root.keys() or "context" in root:
+        if _is_row(root):
             return [root]
     there = f"an object with {', '.join(map(repr, list(root)[:8]))}" if isinstance(root, dict) else "no object"
     raise UserError(
@@ -109,35 +121,41 @@ def _by_columns(root: dict[str, Any]) -> list[Any] | None:
 def _by_index(root: dict[str, Any]) -> list[Any] | None:
     """`{"0": {"question": "…", "context": "…"}}`, with the id as the key (pandas, orient="index")."""
     rows = list(root.values())
-    if not rows or not all(isinstance(row, dict) for row in rows):
+    if not rows or not all(isinstance(row, dict) and _is_row(row) for row in rows):
         return None
-    if not all(row.keys() & {"paragraphs", "qas", *NAMES["context"]} for row in rows):
-        return None
-    known = {*NAMES["id"], "qas", "paragraphs"}
-    return [row if row.keys() & known else {"id": key, **row} for key, row in root.items()]
+    return [row if _has(row, "id", "qas", "paragraphs") else {"id": key, **row} for key, row in root.items()]
+
+
+def _is_row(row: dict[str, Any]) -> bool:
+    """Whether an object is an article, a paragraph or a question."""
+    return _has(row, "paragraphs", "qas", "context")
+
+
+def _has(row: dict[str, Any], *keys: str) -> bool:
+    return any(name in NAMES.get(key, (key,)) for name in map(plain, row) for key in keys)
 
 
 def _lines(path: Path, named: Named) -> Iterator[Record]:
     with unpacked(path) as file:
         for index in count():
-            where = f"{path}: line {index + 1}"
+            place = f"line {index + 1}"
             line = file.readline(LONGEST_LINE + 1)
             if len(line) > LONGEST_LINE:
-                raise UserError(f"{where}: longer than {LONGEST_LINE >> 20} MiB, which is no question; fix it")
+                raise UserError(f"{path}: {place}: longer than {LONGEST_LINE >> 20} MiB, which is no question; fix it")
             if not line:
                 return
             if line.strip():
-                row = _line(line, where, index == 0)
-                if isinstance(row, BadRecord):
-                    yield Record(where, row)
+                row = _line(line, index == 0)
+                if isinstance(row, BadField):
+                    yield Record(str(path), place, row)
                 else:
-                    yield from records_of(row, where, index, named)
+                    yield from records_of(row, place, index, named)
 
 
-def _line(line: bytes, where: str, first: bool) -> Any:
+def _line(line: bytes, first: bool) -> Any:
     try:
         return json.loads(line.decode("utf-8-sig" if first else "utf-8"))
     except UnicodeDecodeError:
-        return BadRecord("not UTF-8", where, "not UTF-8")
+        return BadField("not UTF-8", "not UTF-8", line.decode(errors="replace").strip())
     except (ValueError, RecursionError) as error:
-        return BadRecord("not JSON", where, f"not JSON ({error})")
+        return BadField("not JSON", f"not JSON ({error})", line.decode().strip())

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -13,27 +14,46 @@ Batching = Literal["bucketed", "random"]
 POOL = 32  # batches whose windows are sorted together: 3% padding on SQuAD-like lengths, and still a shuffle
 
 
-def epoch_batches(lengths: Ints, batch_size: int, batching: Batching, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+def epoch_batches(
+    lengths: Ints, batch_size: int, batching: Batching, seed: int, epoch: int, copy: NDArray[np.int64] | None = None
+) -> list[NDArray[np.int64]]:
     """The batches of one training epoch: every row once, `batch_size` in each but the last.
 
     `lengths`: int32 [rows], the tokens of each row's window. `bucketed` shuffles, sorts pools of `POOL` batches by
     length and shuffles the batches; the same arguments always give the same batches, so that step s of an epoch can be
-    had without the steps before it.
+    had without the steps before it. `copy`: int64 [rows], see `copies`, of rows in ascending order; a window that comes
+    several times is in several passes, each shuffled and sorted by itself.
     """
     generator = np.random.default_rng((seed, epoch))
     order = generator.permutation(len(lengths))
+    copy = np.zeros_like(order) if copy is None else copy
+    passes = int(copy.max(initial=0)) + 1
+    first = np.arange(len(copy)) - copy  # [rows]: of the window's first copy
+    turn = (np.argsort(order)[first] + copy) % passes  # [rows]: the pass of each
+    order = order[np.argsort(turn[order], kind="stable")]
     full = len(order) // batch_size
     last = order[full * batch_size :]
     order = order[: full * batch_size]
     if batching == "bucketed":
         pool = batch_size * POOL
-        for begin in range(0, len(order), pool):
-            part = order[begin : begin + pool]
-            order[begin : begin + pool] = part[np.argsort(lengths[part], kind="stable")]
+        edges = np.searchsorted(np.sort(turn), np.arange(passes + 1)).tolist()
+        for edge, following in pairwise(edges):  # a batch of two passes is not sorted: copies would meet there
+            end = following // batch_size * batch_size
+            for begin in range(-(-edge // batch_size) * batch_size, end, pool):
+                part = order[begin : min(begin + pool, end)]
+                part[:] = part[np.argsort(lengths[part], kind="stable")]
     batches = list(order.reshape(full, batch_size))
     if batching == "bucketed":
         batches = [batches[row] for row in generator.permutation(full)]
     return batches + ([last] if len(last) else [])
+
+
+def copies(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often each window came before in these, [rows]: all 0 where none comes twice."""
+    order = np.argsort(rows, kind="stable")
+    ranked, numbers = rows[order], np.empty_like(rows)
+    numbers[order] = np.arange(len(rows)) - np.searchsorted(ranked, ranked)
+    return numbers
 
 
 def drawn_windows(example: Ints, most: float, seed: int) -> NDArray[np.int64]:

@@ -1,58 +1,99 @@
-"""Records of a Parquet file; apart, since pyarrow takes a while to import."""
+"""Records of a Parquet or Arrow file; apart, since pyarrow takes a while to import."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 import pyarrow.compute
+import pyarrow.ipc
 import pyarrow.parquet
 
 from qa.data.record import LONGEST_LINE, Named, Record
+from qa.data.shapes import is_question, records_of_cells
 from qa.errors import UserError
 
 LARGEST_ROW_GROUP = 512 << 20  # bytes of a Parquet file, unpacked
 AT_ONCE = 32  # rows of a Parquet file, each text of which may be as long as a line
 
 
-def parquet_records(path: Path, named: Named) -> Iterator[Record]:
-    """Records of one file. Each distinct text is held once, however many rows have it."""
-    texts: dict[str, str] = {}
+@contextmanager
+def _errors(path: Path) -> Iterator[None]:
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            there = tuple(file.schema_arrow.names)
-            named.check(there)
-            wanted = set(named.names(there).values())
-            leaves = [file.schema.column(number) for number in range(len(file.schema))]
-            groups = [file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)]
-        if max(groups, default=0) > LARGEST_ROW_GROUP:
-            most = f"{LARGEST_ROW_GROUP >> 20} MiB"
-            raise UserError(f"{path}: a row group of more than {most}; write it with a smaller row_group_size")
-        names = [name for name in there if name in wanted]
-        as_dictionaries = [
-            leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY" and leaf.path.partition(".")[0] in wanted
-        ]
-        with pyarrow.parquet.ParquetFile(path, read_dictionary=as_dictionaries) as file:
-            numbers = count(1)
-            for batch in file.iter_batches(AT_ONCE, columns=names):
-                if max(map(_longest, batch.columns), default=0) > LONGEST_LINE:
-                    where = f"{path}: rows {(first := next(numbers))} to {first + len(batch) - 1}"
-                    raise UserError(f"{where}: a text of more than {LONGEST_LINE >> 20} MiB is no question; fix it")
-                for row in batch.to_pylist():
-                    number = next(numbers)
-                    yield Record(f"{path}: row {number}", named.cells(_shared(row, texts)), str(number))
+        yield
     except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read ({reason}); get the file again or give another") from None
 
 
+def parquet_records(path: Path, named: Named) -> Iterator[Record]:
+    """Records of one file. Errors: UserError."""
+    with _errors(path):
+        with pyarrow.parquet.ParquetFile(path) as file:
+            names = _columns(file.schema_arrow.names, named)
+            leaves = [file.schema.column(number) for number in range(len(file.schema))]
+            groups = [file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)]
+        if max(groups, default=0) > LARGEST_ROW_GROUP:
+            most = f"{LARGEST_ROW_GROUP >> 20} MiB"
+            raise UserError(f"{path}: a row group of more than {most}; write it with a smaller row_group_size")
+        as_dictionaries = [
+            leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY" and leaf.path.partition(".")[0] in names
+        ]
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=as_dictionaries) as file:
+            yield from _records(file.iter_batches(AT_ONCE, columns=names), named)
+
+
+def arrow_records(path: Path, named: Named) -> Iterator[Record]:
+    """Records of one file of Arrow's IPC format, as `datasets` keeps them, or of Feather. Errors: UserError."""
+    with _errors(path), pyarrow.memory_map(str(path)) as source:
+        is_file = source.read(6) == b"ARROW1"
+        source.seek(0)
+        reader = pyarrow.ipc.open_file(source) if is_file else pyarrow.ipc.open_stream(source)
+        names = _columns(reader.schema.names, named)
+        batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
+        yield from _records(_slices(batches, names), named)
+
+
+def _slices(batches: Iterable[pyarrow.RecordBatch], names: list[str]) -> Iterator[pyarrow.RecordBatch]:
+    for batch in batches:
+        batch.validate(full=True)  # else a damaged file is read beyond its end
+        wanted = batch.select(names)
+        yield from (wanted.slice(begin, AT_ONCE) for begin in range(0, len(batch), AT_ONCE))
+
+
+def _columns(there: Sequence[str], named: Named) -> list[str]:
+    """The columns to read: of rows that are questions those that are known. Errors: as `Named.check`."""
+    if not is_question(there):
+        named.check(tuple(there), ())
+        return list(there)
+    named.check(tuple(there))
+    wanted = {name for names in named.names(tuple(there)).values() for name in names}
+    return [name for name in there if name in wanted]
+
+
+def _records(batches: Iterable[pyarrow.RecordBatch], named: Named) -> Iterator[Record]:
+    """Each distinct text is held once, however many rows have it."""
+    texts: dict[str, str] = {}
+    numbers = count()
+    for batch in batches:
+        if max(map(_longest, batch.columns), default=0) > LONGEST_LINE:
+            where = f"{named.file}: rows {(first := next(numbers) + 1)} to {first + len(batch) - 1}"
+            raise UserError(f"{where}: a text of more than {LONGEST_LINE >> 20} MiB is no question; fix it")
+        for row in batch.to_pylist():
+            index = next(numbers)
+            yield from records_of_cells(_shared(row, texts), f"row {index + 1}", index, named)
+
+
 def _longest(array: pyarrow.Array) -> int:
     """Bytes of the longest text in an array, lists and structures of texts included."""
     if pyarrow.types.is_dictionary(array.type):
-        return pyarrow.compute.max(pyarrow.compute.binary_length(array.dictionary)).as_py() or 0
+        return _longest(array.dictionary)
     if pyarrow.types.is_struct(array.type):
         return max(map(_longest, array.flatten()), default=0)
+    if isinstance(array, pyarrow.StringArray | pyarrow.LargeStringArray):
+        return pyarrow.compute.max(pyarrow.compute.binary_length(array)).as_py() or 0
     return _longest(array.flatten()) if isinstance(array, pyarrow.ListArray | pyarrow.LargeListArray) else 0
 
 

@@ -2,14 +2,16 @@
 
 import unicodedata
 from collections.abc import Iterator
-from itertools import islice
 from typing import NamedTuple
 
-NEAR = 10  # characters between a wrong place and the right one
+NEAR = 10  # characters between a wrong place and the right one, where further ones do not matter
 
 
 class Place(NamedTuple):
-    """Where an answer stands: its first character, its text as the context spells it, and what was repaired."""
+    """Where an answer stands: its first character, its text as the context spells it, and what was repaired.
+
+    `kind`: "place" and "far" are of another place, "spelling" and "case" of other letters there.
+    """
 
     start: int
     text: str
@@ -35,42 +37,50 @@ def _inside_word(context: str, place: int) -> bool:
 
 
 def repaired(context: str, text: str, start: int | None) -> Place | None:
-    """The only place within NEAR characters of `start` (None: anywhere) where the text stands; None without one.
+    """The place where the text is meant to stand; None where it stands nowhere, or in several places.
 
-    A no-break space is a space, and marks and normal forms do not count: "cafe" stands where "café" does.
+    It is the only one within NEAR characters of `start`, else the only one of all. A no-break space is a space, and
+    marks and normal forms do not count: "cafe" stands where "café" does. Case does not count at `start` itself, and
+    where the text stands nowhere as it is spelt.
     """
-    first = 0 if start is None else max(0, start - NEAR)
-    last = len(context) if start is None else start + NEAR
     text = text.strip()
-    near = context[first : last + len(text)]
-    exact = list(islice(occurrences(near, text, whole_words=True), 2))
-    if exact:
-        return Place(first + exact[0], text, "place") if len(exact) == 1 else None
-    # a letter may be several characters: marks are apart in some normal forms
-    part = context[first : last + 4 * len(text)]
-    folded, index = fold(part)
-    wanted, _ = fold(text)
-    index.append(len(part))
-    whole = (  # characters, of which several may be one in another normal form
-        begin
-        for begin in occurrences(folded, wanted, whole_words=True)
-        if index[begin] != index[begin - 1] and index[begin + len(wanted)] != index[begin + len(wanted) - 1]
-    )
-    found = [begin for begin in islice(whole, 2) if wanted and first + index[begin] <= last]
-    if len(found) != 1:
-        return None
-    begin, end = index[found[0]], index[found[0] + len(wanted) - 1] + 1
-    while end < len(part) and unicodedata.combining(part[end]):
-        end += 1
-    return Place(first + begin, part[begin:end], "spelling")
+    stands = {
+        "place": [(begin, text) for begin in occurrences(context, text, whole_words=True)],
+        "spelling": list(_folded(context, text, lower=False)),
+        "case": list(_folded(context, text, lower=True)),
+    }
+    spelt, whole = ["place", "spelling"], range(len(context))
+    near = range(start - NEAR, start + NEAR + 1) if start is not None else range(0)
+    at = range(start, start + 1) if start is not None else range(0)
+    for spread, kinds in ((at, [*stands]), (near, spelt), (whole, spelt), (near, ["case"]), (whole, ["case"])):
+        for kind in kinds:
+            if places := [place for place in stands[kind] if place[0] in spread]:
+                is_far = spread is whole and kind != "case" and start is not None
+                return Place(*places[0], "far" if is_far else kind) if len(places) == 1 else None
+    return None
 
 
-def fold(text: str) -> tuple[str, list[int]]:
+def _folded(context: str, text: str, lower: bool) -> Iterator[tuple[int, str]]:
+    """The places where the text stands in another spelling, each with what is there."""
+    folded, index = fold(context, lower)
+    wanted, _ = fold(text, lower)
+    index.append(len(context))
+    for place in occurrences(folded, wanted, whole_words=True) if wanted else ():
+        begin, end = index[place], index[place + len(wanted) - 1] + 1
+        # of a character that is several ones in another normal form all must be there
+        is_whole = begin != index[place - 1] and end - 1 != index[place + len(wanted)]
+        while end < len(context) and unicodedata.combining(context[end]):
+            end += 1
+        if is_whole:
+            yield begin, context[begin:end]
+
+
+def fold(text: str, lower: bool = False) -> tuple[str, list[int]]:
     """A text without marks, in one normal form, any white space a space; and each character's place in `text`."""
     letters: list[str] = []
     index: list[int] = []
     for place, letter in enumerate(text):
-        for part in unicodedata.normalize("NFD", letter):
+        for part in unicodedata.normalize("NFD", letter.lower() if lower else letter):
             if not unicodedata.combining(part):
                 letters.append(" " if part.isspace() else part)
                 index.append(place)

@@ -1,23 +1,28 @@
 """A record: what a file holds for one question, not checked yet, and where it is."""
 
+import json
+import re
 import reprlib
+from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from qa.data.fields import is_marked_missing, read_literal
+from qa.data.fields import BadField, is_marked_missing, is_missing, is_start, read_literal
 from qa.errors import UserError
 
 Files = str | list[str]
-SKIP_REMEDY = "fix it, or skip and count such records with data.on_bad_record=skip"
+SKIP_REMEDY = "fix it, or skip and list such records with data.on_bad_record=skip"
 # small files can unpack to more than any memory holds
 LONGEST_LINE = 16 << 20  # bytes of a line of JSONL, characters of a record of CSV, bytes of a text in Parquet
+LONGEST_SHOWN = 300  # characters of a value in a list of bad records
 
 
 class Columns(BaseModel):
-    """The user's names of a table's columns, or of the fields of JSON; None: recognised by NAMES."""
+    """The user's names of a table's columns, of the fields of JSON, or of a label; None: recognised by NAMES."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     id: str | None = None
@@ -28,69 +33,117 @@ class Columns(BaseModel):
     is_impossible: str | None = None
 
 
-# the names by which a field is recognised, in lower case, the first one that is there
+# the names by which a field is recognised, as `plain` has them; of several the first that is not empty
 NAMES = {
-    "id": ("id", "qid", "question_id", "query_id", "example_id"),
-    "question": ("question", "question_text", "query_text", "query"),
-    "context": ("context", "context_text"),
-    "answer": ("answers", "answer", "answer_text"),
-    "answer_start": ("answer_start", "answer_starts"),
-    "is_impossible": ("is_impossible", "isimpossible", "impossible"),
+    "id": ("id", "qid", "questionid", "queryid", "exampleid"),
+    "question": ("question", "questiontext", "querytext", "query"),
+    "context": ("context", "contexttext"),
+    "answer": ("answers", "answer", "answertext", "answerstext"),
+    "answer_start": ("answerstart", "answerstarts", "answersanswerstart"),
+    "is_impossible": ("isimpossible", "impossible"),
     "title": ("title",),
 }
-PLAIN = {"id", "question", "context", "answers", "answer", "answer_start", "is_impossible", "title"}
+USUAL = {"id", "question", "context", "answers", "answer", "answer_start", "is_impossible", "title"}
+
+
+@lru_cache(1024)
+def plain(name: str) -> str:
+    """A name in lower case, letters and digits alone: "isimpossible" of "is_impossible" and "Is Impossible"."""
+    return re.sub(r"[\W_]", "", name).lower()
 
 
 class Record(NamedTuple):
     """What a file holds for one question, not checked yet.
 
-    `fields`: {a key of NAMES: value as it is in the file}, or what is wrong with it. `group`: the paragraph of a file
-    in which ids may restart, such as "3.0"; "" in a table.
+    `fields`: {a key of NAMES: value as it is in the file}, or why there are none. `group`: the paragraph of a file in
+    which ids may restart, such as "3.0"; "" in a table.
     """
 
-    where: str
-    fields: "dict[str, Any] | BadRecord"
+    file: str
+    place: str  # in the file, such as "line 7"
+    fields: dict[str, Any] | BadField
     number: str = ""  # its id where the file has none
     group: str = ""
 
+    def spot(self) -> str:
+        """Its place with its id, if it has one, for people."""
+        name = None if isinstance(self.fields, BadField) else self.fields.get("id")
+        return self.place if isinstance(name, dict | list | None) else f"{self.place} (id {name!r})"
+
+    def repair(self, kind: str, was: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+        """A line of repairs.jsonl."""
+        return {"file": self.file, "record": self.spot(), "kind": kind, "was": was, "is": now}
+
 
 class BadRecord(UserError):
-    """A record that cannot be used: its kind (for the counts), where it is, what is wrong."""
+    """A record that cannot be used: its file and place, its kind (for the counts), the reason, and what is there."""
 
-    def __init__(self, kind: str, where: str, problem: str, remedy: str = SKIP_REMEDY) -> None:
-        super().__init__(f"{where}: {problem}; {remedy}")
-        self.kind, self.problem = kind, f"{where}: {problem}"
+    def __init__(self, record: Record, kind: str, reason: str, remedy: str = SKIP_REMEDY) -> None:
+        fields = record.fields
+        self.file, self.place, self.kind, self.reason, self.remedy = record.file, record.spot(), kind, reason, remedy
+        self.problem = f"{self.file}: {self.place}: {reason}"
+        was = fields.was if isinstance(fields, BadField) else {k: v for k, v in fields.items() if k != "there"}
+        self.was = {key: _shown(value) for key, value in was.items()} if isinstance(was, dict) else _shown(was)
+        super().__init__(f"{self.problem}; {remedy}")
+
+    def row(self) -> dict[str, Any]:
+        """The record's line of skipped.jsonl."""
+        return {"file": self.file, "record": self.place, "kind": self.kind, "reason": self.reason, "was": self.was}
+
+    def among(self, kinds: Counter[str]) -> "BadRecord":
+        """The same error, which also counts the other bad records of its file. `kinds`: of all of them."""
+        more = kinds - Counter([self.kind])
+        if words := ", ".join(f"{count} {kind}" for kind, count in more.items()):
+            super().__init__(f"{self.problem}, and {more.total()} more bad records: {words}; {self.remedy}")
+        return self
+
+
+def _shown(value: Any) -> Any:
+    """The value, or the beginning of its JSON where that is long."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if len(text) > LONGEST_SHOWN:
+        return f"{text[:LONGEST_SHOWN]}…"
+    return value if isinstance(value, str) else json.loads(text)
 
 
 class Named:
     """Finds the fields of records under the names that a file has for them."""
 
     def __init__(self, path: Path | str, columns: Columns) -> None:
-        self.path, self.columns = path, columns
-        self.taken: dict[str, str] = {}  # {name in the file: key of NAMES} of names that are not the plain ones
+        self.file, self.columns = str(path), columns
+        self.taken: dict[str, str] = {}  # {name in the file: key of NAMES} of names that are not the usual ones
         self.absent = set(columns.model_dump(exclude_none=True).values())  # names that no record had yet
-        self._known: dict[tuple[str, ...], dict[str, str]] = {}
+        self.labels: dict[str, str] = {}  # {label: its field} of the spans so far
+        self._known: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {}
 
-    def names(self, there: tuple[str, ...]) -> dict[str, str]:
-        """{key of NAMES: name in the file} for a record with these names. The user's names win."""
+    def names(self, there: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+        """{key of NAMES, or "hint": names in the file} for a record with these names. The user's names win."""
         if there not in self._known:
-            lower = {name.strip().lower(): name for name in reversed(there)}
-            given = self.columns.model_dump(exclude_none=True)
-            found = {key: name for key, name in given.items() if name in there}
-            self.absent -= set(found.values())
-            for key, names in NAMES.items():
-                if key not in given and (name := next((lower[n] for n in names if n in lower), None)):
-                    found[key] = name
-                    if name not in PLAIN:
-                        self.taken[name] = key
-            self._known[there] = found
+            known = {plain(name): name for name in reversed(there)}
+            chosen = self.columns.model_dump(exclude_none=True)
+            self.absent -= set(there)
+            names: dict[str, tuple[str, ...]] = {key: (name,) for key, name in chosen.items() if name in there}
+            for key, usual in NAMES.items():
+                if key not in chosen and (some := tuple(known[name] for name in usual if name in known)):
+                    names[key] = some
+                    self.taken |= {name: key for name in some[:1] if name not in USUAL}
+            text = known.get("text", "")
+            if text and "answer_start" in names and "answer" not in {*names, *chosen} and text not in names["context"]:
+                names["answer"], self.taken[text] = (text,), "answer"
+            if hints := tuple(name for name in there if is_start(name) and names.get("answer_start") != (name,)):
+                names["hint"] = hints
+            self._known[there] = names
         return self._known[there]
 
     def fields(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of a record under the keys of NAMES; those that it does not have are missing."""
-        fields = {key: row[name] for key, name in self.names(tuple(row)).items()}
-        if not fields.get("answer") and not self.columns.answer:
-            fields |= next(({"answer": row[name]} for name in NAMES["answer"] if row.get(name)), {})
+        """The fields of a record under the keys of NAMES, and the names that are "there"; others are missing."""
+        there = tuple(row)
+        fields: dict[str, Any] = {"there": there}
+        for key, names in self.names(there).items():
+            value = row[names[0]]
+            if len(names) > 1 and (is_missing(value) or value == []):
+                value = next((row[name] for name in names if row[name]), value)
+            fields[key] = value
         return fields
 
     def cells(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,21 +158,21 @@ class Named:
             fields["answer"] = "" if answer is None else answer if stands else read_literal(answer)
         return fields if "answer_start" not in fields else {**fields, "answer_start": read_literal(start)}
 
-    def check(self, there: tuple[str, ...]) -> None:
+    def check(self, there: tuple[str, ...], needed: tuple[str, ...] = ("question", "context")) -> None:
         """Errors: UserError for a table without a question or a context, or with two columns of one name."""
         if twice := sorted({name for name in there if there.count(name) > 1}):
-            raise UserError(f"{self.path}: two columns are called {reprlib.repr(twice[0])}; rename one")
-        found = self.names(there)
-        for key in ("question", "context"):
-            if key not in found:
+            raise UserError(f"{self.file}: two columns are called {reprlib.repr(twice[0])}; rename one")
+        names = self.names(there)
+        for key in needed:
+            if key not in names:
                 name = getattr(self.columns, key) or key
                 raise UserError(
-                    f"{self.path}: no column {name!r} (there: {', '.join(there)[:500]}); give data.columns.{key}=NAME"
+                    f"{self.file}: no column {name!r} (there: {', '.join(there)[:500]}); give data.columns.{key}=NAME"
                 )
 
     def note(self) -> str:
-        """The names that were recognised, for people; empty where all are the plain ones."""
+        """The names that were recognised, for people; empty where all are the usual ones."""
         names = ", ".join(f"{name!r} as {key}" for name, key in self.taken.items())
         read = f"read {names}; data.columns.KEY=NAME chooses other columns" if names else ""
         absent = f"no record has {', '.join(map(repr, sorted(self.absent)))}" if self.absent else ""
-        return f"{self.path}: {'; '.join(filter(None, [absent, read]))}" if absent or read else ""
+        return f"{self.file}: {'; '.join(filter(None, [absent, read]))}" if absent or read else ""

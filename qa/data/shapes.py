@@ -1,14 +1,17 @@
 """Objects of JSON → records: a reader for each shape that is known, recognised by its keys."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from qa.data.fields import BadField
+from qa.data.fields import BadField, read_literal
 from qa.data.places import fold
-from qa.data.record import BadRecord, Named, Record
+from qa.data.record import Named, Record
+from qa.data.spans import Span, answers_of, span_of
 
 Row = dict[str, Any]
+Spans = list[Span | BadField] | BadField
+NO_SPANS = {"choices", "rating", "number", "taxonomy"}  # of Label Studio's results, what says something of a span
 
 
 class Shape(NamedTuple):
@@ -20,60 +23,81 @@ class Shape(NamedTuple):
     example: str
 
 
-def records_of(row: Any, where: str, index: int, named: Named) -> Iterator[Record]:
+def records_of(row: Any, place: str, index: int, named: Named) -> Iterator[Record]:
     """The records of one object: an article, a paragraph, a task of an annotation tool, or a question.
 
     `index`: of the object among those of its file.
     """
     if not isinstance(row, dict):
-        yield Record(where, BadRecord("wrong type", where, "it must be an object"))
+        yield Record(named.file, place, BadField("wrong type", "it must be an object", row))
         return
     if row.keys() == {"header"}:  # MRQA's first line, which holds no question
         return
-    shape = next(shape for shape in SHAPES if shape.keys <= row.keys())
+    shape = shape_of(row)
     try:
-        yield from shape.read(row, where, index, named)
+        yield from shape.read(row, place, index, named)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         problem = f"looks like {shape.name}, but cannot be read as such ({type(error).__name__}: {error})"
-        yield Record(where, BadRecord("wrong type", where, problem))
+        yield Record(named.file, place, BadField("wrong type", problem, row))
 
 
-def _article(row: Row, where: str, index: int, named: Named) -> Iterator[Record]:
-    for number, paragraph in _members(row, "paragraphs", where):
-        spot = f"{where}, paragraph {number}"
-        if isinstance(paragraph, BadRecord):
-            yield Record(where if number < 0 else spot, paragraph)
+def records_of_cells(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+    """The records of a row of a table, whose cells may hold lists and objects, written as text."""
+    if is_question(row):
+        yield Record(named.file, place, named.cells(row), str(index + 1))
+        return
+    names = named.names(tuple(row))
+    texts = {"text", *names.get("question", ()), *names.get("context", ())}
+    cells = {name: cell if name in texts else read_literal(cell) for name, cell in row.items()}
+    yield from records_of(cells, place, index, named)
+
+
+def shape_of(names: Container[str]) -> Shape:
+    """The shape of an object, or of a table, that has these keys."""
+    return next(shape for shape in SHAPES if all(key in names for key in shape.keys))
+
+
+def is_question(names: Container[str]) -> bool:
+    """Whether an object or a row with these keys is one question, and of no other shape."""
+    return shape_of(names).read is _question
+
+
+def _article(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+    for number, paragraph in _members(row, "paragraphs"):
+        spot = f"{place}, paragraph {number}"
+        if isinstance(paragraph, BadField):
+            yield Record(named.file, place if number < 0 else spot, paragraph)
         else:
             yield from _questions({"title": row.get("title"), **paragraph}, spot, f"{index}.{number}", named)
 
 
-def _paragraph(row: Row, where: str, index: int, named: Named) -> Iterator[Record]:
-    yield from _questions(row, where, str(index), named)
+def _paragraph(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+    yield from _questions(row, place, str(index), named)
 
 
-def _questions(row: Row, where: str, group: str, named: Named) -> Iterator[Record]:
-    given = {key: value for key, value in named.fields(row).items() if key in ("context", "title")}
-    for number, question in _members(row, "qas", where):
-        spot = where if number < 0 else f"{where}, question {number}"
-        if isinstance(question, BadRecord):
-            yield Record(spot, question)
+def _questions(row: Row, place: str, group: str, named: Named) -> Iterator[Record]:
+    shared = {key: value for key, value in named.fields(row).items() if key in ("context", "title")}
+    for number, question in _members(row, "qas"):
+        spot = place if number < 0 else f"{place}, question {number}"
+        if isinstance(question, BadField):
+            yield Record(named.file, spot, question)
         else:
-            fields = {**given, **named.fields(question)}
+            fields = {**shared, **named.fields(question), "there": (*row, *question)}
             if "detected_answers" in question:
                 fields["answer"] = _mrqa_answers(question, fields.get("context"))
-            yield Record(spot, fields, f"{group}/{number}", group)
+            yield Record(named.file, spot, fields, f"{group}/{number}", group)
 
 
-def _members(parent: Row, key: str, where: str) -> Iterator[tuple[int, Any]]:
-    """The objects in `parent[key]` with their index; BadRecords where the structure is broken (-1: all of it)."""
-    if key not in parent:
-        yield -1, BadRecord(f"missing {key}", where, f"the field {key!r} is missing")
-    elif not isinstance(parent[key], list):
-        yield -1, BadRecord("wrong type", where, f"the field {key!r} must be a list")
+def _members(parent: Row, key: str) -> Iterator[tuple[int, Any]]:
+    """The objects in `parent[key]` with their index; BadFields where the structure is broken (-1: all of it)."""
+    members = [parent[key]] if isinstance(parent.get(key), dict) else parent.get(key)
+    if not isinstance(members, list):
+        kind, problem = ("wrong type", "must be a list") if key in parent else (f"missing {key}", "is missing")
+        yield -1, BadField(kind, f"the field {key!r} {problem}", parent)
     else:
-        for index, member in enumerate(parent[key]):
-            spot = f"{where}, {'paragraph' if key == 'paragraphs' else 'question'} {index}"
-            yield index, member if isinstance(member, dict) else BadRecord("wrong type", spot, "it must be an object")
+        for index, member in enumerate(members):
+            bad = BadField("wrong type", "it must be an object", member)
+            yield index, member if isinstance(member, dict) else bad
 
 
 def _mrqa_answers(question: Row, context: Any) -> Any:
@@ -93,7 +117,7 @@ def _mrqa_answers(question: Row, context: Any) -> Any:
     return [*located, *({"text": text} for text in question.get("answers") or [] if text not in texts)]
 
 
-def _natural_question(row: Row, where: str, index: int, _: Named) -> Iterator[Record]:
+def _natural_question(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
     """Natural Questions, simplified: places are tokens of a text that is split at single spaces."""
     text = str(row["document_text"])
     starts = list(accumulate((len(token) + 1 for token in text.split(" ")), initial=0))
@@ -110,73 +134,85 @@ def _natural_question(row: Row, where: str, index: int, _: Named) -> Iterator[Re
     none = BadField("no short answer", f"its answer is {what}, not a part of the text")
     answer = none if kinds and not found else found
     fields = {"id": row.get("example_id"), "question": row["question_text"], "context": text, "answer": answer}
-    yield Record(where, fields, str(index + 1))
+    yield Record(named.file, place, fields, str(index + 1))
 
 
-def _label_studio(row: Row, where: str, index: int, named: Named) -> Iterator[Record]:
-    """A task of Label Studio (JSON): the spans that annotators marked in `data`'s text."""
-    made = [a for a in row["annotations"] if not a.get("was_cancelled")]
+def _label_studio(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+    """A task of Label Studio (JSON): the spans that annotators marked in `data`'s text, and what they chose beside."""
+    made = [annotation for annotation in row["annotations"] if not annotation.get("was_cancelled")]
     results = [result for annotation in made for result in annotation.get("result") or []]
-    values = [result.get("value") or {} for result in results if result.get("to_name") != "question"]
-    record = _marked({"id": row.get("id"), **row["data"]}, values, where, index, named)
-    if not made and isinstance(record.fields, dict):
-        record.fields["answer"] = BadField("not annotated", "the task has no annotation that was submitted")
-    yield record
+    results = [result for result in results if result.get("to_name") != "question" and result.get("value")]
+    values = [(result["value"], str(result.get("from_name"))) for result in results]
+    chosen = {name: value["choices"][0] for value, name in values if value.get("choices")}
+    marked = [span_of(v, name) for v, name in values if {"start", "text"} & v.keys() and not NO_SPANS & v.keys()]
+    spans: Spans = marked
+    if not made:
+        spans = BadField("not annotated", "the task has no annotation that was submitted")
+    elif values and not marked:
+        names = ", ".join(dict.fromkeys(name for _, name in values))
+        spans = BadField("no span", f"nothing is marked in its text; it has {names}")
+    yield _marked({"id": row.get("id"), **chosen, **row["data"]}, spans, place, index, named)
 
 
-def _label_studio_min(row: Row, where: str, index: int, named: Named) -> Iterator[Record]:
-    """A task of Label Studio (JSON_MIN): the spans are in the field that has the name of the control tag."""
-    lists = [value for value in row.values() if isinstance(value, list)]
-    values = [v for members in lists for v in members if isinstance(v, dict) and {"start", "end"} <= v.keys()]
-    yield _marked(row, values, where, index, named)
+def _argilla(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+    """A record of Argilla: `responses` holds, by the name of a question to annotators, what each of them answered."""
+    made = [
+        (response["value"], name)
+        for name, responses in (row["responses"] or {}).items()
+        for response in responses or []
+        if response.get("status") != "discarded" and isinstance(response.get("value"), str | list)
+    ]
+    spans: Spans = [span_of(v, name) for value, name in made for v in (value if isinstance(value, list) else [value])]
+    if not made:
+        spans = BadField("not annotated", "the record has no response that was submitted")
+    yield _marked({"id": row.get("id"), **row["fields"]}, spans, place, index, named, "utf-32-le")
 
 
-def _prodigy(row: Row, where: str, index: int, named: Named) -> Iterator[Record]:
+def _label_studio_min(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+    """A task of Label Studio (JSON_MIN, CSV): the spans are in the field that has the name of the control tag."""
+    lists = ((name, value) for name, values in row.items() if isinstance(values, list) for value in values)
+    spans = [span_of(v, name) for name, v in lists if isinstance(v, dict) and {"start", "end"} <= v.keys()]
+    yield _marked(row, spans, place, index, named)
+
+
+def _prodigy(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
     """A task of Prodigy: `answer` is what the annotator did with it."""
     task = {**(row.get("meta") or {}), **{key: value for key, value in row.items() if key != "answer"}}
-    record = _marked(task, row["spans"] or [], where, index, named, "utf-32-le")
-    if row["answer"] != "accept" and isinstance(record.fields, dict):
-        record.fields["answer"] = BadField("not accepted", f"its annotator chose {row['answer']!r}, not 'accept'")
-    yield record
+    spans: Spans = [span_of(value, "spans") for value in row["spans"] or []]
+    if row["answer"] != "accept":
+        spans = BadField("not accepted", f"its annotator chose {row['answer']!r}, not 'accept'")
+    yield _marked(task, spans, place, index, named, "utf-32-le")
 
 
-def _doccano(row: Row, where: str, index: int, named: Named) -> Iterator[Record]:
-    """A text of doccano: spans as [begin, end, label] or as objects."""
+def _doccano(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+    """A text of doccano: spans as [begin, end, label] or as objects, or the answers' texts."""
     if "context" in named.fields(row):
-        yield from _question(row, where, index, named)
+        yield from _question(row, place, index, named)
         return
-    spans = next(row[key] for key in ("entities", "label") if key in row)
-    places = [(s["start_offset"], s["end_offset"]) if isinstance(s, dict) else (s[0], s[1]) for s in spans or []]
-    values = [{"start": begin, "end": end} for begin, end in places]
-    yield _marked({**(row.get("meta") or {}), **row}, values, where, index, named, "utf-32-le")
+    name = next(key for key in ("entities", "label", "labels") if key in row)
+    values = row[name] if isinstance(row[name], list) else [row[name]] if row[name] else []
+    task = {**(row.get("meta") or {}), **row}
+    yield _marked(task, [span_of(value, name) for value in values], place, index, named, "utf-32-le")
 
 
-def _marked(row: Row, values: list[Row], where: str, index: int, named: Named, code: str = "utf-16-le") -> Record:
-    """`values`: spans {"start", "end", "text"}, or texts alone, which are searched.
-
-    Their places count units of `code` in the context: JavaScript's are of UTF-16, Python's of UTF-32. Spans of HTML
-    have theirs in `globalOffsets`, if anywhere.
-    """
+def _marked(row: Row, spans: Spans, place: str, index: int, named: Named, code: str = "utf-16-le") -> Record:
+    """The record of a text with spans, or with the reason why it has none."""
     fields = named.fields(row)
     if "context" not in fields and isinstance(row.get("text"), str):
         fields["context"] = row["text"]
-    if not isinstance(context := fields.get("context"), str):
-        return Record(where, BadRecord("missing context", where, "it has no text; give data.columns.context=NAME"))
-    units, size = context.encode(code, "surrogatepass"), len(" ".encode(code))
-    answers = []
-    for value in values:
-        places = value.get("globalOffsets") or value
-        if all(isinstance(places.get(key), int | float) for key in ("start", "end")):
-            begin, end = (len(units[: size * int(places[key])].decode(code, "replace")) for key in ("start", "end"))
-            answers.append({"text": value.get("text") or context[begin:end], "answer_start": begin})
-        elif value.get("text"):
-            answers.append({"text": value["text"]})
-    own = {"answer": fields["answer"]} if fields.get("answer") and not answers else {"answer": answers}
-    return Record(where, {**fields, **own}, str(index + 1))
+    context = fields.get("context")
+    if not isinstance(context, str):
+        problem = f"it has no text (there: {', '.join(row)[:500]}); give data.columns.context=NAME"
+        return Record(named.file, place, BadField("missing context", problem, row))
+    if isinstance(spans, BadField):
+        fields["answer"] = spans
+    elif spans or not fields.get("answer"):
+        fields["answer"] = answers_of(spans, context, code, named)
+    return Record(named.file, place, fields, str(index + 1))
 
 
-def _question(row: Row, where: str, index: int, named: Named) -> Iterator[Record]:
-    yield Record(where, named.fields(row), str(index + 1))
+def _question(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+    yield Record(named.file, place, named.fields(row), str(index + 1))
 
 
 SHAPES = (
@@ -188,11 +224,16 @@ SHAPES = (
           _natural_question, '`{"example_id", "question_text", "document_text", "annotations"}`'),
     Shape("Label Studio, JSON", frozenset({"annotations", "data"}), _label_studio,
           '`{"data": {"text", "question"}, "annotations": [{"result": [{"value": {"start", "end", "text"}}]}]}`'),
+    Shape("Argilla", frozenset({"fields", "responses"}), _argilla,
+          '`{"fields": {"text", "question"}, "responses": {"answer": [{"value": [{"start", "end"}]}]}}`'),
     Shape("Label Studio, JSON_MIN", frozenset({"annotation_id"}), _label_studio_min,
           '`{"text", "question", "label": [{"start", "end", "text"}], "annotation_id"}`'),
     Shape("Prodigy", frozenset({"text", "spans", "answer"}), _prodigy,
           '`{"text", "question", "spans": [{"start", "end"}], "answer": "accept"}`, the question also in "meta"'),
-    Shape("doccano", frozenset({"text", "label"}), _doccano, '`{"text", "question", "label": [[0, 5, "ANSWER"]]}`'),
+    Shape("doccano", frozenset({"text", "label"}), _doccano,
+          '`{"text", "question", "label": [[0, 5, "ANSWER"]]}` or `"label": ["the answer\'s text"]`'),
+    Shape("doccano, of an earlier version", frozenset({"text", "labels"}), _doccano,
+          '`{"text", "question", "labels": [[0, 5, "ANSWER"]]}`'),
     Shape("doccano, with relations", frozenset({"text", "entities"}), _doccano,
           '`{"text", "question", "entities": [{"start_offset", "end_offset"}]}`'),
     Shape("a question (run_qa.py, pandas, the hub)", frozenset(), _question,

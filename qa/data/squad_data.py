@@ -1,9 +1,12 @@
 """Files or a Hub data set → the examples and windows of each split; knows no Lightning."""
 
+import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,10 +20,11 @@ from qa.data.examples import OnBadRecord, check_records, collector_paused, read_
 from qa.data.hub_records import hub_records, other_split
 from qa.data.languages import Languages
 from qa.data.mixture import Mixture, Share, Turns, file_weights, take_turns
-from qa.data.order import Batching, drawn_windows, epoch_batches, padded_share
+from qa.data.order import Batching, copies, drawn_windows, epoch_batches, padded_share
 from qa.data.overlap import OnOverlap, Overlap, overlap, without_overlap
-from qa.data.record import Columns, Files
+from qa.data.record import BadRecord, Columns, Files, Record
 from qa.errors import UserError
+from qa.storage import write_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -36,10 +40,10 @@ class SquadData:
     """The splits that a stage needs: read, checked, and cut into windows.
 
     `name` is a SQuAD-shaped Hub data set with splits train, validation, test; without it the `*_file`s are read, each
-    one path, a list or a glob; `validation_share` takes that part of `train_file`'s paragraphs, drawn by `split_seed`,
-    instead of a `validation_file`. `predictions_file` is for `qa.review.scores`. `limit` takes the first questions of
-    each split. `languages` is the language of all files, or {stem: language}. `overlap` is what happens to training
-    questions on contexts of validation.
+    one path, a list or a glob; `validation_share` takes paragraphs of `train_file`, drawn by `split_seed`, with this
+    share of its questions, instead of a `validation_file`. `predictions_file` is for `qa.review.scores`. `limit` takes
+    the first questions of each split. `languages` is the language of all files, or {stem: language}. `overlap` is what
+    happens to training questions on contexts of validation.
 
     `mixture` is how often an epoch sees each window of a file ({stem: weight}, 1 for the others), or an exponent that
     weighs the files by their size; `negative_windows` is the share of the windows without their answer that an epoch
@@ -94,8 +98,10 @@ class SquadData:
         self.trained_files: list[Path] = []  # each training example's
         self.evaluated: dict[str, NDArray[np.int64]] = {}  # windows that an evaluation of the split takes
         self.fingerprints: dict[str, str] = {}  # of content, tokenizer and window settings
-        self.skipped: dict[str, Counter[str]] = {}
+        self.bad: dict[str, list[BadRecord]] = {}  # that were skipped
         self.repairs: dict[str, list[dict[str, Any]]] = {}  # rows of repairs.jsonl
+        self._shared: Examples | None = None  # of a file of which training and validation each take a part
+        self._parts: dict[str, str] = {}  # what part each of them takes
         self.overlap: Overlap | None = None  # of training and validation, once both are there
 
     @collector_paused()
@@ -113,15 +119,14 @@ class SquadData:
         self.tokenizer = tokenizer
         read = self.read(split)
         if split == "train" and self.on_overlap == "drop" and self.has_source("validation"):
-            read.examples = self._without_overlap(read.examples, read.skipped)
+            self._drop_overlap(read)
         examples = read.examples
         key = self.fingerprints[split] = fingerprint(examples, tokenizer, self.max_length, self.stride)
         path = self.cache_dir / f"{key}.safetensors"
         windows = cached_windows(path, examples, tokenizer, self.max_length, self.stride, self.cache_limit)
-        self._check_room(split, examples, windows, read.skipped)
-        self._report(split, read)
+        self._check_room(split, windows, read)
+        self.report(split, read)
         self.examples[split], self.windows[split] = examples, windows
-        self.skipped[split], self.repairs[split] = read.skipped, read.repairs
         if split == "train":
             self._plan_epochs(read.files)
         if {"train", "validation"} <= self.examples.keys():
@@ -129,22 +134,29 @@ class SquadData:
         most = math.inf if limit is None else limit * (self.eval_batch_size if isinstance(limit, int) else len(windows))
         self.evaluated[split] = drawn_windows(windows.example, most, self.split_seed)
 
-    def _check_room(self, split: Split, examples: Sequence[Example], windows: "Windows", skipped: Counter[str]) -> None:
-        """Counts the questions without a window, or refuses them."""
+    def _check_room(self, split: Split, windows: "Windows", read: Examples) -> None:
+        """Lists the questions without a window, or refuses them."""
         from qa.data.windows import without_room
 
+        problem = (
+            f"too long for windows of data.max_length={self.max_length} that share data.stride={self.stride} tokens"
+        )
+        remedy = "raise the first, lower the second, or skip such questions with data.on_bad_record=skip"
         for row in without_room(windows):
+            bad = self._bad(split, read, read.examples[row], "question too long", problem, remedy)
             if self.on_bad_record == "error":
-                raise UserError(
-                    f"{split} question {examples[row].id!r}: too long for windows of"
-                    f" data.max_length={self.max_length} that share data.stride={self.stride} tokens; raise the first,"
-                    " lower the second, or skip such questions with data.on_bad_record=skip"
-                )
-            skipped["question too long"] += 1
+                raise bad
+            read.bad.append(bad)
         if not len(windows):
             raise UserError(
                 f"{split}: no question leaves room for its context; raise data.max_length={self.max_length}"
             )
+
+    def _bad(self, split: Split, read: Examples, example: Example, kind: str, reason: str, remedy: str) -> BadRecord:
+        """An example that was read, as a record that cannot be used."""
+        file = str(read.files.get(example.id) or self.source(split))
+        record = Record(file, f"question {example.id!r}", {"question": example.question})
+        return BadRecord(record, kind, reason, remedy)
 
     def _plan_epochs(self, files: Mapping[str, Path]) -> None:
         """Decides which windows each training epoch takes. `files`: {id: its file}."""
@@ -169,28 +181,43 @@ class SquadData:
         if note:
             log.warning("validation: %s", note)
 
-    def _without_overlap(self, examples: list[Example], skipped: Counter[str]) -> list[Example]:
-        """The training examples on contexts that validation, which is read for this, does not have."""
-        kept = without_overlap(examples, self.read("validation").examples)
+    def _drop_overlap(self, read: Examples) -> None:
+        """Leaves out the training examples on contexts of validation, which is read for this."""
+        kept = without_overlap(read.examples, self.read("validation").examples)
         if not kept:
             raise UserError("data.overlap=drop: all training questions are on contexts of validation; give other files")
-        if dropped := len(examples) - len(kept):
-            skipped["context in the evaluation"] = dropped
-        return kept
+        names = {example.id for example in kept}
+        why = "context in the evaluation", "its context is in the evaluation", "give other files"
+        read.bad += [self._bad("train", read, e, *why) for e in read.examples if e.id not in names]
+        read.examples = kept
 
-    def _report(self, split: Split, read: Examples) -> None:
-        """Reports what was skipped and repaired. Errors: UserError where no training question has an answer."""
+    def report(self, split: Split, read: Examples) -> None:
+        """Reports what was skipped and repaired, and remembers it.
+
+        Errors: UserError where no training question has an answer.
+        """
+        self.bad[split], self.repairs[split] = read.bad, read.repairs
         for kind, count in read.skipped.items():
-            log.warning("%s: %d records skipped: %s", split, count, kind)
+            log.warning("%s: %d records skipped: %s; see skipped.jsonl", split, count, kind)
         for kind, count in Counter(row["kind"] for row in read.repairs).items():
-            log.warning("%s: %d answers repaired: %s; see repairs.jsonl", split, count, kind)
-        if read.unplaced and split != "predict":
+            log.warning("%s: %d records repaired: %s; see repairs.jsonl", split, count, kind)
+        if read.unplaced:
             log.warning("%s: %d references without a place: they count for EM and F1 alone", split, read.unplaced)
         if split == "train" and not any(example.answers for example in read.examples):
             raise UserError(
                 f"{self.source(split)}: no question has an answer; training needs some, in a field such as 'answers'"
                 " or named by data.columns.answer=NAME"
             )
+
+    def write_lists(self, folder: Path) -> None:
+        """Writes each skipped and each repaired record into `skipped.jsonl` and `repairs.jsonl`, if there are any."""
+        skipped = {split: [bad.row() for bad in records] for split, records in self.bad.items()}
+        for name, lists in (("skipped.jsonl", skipped), ("repairs.jsonl", self.repairs)):
+            rows = [{"split": split, **row} for split, some in lists.items() for row in some]
+            if rows:
+                # half of a surrogate pair becomes its escape, as JSON has it
+                lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+                write_text(folder / name, lines.encode(errors="backslashreplace").decode())
 
     def read(self, split: Split, need: Need = "places") -> Examples:
         """The checked examples of a split, not cut into windows yet. Errors: as `prepare_split`."""
@@ -203,25 +230,33 @@ class SquadData:
             key = "test" if split == "predict" else split
             remedy = "give one path, a list or a glob"
             if split == "validation" and self.files["train"]:
-                remedy += ", or data.validation_share=0.1 to take a tenth of data.train_file's paragraphs"
+                remedy += ", or data.validation_share=0.1 to take a tenth of data.train_file's questions"
             raise UserError(f"data.{key}_file: not given; {remedy}")
         part = "test" if split == "predict" else split
+        records = hub_records(self.name, part, self.columns)
         if split == "test":
-            asked = check_records(hub_records(self.name, part), "skip", self.limit, "nothing").examples
-            if not any(example.answers for example in asked):  # such as those that a leaderboard keeps
+            records, asked = tee(records)
+            examples = check_records(asked, "skip", self.limit, "nothing").examples
+            if not any(example.answers for example in examples):  # such as those that a leaderboard keeps
                 raise UserError(f"{self.name}: has no {part} split with answers; {other_split(part)}")
-        read = check_records(hub_records(self.name, part), self.on_bad_record, self.limit, need)
+        read = check_records(records, self.on_bad_record, self.limit, need)
         if isinstance(self.languages, str):
             read.examples = [example.model_copy(update={"language": self.languages}) for example in read.examples]
         return read
 
     def _part_of_training_file(self, split: Split, need: Need) -> Examples:
+        """The file is read once: what was skipped or repaired in it is of the split that is asked for first."""
         if self.files["validation"] or not self.files["train"]:
             raise UserError("data.validation_share: takes a part of data.train_file; give no data.validation_file")
-        read = read_examples(self.files["train"], self.on_bad_record, self.limit, need, self.columns, self.languages)
+        read = self._shared or read_examples(
+            self.files["train"], self.on_bad_record, self.limit, need, self.columns, self.languages
+        )
+        self._shared = Examples(read.examples, files=read.files)
         parts = split_by_paragraph(read.examples, self.validation_share or 0, self.split_seed)
-        read.examples = parts[split == "validation"]
-        return read
+        examples = parts[split == "validation"]
+        paragraphs, of = (len({example.context for example in some}) for some in (examples, read.examples))
+        self._parts[split] = f"{paragraphs:,} of the {of:,} paragraphs of {self._names('train')}"
+        return replace(read, examples=examples)
 
     def has_source(self, split: Split) -> bool:
         """Whether files or a Hub data set are given for a split."""
@@ -229,9 +264,12 @@ class SquadData:
 
     def source(self, split: Split) -> str:
         """Where a split comes from, for people."""
-        if self.validation_share and split == "validation":
-            return f"{self.validation_share:.0%} of the paragraphs of {self.files['train']}"
-        return str(self.files[split] or f"{self.name} from the hub")
+        is_part = self.validation_share and split == "validation"
+        return self._parts.get(split) or self._names("train" if is_part else split)
+
+    def _names(self, split: Split) -> str:
+        files = self.files[split]
+        return files if isinstance(files, str) else ", ".join(files or [f"{self.name} from the hub"])
 
     def example_count(self, split: Split) -> int:
         """Questions of a split that have a window."""
@@ -261,7 +299,7 @@ class SquadData:
         """The window numbers of each batch of a training epoch; a function of (seed, epoch) alone."""
         assert self.turns is not None
         rows, lengths = self.turns.rows(epoch), self.windows["train"].lengths()
-        batches = epoch_batches(lengths[rows], self.batch_size, self.batching, self.seed, epoch)
+        batches = epoch_batches(lengths[rows], self.batch_size, self.batching, self.seed, epoch, copies(rows))
         return [rows[batch] for batch in batches]
 
     def epoch_tokens(self) -> int:

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+from qa.data.fields import BadField
 from qa.data.files import not_utf8, unpacked
-from qa.data.record import LONGEST_LINE, BadRecord, Named, Record
+from qa.data.record import LONGEST_LINE, Named, Record
+from qa.data.shapes import is_question, records_of_cells
 from qa.errors import UserError
 
 SEPARATORS = ",;\t|"
@@ -29,7 +31,7 @@ def table_records(path: Path, named: Named) -> Iterator[Record]:
             names = tuple(next(rows))
             if len(names) == 1:
                 raise UserError(f"{path}: one column only ({names[0]}); separate fields by commas, semicolons or tabs")
-            named.check(names)
+            named.check(names, ("question", "context") if is_question(names) else ())
             number = 0
             while True:
                 lines.taken, begin = 0, lines.number + 1
@@ -39,12 +41,12 @@ def table_records(path: Path, named: Named) -> Iterator[Record]:
                 if not any(row):  # a spreadsheet ends in rows of separators
                     continue
                 number += 1
-                where = f"{path}: line {begin}"
                 if len(row) != len(names):
                     problem = f"{len(row)} fields, not {len(names)} as the first line has"
-                    yield Record(where, BadRecord("wrong number of fields", where, problem))
+                    yield Record(named.file, f"line {begin}", BadField("wrong number of fields", problem, row))
                 else:
-                    yield Record(where, named.cells(dict(zip(names, row, strict=True))), str(number))
+                    cells = dict(zip(names, row, strict=True))
+                    yield from records_of_cells(cells, f"line {begin}", number - 1, named)
         except UnicodeDecodeError:
             raise not_utf8(path, f"the text near line {lines.number + 1}") from None
         except csv.Error as error:

@@ -1,5 +1,8 @@
 """The tokenizer: loaded, checked, and how it puts a question and a context together."""
 
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +13,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from qa.data.offsets import repair_offsets
 from qa.errors import UserError, why_unreadable
 from qa.hub import load_arguments
+
+MANY_WORDS = 100  # mBERT's vocabulary has 145 of Gurmukhi and 50 of Burmese; MiniLM's 8 of any script but Latin
 
 
 class Template(NamedTuple):
@@ -34,7 +39,8 @@ def load_tokenizer(pretrained: str) -> PreTrainedTokenizerFast:
     try:
         tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(**load_arguments(pretrained))  # type: ignore[assignment]
     except Exception as error:  # what a missing converter or a damaged file raises is not foreseeable
-        raise UserError(f"model.pretrained={pretrained}: no tokenizer ({why_unreadable(error)})") from None
+        reason = why_unreadable(error, pretrained)
+        raise UserError(f"model.pretrained={pretrained}: no tokenizer ({reason})") from None
     if not tokenizer.is_fast:
         raise UserError(f"model.pretrained={pretrained}: its tokenizer gives no offsets; add a tokenizer.json")
     if len(tokenizer) <= len(tokenizer.all_special_ids) + 1:
@@ -83,6 +89,19 @@ def pair_template(tokenizer: PreTrainedTokenizerFast) -> Template:
         types[context[0]],
         tokenizer.pad_token_id,
     )
+
+
+def scripts(texts: Iterable[str]) -> set[str]:
+    """The scripts of which there are many words, such as {"LATIN", "GREEK"}: an English vocabulary has one.
+
+    They are called by the first word of Unicode's names for their letters.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        letters = [letter for letter in text if letter.isalpha()]
+        if len(letters) > 1:  # vocabularies have single letters of scripts that they do not know
+            counts[unicodedata.name(letters[0], "").partition(" ")[0]] += 1
+    return {script for script, count in counts.items() if count >= MANY_WORDS}
 
 
 def backend(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:

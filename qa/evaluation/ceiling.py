@@ -1,22 +1,31 @@
-"""What the best possible predictions of a split would score, given how its contexts are cut into tokens."""
+"""The most that answers can score, given how contexts are cut into tokens and how long an answer may be."""
 
-from collections.abc import Sequence
+import re
+import string
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel
 
 from qa.data.example import Example
-from qa.evaluation.metrics import exact_match, f1, normalize
+from qa.data.order import Ints
+from qa.data.places import occurrences
+from qa.evaluation.metrics import normalize, scores
 
 if TYPE_CHECKING:  # needs torch, which a look at a run's results does without
     from qa.data.windows import Windows
 
+EDGE = rf"[^\s{re.escape(string.punctuation)}]"
+WORD = re.compile(rf"{EDGE}(?:\S*{EDGE})?")  # without the punctuation around it
 SHORT = 12  # characters, up to which an answer may be articles and punctuation alone
 
 
 class Ceiling(BaseModel):
-    """EM and F1, in percent, of the labels cut by the tokenizer's offsets, over all questions with known answers."""
+    """The most EM and F1, in percent, that answers of at most decode.max_answer_length tokens can have.
+
+    Against the best of all references of a question; over all questions with known answers.
+    """
 
     exact_match: float
     f1: float
@@ -34,10 +43,9 @@ class Ceiling(BaseModel):
 
 
 def ceiling(examples: Sequence[Example], windows: "Windows", max_answer_length: int) -> Ceiling | None:
-    """None where no answer is known. An answer that no window holds whole scores 0."""
-    labels = [example.label for example in examples]
-    known = [row for row, label in enumerate(labels) if label or examples[row].is_impossible]
-    answerable = np.array([row for row in known if labels[row]], np.int64)
+    """None where no answer is known. Counts the questions that have a window, as all figures do."""
+    known = [row for row in np.unique(windows.example).tolist() if examples[row].answers or examples[row].is_impossible]
+    answered = [row for row in known if examples[row].answers]
     if not known:
         return None
     rows = np.flatnonzero(windows.end_positions > 0)
@@ -47,21 +55,59 @@ def ceiling(examples: Sequence[Example], windows: "Windows", max_answer_length: 
     token = windows.text_bounds[windows.context[held]] + windows.begin[rows] - before
     last = token + windows.end_positions[rows]
     token += windows.start_positions[rows]
-    cut = np.stack([windows.offsets[token, 0], windows.offsets[last, 1]], axis=1)  # [held, 2]: characters
-    wanted = np.array([labels[row] for row in held.tolist()], np.int64).reshape(-1, 2)
-    exact, overlap = float(len(known) - len(answerable)), float(len(known) - len(answerable))
-    for row, (begin, end), same in zip(held.tolist(), cut.tolist(), (cut == wanted).all(axis=1).tolist(), strict=True):
-        text = examples[row].context[begin:end]
-        if same and (end - begin > SHORT or normalize(text)):
-            exact, overlap = exact + 1, overlap + 1
-        else:
-            answers = examples[row].answers
-            exact += max(exact_match(text, answer.text) for answer in answers)
-            overlap += max(f1(text, answer.text) for answer in answers)
     lengths = last - token + 1
+    cut = np.stack([windows.offsets[token, 0], windows.offsets[last, 1]], axis=1)  # [held, 2]: characters
+    wanted = np.array([examples[row].label for row in held.tolist()], np.int64).reshape(-1, 2)
+    same = (cut == wanted).all(axis=1) & (lengths <= max_answer_length)
+    whole = {
+        row
+        for row, (begin, end) in zip(held[same].tolist(), cut[same].tolist(), strict=True)
+        if end - begin > SHORT or normalize(examples[row].context[begin:end])
+    }
+    exact = overlap = float(len(known) - len(answered) + len(whole))
+    for row in answered:
+        if row not in whole:
+            best = _best_scores(examples[row], windows, row, max_answer_length)
+            exact, overlap = exact + best[0], overlap + best[1]
     return Ceiling(
         exact_match=100 * exact / len(known),
         f1=100 * overlap / len(known),
-        too_long=float((lengths > max_answer_length).sum() / max(len(answerable), 1)),
+        too_long=float((lengths > max_answer_length).sum() / max(len(answered), 1)),
         length_99=int(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 0,
     )
+
+
+def _best_scores(example: Example, windows: "Windows", row: int, limit: int) -> tuple[float, float]:
+    """The best EM and F1 of the tokens that cover a reference, wherever the context has it, and of parts of them."""
+    text = windows.context[row]
+    offsets = windows.offsets[windows.text_bounds[text] : windows.text_bounds[text + 1]]
+    limit = min(limit, int(windows.length[np.searchsorted(windows.example, row)]))  # of the first, longest window
+    references = [answer.text for answer in example.answers]
+    exact = overlap = 0.0
+    for reference in {reference.strip() for reference in references}:
+        for begin in occurrences(example.context, reference):
+            first = np.searchsorted(offsets[:, 1], begin, side="right")
+            end = np.searchsorted(offsets[:, 0], begin + len(reference), side="left")
+            for part in _parts(example.context, offsets[first:end], normalize(reference).split(), limit):
+                one = scores(part, references)
+                exact, overlap = max(exact, one[0]), max(overlap, one[1])
+    return exact, overlap
+
+
+def _parts(context: str, offsets: Ints, wanted: Sequence[str], limit: int) -> Iterator[str]:
+    """The text of these tokens, int32 [tokens, 2], and its part of at most `limit` tokens with most words of `wanted`.
+
+    Each word counts alike in F1, so that no other part scores more.
+    """
+    if not len(offsets):
+        return
+    begin, end = offsets[0, 0], offsets[-1, 1]
+    if len(offsets) <= limit:
+        yield context[begin:end]
+    words = [word.span() for word in WORD.finditer(context, begin, end) if normalize(word[0]) in wanted]
+    begins, ends = np.array(words, np.int64).reshape(-1, 2).T
+    first = np.searchsorted(begins, offsets[:, 0], side="left")  # [tokens]: of the part that begins with each
+    after = np.searchsorted(ends, offsets[np.minimum(np.arange(len(offsets)) + limit, len(offsets)) - 1, 1], "right")
+    most = int((after - first).argmax())
+    if first[most] < after[most]:
+        yield context[begins[first[most]] : ends[after[most] - 1]]

@@ -104,7 +104,7 @@ def calibrated(
 def cross_fitted(questions: Sequence[Question], found: Candidates) -> NDArray[np.float64]:
     """Probabilities, float64 [questions], at temperatures that do not know the question's half of the contexts."""
     languages = np.array([question.language or "" for question in questions])
-    judged, half = ~np.isnan(found.right), _half(questions)
+    judged, half = ~np.isnan(found.right), in_first_half(questions)
     probability = np.zeros(len(questions))
     for part in (half, ~half):
         fitted = _fit(found, languages, judged & ~part)
@@ -131,7 +131,7 @@ def _candidates(
     return questions, np.array(softmax), found
 
 
-def _half(questions: Sequence[Question]) -> NDArray[np.bool_]:
+def in_first_half(questions: Sequence[Question]) -> NDArray[np.bool_]:
     """Whether a question's context is in the first half, bool [questions]; drawn by context."""
     contexts = {context: place for place, context in enumerate(sorted({q.context for q in questions}))}
     first = np.random.default_rng(HALVES).permutation(len(contexts)) % 2 == 0

@@ -76,9 +76,15 @@ def spread(terms: Sequence[Scores], by: Clusters, over_seeds: bool = True) -> Sp
     least each of Vq and Vs. Its degrees of freedom are Satterthwaite's (1946) from Vq and each system's own
     variance over seeds, as in Welch's test: one recipe may vary less than another. Seeds are taken to be
     independent between systems.
+
+    That is too many where few seeds are alike by luck. So there are at most 2(n - 1), n being the fewest seeds, as the
+    way of clustering with the fewest clusters decides in Cameron, Gelbach and Miller; and n - 1 where a system with
+    fewer seeds than the other has most of V, which is the least that there can be (Mickey and Brown 1966, "Bounds on
+    the distribution functions of the Behrens-Fisher statistic").
     """
     count, total = len(by.sizes), int(by.sizes.sum())
     mean, pulls, of_seeds, of_both, loose = 0.0, np.zeros(count), 0.0, 0.0, 0.0
+    own_variance: list[tuple[int, float]] = []  # of each system: its seeds, and the variance of its mean over them
     over_seeds = over_seeds and all(len(scores) > 1 for scores in terms)
     for scores in terms:
         sums = np.stack([np.bincount(by.row, of_one, minlength=count) for of_one in scores])  # (seeds, clusters)
@@ -90,6 +96,7 @@ def spread(terms: Sequence[Scores], by: Clusters, over_seeds: bool = True) -> Sp
             seeds = len(scores)
             own = float(means.var(ddof=1)) / seeds
             of_seeds, loose = of_seeds + own, loose + own**2 / (seeds - 1)
+            own_variance.append((seeds, own))
             rest = float(((pull - pull.mean(axis=0)) ** 2).sum()) / ((seeds - 1) * max(count - 1, 1))
             of_both += rest / (seeds * count)
     of_questions = float((pulls**2).sum()) / (count * max(count - 1, 1))
@@ -99,7 +106,9 @@ def spread(terms: Sequence[Scores], by: Clusters, over_seeds: bool = True) -> Sp
     if not variance:
         return Spread(mean, 0.0, count - 1, 0.0)
     freedom = variance**2 / (loose + of_questions**2 / max(count - 1, 1))
-    return Spread(mean, variance, freedom, of_seeds / (of_seeds + of_questions))
+    (fewest, own), (most, _) = min(own_variance), max(own_variance)
+    limit = (fewest - 1) * (1 if fewest < most and own > variance / 2 else 2)
+    return Spread(mean, variance, min(freedom, limit), of_seeds / (of_seeds + of_questions))
 
 
 def proportion(scores: Scores, by: Clusters, over_seeds: bool = True) -> Estimate:

@@ -14,12 +14,12 @@ class Windows(NamedTuple):
 
     seed: int
     step: int
-    rows: NDArray[Any]  # [windows]: their numbers
+    keys: NDArray[Any]  # [windows]: a number of each, which no other window and no copy in the same step has
     lengths: NDArray[Any]  # [windows]: their tokens
 
 
 class WindowDropout(nn.Module):
-    """`nn.Dropout` whose mask is a function of (seed, step, place, window number).
+    """`nn.Dropout` whose mask is a function of (seed, step, place, key of the window).
 
     A value is dropped where a random byte is below 256 p, rounded: p in steps of 1/256, as flash attention has it. What
     is kept is divided by the probability with which it is kept, so that the mean stays: 230 / 256 for p = 0.1.
@@ -34,7 +34,7 @@ class WindowDropout(nn.Module):
 
     def drawn(self, windows: Windows, number: int, shape: tuple[int, ...]) -> Tensor:
         """The random bytes of the window at `number`, uint8 of this shape; what is `below` is dropped."""
-        bits = np.random.SFC64((windows.seed, windows.step, self.place, int(windows.rows[number])))
+        bits = np.random.SFC64((windows.seed, windows.step, self.place, int(windows.keys[number])))
         count = math.prod(shape)
         return torch.from_numpy(bits.random_raw(math.ceil(count / 8)).view(np.uint8)[:count]).view(shape)
 

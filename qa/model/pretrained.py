@@ -63,7 +63,7 @@ def _skeleton(pretrained: str) -> PreTrainedModel:
         with torch.device("meta"):
             model: PreTrainedModel = AutoModelForQuestionAnswering.from_config(config, trust_remote_code=False)
     except Exception as error:  # what a configuration lacks shows in as many ways as there are models
-        reason = why_unreadable(error)
+        reason = why_unreadable(error, pretrained)
         raise UserError(f"model.pretrained={pretrained}: no model for question answering ({reason})") from None
     return model
 
@@ -96,7 +96,7 @@ def load_model(pretrained: str, attention: Attention = "auto", gradient_checkpoi
             output_loading_info=True,
         )  # fmt: skip
     except Exception as error:  # safetensors, pickle and torch raise half a dozen kinds for a damaged file
-        reason = why_unreadable(error)
+        reason = why_unreadable(error, pretrained)
         if implementation and "attention" in reason:
             raise UserError(f"model.attention={attention}: {reason}; take model.attention=auto") from None
         raise UserError(f"{name}: its weights cannot be read ({reason}); get them again") from None

@@ -1,6 +1,7 @@
 """Charts of a run: curves by step and by epoch, and the calibration of its probabilities."""
 
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GREY, FIRST, SECOND = "#7d7d7d", "#2b7bba", "#d9730d"  # readable on white and on black
+# told apart also by those who see no red and green (Okabe and Ito 2008), without black and yellow
+DISTINCT = (FIRST, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", GREY)
 STYLE: Any = {
     "svg.hashsalt": "qa",  # the same chart, the same bytes
     "svg.fonttype": "none",
@@ -28,7 +31,7 @@ STYLE: Any = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), GREY),
 }
 OUTCOMES = {"f1": "F1, percent", "exact_match": "EM, percent", "val_loss": "validation loss"}
-SMOOTHED = 0.9  # weight of the mean so far, in the loss by step
+FEW_STEPS = 100  # with fewer, each step's loss is easy to see, and a mean over some of them hides the curve
 
 
 Draw = Callable[[Any], None]  # draws into a matplotlib axes
@@ -36,12 +39,19 @@ Draw = Callable[[Any], None]  # draws into a matplotlib axes
 
 def curves(losses: Sequence[tuple[int, float]], rows: Sequence[Row]) -> list[Draw]:
     """Draws EM and F1 by epoch, both losses by epoch, training loss by step. `losses`: (step, loss) pairs."""
-    steps, values = [step for step, _ in losses], [loss for _, loss in losses]
+    finite = [pair for pair in losses if math.isfinite(pair[1])]
+    steps, values = [step for step, _ in finite], [loss for _, loss in finite]
 
     def by_step(axes: Any) -> None:
-        axes.plot(steps, values, color=FIRST, alpha=0.4, linewidth=0.6, label="each step")
-        axes.plot(steps, _smooth(values), color=FIRST, label="smoothed")
         axes.set(xlabel="step", title="training loss, mean over windows")
+        if len(steps) < FEW_STEPS:
+            axes.plot(steps, values, color=FIRST)
+            axes.locator_params(axis="x", integer=True, nbins=10)
+            return
+        half = len(steps) // 40
+        means = np.convolve(values, np.full(2 * half + 1, 1 / (2 * half + 1)), "valid")
+        axes.plot(steps, values, color=FIRST, alpha=0.4, linewidth=0.6, label="each step")
+        axes.plot(steps[half:-half], means, color=FIRST, label=f"mean of {2 * half + 1} steps")
         axes.legend(frameon=False, labelcolor=GREY)
 
     def lines(axes: Any, title: str, names: Mapping[str, str]) -> None:
@@ -66,7 +76,7 @@ def by_epoch(histories: Mapping[str, Sequence[Row]], colors: Mapping[str, str]) 
         for name, rows in histories.items():
             known = [row for row in rows if getattr(row, figure) is not None]
             line = axes.plot([row.epoch for row in known], [getattr(row, figure) for row in known], "o-")
-            line[0].set(color=colors[name], gid=f"line-{name}", alpha=0.8, markersize=3)
+            line[0].set(color=colors[name], gid=f"line-{name}", markersize=3)
         axes.set(xlabel="epoch", title=title)
         axes.locator_params(axis="x", integer=True, nbins=10)
 
@@ -97,7 +107,7 @@ def parallel(jobs: Mapping[str, Mapping[str, Any]], colors: Mapping[str, str]) -
                 below = height
     for number, name in enumerate(jobs):
         line = panel.plot(range(len(names)), [heights[key][number] for key in names])
-        line[0].set(color=colors[name], alpha=0.8, gid=f"line-{name}")
+        line[0].set(color=colors[name], gid=f"line-{name}")
     panel.set_xticks(range(len(names)), names, parse_math=False)
     panel.set_yticks([])
     panel.set_xlim(-0.4, len(names) - 0.6)
@@ -106,13 +116,17 @@ def parallel(jobs: Mapping[str, Mapping[str, Any]], colors: Mapping[str, str]) -
     return figure
 
 
-def colors(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each name, from dark to bright."""
+def colors(groups: Mapping[str, str]) -> dict[str, str]:
+    """A colour for each name, the same for names of one group; `groups`: {name: group}."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    last = max(len(names) - 1, 1)
-    return {name: to_hex(colormaps["viridis"](0.25 + 0.6 * number / last)) for number, name in enumerate(names)}
+    order = list(dict.fromkeys(groups.values()))
+    if len(order) <= len(DISTINCT):
+        shades = dict(zip(order, DISTINCT, strict=False))
+    else:
+        shades = {group: to_hex(colormaps["turbo"](0.05 + 0.9 * n / (len(order) - 1))) for n, group in enumerate(order)}
+    return {name: shades[group] for name, group in groups.items()}
 
 
 def _scaled(values: Sequence[Any], falling: bool) -> tuple[list[float], list[tuple[str, float]]]:
@@ -131,16 +145,6 @@ def _scaled(values: Sequence[Any], falling: bool) -> tuple[list[float], list[tup
     words = sorted({str(value) for value in values})
     place = {word: number / max(len(words) - 1, 1) for number, word in enumerate(words)}
     return [place[str(value)] for value in values], list(place.items())
-
-
-def _smooth(values: Sequence[float]) -> list[float]:
-    """Exponential moving average, corrected for its start (Kingma and Ba 2015, section 3)."""
-    smooth, mean, weight = [], 0.0, 0.0
-    for value in values:
-        mean = SMOOTHED * mean + (1 - SMOOTHED) * value
-        weight = SMOOTHED * weight + (1 - SMOOTHED)
-        smooth.append(mean / weight)
-    return smooth
 
 
 def reliability(probability: NDArray[np.float64], right: NDArray[np.float64]) -> list[Draw]:

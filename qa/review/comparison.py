@@ -24,7 +24,7 @@ from qa.review.systems import Run, System
 from qa.runs.results import METRICS, chosen_here
 from qa.runs.results_table import counted
 
-ALL_PAIRS = 6  # systems; with more, the best is compared with each of the others
+ALL_PAIRS = 6  # systems; with more, the first is compared with each of the others
 LEFT_OUT = 0.2  # of a run's questions; where more are skipped, its figures are those of another test set
 REAL = 0.05  # corrected p below which a difference counts as more than chance
 
@@ -49,12 +49,12 @@ def compare(found: Sequence[System], baseline: System | None = None) -> dict[str
         rows, tested = _tested(pairs, primary, by, len(pairs)), f"each against the baseline, {baseline.name}"
         if baseline not in ranked[:2]:
             rows += _tested([(ranked[0], ranked[1])], primary, by, every)
-            tested += f"; and the best against the second, corrected for all {every} pairs"
+            tested += f"; and the first against the second, corrected for all {every} pairs"
     elif len(found) <= ALL_PAIRS:
         rows, tested = _tested(list(itertools.combinations(ranked, 2)), primary, by, every), "all pairs"
     else:
         rows = _tested([(ranked[0], system) for system in ranked[1:]], primary, by, every)
-        tested = f"the best, {ranked[0].name}, against each other, corrected for all {every} pairs"
+        tested = f"the first, {ranked[0].name}, against each other system, corrected for all {every} pairs"
     named = {system.name: system for system in found}
     return {
         "questions": len(found[0].questions),
@@ -76,7 +76,7 @@ def _tested(pairs: Sequence[tuple[System, System]], primary: str, by: Clusters, 
     """A row for each pair, its p-values corrected for `tests`.
 
     `recipe`: over seeds and questions, None where a system has one seed; `weights`: over questions alone;
-    `secondary`: the other metric, without a test.
+    `secondary`: the other metric, without a test; `claim`: what may be said.
     """
     if not pairs:
         return []
@@ -101,6 +101,8 @@ def _tested(pairs: Sequence[tuple[System, System]], primary: str, by: Clusters, 
         cells = [row[kind] for row in rows if row[kind] and row[kind]["p"] is not None]
         for cell, p in zip(cells, holm([cell["p"] for cell in cells], tests), strict=True):
             cell["p_corrected"] = p
+    for (one, other), row in zip(pairs, rows, strict=True):
+        row["claim"] = claim(one, other, row, by)
     return rows
 
 
@@ -139,12 +141,17 @@ def notes(found: Sequence[System], by: Clusters) -> list[str]:
     else:
         lines.append(f"95%: the interval of the figure with other {by.kind} and, where there are several, other seeds.")
     if single := [system.name for system in found if len(system.runs) == 1]:
-        lines.append(f"One seed each, which may be a lucky one: {', '.join(single)}.")
+        lines.append(f"Of one seed, which may be a lucky one: {', '.join(single)}.")
     less = {run.folder: len(run.questions) - count for run in runs if len(run.questions) > count}
     lines += [f"{folder}: {counted(number, 'further question')} skipped." for folder, number in less.items()]
     if any(len(run.questions) - count > LEFT_OUT * len(run.questions) for run in runs):
         lines.append(
             f"WARNING: more than {LEFT_OUT:.0%} of a run's questions are skipped; evaluate all runs on the same ones."
+        )
+    if any(run.is_cross_fitted for run in runs):
+        lines.append(
+            "Runs without a threshold for no answer, as fits are: answers at the threshold that is best for F1 on the"
+            " other half of the contexts."
         )
     if any(map(_chosen_on_these, runs)):
         lines.append(chosen_here("epoch or system"))
@@ -153,53 +160,45 @@ def notes(found: Sequence[System], by: Clusters) -> list[str]:
 
 def _chosen_on_these(run: Run) -> bool:
     """Whether a run's questions chose its epoch: a fit's do, and an evaluation's on what the fit was validated on."""
-    return run.results.windows.train is not None or bool(run.results.chosen)
+    return run.results.windows.train is not None or bool(run.results.chosen(run.folder))
 
 
-def headline(report: dict[str, Any]) -> str:
-    """The result in one plain sentence about the first pair; empty for a single system.
+def claim(one: System, other: System, row: dict[str, Any], by: Clusters) -> dict[str, str | None]:
+    """All that may be said of two systems: {"better": the name of the better one, or None, "sentence": in words}.
 
-    The number of questions needed is a guess: it supposes that the interval shrinks with the square root of their
-    number and that the true difference is the one measured here.
+    `row`: of `_tested`. Nothing is better without a test over seeds and questions, so nothing is with one seed. The
+    number of questions needed is a guess: it supposes that the interval shrinks with the square root of their number
+    and that the true difference is the one measured here.
     """
-    if not report["pairs"]:
-        return ""
-    row, count = report["pairs"][0], counted(report["questions"], "question")
-    one, other, apart = row["one"], row["other"], row["difference"]
-    found = row["recipe"] or row["weights"]
-    if found["p_corrected"] is not None and found["p_corrected"] < REAL:
-        better, worse = (one, other) if apart > 0 else (other, one)
-        sure = "" if row["recipe"] else "; with one seed each, other seeds may give another order"
-        return f"{better} is better than {worse} by {abs(apart):.1f} {row['figure']}, more than chance explains{sure}."
-    words = f"{one} and {other} cannot be told apart with these {count}"
-    if found["low"] is None:
-        return f"{words}: they are on {report['clusters']}, too few to tell."
-    if row["recipe"] and row["recipe"]["seeds_share"] > 0.5:
-        return f"{words} and these seeds; more seeds would help most."
-    half = (found["high"] - found["low"]) / 2
-    if abs(apart) < half / 10:
-        return f"{words}; their difference, {abs(apart):.1f} {row['figure']}, is next to nothing."
-    needed = report["questions"] * (half / abs(apart)) ** 2
-    return f"{words}; that would take about {float(f'{needed:.1g}'):,.0f} questions, or more seeds."
-
-
-def verdict(row: dict[str, Any]) -> str:
-    """The result of a pair in one sentence."""
-    one, other, figure = row["one"], row["other"], row["figure"]
-    apart = f"{row['difference']:+.2f} {figure}"
-    recipe = row["recipe"]
+    recipe, figure, apart = row["recipe"], row["figure"], row["difference"]
+    pair, measured = f"{one.name} and {other.name}", f"{apart:+.2f} {figure}"
     if recipe is None:
-        return (
-            f"{one} against {other}: {apart} with these weights alone; one seed each: another may give another result."
-        )
+        single = [system.name for system in (one, other) if len(system.runs) == 1]
+        seeds = "One seed each" if len(single) == 2 else f"One seed of {single[0]}"
+        words = f"{one.name} against {other.name}: {measured} with these weights. {seeds}: other seeds may give another"
+        return {"better": None, "sentence": f"{words} order. Train with at least two seeds each to compare recipes."}
+    if recipe["low"] is None and len(by.sizes) >= TOO_FEW:
+        alike = f"{one.name} against {other.name}: {measured} on each of the {by} alike"
+        return {"better": None, "sentence": f"{alike}, so that chance cannot be estimated."}
     if recipe["low"] is None:
-        return f"{one} against {other}: {apart}; too few articles or paragraphs, or no spread, to say more."
-    around = f"{apart}, with other seeds and questions {bounds(recipe['low'], recipe['high'])}"
+        return {"better": None, "sentence": f"{pair} cannot be told apart: {measured} on {by}, too few to tell."}
+    low, high = recipe["low"], recipe["high"]
+    over = "with other seeds and questions"
     if recipe["p_corrected"] < REAL:
-        better, worse = (one, other) if row["difference"] > 0 else (other, one)
-        return f"{better} is better than {worse}: {around}."
-    most = "seeds" if recipe["seeds_share"] > 0.5 else "questions"
-    return f"{one} and {other} cannot be told apart: {around}; more {most} would narrow that most."
+        better, worse = (one.name, other.name) if apart > 0 else (other.name, one.name)
+        by_how_much = f"{abs(apart):.2f} {figure}, more than chance explains"
+        interval = bounds(low, high) if apart > 0 else bounds(-high, -low)
+        return {"better": better, "sentence": f"{better} is better than {worse} by {by_how_much} ({interval} {over})."}
+    half = (high - low) / 2
+    if recipe["seeds_share"] > 0.5:
+        remedy = "More seeds would help most."
+    elif abs(apart) < half / 10:
+        remedy = "The difference is next to nothing."
+    else:
+        needed = len(one.questions) * (half / abs(apart)) ** 2
+        remedy = f"That would take about {float(f'{needed:.1g}'):,.0f} questions, or more seeds."
+    words = f"{pair} cannot be told apart with these {counted(len(one.questions), 'question')} and these seeds"
+    return {"better": None, "sentence": f"{words}: {measured} ({bounds(low, high)} {over}). {remedy}"}
 
 
 def _fixes(one: System, other: System) -> dict[str, Any]:

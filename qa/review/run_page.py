@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from qa.runs.results import Results, Row
 from qa.runs.results_table import (
     HEADINGS,
     TRUST_HEADINGS,
+    TRUST_NOTE,
     V2_HEADINGS,
     V2_NOTE,
     best_mark,
@@ -66,15 +68,16 @@ def write_page(folder: Path, results: Results) -> None:
         count=len(scored),
         clusters=by,
         too_few=len(by.sizes) < TOO_FEW,
-        chosen=results.chosen,
+        chosen=results.chosen(folder),
         all=len(questions),
         shown=len(shown),
-        skipped={kind: number for counts in results.skipped.values() for kind, number in counts.items()},
+        skipped=sum(map(Counter, results.skipped.values()), Counter()),
         curves=write_curves(folder, results.epochs) if results.windows.train else "",
         reliability=apart(reliability(probability, right)) if len(right) else "",
         trust=results.calibration.after if results.calibration else trust(probability, right),
         calibration=results.calibration,
         trust_columns=TRUST_HEADINGS,
+        trust_note=TRUST_NOTE,
         trust_rows=trust_rows(results.calibration) if results.calibration else [],
         few=TOO_FEW,
         counted=counted,

@@ -19,33 +19,41 @@ log = logging.getLogger(__name__)
 
 
 def score_predictions(data: SquadData, identity: dict[str, Any]) -> tuple[list[Question], Results]:
-    """Scores the predictions of any program in the format of the official script; no model is needed.
+    """Scores the predictions of any program in the format of the official scripts; no model is needed.
 
-    A question without a prediction counts as wrong, as there, and is counted. Errors: UserError for predictions of
-    questions that there are not, or for a file that cannot be read.
+    A question without a prediction scores 0 (v1.1) or is left out of the means (v2.0), and predictions of unknown ids
+    are ignored, as by the official scripts; both are counted. Errors: UserError where fewer than half of the predicted
+    ids are known, or for a file that cannot be read.
     """
     path = Path(data.predictions_file or "")
     predictions = read_predictions(path)
     read = data.read("validation", need="texts")
-    examples, skipped = read.examples, read.skipped
-    if unknown := sorted(predictions.keys() - {example.id for example in examples}):
+    data.report("validation", read)
+    examples, ids = read.examples, {example.id for example in read.examples}
+    unknown = sorted(predictions.keys() - ids)
+    if 2 * len(ids & predictions.keys()) < max(len(predictions), 1):
+        such = f", not {unknown[0]!r} for example" if unknown else ""
         raise UserError(
-            f"{path}: {len(unknown)} ids that {data.source('validation')} does not have, such as {unknown[0]!r};"
-            " give the file that was predicted"
+            f"{path}: {len(predictions) - len(unknown)} of its {len(predictions)} ids are in"
+            f" {data.source('validation')}{such}; give the file that was predicted"
         )
-    if missing := sum(example.id not in predictions for example in examples):
-        log.warning("%s: %d questions have no prediction, and count as wrong", path, missing)
-        skipped["no prediction"] = missing
+    skipped = dict(read.skipped)
     v2 = any(example.is_impossible for example in examples)
-    questions = [score_question(example, None, predictions.get(example.id, ""), v2=v2) for example in examples]
-    if v2:  # no prediction is not the prediction "no answer"
-        questions = [q if q.id in predictions else q._replace(exact_match=0.0, f1=0.0) for q in questions]
+    for kind, count, rule in (
+        ("no prediction", len(ids - predictions.keys()), "left out of the means" if v2 else "scores 0"),
+        ("prediction of an unknown id", len(unknown), "ignored"),
+    ):
+        if count:
+            log.warning("%s: %d × %s: %s, as by the official script", path, count, kind, rule)
+            skipped[kind] = count
+    scored = [example for example in examples if not v2 or example.id in predictions]
+    questions = [score_question(example, None, predictions.get(example.id, ""), v2=v2) for example in scored]
     exact, overlap = mean_scores(questions)
     row, empty = Row(exact_match=exact, f1=overlap, **(figures_by_answer(questions) if v2 else {})), PerSplit()
-    counts = PerSplit(validation=len(questions))
+    count = len(questions)
     return questions, Results(
-        epochs=[row], best=row, windows=empty, examples=counts, windows_per_second=empty, devices=0,
-        skipped={"validation": dict(skipped)}, evaluated=EvaluatedPart(questions=len(questions), of=len(questions)),
+        epochs=[row], best=row, windows=empty, examples=PerSplit(validation=count), windows_per_second=empty, devices=0,
+        skipped={"validation": skipped}, evaluated=EvaluatedPart(questions=count, of=count),
         identity=identity,
     )  # fmt: skip
 

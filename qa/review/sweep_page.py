@@ -18,12 +18,15 @@ from qa.review.verdict import figure
 from qa.runs.results import METRICS
 from qa.runs.results_table import counted
 from qa.storage import write_text
-from qa.sweeps.rows import FORMATS, Setting, SweepRow, ranked
+from qa.sweeps.rows import FORMATS, Setting, SweepRow, grouped, ranked
 from qa.sweeps.sweep import Sweep
 
 
 def write_sweep_page(sweep: Sweep) -> list[str]:
-    """Writes `sweep.html` from what the sweep's folder holds at the moment; returns what its figures are based on."""
+    """Writes `sweep.html`, and `sweep.md` with intervals, from what the sweep's folder holds at the moment.
+
+    Returns what its figures are based on.
+    """
     rows, best = sweep.rows(), sweep.best()
     runs = {row.job: run for row in rows if (run := _read(sweep.folder / row.folder, row))}
     settings = ranked(rows, sweep.monitor)
@@ -38,27 +41,46 @@ def write_sweep_page(sweep: Sweep) -> list[str]:
     }
     pruned = [row for row in rows if row.status == "pruned" and row.job in runs]
     curves = {str(row.job): runs[row.job].results.epochs for row in (*pruned, *drawn)}
-    shades = colors(list(curves))
+    groups = {str(row.job): setting.name for setting in grouped(rows, sweep.monitor) for row in setting.jobs}
+    shades = colors({job: groups[job] for job in curves})
     based_on, same = _questions([runs[row.job] for row in drawn])
+    intervals = {s.name: known for s in settings if same and (known := _intervals(s, runs))}
     page = templates().get_template("sweep.html")
     text = page.render(
         folder=str(sweep.folder),
         title=sweep.folder.resolve().name,
+        about=_about(list(runs.values())),
         command=f"python -m qa.compare {shlex.quote(str(sweep.folder))}",
         settings=names,
         rows=[{**row.model_dump(), **_job(row, runs.get(row.job))} for row in rows],
         best={row.job for row in settings[0].rows} if settings else set(),
         parallel=as_svg(parallel(lines, shades)) if len(lines) > 1 else "",
         curves=apart(by_epoch(curves, shades)) if curves else "",
-        ranked=[(setting, _intervals(setting, runs) if same else {}) for setting in settings],
+        ranked=[(setting, intervals.get(setting.name, {})) for setting in settings],
         shades=shades,
-        seeds=any(len(setting.rows) > 1 for setting in settings),
+        seeds=any(len(setting.rows) > 1 or setting.others for setting in settings),
         based_on=based_on,
         notes=sweep.notes(),
     )
     with sweep.lock:
         write_text(sweep.folder / "sweep.html", text)
+        sweep.write_markdown(intervals)
     return based_on
+
+
+def _about(runs: Sequence[Run]) -> dict[str, str]:
+    """The head of the page: what all jobs share; where they differ, each value once."""
+    values: dict[str, list[str]] = {}
+    for run in runs:
+        for name, what in {**run.results.about, "commit": run.results.identity.get("code") or ""}.items():
+            values.setdefault(name, []).append(what)
+    about = {name: "; ".join(dict.fromkeys(filter(None, texts))) for name, texts in values.items()}
+    if commands := [shlex.split(text) for text in values.get("command", [])]:
+        shared = [word for word in commands[0] if all(word in words for words in commands)]
+        about["command"] = f"{shlex.join(shared)}, and each job's settings"
+    if finished := values.get("finished"):
+        about["finished"] = max(finished)
+    return {name: text for name, text in about.items() if text}
 
 
 def _read(folder: Path, row: SweepRow) -> Run | None:

@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qa.errors import UserError
-from qa.evaluation.answers import Question
+from qa.evaluation.answers import Question, best_span, null_odds
+from qa.evaluation.confidence import in_first_half
+from qa.evaluation.metrics import v2_scores
 from qa.evaluation.question_table import read_questions
+from qa.evaluation.thresholds import kept_threshold
 from qa.runs.folder import held_identity
 from qa.runs.identity import as_today
+from qa.runs.predictions import at_threshold, read_answers
 from qa.runs.results import METRICS, Results, read_results
 
 EVALUATED = (  # settings that an evaluation chooses for itself, beside those of the training
@@ -31,6 +35,7 @@ class Run(NamedTuple):
     weights: str  # the hash of the checkpoint or model that was evaluated on its own, if any
     results: Results
     questions: dict[str, Question]
+    is_cross_fitted: bool = False  # whether its answers are at thresholds that are not those of the run
 
 
 class System(NamedTuple):
@@ -68,6 +73,32 @@ def read_run(folder: Path) -> Run:
     del settings["stage"]
     settings |= {f"content of {role}": " ".join(content) for role, content in inputs.items()}
     return Run(folder, settings, seed, weights, results, questions)
+
+
+def cross_fitted_run(run: Run) -> Run:
+    """A run on SQuAD v2 that answered at threshold 0, as fits do: with answers at thresholds of its own.
+
+    They are the best for F1 on the other half of the contexts. All other runs stay as they are.
+    """
+    if run.results.no_answer_threshold != 0 or not (run.folder / "nbest.json").exists():
+        return run
+    answered = [(run.questions[name], candidates) for name, candidates in read_answers(run.folder, run.questions)]
+    questions = [question for question, _ in answered]
+    spans = [best_span(candidates) for _, candidates in answered]
+    texts = zip(questions, spans, strict=True)
+    table = np.array(
+        [
+            [v2_scores(span.text if span else "", q.answers)[1] for q, span in texts],
+            [null_odds(candidates) for _, candidates in answered],
+        ]
+    )
+    known = np.array([[bool(q.answers) for q in questions], [span is not None for span in spans]])
+    first, thresholds = in_first_half(questions), np.zeros(len(questions))
+    for part in (first, ~first):
+        if part.any() and not part.all():
+            thresholds[part] = kept_threshold(*table[:, ~part], *known[:, ~part])
+    again = [at_threshold(*each, cut) for each, cut in zip(answered, thresholds.tolist(), strict=True)]
+    return run._replace(questions={**run.questions, **{q.id: q for q in again}}, is_cross_fitted=True)
 
 
 def systems(runs: Sequence[Run]) -> list[System]:

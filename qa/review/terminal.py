@@ -27,20 +27,27 @@ from qa.runs.results_table import (
     trust_rows,
 )
 
+WIDE = 90  # columns in which the table and the whole mark of its best row have room
+
 
 def results_table(
     rows: Sequence[Row], best: Row | None, part: EvaluatedPart | None = None, monitor: Monitor | None = None
 ) -> RenderableType:
     """The table for a terminal. It marks the best row and names by what it is; a note below tells of a part.
 
-    A second one has what only SQuAD v2 has.
+    A narrow terminal has the name below, not beside the row. A second table has what only SQuAD v2 has.
     """
-    table, v2 = _table(HEADINGS, (part and part.note()) or None), _table(V2_HEADINGS, V2_NOTE)
+    mark = best_mark(monitor)
+    notes = [part.note() if part else ""]
+    if console.width < WIDE and best in rows and len(rows) > 1:
+        mark, _, by = mark.partition(" by ")
+        notes.insert(0, by and f"best: by {by}")
+    table, v2 = _table(HEADINGS, "\n".join(filter(None, notes)) or None), _table(V2_HEADINGS, V2_NOTE)
     table.add_column()
     for row in rows:
-        mark = row == best and len(rows) > 1
-        style = "bold" if mark else ""
-        table.add_row(*format_row(row), best_mark(monitor) if mark else "", style=style)
+        is_best = row == best and len(rows) > 1
+        style = "bold" if is_best else ""
+        table.add_row(*format_row(row), mark if is_best else "", style=style)
         if row.is_v2:
             v2.add_row(*format_v2_row(row), style=style)
     return Group(table, v2) if v2.row_count else table
@@ -91,8 +98,8 @@ def show_end(folder: Path, results: Results) -> None:
         console.print(figures([question for question in read_questions(folder) if question.exact_match is not None]))
     for remark in remarks(results):
         console.print(remark)
-    if results.chosen:
-        console.print(results.chosen)
+    if chosen := results.chosen(folder):
+        console.print(chosen, soft_wrap=True)
 
 
 def show_next(folder: Path) -> None:
@@ -100,15 +107,15 @@ def show_next(folder: Path) -> None:
     if processes.SWEEP in os.environ:
         return
     if (folder / "report.html").exists():
-        console.print(f"\nopen {shlex.quote(str(folder / 'report.html'))}")
+        console.print(f"\nopen {shlex.quote(str(folder / 'report.html'))}", soft_wrap=True)
     what = {"model": "the model and its card", "results.json": "all figures"}
     if not (folder / "model").exists():
         what = {"predictions.json": "the answers", "results.json": "all figures"}
-    console.print("; ".join(f"{folder / name}: {words}" for name, words in what.items()))
+    for name, words in what.items():
+        console.print(f"{folder / name}: {words}", soft_wrap=True)
     if (folder / "model").exists():
-        console.print(
-            f'ask it: python -m qa.answer {shlex.quote(str(folder / "model"))} --question "…" --context-file FILE'
-        )
+        command = f'python -m qa.answer {shlex.quote(str(folder / "model"))} --question "…" --context-file FILE'
+        console.print(f"ask it: {command}", soft_wrap=True)
 
 
 def at_words(text: str, start: int, end: int, around: int) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from qa.evaluation.answers import Question
+from qa.evaluation.calibration import Trust
 from qa.evaluation.intervals import Estimate, bounds, clusters, percent, proportion
 from qa.runs.results import METRICS, MONITORS, Results
 from qa.runs.results_table import counted
@@ -62,15 +63,36 @@ def remarks(results: Results) -> Iterator[str]:
         yield (
             f"F1 {best.f1:.2f} is hardly better than untrained: words drawn at random from the context get F1 2 to 10."
         )
-    if found := results.calibration:
-        before, after = found.before, found.after
-        yield (
-            f"Probabilities: expected calibration error {after.ece:.3f} (softmax {before.ece:.3f}, chance alone up to"
-            f" {after.ece_chance:.3f}); where 80% must be right, it can answer {after.coverage_80:.0%} of the questions"
-            f" (softmax {before.coverage_80:.0%})."
-        )
+    if results.calibration:
+        yield from selective(results.calibration.after)
     trained, validated = results.examples.train, results.examples.validation
-    if trained is not None and trained < FEW_TRAINING:
-        yield f"{counted(int(trained), 'training question')}: very few; a span head needs thousands to learn its task."
+    if trained is not None and not results.trained_head and (advice := few_training(int(trained))):
+        yield advice
     if validated is not None and validated < FEW_VALIDATION:
         yield f"{counted(int(validated), 'evaluated question')}: very few; the figures may be far off."
+
+
+def few_training(questions: int) -> str:
+    """What to do where a new span head has too few questions to learn from; empty where it has enough."""
+    if questions >= FEW_TRAINING:
+        return ""
+    return (
+        f"{counted(questions, 'training question')}: very few; a new span head needs thousands to learn its task."
+        " Start from a model that already answers questions: model.pretrained=RUN/model of a run on more data,"
+        " or a model of the hub that was trained on SQuAD."
+    )
+
+
+def selective(found: Trust) -> Iterator[str]:
+    """What answering only when sure would bring; nothing where too few questions tell.
+
+    The share is the largest for which it holds on these very questions, so it is a little too good for others. The
+    probabilities were not fitted with the questions that they are measured on.
+    """
+    for right, share in ((8, found.coverage_80), (9, found.coverage_90)):
+        if share < 1 and share * found.questions >= FEW_VALIDATION / 2:
+            yield (
+                f"If it answers only the {share:.0%} of these questions that it is surest of, {right} of 10 answers are"
+                " right; on other texts it may be fewer."
+            )
+            return

@@ -67,7 +67,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except UserError:
         raise
     except Exception as error:  # torch raises half a dozen kinds for a damaged file
-        raise UserError(f"{path}: not a checkpoint that can be read ({why_unreadable(error)}); give another") from None
+        raise UserError(
+            f"{path}: not a checkpoint that can be read ({why_unreadable(error, path)}); give another"
+        ) from None
     if "pretrained" not in checkpoint:
         raise UserError(f"{path}: a checkpoint of another program; give one of a run's checkpoints/")
     return checkpoint

@@ -1,14 +1,15 @@
 """`predictions.json`, `nbest.json` and `null_odds.json`."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from qa.errors import UserError
-from qa.evaluation.answers import Evaluation, NBestAnswer
+from qa.evaluation.answers import Evaluation, NBestAnswer, Question, given_answer
 from qa.evaluation.confidence import Calibrated, calibrated
+from qa.evaluation.metrics import v2_scores
 from qa.evaluation.question_table import read_questions, write_questions
 from qa.storage import write_object
 
@@ -34,6 +35,14 @@ def calibrate_predictions(folder: Path) -> Calibrated | None:
     scored, found = calibrated((questions[name], answers) for name, answers in read_answers(folder, questions))
     write_questions(folder, scored)
     return found
+
+
+def at_threshold(question: Question, candidates: Sequence[NBestAnswer], threshold: float) -> Question:
+    """A question of SQuAD v2 with what is answered at a threshold, scored."""
+    given = given_answer(candidates, threshold)
+    text = given.text if given else ""
+    exact, overlap = v2_scores(text, question.answers)
+    return question._replace(prediction=text, exact_match=exact, f1=overlap)
 
 
 def read_predictions(path: Path) -> dict[str, str]:

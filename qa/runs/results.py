@@ -1,6 +1,7 @@
 """`results.json`: the figures of a run."""
 
 import math
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -59,11 +60,11 @@ class PerSplit(BaseModel):
     validation: float | int | None = None
 
 
-def chosen_here(what: str) -> str:
+def chosen_here(what: str, run: str = "RUN") -> str:
     """The note below a table whose best `what` was chosen on the very questions that it shows."""
     return (
-        f"Chosen on this set: the best {what}, so its figures are a little too good. On other questions:"
-        " python train.py stage=test data.test_file=… model.pretrained=RUN/model"
+        f"These questions were also used to choose the best {what}, so its figures are a little too good. On other"
+        f" questions: python train.py stage=test data=local data.test_file=FILE model.pretrained={run}/model"
     )
 
 
@@ -93,6 +94,7 @@ class Results(BaseModel):
     devices: int
     padded_share: float | None = None
     hardware: str = ""
+    trained_head: bool | None = None  # whether the model answered questions before the run; None: not recorded
     seconds: float | None = None  # of training and evaluations, over all starts
     fingerprints: dict[str, str] = {}  # of each split's content, tokenizer and window settings
     skipped: dict[str, dict[str, int]] = {}
@@ -113,11 +115,10 @@ class Results(BaseModel):
         monitor: Monitor | None = self.identity.get("settings", {}).get("checkpoint.monitor")
         return monitor if self.windows.train and len(self.epochs) > 1 else None
 
-    @property
-    def chosen(self) -> str:
-        """What these questions chose, the best epoch above all; empty where that is nothing."""
+    def chosen(self, folder: Path) -> str:
+        """What the questions of the run in a folder chose, the best epoch above all; empty where that is nothing."""
         if self.windows.train:
-            return chosen_here("epoch") if len(self.epochs) > 1 else ""
+            return chosen_here("epoch", shlex.quote(str(folder))) if len(self.epochs) > 1 else ""
         known = self.identity.get("chosen_on")
         if known is None and "trained" in self.identity:  # an earlier version's
             known = {"epoch": questions_of(self.identity["trained"], "validation")}

@@ -11,7 +11,7 @@ HEADINGS = ("Epoch", "Step", "Training Loss", "Validation Loss", "EM", "F1")
 V2_HEADINGS = ("Epoch", "HasAns EM", "HasAns F1", "NoAns EM", "NoAns F1", "Best EM", "at", "Best F1", "at")
 V2_NOTE = "HasAns: questions with an answer. Best: at the threshold that is best here."
 
-TRUST_HEADINGS = ("Probabilities", "Softmax", "Given")
+TRUST_HEADINGS = ("Probabilities", "Softmax", "Calibrated")
 TRUST = {
     "ece": ("Expected calibration error", ".3f"),
     "ece_chance": ("by chance alone up to", ".3f"),
@@ -19,9 +19,17 @@ TRUST = {
     "brier": ("Brier score", ".3f"),
     "auroc": ("AUROC", ".3f"),
     "aurc": ("AURC", ".3f"),
-    "coverage_80": ("Answered at 80% right", ".1%"),
-    "coverage_90": ("Answered at 90% right", ".1%"),
+    "coverage_80": ("Answered, if 80% must be right", ".1%"),
+    "coverage_90": ("Answered, if 90% must be right", ".1%"),
 }
+
+TRUST_NOTE = (
+    "Softmax: over a question's candidates. Calibrated: the probability of an answer, where equal candidates add up and"
+    " scores are divided by a temperature. AUROC: how often a right answer is more probable than a wrong one. MacroCE:"
+    " the calibration error, with equal weight for right answers and for wrong ones. AURC: the share of wrong answers"
+    " among the surest, on average over how many are answered. Higher is better for AUROC and for what is answered,"
+    " lower for all others. What is answered is the largest share on these very questions, so it is a little too good."
+)
 
 
 def counted(number: int, noun: str) -> str:
@@ -34,6 +42,14 @@ def format_row(row: Row) -> list[str]:
     formats = (".1f", "d", ".4f", ".4f", ".2f", ".2f")
     values = (row.epoch and float(row.epoch), row.step, row.train_loss, row.val_loss, row.exact_match, row.f1)
     return ["–" if value is None else format(value, form) for value, form in zip(values, formats, strict=True)]
+
+
+def row_in_words(row: Row) -> str:
+    """ "epoch 2.0, step 326: training loss 0.6063, validation loss 0.4922, EM 84.00, F1 86.73"."""
+    epoch, step, *figures = format_row(row)
+    names = ("training loss", "validation loss", "EM", "F1")
+    words = [f"{name} {figure}" for name, figure in zip(names, figures, strict=True) if figure != "–"]
+    return f"epoch {epoch}, step {step}: {', '.join(words)}"
 
 
 def format_v2_row(row: Row) -> list[str]:

@@ -1,7 +1,10 @@
 """The service as an ASGI application: its addresses, and what each answers."""
 
 import asyncio
+import gzip
+import hashlib
 import json
+import mimetypes
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,9 +12,10 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from qa.answering.answerer import QuestionAnswerer
 from qa.answering.work import Ask
@@ -19,7 +23,7 @@ from qa.errors import UserError, one_line
 from qa.serving import hub
 from qa.serving.corrections import Corrections
 from qa.serving.desk import Desk
-from qa.serving.guard import FAULT, FILES, Guard
+from qa.serving.guard import FAULT, FILES, OPEN, Guard
 from qa.serving.learning import add_learning
 from qa.serving.limits import Limits, Refused
 from qa.serving.schemas import (
@@ -34,6 +38,7 @@ from qa.serving.schemas import (
 )
 
 PAGE = Path(__file__).parent / "page"
+LINES: dict[str, Any] = {"application/x-ndjson": {"schema": {"type": "string"}}}
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": words}
     for status, words in {
@@ -74,6 +79,8 @@ def make_app(
     add_learning(app, corrections)
     _add_page(app)
     _add_errors(app)
+    if token:
+        _describe_token(app.openapi())
     paths = {route.path for route in app.routes}  # type: ignore[attr-defined]
     app.add_middleware(Guard, limits=limits, metrics=desk.metrics, token=token, hosts=hosts, paths=paths)
     return app
@@ -86,7 +93,7 @@ def _add_answers(app: FastAPI, desk: Desk) -> None:
         answers = await desk.answers(request.all_items(), request.options.library())
         return AnswerResponse(answers=[AnswerBody.of(found) for found in answers])
 
-    @app.post("/answer/stream", response_class=StreamingResponse)
+    @app.post("/answer/stream", response_class=StreamingResponse, responses={200: {"content": LINES}})
     async def stream(request: OneRequest) -> StreamingResponse:
         """Answers one question of a long text: lines of JSON with the answer so far, and the windows that are done."""
         states = desk.watch(request, request.options.library())
@@ -99,7 +106,7 @@ def _add_answers(app: FastAPI, desk: Desk) -> None:
         desk.check([Ask(request.inputs.question, [request.inputs.context])])
         ask, options, answerer = await asyncio.to_thread(hub.understood, request, desk.answerer)
         (found,) = await desk.wait(desk.submit([ask], options, [None], answerer))
-        return hub.as_hub(found, request)
+        return await asyncio.to_thread(hub.as_hub, found, request)
 
 
 async def _lines(states: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
@@ -127,7 +134,7 @@ def _add_looks(app: FastAPI, desk: Desk, corrections: Corrections) -> None:
             raise Refused(503, "not ready; try again in a few seconds", {"Retry-After": "2"})
         return {"status": "ok"}
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Counters for Prometheus."""
         return Response(generate_latest(desk.metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -138,14 +145,32 @@ def _add_looks(app: FastAPI, desk: Desk, corrections: Corrections) -> None:
         return desk.info(corrections.count)
 
 
+def _describe_token(schema: dict[str, Any]) -> None:
+    """Says in an OpenAPI schema which addresses want the token."""
+    schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    schema["security"] = [{"token": []}]
+    for path in OPEN & schema["paths"].keys():
+        schema["paths"][path].get("get", {})["security"] = []
+
+
 def _add_page(app: FastAPI) -> None:
     for path, file in {"/": "index.html", **{f"/{name}": name for name in FILES}}.items():
         app.get(path, include_in_schema=False)(_file(PAGE / file))
 
 
-def _file(path: Path) -> Callable[[], Awaitable[FileResponse]]:
-    async def send() -> FileResponse:
-        return FileResponse(path, headers={"Cache-Control": "no-cache"})
+def _file(path: Path) -> Callable[[Request], Awaitable[Response]]:
+    plain = path.read_bytes()
+    packed = gzip.compress(plain, mtime=0)
+    tag = f'W/"{hashlib.blake2b(plain, digest_size=8).hexdigest()}"'
+    kind = mimetypes.guess_type(path.name)[0]
+    headers = {"Cache-Control": "no-cache", "ETag": tag, "Vary": "Accept-Encoding"}
+
+    async def send(request: Request) -> Response:
+        if tag in request.headers.get("if-none-match", ""):
+            return Response(None, 304, headers)
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            return Response(packed, 200, {**headers, "Content-Encoding": "gzip"}, kind)
+        return Response(plain, 200, headers, kind)
 
     return send
 
@@ -161,15 +186,18 @@ def _add_errors(app: FastAPI) -> None:
         first = error.errors()[0]
         parts = [str(part) for part in first["loc"][1:]]  # of a union pydantic adds the kinds it tried
         place = ".".join(part for part in parts if part != "str" and "[" not in part)[:80] or "body"
-        if "json" not in request.headers.get("content-type", "json"):
+        if "json" not in request.headers.get("content-type", ""):
             return JSONResponse({"error": "Content-Type: send application/json"}, 415)
         if first["type"] == "json_invalid":
             return JSONResponse({"error": f"body: not JSON (character {place})"}, 400)
         return JSONResponse({"error": f"{place}: {first['msg']}"}, 422)
 
-    def http(_: Request, error: Exception) -> JSONResponse:
+    def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+        routes = [route for route in app.routes if isinstance(route, Route) and route.path == request.url.path]
+        methods = {method for route in routes for method in route.methods or ()}
+        allowed = ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
+        return JSONResponse({"error": error.detail}, error.status_code, {"Allow": allowed} if routes else None)
 
     app.add_exception_handler(UserError, refusal)
     app.add_exception_handler(RequestValidationError, invalid)

@@ -1,5 +1,6 @@
 """Answers that people corrected, as a file that training reads."""
 
+import errno
 import hashlib
 import json
 import logging
@@ -7,17 +8,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import Field
 
 from qa.errors import UserError
-from qa.serving.limits import Refused
+from qa.serving.limits import Refused, busy
 from qa.serving.schemas import Body, Text, Written
-from qa.storage import write_text
+from qa.storage import append_text, write_text
 
 log = logging.getLogger(__name__)
 
 PASSAGE = 4_000  # characters of a longer text that are kept around an answer
+LOCK_SECONDS = 10.0
 MOST = 16 << 20  # bytes of the file
 Short = Annotated[Text, Field(max_length=2_000)]
 
@@ -38,8 +40,9 @@ class Corrections:
 
     def __init__(self, path: Path, model: str) -> None:
         """Errors: UserError for a file that cannot be read or written."""
-        self.path, self.model = path, model
-        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        self.path, self.model = path.resolve(), model  # a link stays a link
+        path = self.path
+        self._lock = FileLock(path.with_name(path.name + ".lock"), timeout=LOCK_SECONDS)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("ab"), self._lock:
@@ -52,22 +55,43 @@ class Corrections:
     def add(self, given: Correction) -> bool:
         """Keeps a correction; False where it is there already. Errors: UserError, Refused."""
         line = self._line(given)
-        with self._lock:
-            try:
-                lines = self._lines()
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                log.error("%s: %s", self.path, error)
-                raise Refused(503, "the file of corrections cannot be read; the log has more") from None
-            before = lines.get(line["id"])
-            if before is not None and before["answers"] == line["answers"]:
-                return False
-            lines[line["id"]] = line
-            text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in lines.values())
-            if len(text.encode()) > MOST:
-                raise Refused(503, f"corrections: {MOST >> 20} MiB are full; move {self.path.name} away")
-            write_text(self.path, text)
-            self.count = len(lines)
+        try:
+            with self._lock:
+                return self._add(line)
+        except (ValueError, KeyError, TypeError) as error:
+            log.error("%s: %s", self.path, error)
+            raise Refused(503, "the file of corrections cannot be read; the log has more") from None
+        except Timeout:
+            raise busy("another process holds the file of corrections") from None
+        except OSError as error:
+            log.error("%s: %s", self.path, error)
+            raise Refused(507, f"corrections: {error.strerror}; the operator of this service must make room") from None
+
+    def _add(self, line: dict[str, Any]) -> bool:
+        lines = self._lines()
+        before = lines.get(line["id"])
+        if before is not None and before["answers"] == line["answers"]:
+            return False
+        lines[line["id"]] = line
+        changed = [line] if before is None else [*lines.values()]
+        text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in changed)
+        size = self.path.stat().st_size if before is None and self.path.exists() else 0
+        if size + len(text.encode()) > MOST:
+            raise Refused(503, f"corrections: {MOST >> 20} MiB are full; move {self.path.name} away")
+        if before is None:
+            append_text(self.path, text)
+        else:
+            self._rewrite(text)
+        self.count = len(lines)
         return True
+
+    def _rewrite(self, text: str) -> None:
+        try:
+            write_text(self.path, text)
+        except OSError as error:
+            if error.errno != errno.EBUSY:  # a file that is mounted by itself cannot be replaced
+                raise
+            self.path.write_text(text, "utf-8", newline="")
 
     def _lines(self) -> dict[str, dict[str, Any]]:
         if not self.path.exists():  # it was moved away

@@ -24,12 +24,12 @@ SETTING = re.compile(r"(?:give )?data\.columns\.(\w+)=NAME(?: names it)?")  # tr
 
 
 def main() -> None:
-    """Reads stdin within the limits, and writes {"text"} or {"rows", "contexts", "bad", "bad_count"} or {"error"}."""
+    """Reads stdin within the limits, and writes a line of JSON that says what went wrong, then the content."""
     request, name = sys.argv[1:]
     limits = ExtractionLimits(*json.loads(os.environ[LIMITS_FROM]))
     confine(limits, writes=request == "questions")
-    answer = json.dumps(reply(request, name, limits), ensure_ascii=False)
-    sys.stdout.buffer.write(answer.encode(errors="replace"))
+    problem, content = reply(request, name, limits)
+    sys.stdout.buffer.write(f"{json.dumps(problem)}\n{content}".encode(errors="replace"))
 
 
 def confine(limits: ExtractionLimits, writes: bool) -> None:
@@ -52,20 +52,20 @@ def confine(limits: ExtractionLimits, writes: bool) -> None:
         resource.setrlimit(what, (soft, hard))
 
 
-def reply(request: str, name: str, limits: ExtractionLimits) -> dict[str, Any]:
-    """What this process answers. "fault", for the log alone, is the kind of a parser's error."""
+def reply(request: str, name: str, limits: ExtractionLimits) -> tuple[dict[str, str], str]:
+    """What is wrong, and the text or the JSON of the questions. "fault", for the log alone, is a parser's error."""
     try:
         file = Upload(name, sys.stdin.buffer.read(), limits)
-        return questions_of(file) if request == "questions" else {"text": text_of(file)}
+        return {}, json.dumps(questions_of(file), ensure_ascii=False) if request == "questions" else text_of(file)
     except UserError as error:
-        return {"error": _message(error)}
+        return {"error": _message(error)}, ""
     except MemoryError:
-        return {"error": too_large(name, limits)}
+        return {"error": too_large(name, limits)}, ""
     except RecursionError:
-        return {"error": f"{name}: nested too deeply to be read; {remedy(name)}"}
+        return {"error": f"{name}: nested too deeply to be read; {remedy(name)}"}, ""
     except Exception as error:
         problem = f"{name}: cannot be read, it may be damaged; get the file again, or {remedy(name)}"
-        return {"error": problem, "fault": type(error).__name__}
+        return {"error": problem, "fault": type(error).__name__}, ""
 
 
 def _message(error: Exception) -> str:
@@ -74,10 +74,9 @@ def _message(error: Exception) -> str:
 
 
 def questions_of(file: Upload) -> dict[str, Any]:
-    """The questions of a file, of any kind that training reads. Errors: UserError.
+    """The questions of a file, of any kind that training reads, as `QuestionsResponse`. Errors: UserError.
 
-    The file is written into the working directory, so that messages name it without a folder. Rows are (id, question,
-    number of the context, answers, language).
+    The file is written into the working directory, so that messages name it without a folder.
     """
     from qa.data.check import Examples, check_record
     from qa.data.languages import language_of
@@ -87,7 +86,7 @@ def questions_of(file: Upload) -> dict[str, Any]:
     path, read = Path(file.name), Examples()
     path.write_bytes(file.data)
     language = language_of(path)
-    rows: list[Any] = []
+    questions: list[dict[str, Any]] = []
     contexts: dict[str, int] = {}
     bad: list[str] = []
     bad_count, left = 0, file.limits.characters
@@ -103,14 +102,15 @@ def questions_of(file: Upload) -> dict[str, Any]:
             contexts[example.context] = len(contexts)
             left -= len(json.dumps(example.context, ensure_ascii=False))
         answers = [answer.text for answer in example.answers]
-        rows.append((example.id, example.question, contexts[example.context], answers, language))
-        left -= len(json.dumps(rows[-1], ensure_ascii=False))
+        question = {"id": example.id, "question": example.question, "context": contexts[example.context]}
+        questions.append({**question, "answers": answers, "language": language})
+        left -= len(json.dumps([*questions[-1].values()], ensure_ascii=False))
         if left < 0:
             raise UserError(too_long(file.name, file.limits))
-    if not rows:
+    if not questions:
         first = f" ({bad[0]})" if bad else ""
         raise UserError(f"{file.name}: no question in it that can be asked{first}; give a file that holds some")
-    return {"rows": rows, "contexts": list(contexts), "bad": bad, "bad_count": bad_count}
+    return {"questions": questions, "contexts": list(contexts), "bad": bad_count, "messages": bad}
 
 
 if __name__ == "__main__":

@@ -9,10 +9,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from typing_extensions import TypedDict  # which pydantic can read in Python 3.11
 
 from qa.errors import UserError, printable
 from qa.serving.documents import LIMITS_FROM
@@ -28,25 +27,6 @@ OVERHEAD = 1 << 16  # bytes of an answer that are no text
 LIMITS = ExtractionLimits()
 
 
-class Question(TypedDict):
-    """A question of an uploaded file; `answers` is empty where the file gives none."""
-
-    id: str
-    question: str
-    context: int  # its number
-    answers: list[str]
-    language: str | None
-
-
-class Questions(NamedTuple):
-    """The questions of an uploaded file and their contexts, each once; what is wrong with the first bad records."""
-
-    questions: list[Question]
-    contexts: list[str]
-    bad: list[str]
-    bad_count: int
-
-
 class Extractor:
     """Reads uploaded files, at most `AT_ONCE` at a time, each within `limits`. One for a server, in one event loop."""
 
@@ -57,18 +37,13 @@ class Extractor:
 
     async def extract_text(self, name: str, data: bytes) -> str:
         """The plain text of a file called `name`. Errors: UserError."""
-        return (await self._ask("text", file_name(name), data)).text
+        return (await self._ask("text", file_name(name), data)).decode()
 
-    async def extract_questions(self, name: str, data: bytes) -> Questions:
-        """The questions of a file of any kind that training reads. Errors: UserError."""
-        reply = await self._ask("questions", file_name(name), data)
-        questions = [
-            Question(id=id_, question=question, context=context, answers=answers, language=language)
-            for id_, question, context, answers, language in reply.rows
-        ]
-        return Questions(questions, reply.contexts, reply.bad, reply.bad_count)
+    async def extract_questions(self, name: str, data: bytes) -> bytes:
+        """The `QuestionsResponse` of a file of any kind that training reads, as JSON. Errors: UserError."""
+        return await self._ask("questions", file_name(name), data)
 
-    async def _ask(self, request: Literal["text", "questions"], name: str, data: bytes) -> "_Reply":
+    async def _ask(self, request: Literal["text", "questions"], name: str, data: bytes) -> bytes:
         if self._files >= AT_ONCE + WAITING:
             raise busy("other files are being read")
         self._files += 1
@@ -77,7 +52,7 @@ class Extractor:
         finally:
             self._files -= 1
 
-    async def _read(self, request: Literal["text", "questions"], name: str, data: bytes) -> "_Reply":
+    async def _read(self, request: Literal["text", "questions"], name: str, data: bytes) -> bytes:
         async with self._room:
             with TemporaryDirectory() as folder:
                 try:
@@ -87,15 +62,16 @@ class Extractor:
         if status == -signal.SIGXCPU:
             raise UserError(self._too_slow(name))
         try:
-            reply = _Reply.model_validate_json(answer)
+            first, _, content = answer.partition(b"\n")
+            problem = _Problem.model_validate_json(first if status == 0 else b"")
         except ValidationError:
             log.warning("the reader of a file ended with status %s", status)
             raise UserError(too_large(name, self.limits)) from None
-        if reply.fault:
-            log.warning("the reader of a file failed: %s", reply.fault)
-        if reply.error:
-            raise UserError(reply.error)
-        return reply
+        if problem.fault:
+            log.warning("the reader of a file failed: %s", problem.fault)
+        if problem.error:
+            raise UserError(problem.error)
+        return content
 
     async def _run(self, request: str, name: str, data: bytes, folder: str) -> tuple[bytes, int]:
         """What a process answers, and its status. Errors: TimeoutError; UserError where it answers too much."""
@@ -142,15 +118,10 @@ class Extractor:
         return f"{name}: took more than {self.limits.seconds:g} s to read; {remedy(name)}"
 
 
-class _Reply(BaseModel):
-    """What a process answers; a `fault` is for the log."""
+class _Problem(BaseModel):
+    """Why a process has no content; a `fault` is for the log."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
-    text: str = ""
-    rows: list[tuple[str, str, int, list[str], str | None]] = []
-    contexts: list[str] = []
-    bad: list[str] = []
-    bad_count: int = 0
     error: str = ""
     fault: str = ""
 

@@ -2,26 +2,32 @@
 
 import asyncio
 import hmac
+import ipaddress
 import json
 import logging
+import re
+import secrets
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qa.serving.limits import Limits, Refused, busy
+from qa.serving.log import log_request
 from qa.serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 FILES = (
     "page.css", "icon.svg", "page.js", "api.js", "ask.js", "boxes.js", "correct.js", "dom.js", "places.js", "reader.js",
-    "study.js", "texts.js",
+    "store.js", "study.js", "texts.js",
 )  # fmt: skip
 OPEN = {"/", "/health", "/ready", *(f"/{name}" for name in FILES)}  # to GET without a token
+REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)  # of a client or a proxy
 FAULT = "a fault of the service; its log has more"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -47,29 +53,41 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        begin, status = time.monotonic(), 0
+        begin, status, unread = time.monotonic(), 0, True
+        method = scope["method"]
+        scope = {**scope, "method": "GET" if method == "HEAD" else method}  # the server sends no body to HEAD
         path = scope["path"] if scope["path"] in self.paths else "other"
         address = (scope["client"] or ("",))[0]
+        request_id = Headers(scope=scope).get("x-request-id", "")
+        if not REQUEST_ID.fullmatch(request_id):
+            request_id = secrets.token_hex(8)
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                added = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                headers = {**HEADERS, "X-Request-ID": request_id}
+                added = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
                 message = {**message, "headers": [*message.get("headers", []), *added]}
             async with asyncio.timeout(self.limits.body_seconds):  # a client that does not read holds nothing up
                 await send(message)
 
+        async def read() -> Message:
+            nonlocal unread
+            message = await receive()
+            unread = message.get("more_body", False)
+            return message
+
         self._requests[address] += 1
         try:
             self._check(scope, address)
-            await self._with_body(scope, receive, answer)
+            await self._with_body(scope, read, answer)
         except Refused as refusal:
-            await refuse(refusal, answer)
+            await refuse(refusal, answer, self._rest(read) if unread else None)
         except TimeoutError:
             log.warning("a client did not read its response")
         except Exception:
-            log.exception("%s %s failed", scope["method"], path)
+            log.exception("%s %s failed, request %s", method, path, request_id)
             if not status:
                 await refuse(Refused(500, FAULT), answer)
         finally:
@@ -77,12 +95,13 @@ class Guard:
             if not self._requests[address]:
                 del self._requests[address], self._held[address]
             self.metrics.requests.labels(path, str(status or 499)).inc()  # 499: the client left
-            self.metrics.seconds.labels(path).observe(time.monotonic() - begin)
+            self.metrics.seconds.labels(path).observe(seconds := time.monotonic() - begin)
+            log_request(method, path, status or 499, address, seconds, request_id)
 
     def _check(self, scope: Scope, address: str) -> None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if not {"*", _name(host)} & self.hosts:
+        if not {"*", name := _name(host)} & self.hosts and not _is_address(name):
             raise Refused(403, "Host: not a name of this service; see --name")
         if (origin := headers.get("origin")) is not None and origin.partition("://")[2] != host:
             raise Refused(403, "Origin: pages of other sites may not ask")
@@ -136,6 +155,15 @@ class Guard:
                 raise busy("too many long requests at a time")
         return True
 
+    async def _rest(self, receive: Receive) -> None:
+        """Reads what a client still sends, within limits: closed before, its connection would be reset unanswered."""
+        left, more = 4 * self.limits.body, True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.limits.body_seconds):
+                while more and left > 0:
+                    message = await receive()
+                    more, left = message.get("more_body", False), left - len(message.get("body", b""))
+
     async def _run(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Runs the app until it has ended or the client has left."""
         gone, sent = asyncio.Event(), False
@@ -169,10 +197,22 @@ def _name(host: str) -> str:
         return ""
 
 
-async def refuse(refusal: Refused, send: Send) -> None:
-    """Sends a refusal, and closes the connection: nobody reads what is left of the body."""
+def _is_address(name: str) -> bool:
+    """Whether a host is named by its IP address, which no other site's DNS can give."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+async def refuse(refusal: Refused, send: Send, rest: Awaitable[None] | None = None) -> None:
+    """Sends a refusal, waits for the `rest` of the request, and closes the connection."""
     body = json.dumps({"error": str(refusal)}).encode()
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
     pairs = [(name.lower().encode(), value.encode()) for name, value in (headers | refusal.headers).items()]
     await send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    if rest is not None:
+        await rest
+    await send({"type": "http.response.body"})

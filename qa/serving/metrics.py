@@ -1,5 +1,7 @@
 """What Prometheus reads."""
 
+import time
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -22,4 +24,6 @@ class Metrics:
             "qa_group_questions", "Questions that were answered together", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
             registry=registry,
         )  # fmt: skip
+        loop = Gauge("qa_loop_seconds", "CPU seconds of the event loop, which serves everybody", registry=registry)
+        loop.set_function(time.thread_time)  # asked by the loop's own thread
         self.waiting = Gauge("qa_waiting_questions", "Questions that were accepted and not answered", registry=registry)

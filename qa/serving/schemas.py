@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from qa.answering.answer import Answer
@@ -20,6 +20,15 @@ def written(text: str) -> str:
     return encodable(text)
 
 
+def not_all_blank(texts: str | list[str]) -> str | list[str]:
+    """The texts. Errors: PydanticCustomError where none of them has letters."""
+    if isinstance(texts, str):
+        return written(texts)
+    if not any(text.strip() for text in texts):
+        raise PydanticCustomError("blank", "all {count} texts are empty; give a text", {"count": len(texts)})
+    return texts
+
+
 def few_keys(data: Any) -> Any:
     """The data. Errors: ValueError."""
     if isinstance(data, dict) and len(data) > MOST_KEYS:
@@ -31,7 +40,12 @@ Text = Annotated[str, AfterValidator(encodable)]
 Written = Annotated[str, AfterValidator(written)]
 TopK = Annotated[int, Field(ge=1, le=100)]
 AnswerLength = Annotated[int, Field(ge=1, le=512)]  # tokens
-Context = Written | Annotated[list[Written], Field(min_length=1, max_length=CONTEXTS)]
+Texts = Annotated[list[Text], Field(min_length=1, max_length=CONTEXTS)]
+Context = Annotated[  # an error is that of the kind that was given
+    Annotated[Text, Tag("str")] | Annotated[Texts, Tag("list[str]")],
+    Discriminator(lambda given: "list[str]" if isinstance(given, list) else "str"),
+    AfterValidator(not_all_blank),
+]
 Learned = Annotated[Text, Field(max_length=5_000)]
 Language = Annotated[str, Field(max_length=20)]  # code
 

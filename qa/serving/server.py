@@ -19,10 +19,11 @@ LINGER = 1.0  # seconds in which new connections may send a request to a service
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 is any free one. Errors: UserError."""
+    """A socket that does not listen yet; port 0 is any free one. Errors: UserError."""
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        bound = socket.create_server((host, port), family=family, backlog=1024)
+        bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
         # asyncio does this for its own sockets alone; without it a client's kernel waits 40 ms for more of a response
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return bound
@@ -31,11 +32,25 @@ def bind(host: str, port: int) -> socket.socket:
         raise UserError(f"--host {host} --port {port}: {reason}; give others") from None
 
 
-def run(app: FastAPI, bound: socket.socket, limits: Limits) -> None:
-    """Serves until SIGTERM or Ctrl-C, then answers what was accepted."""
+def listen(bound: socket.socket) -> str:
+    """Lets clients connect; returns the address for a browser. Errors: UserError where another process was first."""
+    host, port = bound.getsockname()[:2]
+    try:
+        bound.listen(1024)
+    except OSError as error:
+        raise UserError(f"--host {host} --port {port}: {error.strerror}; give others") from None
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def run(app: FastAPI, bound: socket.socket, limits: Limits, proxies: list[str]) -> None:
+    """Serves until SIGTERM or Ctrl-C, then answers what was accepted.
+
+    `proxies`: addresses whose `X-Forwarded-For` is believed.
+    """
     config = uvicorn.Config(
-        app, http=_protocol(limits), ws="none", lifespan="on", log_config=None, access_log=False, server_header=False,
-        timeout_keep_alive=30,
+        app, http=_protocol(limits, proxies), ws="none", lifespan="on", log_config=None, access_log=False,
+        server_header=False, timeout_keep_alive=30, proxy_headers=bool(proxies), forwarded_allow_ips=proxies,
         timeout_graceful_shutdown=round(limits.seconds + limits.body_seconds),
     )  # fmt: skip
     signal.signal(signal.SIGTERM, lambda *_: None)  # which uvicorn raises again at its end
@@ -66,22 +81,24 @@ class Server(uvicorn.Server):
         return made(config=self.config, server_state=self.server_state, app_state=state, _loop=loop)  # type: ignore[call-arg, return-value]
 
 
-def _protocol(limits: Limits) -> type[asyncio.Protocol]:
-    """HTTP/1.1 that refuses connections beyond the limit, and closes those whose headers do not arrive in time.
+def _protocol(limits: Limits, proxies: list[str]) -> type[asyncio.Protocol]:
+    """HTTP/1.1 that refuses connections beyond the limits, and closes those whose headers do not arrive in time.
 
     uvicorn waits for headers for ever, and its own refusal is plain text.
     """
-    full = busy(f"{limits.connections} connections are open, and at most {limits.connections} may be")
+    most, share = limits.connections, limits.connections // 2
 
     async def refuse_all(_scope: Scope, _receive: Receive, send: Send) -> None:
-        await refuse(full, send)
+        await refuse(busy(f"{most} connections are open, {share} of one address, and no more may be"), send)
 
     class Punctual(H11Protocol):
         late: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            if len(self.connections) > limits.connections:
+            addresses = [one.client and one.client[0] for one in self.connections if isinstance(one, H11Protocol)]
+            address = self.client and self.client[0]
+            if len(addresses) > most or (addresses.count(address) > share and address not in proxies):
                 self.app = refuse_all
             self._watch()
 

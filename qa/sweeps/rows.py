@@ -1,9 +1,11 @@
 """The rows of a sweep's tables: its jobs, and its settings, each over its seeds."""
 
+import itertools
 import json
 import math
 import re
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from statistics import fmean, stdev
@@ -51,10 +53,11 @@ class SweepRow(BaseModel):
 
 
 class Setting(NamedTuple):
-    """Finished jobs that differ in their seed alone."""
+    """Jobs that differ in their seed alone."""
 
     settings: dict[str, Any]  # without the seed
-    rows: list[SweepRow]
+    rows: list[SweepRow]  # the finished ones that have a figure
+    others: list[SweepRow]  # that failed, were interrupted or pruned, or are not at their end
 
     @property
     def name(self) -> str:
@@ -65,6 +68,26 @@ class Setting(NamedTuple):
     def seeds(self) -> str:
         """Those of its jobs; empty where the sweep does not set them."""
         return ", ".join(str(row.settings["seed"]) for row in self.rows if "seed" in row.settings)
+
+    @property
+    def jobs(self) -> list[SweepRow]:
+        """All of its jobs."""
+        return [*self.rows, *self.others]
+
+    @property
+    def part(self) -> str:
+        """ "1 of 4 seeds", where some have no figure; the seeds that are left may be the lucky ones."""
+        return f"{len(self.rows)} of {len(self.jobs)} seeds" if self.others else ""
+
+    @property
+    def warning(self) -> str:
+        """What became of the others; empty where a search cut off all of it on purpose, or no job is at its end."""
+        ends = Counter("without a figure" if row.status == "finished" else row.status for row in self.others)
+        if not self.others or (not self.rows and ends.keys() <= {"pruned", "started"}):
+            return ""
+        became = ", ".join(f"{count} {end}" for end, count in ends.items())
+        rank = "it is ranked behind complete settings" if self.rows else "it has no rank"
+        return f"WARNING: {self.name}: figures of {self.part} ({became}); {rank}."
 
     def over_seeds(self, name: str) -> tuple[float | None, float | None]:
         """Mean and standard deviation of a figure over its jobs; None where a job lacks it, or there is only one."""
@@ -88,34 +111,56 @@ def is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
+def _has_figure(row: SweepRow, monitor: Monitor) -> bool:
+    return row.status == "finished" and is_finite(getattr(row, monitor))
+
+
 def ranked_jobs(rows: Sequence[SweepRow], monitor: Monitor) -> list[SweepRow]:
     """The finished jobs that have a figure, the best first."""
-    found = [row for row in rows if row.status == "finished" and is_finite(getattr(row, monitor))]
-    return sorted(found, key=lambda row: (sign(monitor) * getattr(row, monitor), row.job))
+    known = [row for row in rows if _has_figure(row, monitor)]
+    return sorted(known, key=lambda row: (sign(monitor) * getattr(row, monitor), row.job))
+
+
+def grouped(rows: Sequence[SweepRow], monitor: Monitor) -> list[Setting]:
+    """The settings in the order of their first jobs."""
+    groups: dict[str, Setting] = {}
+    for row in sorted(rows, key=lambda row: row.job):
+        settings = {name: value for name, value in row.settings.items() if name != "seed"}
+        alike = json.dumps(
+            [settings, "seed" in row.settings], sort_keys=True
+        )  # without, it is the seed of the configuration
+        setting = groups.setdefault(alike, Setting(settings, [], []))
+        (setting.rows if _has_figure(row, monitor) else setting.others).append(row)
+    return list(groups.values())
 
 
 def ranked(rows: Sequence[SweepRow], monitor: Monitor) -> list[Setting]:
-    """The settings, the best first, by the mean over their seeds: a single lucky seed proves little."""
-    groups: dict[str, Setting] = {}
-    for row in sorted(ranked_jobs(rows, monitor), key=lambda row: row.job):
-        own = {name: value for name, value in row.settings.items() if name != "seed"}
-        alike = json.dumps(
-            [own, "seed" in row.settings], sort_keys=True
-        )  # without, it is the seed of the configuration
-        groups.setdefault(alike, Setting(own, [])).rows.append(row)
-    return sorted(groups.values(), key=lambda setting: sign(monitor) * (setting.over_seeds(monitor)[0] or 0.0))
+    """The settings that have a figure, the best first, by the mean over their seeds: a single lucky seed proves little.
+
+    A setting of which some seeds have none comes behind the others: those that are left may be the lucky ones.
+    """
+    settings = [setting for setting in grouped(rows, monitor) if setting.rows]
+    return sorted(settings, key=lambda s: (bool(s.others), sign(monitor) * (s.over_seeds(monitor)[0] or 0.0)))
 
 
 Lines = list[list[str]]
+Intervals = Mapping[str, Mapping[str, str]]  # by a setting's name, by figure
 
 
-def tables(rows: Sequence[SweepRow], settings: Sequence[Setting]) -> list[tuple[str, list[str], Lines]]:
-    """Title, head and lines of a sweep's tables: its jobs and, if any has several seeds, its settings."""
-    found = [("", list(COLUMNS), [_texts(row) for row in rows])]
-    if any(len(setting.rows) > 1 for setting in settings):
-        lines = [[setting.name, setting.seeds, *map(setting.shown, MEASURED)] for setting in settings]
-        found.append(("mean ± standard deviation over seeds, the best first", ["setting", "seeds", *MEASURED], lines))
-    return found
+def tables(
+    rows: Sequence[SweepRow], settings: Sequence[Setting], intervals: Intervals | None = None
+) -> list[tuple[str, list[str], Lines]]:
+    """Title, head and lines of a sweep's tables: its jobs, and its settings where they say more."""
+    parts = [("", list(COLUMNS), [_texts(row) for row in rows])]
+    if intervals or any(len(setting.rows) > 1 or setting.others for setting in settings):
+        title = "mean ± standard deviation over seeds" + (" (95% interval)" if intervals else "") + ", the best first"
+        lines = []
+        for setting in settings:
+            known = (intervals or {}).get(setting.name, {})
+            cells = (setting.shown(name) + (f" ({known[name]})" if name in known else "") for name in MEASURED)
+            lines.append([setting.name, setting.part or setting.seeds, *cells])
+        parts.append((title, ["setting", "seeds", *MEASURED], lines))
+    return parts
 
 
 def _texts(row: SweepRow) -> list[str]:
@@ -131,13 +176,40 @@ def outcome(row: SweepRow) -> str:
     return ", ".join([row.status, *figures])
 
 
-def script(best: Setting, what: str) -> str:
-    """`best.sh`: a setting's command with all its seeds; nothing in its settings can end the comment above it."""
+def arguments_of(setting: Setting, seeds: Sequence[Any]) -> list[str]:
+    """What comes after `train.py` to run a setting with so many seeds; with none as its first job ran."""
+    left_out = re.compile(r"[+~]*(sweep|seed)\b" if seeds else r"[+~]*sweep\b")
+    again = [word for word in setting.rows[0].arguments if not left_out.match(word)]
+    # no option after an override
+    return ["-m", *again, f"seed={','.join(map(quoted, seeds))}"] if seeds else [*again, "hydra.mode=RUN"]
+
+
+def best_script(best: Setting, what: str) -> str:
+    """`best.sh`: a setting's command with all its seeds."""
     several = len(best.rows) > 1
-    left_out = re.compile(r"[+~]*(sweep|seed)\b" if several else r"[+~]*sweep\b")
-    again = [word for word in best.rows[0].arguments if not left_out.match(word)]
-    seeds = ",".join(quoted(row.settings["seed"]) for row in best.rows if several)
-    words = ["-m", *again, f"seed={seeds}"] if several else [*again, "hydra.mode=RUN"]  # no option after an override
-    comment = f"{best.name}{best.seeds and ', seed '}{best.seeds}: {what}{' as the mean over them' if several else ''}"
-    line = "".join(letter if letter.isprintable() else " " for letter in comment)
-    return f'#!/bin/sh\n# {line}\nexec {shlex.join(["python", "train.py", *words])} "$@"\n'
+    words = arguments_of(best, [row.settings["seed"] for row in best.rows] if several else [])
+    mean, part = " as the mean over them" if several else "", f"; {best.part}" if best.part else ""
+    comment = f"{best.name}{best.seeds and ', seed '}{best.seeds}: {what}{mean}{part}"
+    return _script(comment, [f'exec {shlex.join(["python", "train.py", *words])} "$@"'])
+
+
+def new_seeds_script(settings: Sequence[Setting], rows: Sequence[SweepRow], folder: str) -> str:
+    """`new-seeds.sh`: each of the settings with three seeds that no job had, and their comparison."""
+    taken = {str(row.settings.get("seed", 42)) for row in rows}
+    taken |= {word.removeprefix("seed=") for row in rows for word in row.arguments if word.startswith("seed=")}
+    seeds = list(itertools.islice((seed for seed in itertools.count(1) if str(seed) not in taken), 3))
+    folders = [f"{folder}/new-seeds/{number}" for number in range(len(settings))]
+    commands = [
+        shlex.join(["python", "train.py", *arguments_of(setting, seeds), f"hydra.sweep.dir={quoted(to)}"]) + ' "$@"'
+        for setting, to in zip(settings, folders, strict=True)
+    ]
+    names = " and ".join(setting.name for setting in settings)
+    return _script(f"{names} with seeds that did not choose them", [
+        "set -e", *commands, f"exec {shlex.join(['python', '-m', 'qa.compare', *folders])}",
+    ])  # fmt: skip
+
+
+def _script(comment: str, lines: Sequence[str]) -> str:
+    """A shell script; nothing in its settings can end the comment above its commands."""
+    words = "".join(letter if letter.isprintable() else " " for letter in comment)
+    return "\n".join(["#!/bin/sh", f"# {words}", *lines]) + "\n"

@@ -1,20 +1,23 @@
 """A search: Optuna proposes the next job's values from those that have ended, and cuts bad ones short."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
+from optuna import Study
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from qa.config.settings import Interval, SweepSettings
 from qa.errors import UserError
 from qa.internals import live_trial
 from qa.processes import TRIAL
 from qa.runs.results import Monitor
+from qa.sweeps.job_locks import JobLocks
 from qa.sweeps.rows import SweepRow, is_finite
 from qa.sweeps.study import open_study
 from qa.sweeps.sweep import JOURNAL
@@ -45,7 +48,7 @@ class Search:
         self.journal = folder / JOURNAL
         self.study = open_study(self.journal, monitor, pruner)
         self._asking = FileLock(folder / ".asking")
-        self._held: dict[int, FileLock] = {}
+        self._locks = JobLocks(folder)
         about = {"monitor": monitor, "space": settings.model_dump(include={"space"})["space"]}
         if self.study.user_attrs.get("about", about) != about:
             raise UserError(
@@ -68,7 +71,7 @@ class Search:
 
     def _abandoned(self) -> Trial | None:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial.number not in self._held and self._hold(trial.number):
+            if self._locks.take(trial.number):
                 self._seed(trial.number)
                 return live_trial(self.study, trial.number)
         return None
@@ -79,21 +82,16 @@ class Search:
             return None
         self._seed(number)
         trial = self.study.ask()
-        self._hold(trial.number)
+        self._locks.take(trial.number)
         return trial
 
     def _seed(self, number: int) -> None:
-        own = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
-        self.study.sampler = self._sampler(int(own))
-
-    def _hold(self, number: int) -> bool:
-        lock = FileLock(self.folder / f".trial-{number}")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return False
-        self._held[number] = lock
-        return True
+        """The first trials, before there is anything to propose from, cover the space evenly."""
+        if number < self.settings.sampler.get("n_startup_trials", 0):
+            self.study.sampler = EvenSampler(list(self.settings.space), self.seed, number)
+        else:
+            trial_seed = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
+            self.study.sampler = self._sampler(int(trial_seed))
 
     def environment(self, number: int) -> Mapping[str, str]:
         """The variable by which a job's process knows its trial."""
@@ -112,7 +110,45 @@ class Search:
             self.study.tell(row.job, state=TrialState.PRUNED)
         elif row.status in ("finished", "failed"):
             self.study.tell(row.job, state=TrialState.FAIL)
-        self._held.pop(row.job).release()
+        self._locks.release(row.job)
+
+
+class EvenSampler(BaseSampler):
+    """Proposes the point of a scrambled Sobol sequence that belongs to a trial's number.
+
+    Each trial has a sampler of its own: random points of several would not know of each other, and lie together.
+    """
+
+    def __init__(self, names: Sequence[str], seed: int, number: int) -> None:
+        from scipy.stats import qmc  # slow to import, and only a search needs it
+
+        points = qmc.Sobol(len(names), rng=seed).random_base2(number.bit_length())
+        self._shares = dict(zip(names, points[number].tolist(), strict=True))  # of each setting's range, in [0, 1)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Each setting on its own."""
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """The value at the setting's share of its range."""
+        share, values = self._shares[param_name], param_distribution
+        if isinstance(values, CategoricalDistribution):
+            return values.choices[int(share * len(values.choices))]
+        assert isinstance(values, FloatDistribution | IntDistribution)
+        if values.log:
+            value = values.low * (values.high / values.low) ** share
+            return value if isinstance(values, FloatDistribution) else round(value)
+        if values.step is None:
+            return values.low + share * (values.high - values.low)
+        return values.low + values.step * int(share * (round((values.high - values.low) / values.step) + 1))
 
 
 def suggest(trial: Trial, name: str, values: Values) -> Any:

@@ -26,15 +26,33 @@ from qa.runs.results import MONITORS, Monitor, chosen_here
 from qa.runs.results_table import markdown_rows
 from qa.storage import remove, unused, write_text
 from qa.sweeps.engines import ERROR, Engine, Job, job_error, run_jobs
-from qa.sweeps.rows import BEST_KEYS, COLUMNS, SweepRow, outcome, ranked, ranked_jobs, script, tables
+from qa.sweeps.job_locks import JobLocks
+from qa.sweeps.rows import (
+    BEST_KEYS,
+    COLUMNS,
+    Intervals,
+    SweepRow,
+    best_script,
+    grouped,
+    new_seeds_script,
+    outcome,
+    ranked,
+    ranked_jobs,
+    tables,
+)
 
 JOURNAL = "study.journal"  # of a search
-BEST = "best.sh"
+BEST, NEW_SEEDS = "best.sh", "new-seeds.sh"
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether a sweep wrote its table into the folder."""
+    return (folder / "sweep.json").exists()
 
 
 def finished_jobs(folder: Path) -> list[Path]:
     """The folders of a sweep's finished jobs; a folder that holds no sweep is a run's. Errors: UserError for none."""
-    if not (folder / "sweep.json").exists():
+    if not is_sweep(folder):
         return [folder]
     jobs = [folder / row.folder for row in Sweep(folder).rows() if row.status == "finished"]
     if not jobs:
@@ -65,7 +83,7 @@ class Sweep:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise UserError(f"{folder}: not a folder; give another hydra.sweep.dir") from None
-        self.lock = FileLock(folder / ".lock")
+        self.lock, self._jobs = FileLock(folder / ".lock"), JobLocks(folder)
 
     def rows(self) -> list[SweepRow]:
         """By job number. Errors: UserError for a damaged file."""
@@ -78,10 +96,24 @@ class Sweep:
             ) from None
 
     def move_aside(self) -> None:
-        """Moves an earlier sweep with its jobs' folders to `FOLDER.old-DATE` beside it."""
+        """Moves an earlier sweep with its jobs' folders to `FOLDER.old-DATE` beside it.
+
+        Errors: UserError where a job runs.
+        """
+        with self.lock:
+            running = [row.job for row in self.rows() if not self._jobs.take(row.job)]
+            for row in self.rows():
+                self._jobs.release(row.job)
+        if running:
+            raise UserError(
+                f"{self.folder}: job {running[0]} runs in another process; wait for its end, or give another"
+                " hydra.sweep.dir"
+            )
         folder = self.folder.resolve()  # a link may lead to another disk
         jobs = [folder / row.folder for row in self.rows()]
-        tables = [folder / name for name in ("sweep.json", "sweep.csv", "sweep.md", "sweep.html", BEST, JOURNAL)]
+        tables = [
+            folder / name for name in ("sweep.json", "sweep.csv", "sweep.md", "sweep.html", BEST, NEW_SEEDS, JOURNAL)
+        ]
         held = [path for path in (*jobs, *tables) if path.exists() and path.resolve().is_relative_to(folder)]
         if held:
             aside = unused(folder.with_name(f"{folder.name}.old-{datetime.now():%Y-%m-%dT%H-%M-%S}"))
@@ -91,7 +123,21 @@ class Sweep:
                 path.rename(target)
             console.print(f"what was in {self.folder} is now in {aside}")
 
-    def number(self, settings: Mapping[str, Any]) -> int:
+    def take(self, settings: Mapping[str, Any]) -> int | None:
+        """The number of a job that this process is to run; None where it is finished, or another process runs it."""
+        with self.lock:
+            number = self._number(settings)
+            row = self._row(number)
+            if row and row.status == "finished" and (self.folder / row.folder / "results.json").exists():
+                return None
+            if not self._jobs.take(number):
+                console.print(f"job {number}: runs in another process")
+                return None
+            if row is None:  # nobody else takes the number for other settings
+                self._put(SweepRow(job=number, settings=dict(settings), folder=str(number)))
+            return number
+
+    def _number(self, settings: Mapping[str, Any]) -> int:
         """That of the same job in an earlier start of the sweep, or the next free one."""
         rows = self.rows()
         # as JSON: for lightning's limits 1 is a batch, and 1.0 is all of them
@@ -154,6 +200,7 @@ class Sweep:
                 print(f"ERROR: job {row.job} ({row.overrides}): {row.error}", file=sys.stderr)
             self._put(row)
             self._keep()
+            self._jobs.release(row.job)
         return row
 
     def best(self) -> list[SweepRow]:
@@ -168,17 +215,27 @@ class Sweep:
         best = settings[0]
         mean = f", the mean of seeds {best.seeds}" if len(best.rows) > 1 else ""
         lines = [f"Best by {MONITORS[self.monitor]}{mean}: {best.name}"]
+        judge: Monitor = "exact_match" if self.monitor == "exact_match" else "f1"  # of `qa.compare`
+        by_judge = ranked(self.rows(), judge)
+        if by_judge and by_judge[0].settings != best.settings:
+            lines.append(f"By {MONITORS[judge]}, by which qa.compare decides, it is {by_judge[0].name}.")
         if len(settings) > 1:
             if all(len(setting.rows) == 1 for setting in settings):
-                lines.append("One seed each: another seed may change the order. Repeat the best ones with more seeds.")
+                lines.append("One seed each: another seed may change the order.")
             lines.append(chosen_here("epoch and setting"))
-        return lines
+        return [*self.warnings(), *lines]
+
+    def warnings(self) -> list[str]:
+        """A line for each setting of which a seed has no figure."""
+        return [setting.warning for setting in grouped(self.rows(), self.monitor) if setting.warning]
 
     def next_steps(self) -> list[str]:
         """What to run and to open after the sweep, a line each."""
         lines, folder = [], shlex.quote(str(self.folder))
         if (self.folder / BEST).exists():
             lines.append(f"the best setting again:  sh {folder}/{BEST}")
+        if (self.folder / NEW_SEEDS).exists():
+            lines.append(f"the two best, new seeds: sh {folder}/{NEW_SEEDS}")
         if len(self.best()) > 1:
             lines.append(f"better, or chance?       python -m qa.compare {folder}")
         if next(self.folder.glob("*/wandb/offline-run-*"), None):
@@ -207,16 +264,25 @@ class Sweep:
         writer.writerows({**row.model_dump(), "overrides": row.overrides} for row in rows)
         write_text(self.folder / "sweep.json", json.dumps([row.model_dump() for row in rows], indent=1))
         write_text(self.folder / "sweep.csv", table.getvalue())
-        shown = tables(rows, ranked(rows, self.monitor))
-        parts = [markdown_rows([head, ["---"] * len(head), *lines]) for _, head, lines in shown]
-        write_text(self.folder / "sweep.md", "\n\n".join([*parts, *self.notes()]) + "\n")
+        self.write_markdown()
+
+    def write_markdown(self, intervals: Intervals | None = None) -> None:
+        """Writes `sweep.md`."""
+        rows = self.rows()
+        parts = []
+        for title, head, lines in tables(rows, ranked(rows, self.monitor), intervals):
+            parts += [title, markdown_rows([head, ["---"] * len(head), *lines])]
+        write_text(self.folder / "sweep.md", "\n\n".join(filter(None, [*parts, *self.notes()])) + "\n")
 
     def _keep(self) -> None:
-        """Writes the best setting's command; removes checkpoints and models of jobs that are not kept."""
-        settings = ranked(self.rows(), self.monitor)
+        """Writes the best settings' commands; removes checkpoints and models of jobs that are not kept."""
+        rows = self.rows()
+        settings = ranked(rows, self.monitor)
         if settings and settings[0].rows[0].arguments:
-            write_text(self.folder / BEST, script(settings[0], f"the best of {self.folder} by {self.monitor}"))
-        pruned = [other for other in self.rows() if other.status == "pruned"]
+            write_text(self.folder / BEST, best_script(settings[0], f"the best of {self.folder} by {self.monitor}"))
+            if len(settings) > 1:
+                write_text(self.folder / NEW_SEEDS, new_seeds_script(settings[:2], rows, str(self.folder)))
+        pruned = [other for other in rows if other.status == "pruned"]
         for other in [*self.best()[self.keep_best :], *pruned] if self.keep_best else []:
             folder = self.folder / other.folder
             if folder.resolve().is_relative_to(self.folder.resolve()) and is_run(folder):  # the file may be another's

@@ -163,5 +163,6 @@ class Wandb(Logger):
         if self.run is not None:
             self.run.finish(exit_code)
             if self.mode == "offline" and processes.SWEEP not in os.environ:  # a sweep names all of its runs at once
-                console.print(f"to W&B by: wandb sync {shlex.quote(str(Path(self.run.dir).parent))}")
+                folder = shlex.quote(str(Path(self.run.dir).parent))
+                console.print(f"to W&B by: wandb sync {folder}", soft_wrap=True)
             self.run = None

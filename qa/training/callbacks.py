@@ -1,8 +1,6 @@
 """Callbacks beside the training: metrics for the loggers, early stopping, the live line."""
 
 import math
-import resource
-import sys
 import time
 from datetime import timedelta
 from typing import Any
@@ -11,6 +9,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
+from qa import processes
 from qa.console import console, live_line, to_log_file
 from qa.data.batches import Batch, TrainingBatch
 from qa.runs.results import Row, sign
@@ -116,10 +115,9 @@ class EarlyStopping(Callback):
 
 def peak_memory(device: torch.device) -> float:
     """Peak of the device's allocated memory in GiB; of the process's resident memory on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return (
+        torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else processes.peak_resident_memory()
+    )
 
 
 class Pace:

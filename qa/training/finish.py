@@ -1,10 +1,12 @@
 """The end of a run: its results, its page, and what the terminal shows last."""
 
+import os
 from collections import Counter
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
+from qa import processes
 from qa.console import console
 from qa.data.datamodule import SquadDataModule
 from qa.data.squad_data import Split
@@ -43,9 +45,10 @@ def collect_results(parts: Parts, rows: list[Row], best: Row | None) -> Results:
         devices=parts.trainer.world_size,
         padded_share=parts.data.padded_share() if "train" in parts.splits else None,
         hardware=hardware(parts.trainer.strategy.root_device),
+        trained_head=parts.module.trained_head,
         seconds=sum(parts.metrics.seconds.values()),
         fingerprints=parts.data.fingerprints,
-        skipped={split: dict(parts.data.skipped[split]) for split in parts.splits},
+        skipped={s: dict(Counter(bad.kind for bad in parts.data.bad[s])) for s in parts.splits},
         repaired={s: dict(Counter(row["kind"] for row in parts.data.repairs[s])) for s in parts.splits},
         ceiling={str(split): best for split, best in parts.ceiling.items()},
         nonfinite_steps=parts.module.nonfinite_steps,
@@ -74,14 +77,23 @@ def about(parts: Parts, results: Results) -> dict[str, str]:
     }
 
 
+def show_answers(parts: Parts) -> None:
+    """Five questions of the evaluation, from all over it, with what was answered."""
+    examples = parts.data.evaluated_examples(parts.splits[-1])
+    few = {example.id for example in examples[:: max(1, len(examples) // 5)][:5]}
+    questions = {question.id: question for question in read_questions(parts.folder) if question.id in few}
+    for name in (example.id for example in examples if example.id in few):
+        console.print(question_in_context(questions[name]))
+
+
 def finish(parts: Parts, results: Results) -> None:
     """Writes the table, `results.json` and, once the run is finished by that, its page; shows some answers."""
     results.about = about(parts, results)
-    if parts.settings.stage != "fit" and results.best:
-        console.print(results_table(results.epochs, results.best, results.evaluated))
+    if results.best:
+        console.print(results_table(results.epochs, results.best, results.evaluated, results.monitor))
     show_end(parts.folder, results)
     if results.epochs:
-        lines = [markdown_table(results.epochs, results.evaluated), results.chosen, *remarks(results)]
+        lines = [markdown_table(results.epochs, results.evaluated), results.chosen(parts.folder), *remarks(results)]
         write_text(parts.folder / "results.md", "\n\n".join(filter(None, lines)) + "\n")
     if parts.settings.push_to_hub and parts.settings.stage == "fit":
         address, private = push(parts.folder / "model", parts.settings.push_to_hub)
@@ -89,11 +101,8 @@ def finish(parts: Parts, results: Results) -> None:
         console.print(f"the model is at {address}, {who}")
     write_text(parts.folder / "results.json", results.model_dump_json(indent=1))
     try_page(parts.folder, results)
-    examples = parts.data.evaluated_examples(parts.splits[-1])
-    few = {example.id for example in examples[:: max(1, len(examples) // 5)][:5]}
-    questions = {question.id: question for question in read_questions(parts.folder) if question.id in few}
-    for name in (example.id for example in examples if example.id in few):
-        console.print(question_in_context(questions[name]))
+    if processes.SWEEP not in os.environ:  # where the sweep's own table is what is read
+        show_answers(parts)
     show_next(parts.folder)
     for logger in parts.trainer.loggers:
         if isinstance(logger, Wandb):

@@ -11,20 +11,18 @@ from torch.optim.lr_scheduler import LambdaLR
 from qa.console import console
 from qa.data.batches import Batch, TrainingBatch
 from qa.internals import evaluation_follows, loop_state
-from qa.review.terminal import results_table
 from qa.runs.checkpoints import is_own, load_checkpoint
 from qa.runs.folder import PRUNED
 from qa.runs.identity import differences, other_code
 from qa.runs.predictions import write_predictions
-from qa.runs.results import EvaluatedPart, Monitor, Row, better
+from qa.runs.results import Monitor, Row, better
+from qa.runs.results_table import row_in_words
 from qa.runs.weights import HISTORY
 from qa.training.checkpoint_files import CheckpointFiles
 from qa.training.module import QuestionAnsweringModule
 from qa.training.signals import Interrupted, NotedSignal
 
 log = logging.getLogger(__name__)
-
-SHOWN = 20  # rows of the table that an evaluation shows, the last ones and the best
 
 
 def follow_schedule(scheduler: LambdaLR) -> None:
@@ -35,7 +33,7 @@ def follow_schedule(scheduler: LambdaLR) -> None:
 
 
 class History(Checkpoint):
-    """A row for every evaluation, shown as a table, and the checkpoints beside it.
+    """A row for every evaluation, shown as a line, and the checkpoints beside it.
 
     A checkpoint is saved before each evaluation, after it, every so many steps or minutes, and when a signal asks the
     run to end. What belongs to the best row is written before the checkpoint that knows of it.
@@ -48,14 +46,13 @@ class History(Checkpoint):
         files: CheckpointFiles,
         steps_per_epoch: int,
         identity: dict[str, Any],
-        evaluated_part: EvaluatedPart | None = None,
         monitor: Monitor = "val_loss",
         every_n_steps: int | None = None,
         every_n_minutes: float | None = None,
     ) -> None:
-        """`identity`: what made the run, see `qa.runs.identity`; `evaluated_part`: what the figures are of."""
+        """`identity`: what made the run, see `qa.runs.identity`."""
         self.files, self.steps_per_epoch, self.identity = files, steps_per_epoch, identity
-        self.evaluated_part, self.monitor = evaluated_part, monitor
+        self.monitor = monitor
         self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
         self.rows: list[Row] = []
         self.best: Row | None = None
@@ -85,6 +82,8 @@ class History(Checkpoint):
         module, step = cast(QuestionAnsweringModule, module), trainer.global_step
         if step >= module.total_steps:
             trainer.should_stop = True  # max_steps alone ends a fit in mid-epoch without an evaluation
+        if trainer.should_stop and trainer.check_val_every_n_epoch:
+            trainer.check_val_every_n_epoch = 1  # the last step is evaluated whatever the interval
         self._agreed, due = module.agreed
         due |= bool(self.every_n_steps and step % self.every_n_steps == 0)
         pending = evaluation_follows(trainer)
@@ -152,8 +151,7 @@ class History(Checkpoint):
             if trainer.is_global_zero and module.evaluation:
                 write_predictions(self.files.run_folder, module.evaluation)
         module.evaluation = None  # large, and on the disk where it is the best
-        shown = [row for row in self.rows[:-SHOWN] if row is self.best] + self.rows[-SHOWN:]
-        console.print(results_table(shown, self.best, self.evaluated_part, self.monitor))
+        console.print(row_in_words(row) + (" ← best so far" if row is self.best else ""), soft_wrap=True)
 
     def resume_from(self, path: Path, checkpoint: dict[str, Any], writes: bool) -> None:
         """Takes over the rows of a checkpoint, and the best epoch's files where that is in another run's folder.

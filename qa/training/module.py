@@ -91,7 +91,7 @@ class QuestionAnsweringModule(EvaluationSteps):
         if config._attn_implementation == UNPADDED:
             return unpadded_logits(self.model, inputs, batch["lengths"])
         if config._attn_implementation == WINDOWS and self.training:
-            draw_for(self.model, Windows(self.seed, self.trainer.global_step, batch["rows"], batch["lengths"]))
+            draw_for(self.model, Windows(self.seed, self.trainer.global_step, batch["keys"], batch["lengths"]))
             return unpadded_logits(self.model, inputs, batch["lengths"], filled=False)
         if mask.device.type != "cpu" and config._attn_implementation == "sdpa" and config.model_type in FAMILIES:
             # transformers would look whether anything is padded at all, and wait for the device

@@ -1,6 +1,5 @@
 """Builds the parts of a run: data, model, trainer, history, loggers."""
 
-import json
 import os
 import shlex
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ from qa.runs.checkpoints import as_begun, check_same_run, find_checkpoint, load_
 from qa.runs.identity import identity
 from qa.runs.results import EvaluatedPart
 from qa.runs.weights import base_of, known_of_checkpoint
-from qa.storage import write_text
 from qa.tracking.metrics_file import MetricsFile
 from qa.training.callbacks import Metrics
 from qa.training.checkpoint_files import CheckpointFiles
@@ -56,11 +54,9 @@ class Parts:
     ceiling: dict[Split, Ceiling]  # of each split with answers
 
     def record_inputs(self) -> None:
-        """Writes the repaired answers into the run folder and hands the configuration to the loggers."""
-        repairs = [{"split": split, **row} for split in self.splits for row in self.data.repairs[split]]
-        if repairs and self.trainer.is_global_zero:
-            lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in repairs)
-            write_text(self.folder / "repairs.jsonl", lines)
+        """Writes the skipped and repaired records into the run folder and hands the configuration to the loggers."""
+        if self.trainer.is_global_zero:
+            self.data.write_lists(self.folder)
         for logger in self.trainer.loggers:
             logger.log_hyperparams({**self.settings.model_dump(), "fingerprints": self.data.fingerprints})
 
@@ -96,6 +92,8 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     for split in splits:
         data.prepare_split(split, tokenizer, settings.trainer.get(EVALUATION_LIMITS.get(split, "")))
     steps_per_epoch, total_steps = count_steps(data, settings) if fitting else (1, 1)
+    if isinstance(interval := settings.trainer["val_check_interval"], int) and interval > steps_per_epoch:
+        trainer.check_val_every_n_epoch = None  # to Lightning: count the steps over epochs
     module: QuestionAnsweringModule = build(
         cfg.model,
         optimizer=build(cfg.optimizer),
@@ -109,7 +107,7 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     )
     made = identity(resolved(composed), folder)  # again: now the commits of the hub are known
     made |= known.model_dump(include={"trained", "chosen_on"}, exclude_none=True)
-    history = build_history(settings, folder, steps_per_epoch, made, evaluated_part(data, splits[-1]))
+    history = build_history(settings, folder, steps_per_epoch, made)
     metrics = Metrics()
     callbacks = [build(node) for node in (cfg.callbacks or {}).values()]
     trainer.callbacks += [metrics, *callbacks, *pruning(cfg, fitting), *([history] if fitting else [])]  # type: ignore[attr-defined]
@@ -172,13 +170,11 @@ def batches_of_epoch(batches: int, limit: int | float | None) -> int:
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 
-def build_history(
-    settings: Settings, folder: Path, steps_per_epoch: int, made: dict[str, Any], part: EvaluatedPart
-) -> History:
-    """`made`: the identity of the run; `part`: how many of the questions are evaluated."""
+def build_history(settings: Settings, folder: Path, steps_per_epoch: int, made: dict[str, Any]) -> History:
+    """`made`: the identity of the run."""
     c = settings.checkpoint
     files = CheckpointFiles(folder, c.keep, c.optimizer_state, c.on_error)
-    return History(files, steps_per_epoch, made, part, c.monitor, c.every_n_steps, c.every_n_minutes)
+    return History(files, steps_per_epoch, made, c.monitor, c.every_n_steps, c.every_n_minutes)
 
 
 def pruning(cfg: Any, fitting: bool) -> list[Callback]:

@@ -7,11 +7,14 @@ import numpy as np
 import torch
 from rich.text import Text
 
+from qa import processes
 from qa.config.settings import Settings
 from qa.console import console
 from qa.data.datamodule import SquadDataModule
 from qa.data.squad_data import Split
+from qa.data.tokenizer import scripts
 from qa.review.card import model_name
+from qa.review.verdict import few_training
 from qa.runs.disk import check_disk, disk_needed
 from qa.runs.identity import dotted, is_recipe
 from qa.runs.results_table import counted
@@ -23,6 +26,7 @@ log = logging.getLogger(__name__)
 
 LOOKED_AT = 1000  # questions, by whose contexts a tokenizer is judged
 MOST_UNKNOWN, MOST_TOKENS = 0.02, 2.3  # share of [UNK], tokens of a word
+SCRIPTS = 3  # a vocabulary with words of more is of many languages
 LONGEST_WORD = 15  # characters, of a mean: a language with longer ones has no spaces between its words
 
 
@@ -43,24 +47,30 @@ def first_screen(parts: Parts) -> None:
         rows["lengths"] = others
     if parts.ceiling:
         best = [f"{split} EM {c.exact_match:.2f}, F1 {c.f1:.2f}" for split, c in parts.ceiling.items()]
-        rows["ceiling"] = f"{'; '.join(best)}, of the best possible predictions"
+        longest = parts.settings.decode.max_answer_length
+        rows["ceiling"] = f"{'; '.join(best)}: no answers of at most {longest} tokens score more"
     if parts.settings.stage == "fit":
         if epoch := data.epoch_in_words():
             rows["epoch"] = epoch
         padding = f"{data.padded_share():.1%} of the tokens padding"
-        batches = f"batches of {data.batch_size} windows, {data.batching}, {padding}"
+        batches = f"batches of {counted(data.batch_size, 'window')}, {data.batching}, {padding}"
         rows["steps"] = f"{steps_in_words(parts)}; {batches}"
         checkpoints = parts.settings.checkpoint
         needed = disk_needed(parameters, checkpoints.keep, checkpoints.optimizer_state == "last")
         rows["disk"] = check_disk(parts.folder, needed)
     ranks = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
     rows["device"] = f"{ranks}{arithmetic(trainer.strategy.root_device, trainer.precision, parts.settings)}"
+    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > processes.cores():
+        rows["device"] += f"; they share {processes.cores()} cores: fewer trainer.devices are faster"
     rows["output"] = str(parts.folder)
     for logger in trainer.loggers:
         if isinstance(logger, Wandb):
             rows["W&B"] = logger.sends()
     for name, what in rows.items():
         console.print(Text.assemble((f"{name:<12}", "bold"), what))
+    is_new = parts.settings.stage == "fit" and not module.trained_head
+    if is_new and (advice := few_training(data.example_count("train"))):
+        console.print(advice)
     for split, found in parts.ceiling.items():
         if warning := found.warning(parts.settings.decode.max_answer_length):
             log.warning("%s: %s", split, warning)
@@ -73,7 +83,7 @@ def broken_words(data: SquadDataModule, split: Split) -> str:
 
     On XQuAD's contexts mBERT's tokenizer makes 1.4 tokens of an English word, 1.7 of a German and 2.2 of an Arabic one,
     with at most 0.8% [UNK]; an English tokenizer makes 2.5 and 4.9 of the last two, and 60% [UNK] of Chinese. Words
-    count only where spaces part them.
+    count only where spaces part them, and where the vocabulary is of one language: of many, Korean takes more tokens.
     """
     assert data.tokenizer is not None
     windows, texts = data.windows[split], data.examples[split]
@@ -83,12 +93,19 @@ def broken_words(data: SquadDataModule, split: Split) -> str:
     unknown = float((tokens == data.tokenizer.unk_token_id).mean()) if len(tokens) else 0.0
     words = [word for context in first.values() for word in context.split()]
     each = len(tokens) / max(len(words), 1)
-    remedy = "take a model that was trained on this language, such as model=mbert"
+    is_broken = each > MOST_TOKENS and sum(map(len, words)) < LONGEST_WORD * len(words)
+    if unknown <= MOST_UNKNOWN and not is_broken:
+        return ""
+    known = scripts(data.tokenizer.get_vocab())
+    is_multilingual = len(known) > SCRIPTS
     if unknown > MOST_UNKNOWN:
-        return f"its tokenizer does not know {unknown:.0%} of the tokens of these contexts; {remedy}"
-    if each > MOST_TOKENS and sum(map(len, words)) < LONGEST_WORD * len(words):
-        return f"its tokenizer breaks each word of these contexts into {each:.1f} tokens; {remedy}"
-    return ""
+        problem = f"does not know {unknown:.0%} of the tokens of these contexts"
+    elif is_multilingual and scripts(words) <= known:
+        return ""
+    else:
+        problem = f"breaks each word of these contexts into {each:.1f} tokens"
+    such_as = "" if is_multilingual else ", such as model=mbert"
+    return f"its tokenizer {problem}; take a model that was trained on this language{such_as}"
 
 
 def other_lengths(parts: Parts) -> str:
@@ -104,6 +121,8 @@ def steps_in_words(parts: Parts) -> str:
     text = f"{parts.module.total_steps:,} in {epochs:.3g} {'epoch' if epochs == 1 else 'epochs'}"
     if is_recipe(parts.history.identity):
         text += f" of {parts.history.steps_per_epoch:,} (the published run: 5,555)"
+    if parts.trainer.check_val_every_n_epoch is None:
+        text += f", an evaluation every {parts.trainer.val_check_interval:,} steps"
     return text
 
 

@@ -121,6 +121,14 @@ def test_questions_and_contexts_go_together_in_four_ways(answerer: QuestionAnswe
     assert answerer([], CONTEXT) == []
 
 
+def test_blank_texts_among_others_are_passed_over(answerer: QuestionAnswerer) -> None:
+    one = answerer(QUESTION, ["", CONTEXT, " \n", "It has two arches."], top_k=9)
+    two = answerer(QUESTION, [CONTEXT, "It has two arches."], top_k=9)
+    assert {1: 0, 3: 1}[one.context_index] == two.context_index
+    assert [(a.text, a.score) for a in one.alternatives] == [(a.text, a.score) for a in two.alternatives]
+    assert {a.context_index for a in (one, *one.alternatives)} <= {1, 3}
+
+
 @given(
     st.text(st.sampled_from("ab Ç文🙂क्षि\u0301\x00\t\n.'\"\u200b"), min_size=1, max_size=300),
     st.integers(1, 5),
@@ -205,6 +213,9 @@ def test_threads_share_an_answerer(answerer: QuestionAnswerer) -> None:
     [
         ("", CONTEXT, {}, "question 1: its question is empty; give a text"),
         (QUESTION, " \n", {}, "question 1: its context is empty; give a text"),
+        (QUESTION, ["", " \n"], {}, "question 1: all of its 2 contexts are empty; give a text"),
+        (["Who?", QUESTION], [CONTEXT, ""], {}, "question 2: its context is empty; give a text"),
+        (QUESTION, ["", None], {}, "question 1: its context is no text; give a text"),
         (QUESTION, "a\ud800", {}, "question 1: its context holds half of a surrogate pair; give a text"),
         (QUESTION, 7, {}, "context: give a text, or a list of texts, not int"),
         (QUESTION, [7], {}, "question 1: its context is no text; give a text"),

@@ -139,8 +139,8 @@ def test_what_cannot_be_exported_or_loaded_is_one_line(
     with pytest.raises(UserError, match=r"model\.onnx: cannot be read \(.*\); export it again"):
         load(str(tmp_path))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"needs packages that are not installed; pip install -r requirements-export"):
+    with pytest.raises(UserError, match="needs packages that are not installed; pip install --no-deps"):
         load(str(exported["onnx"]))
     monkeypatch.setattr(onnx_files, "NEEDED", ("onnx", "a_package_that_nobody_has"))
-    with pytest.raises(UserError, match="the package a_package_that_nobody_has is not installed; pip install -r"):
+    with pytest.raises(UserError, match="the package a_package_that_nobody_has is not installed"):
         run(monkeypatch, tiny, "--to", "onnx", "--out", tmp_path / "out")

@@ -57,6 +57,8 @@ def test_every_record_has_its_line_and_bad_ones_are_named(
         assert lines[row]["error"] in caplog.text
     expected = answerer("Who is 1?", CONTEXT + " It has 1 stones.", top_k=3)
     assert (lines[1]["text"], lines[1]["start"]) == (expected.text, expected.start)
+    good = [line for line in lines if "error" not in line]
+    assert {a["context_index"] for line in good for a in (line, *line.get("alternatives", []))} == {0}
     assert [a["text"] for a in lines[1].get("alternatives", [])] == [a.text for a in expected.alternatives]
     assert "no_answer_probability" not in lines[1]
     assert [path.name for path in target.parent.iterdir()] == ["answers.jsonl"]
@@ -158,10 +160,12 @@ def test_what_cannot_be_asked_is_one_line(
 
 @pytest.mark.slow
 def test_the_shell_gets_a_text_and_one_line_for_an_error(tiny: Path) -> None:
-    command = [sys.executable, "-m", "qa.answer", str(tiny), "--question", "Who built it?", "--format", "jsonl"]
-    done = subprocess.run(command, cwd=ROOT, input=CONTEXT.encode(), capture_output=True)
+    command = [sys.executable, "-m", "qa.answer", str(tiny), "--question", "Kto zbudował?", "--format", "jsonl"]
+    latin = {**os.environ, "PYTHONIOENCODING": "latin-1"}  # JSON is UTF-8 nevertheless
+    done = subprocess.run(command, cwd=ROOT, env=latin, input="Żółw.".encode(), capture_output=True)
     assert done.returncode == 0
-    answer = json.loads(done.stdout)
-    assert CONTEXT[answer["start"] : answer["end"]] == answer["text"]
+    answer = json.loads(done.stdout.decode())
+    assert answer["question"] == "Kto zbudował?"
+    assert answer["text"] and "Żółw."[answer["start"] : answer["end"]] == answer["text"]
     done = subprocess.run(command, cwd=ROOT, input=b"\xff", capture_output=True)
     assert (done.returncode, done.stderr) == (2, b"ERROR: standard input: byte 0 is not UTF-8; convert it\n")

@@ -37,9 +37,14 @@ def test_settings_lose_their_dashes_and_hydras_flags_keep_them(given: str, under
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("--optimizer.lr 1e-5", "--optimizer.lr: not understood; write optimizer.lr=VALUE"),
-        ("--model minilm", "--model: not understood; write model=VALUE"),
-        ("--epochs=3", "--epochs=3: no such flag; settings are written KEY=VALUE"),
+        ("--optimizer.lr 1e-5", "--optimizer.lr: not understood; write optimizer.lr=1e-5"),
+        ("--model minilm", "--model: not understood; write model=minilm"),
+        ("--model my/folder", "--model: not understood; write model.pretrained=my/folder"),
+        ("--data a/b.csv seed=1", "--data: not understood; write data=local data.train_file=a/b.csv"),
+        ("--data --multirun", "--data: not understood; write data=VALUE"),
+        ("--epochs=3", "--epochs=3: no such flag; did you mean trainer.max_epochs?"),
+        ("--batch-size 8", "--batch-size: no such flag; did you mean data.batch_size?"),
+        ("--verbose", "--verbose: no such flag; see `python train.py --help`"),
         ("--seed 3", "--seed: a flag of run_qa.py; `python -m qa.from_run_qa --seed …`"),
         ("--experimental-rerun config.pickle", "--experimental-rerun: a pickle can run code"),
     ],

@@ -1,5 +1,7 @@
 """Which windows go together: each once, the same for the same seed and epoch, little padding."""
 
+import hashlib
+import itertools
 import json
 from pathlib import Path
 
@@ -14,7 +16,15 @@ from helpers.questions import squad
 from qa.data.batches import EpochSampler, EvaluationBatches, TrainingBatches
 from qa.data.example import Example
 from qa.data.examples import read_examples
-from qa.data.order import Batching, batches_of_rank, drawn_windows, epoch_batches, ordered_batches, padded_share
+from qa.data.order import (
+    Batching,
+    batches_of_rank,
+    copies,
+    drawn_windows,
+    epoch_batches,
+    ordered_batches,
+    padded_share,
+)
 from qa.data.tokenizer import pair_template
 from qa.data.windows import build_windows
 
@@ -40,6 +50,47 @@ def test_batches_depend_on_seed_and_epoch_alone(batching: Batching) -> None:
     assert flat(1, 2) == flat(1, 2)
     assert flat(1, 2) != flat(1, 3)
     assert flat(1, 2) != flat(2, 2)
+
+
+def test_windows_that_come_once_have_the_order_that_runs_on_disk_resume_with() -> None:
+    kinds: tuple[Batching, ...] = ("bucketed", "random")
+    counts = itertools.product(kinds, (1, 15, 16, 700, 5000), (0, 3))
+    batches = (batch for kind, count, epoch in counts for batch in epoch_batches(LENGTHS[:count], 16, kind, 42, epoch))
+    digest = hashlib.sha256(b"".join(batch.astype("<i8").tobytes() for batch in batches)).hexdigest()
+    assert digest == "528b23646b9c4265cb989245c4689c97443382099d4a417b2e64a7773cc7520e"
+
+
+@pytest.mark.parametrize(
+    ("windows", "times", "once"), [(100, 3, 0), (170, 3, 0), (400, 3, 0), (50, 3, 500), (9, 40, 0)]
+)
+@pytest.mark.parametrize("batching", ["bucketed", "random"])
+def test_copies_of_a_window_meet_no_more_often_than_by_chance(
+    windows: int, times: int, once: int, batching: Batching
+) -> None:
+    rows = np.sort(np.concatenate([np.repeat(np.arange(windows), times), np.arange(windows, windows + once)]))
+    plans = [epoch_batches(LENGTHS[rows], 16, batching, 42, epoch, copies(rows)) for epoch in range(6)]
+    assert all(sorted(np.concatenate(batches).tolist()) == list(range(len(rows))) for batches in plans)
+    drawn = np.random.default_rng(0)
+    by_chance = [len({*drawn.choice(rows, 16, replace=False).tolist()}) for _ in range(300)]
+    distinct = [len({*rows[batch].tolist()}) for batches in plans for batch in batches if len(batch) == 16]
+    assert np.mean(distinct) >= np.mean(by_chance) - 0.05
+
+
+def test_copies_of_a_window_in_one_batch_have_keys_of_their_own_on_any_number_of_ranks(
+    minilm: PreTrainedTokenizerFast,
+) -> None:
+    examples = [Example(id=str(row), question="who ?", context="one " * (row + 3)) for row in range(5)]
+    windows = build_windows(examples, minilm, 64, 8)
+    rows = np.array([3, 1, 3, 0, 3, 1])
+
+    def keys(ranks: int) -> list[tuple[int, int]]:
+        parts = [TrainingBatches(windows, examples, pair_template(minilm), rank, ranks)[rows] for rank in range(ranks)]
+        taken = [part for part in parts if part["weight"]]
+        return sorted(
+            (int(key), int(row)) for part in taken for key, row in zip(part["keys"], part["rows"], strict=True)
+        )
+
+    assert keys(1) == keys(2) == keys(4) == keys(9) == [(0, 0), (1, 1), (3, 3), (6, 1), (8, 3), (13, 3)]
 
 
 def test_bucketed_batches_pad_little_and_come_in_no_order_of_length() -> None:

@@ -114,6 +114,10 @@ def test_an_archive_of_several_files_is_named(tmp_path: Path) -> None:
     for name in ("a.csv", "b.csv"):
         (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "in" / name).write_text("question,context\n")
-    shutil.make_archive(str(tmp_path / "a.csv"), "zip", tmp_path / "in")
-    with pytest.raises(UserError, match="an archive of several files; unpack it"):
-        read_examples(str(tmp_path / "a.csv.zip"))
+    for name in ("a.csv", "a"):
+        shutil.make_archive(str(tmp_path / name), "zip", tmp_path / "in")
+        with pytest.raises(UserError, match=r"an archive of 2 files \(a\.csv, b\.csv\); unpack it"):
+            read_examples(str(tmp_path / f"{name}.zip"))
+    (tmp_path / "a.tar.gz").touch()
+    with pytest.raises(UserError, match="an archive; unpack it"):
+        read_examples(str(tmp_path / "a.tar.gz"))

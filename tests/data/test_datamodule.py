@@ -89,7 +89,8 @@ def test_a_question_that_is_too_long_is_named_with_its_remedy(minilm: PreTrained
     )
     module.prepare_split("train", minilm)
     assert module.example_count("train") == 1
-    assert module.skipped["train"] == {"question too long": 1}
+    [bad] = module.bad["train"]
+    assert (bad.row()["record"], bad.kind, bad.file) == ("question 'b'", "question too long", str(path))
 
 
 def test_a_split_without_a_file_is_named(minilm: PreTrainedTokenizerFast) -> None:
@@ -106,6 +107,45 @@ def test_every_seed_is_evaluated_on_the_same_part_of_the_training_file(small_fil
         return [example.id for example in validation]
 
     assert questions(seed=1) == questions(seed=2) != questions(split_seed=7)
+
+
+def test_what_is_skipped_in_a_file_of_two_splits_is_counted_and_listed_once(
+    minilm: PreTrainedTokenizerFast, small_files: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = json.loads(small_files[0].read_text())
+    first, *others = data["data"][0]["paragraphs"]
+    first["qas"][0]["answers"][0]["answer_start"] += 1
+    first["qas"][1]["question"] = "\ud800"
+    others[0]["qas"][0]["answers"] = [{"text": "nowhere in it"}]
+    (tmp_path / "bad.json").write_text(json.dumps(data))
+    module = SquadDataModule(
+        train_file=str(tmp_path / "bad.json"), validation_share=0.2, on_bad_record="repair", cache_dir=str(tmp_path)
+    )
+    module.prepare_split("train", minilm)
+    module.prepare_split("validation", minilm)
+    kinds = {split: [bad.kind for bad in some] for split, some in module.bad.items()}
+    assert kinds == {"train": ["not UTF-8", "answer not located"], "validation": []}
+    assert {split: len(rows) for split, rows in module.repairs.items()} == {"train": 1, "validation": 0}
+    assert len(module.examples["train"]) + len(module.examples["validation"]) == 38
+    paragraphs = [len({example.context for example in module.examples[split]}) for split in ("train", "validation")]
+    for split, number in zip(("train", "validation"), paragraphs, strict=True):
+        assert module.source(split) == f"{number} of the {sum(paragraphs)} paragraphs of {tmp_path}/bad.json"
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == [
+        "train: 1 records skipped: not UTF-8; see skipped.jsonl",
+        "train: 1 records skipped: answer not located; see skipped.jsonl",
+        "train: 1 records repaired: place; see repairs.jsonl",
+    ]
+    module.write_lists(tmp_path)
+    listed, repaired = (
+        [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("skipped", "repairs")
+    )
+    assert [(row["split"], row["file"], row["was"]["question"]) for row in listed] == [
+        ("train", f"{tmp_path}/bad.json", first["qas"][1]["question"]),
+        ("train", f"{tmp_path}/bad.json", others[0]["qas"][0]["question"]),
+    ]
+    assert repaired[0]["was"]["answer_start"] == repaired[0]["is"]["answer_start"] + 1
 
 
 def test_an_evaluation_on_the_training_file_is_a_warning(
@@ -128,7 +168,8 @@ def test_training_questions_on_contexts_of_the_evaluation_are_dropped_or_refused
     both.write_text(json.dumps({"data": content[0]["data"] + content[1]["data"]}))
     module = prepared(minilm, (both, small_files[1]), tmp_path, overlap="drop")
     assert {example.id for example in module.examples["train"]} == set(ids(small_files[0]))
-    assert module.skipped == {"train": {"context in the evaluation": 10}, "validation": {}}
+    assert [bad.kind for bad in module.bad["train"]] == ["context in the evaluation"] * 10
+    assert not module.bad["validation"]
     assert module.overlap is not None and module.overlap.questions == 0
     assert module.fingerprints == prepared(minilm, small_files, tmp_path).fingerprints
     prepared(minilm, small_files, tmp_path, overlap="error")

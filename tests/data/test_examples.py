@@ -66,8 +66,18 @@ BAD_RECORDS = {
     "no question": (broken(question=None), SPOT + "the field 'question' is missing", "missing question"),
     "no context": (broken(context=None), "the field 'context' is missing", "missing context"),
     "no answers": (broken(answers=None), SPOT + "it has no answer", "no answer"),
+    "names that are not known": (
+        broken(question=None, frage="When?"),
+        r"the field 'question' is missing \(there: .*, context, qas, .*frage\); data.columns.question=NAME names it",
+        "missing question",
+    ),
+    "an answer without a text": (
+        broken(answers=[{"at": 7}]),
+        SPOT + "the answer has no 'text': {'at': 7}",
+        "wrong type",
+    ),
     "no qas": (broken(qas=None), "article 0, paragraph 0: the field 'qas' is missing", "missing qas"),
-    "qas no list": (broken(qas={}), "the field 'qas' must be a list", "wrong type"),
+    "qas no list": (broken(qas="b"), "the field 'qas' must be a list", "wrong type"),
     "question no object": (broken(qas=["b"]), "article 0, paragraph 0, question 0: it must be an object", "wrong type"),
     "no answer_start": (
         broken(answers=[{"text": "i"}]),
@@ -136,8 +146,9 @@ def test_a_bad_record_is_named_with_its_remedy_and_counted_when_skipped(case: st
     assert read.examples[-1].id == "z"
 
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0f\nsize 9\n"
 BAD_FILES = {
-    "truncated": (json.dumps(GOOD).encode()[:-30], "f.json", "not JSON at line 1 .* may be truncated"),
+    "truncated": (json.dumps(GOOD).encode()[:-30], "f.json", "not JSON at line 1: .* may be truncated"),
     "not UTF-8": (json.dumps(GOOD).encode().replace(b"Brill", b"Br\xfcll"), "f.json", "byte .* is not UTF-8"),
     "another object": (
         b'{"name": "x", "version": 1}',
@@ -145,6 +156,20 @@ BAD_FILES = {
         "an object with 'name', 'version', without a list 'data'",
     ),
     "no object": (b'"text"', "f.json", "no object, without a list 'data'"),
+    "a comma too many": (b'[{"a": 1},\n]', "f.json", r"not JSON at line 2: a comma too many before \]; remove it"),
+    "several objects": (
+        b'{\n"a": 1}\n{\n"a": 2}',
+        "f.json",
+        "line 3: several objects one after another; put them into a",
+    ),
+    "a web page": (b"<!DOCTYPE html>", "f.json", "a web page, or XML; get the file itself"),
+    "a mistake in the middle": (
+        b'[{"a": 1} {"a": 2}]',
+        "f.json",
+        "not JSON at line 1: Expecting ',' delimiter; fix it",
+    ),
+    "a Git LFS pointer": (POINTER, "f.csv", "a Git LFS pointer, not the file; `git lfs pull` in its folder"),
+    "a Git LFS pointer to Parquet": (POINTER, "f.parquet", "a Git LFS pointer"),
     "an empty list": (b"[]", "f.json", "no question in it"),
     "no question at all": (b'{"data": []}', "f.json", "no question in it"),
     "empty file": (b"", "f.json", "not JSON"),
@@ -173,6 +198,75 @@ def test_a_bad_file_is_one_line(case: str, tmp_path: Path) -> None:
         read_examples(write(tmp_path, content, name))
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_all_bad_records_of_a_file_are_counted_in_its_error_and_listed_when_skipped(tmp_path: Path) -> None:
+    rows: list[Any] = [
+        {"id": "a", "question": "When?", "context": CONTEXT, "answer": "1913"},
+        {"id": "b", "question": "\ud800", "context": CONTEXT * 20, "answer": {"text": "1912", "answer_start": 3}},
+        "no object",
+        {"id": "c", "question": "When?", "context": CONTEXT, "answer": "1913"},
+        {"id": "d", "question": "When?", "context": CONTEXT, "answer": "1912"},
+    ]
+    path = write(tmp_path, "\n".join([*map(json.dumps, rows), "{"]).encode(), "f.jsonl")
+    more = "and 4 more bad records: 1 answer not located, 1 misplaced answer, 1 wrong type, 1 not JSON; fix it"
+    with pytest.raises(UserError, match=rf"line 1 \(id 'a'\): the answer '1913' is not in .*, {more}"):
+        read_examples(path)
+    bad = [record.row() for record in read_examples(path, "skip").bad]
+    assert [row["record"] for row in bad] == [
+        "line 1 (id 'a')",
+        "line 2 (id 'b')",
+        "line 3",
+        "line 4 (id 'c')",
+        "line 6",
+    ]
+    assert [row["kind"] for row in bad[1:3]] == ["misplaced answer", "wrong type"]
+    assert bad[0] == {
+        "file": path, "record": "line 1 (id 'a')", "kind": "answer not located",
+        "reason": "the answer '1913' is not in the context, and has no answer_start",
+        "was": {"id": "a", "question": "When?", "context": CONTEXT, "answer": "1913"},
+    }  # fmt: skip
+    assert bad[1]["was"]["answer"] == {"text": "1912", "answer_start": 3}
+    assert bad[1]["was"]["context"] == f"{(CONTEXT * 20)[:300]}…"
+    assert (bad[2]["was"], bad[4]["was"]) == ("no object", "{")
+
+
+@pytest.mark.parametrize(
+    ("answers", "more", "words"),
+    [
+        ([], {}, ""),
+        ({"text": [], "answer_start": []}, {}, ""),
+        ([], {"is_impossible": True}, ""),
+        ("", {}, "1 with an empty answer"),
+        ([{"text": "", "answer_start": -1}], {}, "1 with an empty answer"),
+        ([], {"is_impossible": False}, "1 marked answerable, but with an empty answer"),
+        ([{"text": "1912", "answer_start": 30}], {"is_impossible": 1}, "1 marked unanswerable, but with an answer"),
+    ],
+)
+def test_an_answer_that_the_file_does_not_clearly_deny_is_reported(
+    answers: Any, more: dict[str, Any], words: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path, broken(answers=answers, **more))
+    assert [example.is_impossible for example in read_examples(path).examples] == [False, True]
+    notes = [record.getMessage() for record in caplog.records]
+    assert notes == ([f"{path}: questions taken as unanswerable: {words}"] if words else [])
+
+
+def test_one_object_in_place_of_a_list_is_a_list_of_one(tmp_path: Path) -> None:
+    [paragraph] = GOOD["data"][0]["paragraphs"]
+    question = paragraph["qas"][0]
+    for content in ({"paragraphs": paragraph}, {"paragraphs": [{**paragraph, "qas": question}]}):
+        assert read_examples(write(tmp_path, {"data": [content]})).examples[0].id == "a"
+
+
+def test_copied_ids_are_renamed_where_records_are_repaired_or_only_asked(tmp_path: Path) -> None:
+    rows = [{"id": name, "question": "When?", "context": CONTEXT, "answer": "1912"} for name in ("a", "a", "a-2", "a")]
+    path = write(tmp_path, "\n".join(map(json.dumps, rows)).encode(), "f.jsonl")
+    for read in (read_examples(path, "repair"), read_examples(path, need="nothing")):
+        assert [example.id for example in read.examples] == ["a", "a-3", "a-2", "a-4"]
+        assert [(row["record"], row["kind"], row["is"]) for row in read.repairs] == [
+            ("line 2 (id 'a')", "repeated id", {"id": "a-3"}), ("line 4 (id 'a')", "repeated id", {"id": "a-4"}),
+        ]  # fmt: skip
 
 
 def test_a_context_is_held_once_whatever_its_questions(tmp_path: Path) -> None:
@@ -268,10 +362,11 @@ def test_ids_that_recur_across_files_get_the_files_stem(tmp_path: Path) -> None:
     ]
 
 
-def test_limit_counts_questions_over_all_files(tmp_path: Path) -> None:
+def test_limit_counts_questions_over_all_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = [write(tmp_path, GOOD, "one.json"), write(tmp_path, GOOD, "two.json")]
     assert [e.id for e in read_examples(files, limit=1).examples] == ["a"]
     assert len(read_examples(files, limit=3).examples) == 3
+    assert [record.getMessage() for record in caplog.records] == [f"data.limit=1 is reached; not read: {files[1]}"]
 
 
 def test_a_prediction_needs_no_answers(tmp_path: Path) -> None:
@@ -284,7 +379,7 @@ def test_ids_that_restart_in_every_paragraph_are_numbered_by_it(tmp_path: Path) 
     found = read_examples(write(tmp_path, squad(*paragraphs))).examples
     assert [example.id for example in found] == [f"0.{n}/{name}" for n in range(3) for name in "12"]
     paragraphs[1][1][1] = ("1", "When?", "1912")  # twice in one paragraph: a mistake
-    with pytest.raises(UserError, match="paragraph 1, question 0: the id '1' is at article 0, paragraph 0, question 0"):
+    with pytest.raises(UserError, match=r"paragraph 1, question 0 .*: the id '1' is at article 0, paragraph 0, q"):
         read_examples(write(tmp_path, squad(*paragraphs)))
 
 
@@ -313,7 +408,11 @@ def test_small_shifts_are_repaired_and_listed(tmp_path: Path) -> None:
         "a mark": ("Cafe Brill", 0, 0, "Cafe\u0301 Brill", "spelling"),
         "a normal form": ("Café Brill", 1, 0, "Cafe\u0301 Brill", "spelling"),
         "two near": ("built", 62, 0, "", ""),
-        "too far": ("1912", 4, 0, "", ""),
+        "further away": ("1912", 4, 25, "1912", "far"),
+        "another case": ("Was built", 11, 12, "was\u00a0built", "case"),
+        "another case at its place": ("It WAS", 31, 31, "It was", "case"),
+        "several, and none near": ("built", 90, 0, "", ""),
+        "nowhere": ("steel", 4, 0, "", ""),
     }
     for what, (text, start, at, there, kind) in cases.items():
         question = {"id": "a", "question": "q", "answers": [{"text": text, "answer_start": start}]}

@@ -116,6 +116,17 @@ def test_an_epoch_has_every_answer_every_unanswerable_question_and_a_fresh_part_
     assert "without their answer 8 from 30" in data.epoch_in_words()
 
 
+def test_copies_of_a_window_are_in_other_batches(minilm: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    data = prepared(minilm, tmp_path, mixture={"small": 3.0})
+    twins = []
+    for epoch in range(8):
+        batches = [batch.tolist() for batch in data.training_batches(epoch)]
+        assert per_file(data, epoch) == {"big": 36, "small": 27}
+        assert set(np.bincount(np.concatenate(batches))[36:]) == {3}
+        twins.append(sum(len(batch) - len(set(batch)) for batch in batches))
+    assert np.mean(twins) < 27 * 7 / 62  # pairs of copies, and the chance of a pair to meet
+
+
 def test_without_a_mixture_batches_are_those_of_all_windows(minilm: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     data = prepared(minilm, tmp_path)
     lengths = data.windows["train"].lengths()

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pandas
 import pyarrow
+import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 import zstandard
@@ -153,6 +155,11 @@ def label_studio_min(rows: list[Row]) -> Any:
     return json.dumps(made)
 
 
+@writes("a.csv")
+def label_studio_csv(rows: list[Row]) -> Any:
+    return table([{"annotation_id": 3, **d, "label": json.dumps(v)} for d, v in label_studio_rows(rows)])
+
+
 def spans(row: Row) -> list[Row]:
     return [{"start": s, "end": s + len(t), "label": "A", "token_start": 0} for t, s in row["answers"]]
 
@@ -182,6 +189,37 @@ def doccano(rows: list[Row]) -> Any:
         }
         for r in rows
     ]
+    return "\n".join(map(json.dumps, made))
+
+
+@writes("a.jsonl")
+def brat(rows: list[Row]) -> Any:
+    made = [
+        {
+            "id": r["id"], "text": r["context"], "question": r["question"],
+            "entities": [[f"T{n}", "A", [[s["start"], s["end"]]]] for n, s in enumerate(spans(r))],
+        }
+        for r in rows
+    ]  # fmt: skip
+    return "\n".join(map(json.dumps, made))
+
+
+@writes("a.json")
+def argilla(rows: list[Row]) -> Any:
+    return json.dumps(
+        [
+            {
+                "id": r["id"], "fields": {"question": r["question"], "text": r["context"]},
+                "responses": {"answer": [{"value": spans(r)}], "stars": [{"value": 3}]},
+            }
+            for r in rows
+        ]
+    )  # fmt: skip
+
+
+@writes("a.jsonl")
+def start_end(rows: list[Row]) -> Any:
+    made = [named(r, answers=[{"text": t, "start": s, "end": s + len(t)} for t, s in r["answers"]]) for r in rows]
     return "\n".join(map(json.dumps, made))
 
 
@@ -265,6 +303,28 @@ def two_columns(rows: list[Row]) -> Any:
     return table([r | {"answer_text": r.pop("text")} for r in made])
 
 
+@writes("a.csv")
+def flattened(rows: list[Row]) -> Any:
+    made = [named(r, **{f"answers.{key}": value for key, value in hub(r)["answers"].items()}) for r in rows]
+    return table(made)
+
+
+@writes("a.arrow")
+def saved_to_disk(rows: list[Row]) -> Any:
+    buffer = io.BytesIO()
+    whole = pyarrow.Table.from_pylist([hub(r) for r in rows])
+    with pyarrow.ipc.new_stream(buffer, whole.schema) as writer:
+        writer.write_table(whole)
+    return buffer.getvalue()
+
+
+@writes("a.feather")
+def feather(rows: list[Row]) -> Any:
+    buffer = io.BytesIO()
+    pandas.DataFrame([listed(r) for r in rows]).to_feather(buffer)
+    return buffer.getvalue()
+
+
 def parquet(rows: list[Row]) -> bytes:
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), buffer)
@@ -339,6 +399,122 @@ def test_a_question_is_the_same_example_in_every_kind_of_file(
     ]
     found = [example.model_copy(update={"title": None}) for example in read_examples(str(path)).examples]
     assert found == wanted
+
+
+def answers_or_error(path: Path) -> Any:
+    """The answers of a file's first question, or why it is refused."""
+    try:
+        return [tuple(answer) for answer in read_examples(str(path)).examples[0].answers]
+    except UserError as error:
+        return str(error)
+
+
+LABELS = [{"start": 0, "end": 9, "label": "Answer"}, {"start": 0, "end": 35, "label": "Evidence"}]
+PLACED = [{"value": {**value, "labels": [value["label"]]}, "from_name": "mark"} for value in LABELS]
+BY_TOOL: dict[str, Row] = {
+    "mark": {"data": {"text": "Ada Brill built the bridge in 1912.", "question": "Who?"},
+             "annotations": [{"result": PLACED}]},
+    "spans": {"text": "Ada Brill built the bridge in 1912.", "question": "Who?", "answer": "accept", "spans": LABELS},
+    "label": {"text": "Ada Brill built the bridge in 1912.", "question": "Who?",
+              "label": [[*value.values()] for value in LABELS]},
+    "marked": {"fields": {"text": "Ada Brill built the bridge in 1912.", "question": "Who?"},
+               "responses": {"marked": [{"value": LABELS}]}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", BY_TOOL)
+def test_of_several_labels_the_user_names_the_one_of_the_answers(field: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([BY_TOOL[field]]))
+    choice = (
+        rf"several labels \('Answer', 'Evidence'\); give data\.columns\.answer=NAME .*columns\.answer={field} for all"
+    )
+    with pytest.raises(UserError, match=choice):
+        read_examples(str(path), "skip")
+    [example] = read_examples(str(path), columns=Columns(answer="Answer")).examples
+    assert [tuple(answer) for answer in example.answers] == [("Ada Brill", 0)]
+    assert len(read_examples(str(path), columns=Columns(answer=field)).examples[0].answers) == 2
+    assert read_examples(str(path), need="nothing").examples[0].answers == ()
+    with pytest.raises(UserError, match=r"nothing has the label 'Anwser' \(there: Answer, Evidence\)"):
+        read_examples(str(path), columns=Columns(answer="Anwser"))
+
+
+@pytest.mark.parametrize(
+    ("label", "wanted"),
+    [
+        (["Ada Brill"], [("Ada Brill", 0)]),
+        ("Ada Brill", [("Ada Brill", 0)]),
+        ([[0, 9]], [("Ada Brill", 0)]),
+        ([], "questions taken as unanswerable: 1 without a label"),
+        (None, "questions taken as unanswerable: 1 without a label"),
+        (["POSITIVE"], "the answer 'POSITIVE' is not in the context"),
+        ([3], "a label that is no span and no text: 3"),
+        ({"a": 1}, "a label that is no span and no text: {'a': 1}"),
+        ([["T1", "A", [[0, 3], [4, 9]]]], "a label that is no span and no text"),
+        ([[90, 99, "A"]], "the label from 90 to 99 is on no text"),
+        ([[9, 9, "A"]], "the label from 9 to 9 is on no text"),
+    ],
+)
+def test_a_label_is_read_or_named_and_never_taken_for_no_answer(
+    label: Any, wanted: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = {"id": 1, "text": "Ada Brill built the bridge in 1912.", "question": "Who?", "label": label}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    read = answers_or_error(tmp_path / "a.jsonl")
+    assert wanted in f"{read} {caplog.text}" if isinstance(wanted, str) else read == wanted
+
+
+def test_what_is_chosen_beside_a_text_is_no_span_but_may_be_a_flag(tmp_path: Path) -> None:
+    choice = {"value": {"choices": ["yes"]}, "from_name": "impossible", "to_name": "text", "type": "choices"}
+    for name, refused in (("impossible", False), ("clarity", True)):
+        task = TASK | {"annotations": [{"result": [choice | {"from_name": name}]}]}
+        (tmp_path / "a.json").write_text(json.dumps([task]))
+        if refused:
+            with pytest.raises(UserError, match="nothing is marked in its text; it has clarity"):
+                read_examples(str(tmp_path / "a.json"))
+        else:
+            assert read_examples(str(tmp_path / "a.json")).examples[0].is_impossible
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [
+        ({"text": "the ferry", "start": 34, "end": 42}, ("the ferry", 34)),
+        ({"text": "the ferry", "start_char": 34, "end_char": 43}, ("the ferry", 34)),
+        ({"text": "the ferry", "startOffset": "34"}, ("the ferry", 34)),
+        ({"answer": "the ferry", "offsets_in_document": [{"start": 34, "end": 43}]}, ("the ferry", 34)),
+        ({"text": "the ferry", "span": [34, 43]}, ("the ferry", 34)),
+        ({"text": "Ada", "start": 7, "end": 8}, ("Ada", 0)),  # of another unit; it stands once
+        ({"text": "the ferry", "start": 7, "end": 9}, "is more than once in the context, and does not begin at 7"),
+        ({"text": "the ferry", "token_start": 33}, "is more than once in the context, and has no answer_start"),
+    ],
+)
+def test_a_place_under_another_name_counts_where_the_text_is_there(answer: Row, wanted: Any, tmp_path: Path) -> None:
+    row = {"question": "What?", "context": "Ada opened the ferry. Dora closes the ferry."}
+    rows = [row | {"answer": answer}, row | {"answers": [answer]}]
+    if "answer" not in answer:
+        rows.append(row | {"answer": answer["text"], **{key: value for key, value in answer.items() if key != "text"}})
+    for content in rows:
+        (tmp_path / "a.jsonl").write_text(json.dumps(content))
+        read = answers_or_error(tmp_path / "a.jsonl")
+        assert wanted in read if isinstance(wanted, str) else read == [wanted]
+
+
+def test_a_folder_that_datasets_saved_is_read_shard_by_shard(tmp_path: Path) -> None:
+    rows = [ADA | {"id": name, "answer": "Ada"} for name in "abc"]
+    whole = datasets.DatasetDict({name: datasets.Dataset.from_list(rows) for name in ("train", "validation")})
+    whole.save_to_disk(tmp_path / "saved", num_shards={"train": 2, "validation": 1})
+    read = read_examples(str(tmp_path / "saved" / "train"))
+    assert [(example.id, example.answers) for example in read.examples] == [(name, (("Ada", 0),)) for name in "abc"]
+    splits = f"several splits; give {tmp_path}/saved/train or {tmp_path}/saved/validation"
+    with pytest.raises(UserError, match=splits):
+        read_examples(str(tmp_path / "saved"))
+    datasets.DatasetDict({"test": whole["train"]}).save_to_disk(tmp_path / "one")
+    assert len(read_examples(str(tmp_path / "one")).examples) == 3
+    [file] = (tmp_path / "one" / "test").glob("*.arrow")
+    file.write_bytes(file.read_bytes()[:-200])
+    with pytest.raises(UserError, match="cannot be read"):
+        read_examples(str(tmp_path / "one"))
 
 
 def test_natural_questions_are_read_by_their_tokens(tmp_path: Path) -> None:
@@ -429,7 +605,7 @@ def test_what_looks_like_something_else_is_read_right(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.json", [ADA | {"is_impossible": False, "answer_texts": ["Ada"]}], "it has no answer; name its field"),
+        ("a.json", [ADA | {"is_impossible": False, "answer_texts": ["Ada"]}], "answer_texts\\); name its field"),
         ("a.json", [ADA | {"context": "yesterday", "answer": "yes"}], "the answer 'yes' is not in the context"),
         ("a.csv", "id,question,context,answer,answer\na,Who?,Ada,Ada,x\n", "two columns are called 'answer'"),
         (

@@ -28,57 +28,60 @@ def system(generator: Generator, by: Clusters, hard: Scores, seeds: int, deviati
     return right
 
 
-def covered(count: int, size: int, seeds: tuple[int, int], deviation: float, repetitions: int) -> tuple[float, float]:
-    """How often two identical recipes' intervals hold 0: over seeds and questions, over questions alone."""
+Deviations = tuple[float, float]  # of the seeds of each system
+
+
+def covered(
+    count: int, size: int, seeds: tuple[int, int], deviations: Deviations, repetitions: int
+) -> tuple[float, float]:
+    """How often two identical recipes' intervals hold 0: over seeds and questions, over questions alone.
+
+    What is not covered is called different, in the same share of the cases.
+    """
     generator = np.random.default_rng(1)
     held = np.zeros(2)
     for _ in range(repetitions):
         by = drawn(generator, count, size)
         hard = 0.6 + generator.normal(0, 0.25, count)[by.row] + generator.normal(0, 0.3, len(by.row))
-        one, other = (system(generator, by, hard, number, deviation) for number in seeds)
+        one, other = (system(generator, by, hard, *each) for each in zip(seeds, deviations, strict=True))
         for kind, over_seeds in enumerate((True, False)):
-            found = difference(spread([one, -other], by, over_seeds), by)
-            assert found.low is not None and found.high is not None
-            held[kind] += found.low <= 0 <= found.high
+            apart = spread([one, -other], by, over_seeds)
+            (_, low, high), p = difference(apart, by), p_value(apart, by)
+            assert low is not None and high is not None and p is not None
+            assert (low <= 0 <= high) == (p >= 0.05)
+            held[kind] += low <= 0 <= high
     both, alone = held / repetitions
     return float(both), float(alone)
 
 
-CELLS = [(count, size, seeds) for count, size in ((240, 5), (48, 25)) for seeds in ((2, 2), (3, 3), (5, 5))]
+SIZES = ((240, 5), (48, 25), (10, 20))  # articles, questions of each
+EVEN, UNEVEN = ((2, 2), (3, 3), (5, 5)), ((2, 5), (2, 10), (3, 5), (3, 10))  # seeds
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("count", "size", "seeds"), CELLS)
-def test_an_interval_over_seeds_and_questions_holds_the_truth_as_often_as_it_says(
-    count: int, size: int, seeds: tuple[int, int]
-) -> None:
-    both, alone = covered(count, size, seeds, deviation=0.05, repetitions=1500)
-    assert 0.93 <= both <= 0.97
+@pytest.mark.parametrize("seeds", [*EVEN, *UNEVEN[:2]])
+def test_an_interval_over_seeds_and_questions_holds_the_truth_as_often_as_it_says(seeds: tuple[int, int]) -> None:
+    both, alone = covered(48, 25, seeds, (0.05, 0.05), repetitions=800)
+    assert 0.95 <= both <= 0.995
     assert alone < 0.85
 
 
 @pytest.mark.long
-@pytest.mark.guarantee("95% intervals over seeds and questions cover the truth in 95% of simulated experiments")
-@pytest.mark.parametrize("deviation", [0, 0.01, 0.03, 0.05])
-@pytest.mark.parametrize(("count", "size", "seeds"), [*CELLS, (240, 5, (2, 5)), (48, 25, (2, 5))])
-def test_the_same_in_more_cells(count: int, size: int, seeds: tuple[int, int], deviation: float) -> None:
-    """Where seeds make no difference it promises less than it holds: that there is none must be learned from few."""
-    both, _ = covered(count, size, seeds, deviation, repetitions=2000)
-    assert 0.92 <= both <= (0.98 if deviation >= 0.03 else 0.995)
+@pytest.mark.guarantee("Two identical recipes are called different in at most 5% of simulated experiments")
+@pytest.mark.parametrize("deviations", [(0.05, 0.05), (0.05, 0), (0, 0.05), (0.03, 0.03), (0.01, 0.01), (0, 0)])
+@pytest.mark.parametrize("seeds", [*EVEN, *UNEVEN])
+@pytest.mark.parametrize(("count", "size"), SIZES)
+def test_the_same_in_more_cells(count: int, size: int, seeds: tuple[int, int], deviations: Deviations) -> None:
+    """Where seeds make little difference it promises less than it holds: that must be learned from few seeds."""
+    both, _ = covered(count, size, seeds, deviations, repetitions=1000)
+    assert both >= 0.94  # a share of 1,000 cases: 95% with a standard deviation of 0.7 points
 
 
-def test_two_identical_recipes_are_called_different_in_one_of_twenty_cases() -> None:
+def test_two_identical_recipes_are_called_different_in_at_most_one_of_twenty_cases() -> None:
     """110 contexts of 5 questions, two seeds each, whose EM has a standard deviation of 5 points over seeds."""
-    generator, called = np.random.default_rng(2), np.zeros(2)
-    for _ in range(400):
-        by = Clusters("paragraphs", np.repeat(np.arange(110), 5), np.full(110, 5))
-        hard = 0.5 + generator.normal(0, 0.2, 110)[by.row]
-        one, other = (system(generator, by, hard, 2, 0.05) for _ in range(2))
-        for kind, over_seeds in enumerate((True, False)):
-            p = p_value(spread([one, -other], by, over_seeds), by)
-            called[kind] += p is not None and p < 0.05
-    assert called[0] / 400 == pytest.approx(0.05, abs=0.03)
-    assert called[1] / 400 > 0.35
+    both, alone = covered(110, 5, (2, 2), (0.05, 0.05), repetitions=400)
+    assert both >= 0.95
+    assert alone < 0.65
 
 
 @pytest.mark.parametrize(("count", "size", "mean"), [(240, 5, 0.85), (48, 5, 0.97), (48, 25, 0.5), (20, 5, 0.97)])

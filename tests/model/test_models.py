@@ -1,6 +1,8 @@
 """Every family of models, tiny and random, with a tokenizer of its own kind that is trained here."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -256,3 +258,16 @@ def test_every_family_can_be_exported(family: Path, tmp_path: Path) -> None:
     assert other.name == "openvino"
     for one, two in zip(model.logits(inputs), other.logits(inputs), strict=True):
         assert (one - two)[mask == 1].abs().max() < 1e-4
+
+
+def test_files_that_git_lfs_has_not_fetched_are_named(tiny: Path, tmp_path: Path) -> None:
+    steps: dict[str, Callable[[str], Any]] = {
+        "tokenizer.json": load_tokenizer,
+        "config.json": lambda folder: check_model(folder, load_tokenizer(str(tiny)), 64),
+        "model.safetensors": load_model,
+    }
+    for name, step in steps.items():
+        shutil.copytree(tiny, tmp_path / name)
+        (tmp_path / name / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0f\nsize 9\n")
+        with pytest.raises(UserError, match=f"Git LFS pointers, not the files: {name}; `git lfs pull` in their folder"):
+            step(str(tmp_path / name))

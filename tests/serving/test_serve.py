@@ -8,6 +8,7 @@ import pytest
 
 from qa.errors import UserError
 from qa.serve import main
+from qa.serving.server import bind, listen
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
@@ -44,3 +45,10 @@ def test_arguments_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
     other.write_text("no JSON\n")
     assert "no file of corrections" in refusal(monkeypatch, str(tiny), "--port", "0", "--corrections", str(other))
     assert other.read_text() == "no JSON\n"
+
+
+def test_the_address_that_is_shown_can_be_opened() -> None:
+    for host, shown in (("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1")):
+        with bind(host, 0) as bound:
+            assert listen(bound) == f"http://{shown}:{bound.getsockname()[1]}"
+            socket.create_connection((shown, bound.getsockname()[1])).close()

@@ -137,6 +137,7 @@ def test_a_sweep_killed_in_the_middle_resumes_the_job_that_was_cut(
     assert (done.returncode, done.stderr) == (0, "")
     assert re.findall(r"^job (\d): .* → ", done.stdout, re.MULTILINE) == ["1"]
     assert "resumed at step" in done.stdout
+    assert "\nQ  " not in done.stdout  # answers of one of many jobs help nobody
     assert table(tmp_path)[0] == first
     assert table(tmp_path)[1]["status"] == "finished"
     (system,) = systems([read_run(folder) for folder in finished_jobs(tmp_path)])
@@ -229,9 +230,10 @@ def a_search(folder: Path, values: dict[str, Any], monitor: Monitor, seed: int) 
 
 
 @pytest.mark.long
-@pytest.mark.guarantee("Two processes share a search: each trial runs once")
-def test_two_processes_share_a_search(small: list[str], tmp_path: Path) -> None:
-    arguments = [*small, "sweep=optuna", "sweep.n_trials=5", "~sweep.space.data", f"hydra.sweep.dir={tmp_path}"]
+@pytest.mark.guarantee("Two processes share a grid or a search: each job runs once")
+@pytest.mark.parametrize("jobs", [["seed=1,2,3,4,5"], ["sweep=optuna", "sweep.n_trials=5", "~sweep.space.data"]])
+def test_two_processes_share_a_sweep(jobs: list[str], small: list[str], tmp_path: Path) -> None:
+    arguments = [*small, *jobs, f"hydra.sweep.dir={tmp_path}"]
     arguments.remove("optimizer.lr=1e-3")
     both = [started(arguments, tmp_path / "sweep.json") for _ in range(2)]
     said = [process.communicate(timeout=300) for process in both]
@@ -291,6 +293,26 @@ def test_a_search_asks_again_for_trials_that_failed_before(tmp_path: Path) -> No
         a_search(tmp_path, values, "f1", seed=1)
 
 
+@pytest.mark.parametrize("seed", [0, 42, 43])
+def test_the_first_trials_of_a_search_cover_its_space_each_by_its_number_alone(seed: int, tmp_path: Path) -> None:
+    space = {
+        "lr": {"low": 1e-5, "high": 1e-3, "log": True}, "dropout": {"low": 0.0, "high": 0.5},
+        "stride": {"low": 32, "high": 128, "step": 32}, "warm": {"low": 1, "high": 8}, "batch": [16, 32, 64, 128],
+        "rounded": {"low": 1, "high": 100, "log": True}, "coarse": {"low": 0.0, "high": 0.3, "step": 0.1},
+    }  # fmt: skip
+    sampler = {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 8}
+    values = {"n_trials": 8, "space": space, "pruner": PRUNER, "sampler": sampler}
+    trials = dict(a_search(tmp_path / "a", values, "f1", seed).trials())
+    assert sorted(int(4 * (math.log10(trial["lr"]) + 5) / 2) for trial in trials.values()) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert sorted(trial["stride"] for trial in trials.values()) == sorted([32, 64, 96, 128] * 2)
+    assert sorted(trial["batch"] for trial in trials.values()) == sorted([16, 32, 64, 128] * 2)
+    assert sorted(trial["warm"] for trial in trials.values()) == list(range(1, 9))
+    assert {round(trial["coarse"], 9) for trial in trials.values()} <= {0.0, 0.1, 0.2, 0.3}
+    assert all(1 <= trial["rounded"] <= 100 and 0 <= trial["dropout"] < 0.5 for trial in trials.values())
+    fewer = {**values, "n_trials": 3}
+    assert list(a_search(tmp_path / "b", fewer, "f1", seed).trials()) == list(trials.items())[:3]
+
+
 def test_trials_of_other_lengths_are_compared_at_the_same_share_of_their_steps(tmp_path: Path) -> None:
     """The second evaluation of four is half of the way: there a trial of one epoch has what it had at its half."""
     evaluations = {1: [(10, 5.0), (20, 1.0)], 2: [(10, 5.5), (20, 4.5), (30, 2.0), (40, 0.9)]}
@@ -339,7 +361,7 @@ def test_the_best_setting_is_that_of_the_best_mean_not_of_the_luckiest_seed(tmp_
     table = (tmp_path / "sweep.md").read_text()
     assert "| optimizer.lr=0.0002 | 1, 2 | 1.6000 ± 0.1414 |" in table
     assert table.index("| optimizer.lr=0.0002 | 1, 2 |") < table.index("| optimizer.lr=0.0001 | 1, 2 |")
-    assert "Chosen on this set: the best epoch and setting" in table and "stage=test data.test_file=" in table
+    assert "used to choose the best epoch and setting" in table and "stage=test data=local" in table
     assert [row.job for row in sweep.best()] == [0, 2, 3, 1]  # what sweep.keep_best goes by
 
 
@@ -350,6 +372,74 @@ def test_a_setting_of_one_seed_runs_again_as_it_was(tmp_path: Path) -> None:
     ended(sweep, 1, {"optimizer.lr": 2e-4, "seed": 7}, 2.0)
     ended(sweep, 2, {"optimizer.lr": 1e-4}, 3.0)  # of a sweep without seeds, with the configuration's
     assert "One seed each: another seed may change the order" in (tmp_path / "sweep.md").read_text()
+
+
+def test_a_setting_of_which_seeds_failed_ranks_behind_complete_ones(tmp_path: Path) -> None:
+    """One lucky seed of four would be the best; the others had no figure, each in another way."""
+    sweep = Sweep(tmp_path)
+    for seed, status in enumerate(("finished", "failed", "interrupted", "pruned")):
+        ended(sweep, seed, {"optimizer.lr": 1e-3, "seed": seed}, 0.9)
+        sweep._put(sweep.rows()[seed].model_copy(update={"status": status}))
+        ended(sweep, 4 + seed, {"optimizer.lr": 1e-5, "seed": seed}, 0.95)
+    ended(sweep, 8, {"optimizer.lr": 1.0, "seed": 1}, math.nan)
+    text = (tmp_path / "sweep.md").read_text()
+    assert text.index("| optimizer.lr=1e-05 | 0, 1, 2, 3 |") < text.index("| optimizer.lr=0.001 | 1 of 4 seeds |")
+    assert "Best by validation loss, the mean of seeds 0, 1, 2, 3: optimizer.lr=1e-05" in text
+    assert "optimizer.lr=1e-05 seed=0,1,2,3" in (tmp_path / "best.sh").read_text()
+    assert sweep.warnings() == [
+        "WARNING: optimizer.lr=0.001: figures of 1 of 4 seeds (1 failed, 1 interrupted, 1 pruned); it is ranked behind"
+        " complete settings.",
+        "WARNING: optimizer.lr=1.0: figures of 0 of 1 seeds (1 without a figure); it has no rank.",
+    ]
+    assert all(warning in text for warning in sweep.warnings())
+    sweep._put(sweep.rows()[8].model_copy(update={"status": "pruned"}))
+    assert len(sweep.warnings()) == 1  # what a search cut off is no loss
+
+
+def test_the_two_best_run_again_with_seeds_that_no_job_had(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    for number, (rate, seed) in enumerate([(1e-4, 1), (2e-4, 1), (3e-4, 3)]):
+        ended(sweep, number, {"optimizer.lr": rate, "seed": seed}, 1.0 + number)
+    lines = (tmp_path / "new-seeds.sh").read_text().splitlines()
+    assert lines[:3] == [
+        "#!/bin/sh", "# optimizer.lr=0.0001 and optimizer.lr=0.0002 with seeds that did not choose them", "set -e",
+    ]  # fmt: skip
+    assert lines[3:] == [
+        *(
+            f"python train.py -m data=local optimizer.lr={rate} seed=2,4,5 hydra.sweep.dir={tmp_path}/new-seeds/{place}"
+            ' "$@"'
+            for place, rate in enumerate((0.0001, 0.0002))
+        ),
+        f"exec python -m qa.compare {tmp_path}/new-seeds/0 {tmp_path}/new-seeds/1",
+    ]
+    assert f"the two best, new seeds: sh {tmp_path}/new-seeds.sh" in sweep.next_steps()
+
+
+def test_where_f1_would_choose_another_setting_the_sweep_names_it(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    for number, (loss, f1) in enumerate([(1.0, 50.0), (2.0, 60.0)]):
+        ended(sweep, number, {"optimizer.lr": number}, loss)
+        sweep._put(sweep.rows()[number].model_copy(update={"f1": f1}))
+    assert sweep.notes()[:2] == [
+        "Best by validation loss: optimizer.lr=0", "By F1, by which qa.compare decides, it is optimizer.lr=1.",
+    ]  # fmt: skip
+    sweep._put(sweep.rows()[0].model_copy(update={"f1": 70.0}))
+    assert not any("qa.compare" in note for note in sweep.notes())
+
+
+def test_a_job_is_run_by_one_process_and_its_number_stays_its_own(tmp_path: Path) -> None:
+    one, other = Sweep(tmp_path), Sweep(tmp_path)
+    assert [one.take({"seed": 1}), other.take({"seed": 1}), other.take({"seed": 2})] == [0, None, 1]
+    with pytest.raises(UserError, match="job 0 runs in another process; wait for its end"):
+        other.move_aside()
+    job = Job(0, {"seed": 1}, tmp_path / "0", ["seed=1"])
+    job.folder.mkdir()
+    (job.folder / "results.json").write_text(json.dumps({"best": {"val_loss": 1.0}}))
+    one._began(job)
+    one._ended(job, 0, 1.0, pruned=False)
+    assert other.take({"seed": 1}) is None  # finished
+    del other  # as a killed process
+    assert one.take({"seed": 2}) == 1
 
 
 def test_nothing_in_a_setting_is_run_or_breaks_a_table(tmp_path: Path) -> None:

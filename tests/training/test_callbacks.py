@@ -130,4 +130,4 @@ def test_a_run_that_gets_no_better_ends_and_is_finished(
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert [row["epoch"] for row in results["epochs"]] == [1, 2]
     assert results["examples"] == {"train": 32, "validation": 8}
-    assert f"20% of the paragraphs of {small_files[0]}: 8 questions" in done.stdout
+    assert f"2 of the 10 paragraphs of {small_files[0]}: 8 questions" in done.stdout

@@ -1,5 +1,6 @@
 """What is said before a run and at its beginning."""
 
+import json
 import logging
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertModel, PreTrainedTokenizerFast
+from transformers import BertModel, BertTokenizer, PreTrainedTokenizerFast
 
 from helpers.commands import Run, quick_fit
 from helpers.paths import real_data
+from helpers.questions import squad
 from qa.data.datamodule import SquadDataModule
 from qa.runs.checkpoints import load_checkpoint
 from qa.runs.disk import check_disk, disk_needed
@@ -107,3 +109,16 @@ def test_a_tokenizer_of_another_language_is_reported(
     data = SquadDataModule(test_file=str(real_data(f"xquad.{language}.json")), cache_dir=str(tmp_path))
     data.prepare_split("test", minilm)
     assert problem in broken_words(data, "test") and bool(problem) == bool(broken_words(data, "test"))
+
+
+def test_a_vocabulary_of_many_languages_is_not_advised_to_those_who_have_it(tmp_path: Path) -> None:
+    vocabulary = real_data("bert-base-multilingual-cased.vocab.txt")
+    mbert = BertTokenizer(vocab=str(vocabulary), do_lower_case=False)
+    korean = "탄윅의 나루터는 미렐 오스칸더가 열었고, 그의 조카딸이 뒤에 문을 닫았다. 사람들은 다리를 이용하였다."
+    cherokee = "ᏣᎳᎩ ᎦᏬᏂᎯᏍᏗ ᎠᏂᏴᏫᏯ ᎤᏂᎦᏚᎢ"
+    for context, problem in ((korean, ""), (cherokee, "does not know 100% of the tokens of these contexts; take a")):
+        (tmp_path / "a.json").write_text(json.dumps(squad((context, [("a", "?", context[:3])]))))
+        data = SquadDataModule(test_file=str(tmp_path / "a.json"), cache_dir=str(tmp_path))
+        data.prepare_split("test", mbert)
+        found = broken_words(data, "test")
+        assert problem in found and bool(problem) == bool(found) and "mbert" not in found

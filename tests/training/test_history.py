@@ -40,17 +40,17 @@ def test_a_resumed_history_keeps_its_state_and_what_changed_since(rows: int, tmp
     assert (other.schedule_changes, other.ended, other.pruned) == ([change], False, True)
 
 
-def test_an_evaluation_shows_the_last_rows_and_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_evaluation_shows_a_line_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     history, trainer = a_history(tmp_path), SimpleNamespace(loggers=[], is_global_zero=False)
     module: Any = SimpleNamespace(loss_sum=0.0, loss_windows=0, figures={})
-    for step in range(1, 101):
-        module.figures = {"val_loss": 0.5 if step == 7 else 1.0}
+    for step, loss in enumerate((1.0, 0.5, 0.7), 1):
+        module.figures = {"val_loss": loss, "f1": 50.0}
         history.add_evaluation(cast(Any, trainer), module, step)
-    shown = capsys.readouterr().out.splitlines()
-    last = [line.split()[1] for line in shown[-21:]]
-    assert last == ["7", *map(str, range(81, 101))]
-    assert "← best" in shown[-21]
-    assert len(history.rows) == 100
+    assert capsys.readouterr().out.splitlines() == [
+        "epoch 1.0, step 1: training loss 0.0000, validation loss 1.0000, F1 50.00 ← best so far",
+        "epoch 2.0, step 2: training loss 0.0000, validation loss 0.5000, F1 50.00 ← best so far",
+        "epoch 3.0, step 3: training loss 0.0000, validation loss 0.7000, F1 50.00",
+    ]
 
 
 def test_a_run_resumes_between_two_steps() -> None:

@@ -2,14 +2,13 @@
 
 import { byId } from "./dom.js";
 
-const TOKEN = "qa.token";
+let token = session("getItem"); // also after a reload, where the browser keeps anything
 let waiting = null; // for a token, whoever asked first
 
-export const limits = { body: Infinity }; // bytes of a request; the service says its own
+export const limits = { body: Infinity, context: Infinity }; // bytes, characters of a request; the service says its own
 
 async function send(path, options = {}) {
   checkSize(new Blob([options.body ?? ""]).size);
-  const token = sessionStorage.getItem(TOKEN);
   const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
   const response = await reach(path, { ...options, headers });
   if (response.status === 401) {
@@ -38,7 +37,7 @@ async function reach(path, options) {
 
 async function reason(response) {
   try {
-    return (await response.json()).error;
+    return (await response.json()).error || `The service answered ${response.status}.`;
   } catch {
     return `The service answered ${response.status}.`;
   }
@@ -52,13 +51,22 @@ function newToken(wasWrong) {
   return new Promise((resolve) => {
     form.onsubmit = (event) => {
       event.preventDefault();
-      sessionStorage.setItem(TOKEN, byId("token").value.trim());
+      token = byId("token").value.trim();
+      session("setItem", token);
       byId("token").value = "";
       form.hidden = true;
       waiting = null;
       resolve();
     };
   });
+}
+
+function session(method, ...value) {
+  try {
+    return sessionStorage[method]("qa.token", ...value);
+  } catch {
+    return null;
+  }
 }
 
 const asJson = (body) => ({
@@ -88,13 +96,14 @@ export async function* stream(path, body, signal) {
   let rest = "";
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) return;
+    if (done) throw new Error("The service ended before it had answered. Ask again.");
     const parts = (rest + value).split("\n");
     rest = parts.pop();
     for (const part of parts) {
       const line = JSON.parse(part);
       if (line.error) throw new Error(line.error);
       yield line;
+      if (line.final) return;
     }
   }
 }

@@ -1,8 +1,9 @@
 // Asking: the form, the progress of a long text, the answer, and the history.
 
 import { stream } from "./api.js";
-import { button, byId, make, percent, sureness, tell } from "./dom.js";
-import { passageAround, toUnits } from "./places.js";
+import { bdi, button, byId, isSure, make, meaning, percent, tell } from "./dom.js";
+import { passageAround, sentenceAround, toUnits } from "./places.js";
+import { newId, put, rows, watch } from "./store.js";
 import { library, showPlaces } from "./texts.js";
 
 const CANDIDATES = 5;
@@ -11,6 +12,7 @@ const PATIENCE = 300; // milliseconds before the progress is shown
 export const asked = { model: null, last: null, onAnswer: () => {} };
 const NARROW = matchMedia("(max-width: 52rem)"); // as in page.css: the text is below the answer
 let running = null;
+let history = []; // oldest first
 
 export function startAsking() {
   byId("ask").addEventListener("submit", (event) => {
@@ -18,6 +20,8 @@ export function startAsking() {
     tell(byId("ask-status"), ask);
   });
   byId("stop").addEventListener("click", () => running?.abort());
+  watch("history", drawHistory);
+  return drawHistory();
 }
 
 /** The choices of where to ask, as the texts and the last answer allow. */
@@ -36,8 +40,8 @@ function scopeWords(texts) {
 }
 
 function lastPlace() {
-  const shown = asked.last?.candidates[asked.last.shown];
-  return shown && library.texts.includes(shown.text) ? shown : null;
+  const place = shownPlace(asked.last);
+  return place?.text.text ? place : null;
 }
 
 /** The passages to ask in, [{text, start, end}]. */
@@ -87,67 +91,112 @@ function showProgress({ done, windows, answer }) {
 }
 
 function entryOf(question, passages, answer) {
-  const found = answer.text ? [answer, ...answer.alternatives] : answer.alternatives;
-  const candidates = found.map((one) => placed(one, passages[one.context_index]));
-  return { question, passages, answer, candidates, shown: answer.text ? 0 : null };
+  const byProbability = answer.alternatives.toSorted((one, other) => other.probability - one.probability);
+  const candidates = (answer.text ? [answer, ...byProbability] : byProbability).map((one) =>
+    placed(one, passages[one.context_index]),
+  );
+  return { id: newId(), question, texts: passages.length, answer, candidates, shown: answer.text ? 0 : null };
 }
 
 function placed({ text: words, start, end, probability }, passage) {
   const context = passage.text.text.slice(passage.start, passage.end);
   return {
-    words, probability, text: passage.text,
+    words, probability, text: { id: passage.text.id, name: passage.text.name },
     start: passage.start + toUnits(context, start), end: passage.start + toUnits(context, end),
   };
 }
 
 function remember(entry) {
-  const again = () => {
-    reveal(entry, entry.shown);
-    byId("reader").scrollIntoView({ block: "nearest" });
-  };
-  const row = make("li", {}, button(entry.question, again, { className: "name" }));
-  row.append(make("span", { className: "quiet" }, summary(entry)));
-  byId("history").prepend(row);
-  byId("history-section").hidden = false;
+  entry.corrected = history.findLast(({ question, corrected }) => corrected && question === entry.question)?.corrected;
+  put("history", entry).then(drawHistory);
   byId("question").select();
   reveal(entry, entry.shown);
   byId("answer-section").scrollIntoView({ block: NARROW.matches ? "start" : "nearest" });
 }
 
-function summary({ answer, candidates: [best] }) {
-  return answer.text ? `${answer.text} (${percent(answer.probability)}${inText(best.text)})` : "no answer";
+/** Draws what was asked before, also in other tabs and on other days. */
+async function drawHistory() {
+  history = await rows("history");
+  byId("history").replaceChildren(...history.toReversed().map(historyRow));
+  byId("history-section").hidden = !history.length;
+}
+
+function historyRow(entry) {
+  const again = () => {
+    reveal(entry, entry.shown);
+    byId("reader").scrollIntoView({ block: "nearest" });
+  };
+  const name = button(bdi(entry.question), again, { className: "name" });
+  return make("li", {}, name, make("span", { className: "quiet" }, ...summary(entry)));
+}
+
+function summary({ answer, candidates: [best], corrected }) {
+  if (corrected) return ["corrected by you: ", corrected.words ? bdi(corrected.words) : "no answer"];
+  return answer.text ? [bdi(answer.text), ` (${percent(answer.probability)}${inText(best.text)})`] : ["no answer"];
 }
 
 const inText = ({ name }) => (library.texts.length > 1 ? `, in ${name}` : "");
+
+/** Keeps what somebody says is right, or that nothing is, with the question. */
+export function keepCorrection(words) {
+  const entry = asked.last;
+  entry.corrected = words === null ? undefined : { words };
+  put("history", entry).then(drawHistory);
+  drawAnswer(entry);
+}
+
+/** The candidate that is shown, with its text where that is still here; null where none is. */
+function shownPlace(entry) {
+  const place = entry?.candidates[entry.shown];
+  return place ? { ...place, text: library.texts.find(({ id }) => id === place.text.id) ?? place.text } : null;
+}
+
+function drawAnswer(entry) {
+  const place = shownPlace(entry);
+  byId("answer-section").hidden = false;
+  byId("answer").replaceChildren(...(place ? foundWords(entry, place) : noneWords(entry)));
+}
 
 /** Shows an entry of the history, with one of its candidates or none. */
 function reveal(entry, shown) {
   entry.shown = shown;
   asked.last = entry;
-  const place = entry.candidates[shown];
-  byId("answer-section").hidden = false;
-  byId("answer").replaceChildren(...(place ? foundWords(entry, place) : noneWords(entry)));
+  const place = shownPlace(entry);
+  drawAnswer(entry);
   drawCandidates(entry);
-  if (place && library.texts.includes(place.text)) showPlaces(place.text, [{ ...place, kind: "answer" }]);
-  else if (place) byId("answer").append(make("p", { className: "quiet" }, "Its text has been removed."));
+  if (place?.text.text) {
+    showPlaces(place.text, [{ ...place, kind: "answer" }, { ...sentenceAround(place.text.text, place), kind: "near" }]);
+  }
   drawScopes();
   asked.onAnswer(entry);
 }
 
-function foundWords(entry, { words, probability, text }) {
-  const sure = make("p", {}, make("strong", {}, percent(probability)));
-  sure.append(` – ${sureness(probability, asked.model?.calibrated)}`);
-  const where = library.texts.length > 1 ? [make("p", { className: "quiet" }, `In ${text.name}`)] : [];
-  return [question(entry), make("p", { className: "found" }, words), sure, ...where];
+function foundWords(entry, place) {
+  const where = library.texts.length > 1 ? [make("p", { className: "quiet" }, "In ", bdi(place.text.name))] : [];
+  const corrected = entry.corrected ? [make("p", { className: "corrected" }, ...summary(entry))] : [];
+  const sure = make("p", { className: "quiet" }, make("strong", {}, percent(place.probability)), ` ${meaning(asked.model)}`);
+  const answer = isSure(place, asked.model)
+    ? [make("p", { className: "found", dir: "auto" }, place.words)]
+    : [make("p", { className: "found none" }, "No sure answer. The nearest passage:")];
+  return [question(entry), ...corrected, ...answer, sentence(place), sure, ...where];
+}
+
+function sentence(place) {
+  const { text } = place.text;
+  if (!text) return make("p", { className: "quiet" }, "Its text has been removed.");
+  const { start, end } = sentenceAround(text, place);
+  const answer = make("mark", {}, text.slice(place.start, place.end));
+  const around = [text.slice(start, place.start), answer, text.slice(place.end, end)];
+  return make("p", { className: "sentence", dir: "auto" }, ...around);
 }
 
 function noneWords(entry) {
-  const where = entry.passages.length > 1 ? "these texts" : "this text";
+  const where = entry.texts > 1 ? "these texts" : "this text";
   const words = make("p", { className: "found none" }, `No answer found in ${where}`);
   return [question(entry), words, make("p", { className: "quiet" }, entry.candidates.length ? "What came closest is below." : "")];
 }
 
-const question = (entry) => make("p", { className: "quiet" }, entry.question);
+const question = (entry) => make("p", { className: "quiet", dir: "auto" }, entry.question);
 
 function drawCandidates(entry) {
   const isAnswered = Boolean(entry.answer.text);
@@ -164,7 +213,7 @@ function candidate(entry, { words, probability, text }, index) {
     byId("reader").scrollIntoView({ block: "nearest" });
   });
   const where = make("span", { className: "where" }, inText(text));
-  choose.append(make("span", {}, words), make("span", { className: "quiet" }, percent(probability), where));
+  choose.append(make("span", { dir: "auto" }, words), make("span", { className: "quiet" }, percent(probability), where));
   choose.setAttribute("aria-pressed", String(index === entry.shown));
   return make("li", {}, choose);
 }
@@ -172,6 +221,7 @@ function candidate(entry, { words, probability, text }, index) {
 export function forgetHistory() {
   running?.abort();
   asked.last = null;
-  byId("history").replaceChildren();
+  history = [];
+  for (const id of ["history", "answer", "candidates"]) byId(id).replaceChildren();
   for (const id of ["history-section", "answer-section"]) byId(id).hidden = true;
 }

@@ -1,7 +1,7 @@
 // Corrections: the right answer is selected in the text, or typed and looked up there.
 
 import { post } from "./api.js";
-import { asked } from "./ask.js";
+import { asked, keepCorrection } from "./ask.js";
 import { byId, counted, shortened, tell } from "./dom.js";
 import { occurrences, toPoints } from "./places.js";
 import { library, reader } from "./texts.js";
@@ -76,7 +76,7 @@ async function sendRight() {
 /** That there is no answer, about where the wrong one is: of a long text the service keeps what is near. */
 async function sendNone() {
   const wrong = asked.last.candidates[asked.last.shown ?? 0];
-  return send("", wrong?.text === library.shown ? toPoints(wrong.text.text, wrong.start) : 0);
+  return send("", wrong?.text.id === library.shown.id ? toPoints(library.shown.text, wrong.start) : 0);
 }
 
 async function send(text, start) {
@@ -84,6 +84,7 @@ async function send(text, start) {
   const context = library.shown.text;
   const { question, answer } = asked.last;
   const sent = await post("/corrections", { question, context, text, start, name, predicted: answer.text });
+  keepCorrection(text);
   byId("correct-status").textContent = sent.added ? "Thank you, saved." : "This was known already.";
   drawCount(sent.corrections);
 }

@@ -8,6 +8,9 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/** Words of somebody's text, whose direction is their own. */
+export const bdi = (words) => make("bdi", {}, words);
+
 export function button(words, onclick, properties = {}) {
   return make("button", { type: "button", onclick, ...properties }, words);
 }
@@ -31,35 +34,19 @@ export function percent(probability) {
   return `${Math.round(probability * 100)}%`;
 }
 
-export function sureness(probability, isCalibrated) {
-  if (!isCalibrated) return "not calibrated: the number is no probability";
-  if (probability >= 0.9) return "very likely right";
-  if (probability >= 0.7) return "likely right";
-  return probability >= 0.4 ? "unsure" : "a guess";
-}
+const BAR = 0.3; // probability below which a passage is no answer
+
+export const isSure = ({ probability }, model) => !model?.calibrated || model.may_refuse || probability >= BAR;
+
+/** What a percentage of this model means. */
+export const meaning = (model) =>
+  model?.calibrated
+    ? "of such answers are right, for questions and texts like its training data"
+    : "is a score, not a probability: this model is not calibrated";
 
 export function shortened(text, length) {
   const line = text.trim().slice(0, 4 * length).replace(/\s+/gu, " ");
   return line.length > length ? `${line.slice(0, length).toWellFormed().replace(/\uFFFD$/u, "")}…` : line;
-}
-
-/** What this browser keeps under a name; `otherwise` where there is nothing, or nothing of ours. */
-export function kept(key, otherwise) {
-  try {
-    return JSON.parse(localStorage.getItem(key)) ?? otherwise;
-  } catch {
-    return otherwise;
-  }
-}
-
-/** Whether the browser had room for it. */
-export function keep(key, value) {
-  try {
-    localStorage.setItem(key, JSON.stringify(value));
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 export function save(name, content) {

@@ -5,6 +5,7 @@ import { asked, drawScopes, forgetHistory, startAsking } from "./ask.js";
 import { drawCorrecting, drawCount, startCorrecting } from "./correct.js";
 import { byId, tell } from "./dom.js";
 import { forgetStudy, loadQuestions, startStudy } from "./study.js";
+import { forgetStored } from "./store.js";
 import { addFiles, forgetTexts, library, startLibrary } from "./texts.js";
 
 const isStudy = () => location.hash === "#study";
@@ -20,7 +21,7 @@ function showView() {
 async function showModel() {
   const model = await get("/model");
   asked.model = model;
-  limits.body = model.limits.body;
+  Object.assign(limits, model.limits);
   byId("model").textContent = `${model.model} (${model.engine})`;
   byId("untrained").hidden = model.trained;
   drawCount(model.corrections);
@@ -46,10 +47,8 @@ function takeDrops() {
 }
 
 function forgetEverything() {
-  if (!confirm("Forget all texts, the history, the token and the progress of your study?")) return;
-  for (const storage of [localStorage, sessionStorage]) {
-    for (const key of Object.keys(storage)) if (key.startsWith("qa.")) storage.removeItem(key);
-  }
+  if (!confirm("Forget all texts, the history, the decks and the progress of your study?")) return;
+  forgetStored();
   forgetHistory();
   drawCorrecting(null);
   forgetTexts();
@@ -65,8 +64,8 @@ library.onChange = () => {
   drawScopes();
   if (asked.last) drawCorrecting(asked.last);
 };
-startAsking();
 startCorrecting();
+startAsking();
 startLibrary();
 startStudy();
 takeDrops();

@@ -53,9 +53,19 @@ export function passageAround(text, { start, end }) {
     const passage = { start: before < 0 ? 0 : before + between.length, end: after < 0 ? text.length : after };
     if (passage.end - passage.start <= PASSAGE) return passage;
   }
-  const before = text.lastIndexOf(" ", Math.max(0, start - PASSAGE / 3)) + 1;
-  const after = text.indexOf(" ", end + PASSAGE / 3);
-  return { start: before, end: after < 0 ? text.length : after };
+  const [first, last] = [Math.max(0, start - PASSAGE / 3), Math.min(text.length, end + PASSAGE / 3)];
+  const before = text.indexOf(" ", first) + 1; // scripts without spaces are cut anywhere
+  const after = text.lastIndexOf(" ", last);
+  return { start: before && before <= start && first ? before : first, end: after >= end ? after : last };
+}
+
+/** The sentence around a place, or several where the place crosses their border. */
+export function sentenceAround(text, place) {
+  const { start, end } = passageAround(text, place);
+  const sentences = new Intl.Segmenter(undefined, { granularity: "sentence" }).segment(text.slice(start, end));
+  const last = sentences.containing(Math.max(place.end - 1, place.start) - start);
+  const begin = start + sentences.containing(place.start - start).index;
+  return trimmed(text, { start: begin, end: start + last.index + last.segment.length }) ?? place;
 }
 
 /** A place without the white space at its ends; null where nothing is left. */

@@ -22,7 +22,7 @@ export class Reader {
 
   #element({ start, end, joined }, index) {
     const words = this.text.slice(start, end);
-    const element = make("p", { textContent: words, className: joined ? "joined" : "" });
+    const element = make("p", { textContent: words, className: joined ? "joined" : "", dir: "auto" });
     const lines = Math.max(words.split("\n").length, Math.ceil(words.length / LINE));
     element.style.containIntrinsicSize = `auto ${lines * LINE_HEIGHT}em`;
     element.dataset.piece = index;

@@ -3,11 +3,11 @@
 import { post, upload } from "./api.js";
 import { asked } from "./ask.js";
 import { afterAnswer, dueIds, moved, perBox, readProgress, stateOf } from "./boxes.js";
-import { byId, counted, keep, kept, make, percent, save, sureness, tell } from "./dom.js";
+import { bdi, button, byId, counted, make, percent, save, tell } from "./dom.js";
 import { occurrences, toUnits } from "./places.js";
 import { Reader } from "./reader.js";
+import { put, rows, watch } from "./store.js";
 
-const KEPT = "qa.study."; // and the file's name
 const deck = { name: "", questions: new Map(), progress: {}, queue: [] };
 const reader = new Reader(byId("study-reader"));
 let isGraded = false;
@@ -32,6 +32,23 @@ export function startStudy() {
     const place = isGraded ? null : reader.selection();
     if (place) byId("given").value = reader.text.slice(place.start, place.end);
   });
+  watch("decks", drawDecks);
+  watch("boxes", reloadProgress);
+  return continueLatest();
+}
+
+/** Opens the deck that was studied last, in this tab or on another day. */
+async function continueLatest() {
+  const [latest] = (await rows("decks")).sort((one, other) => other.used - one.used);
+  if (latest) await begin(latest);
+}
+
+async function drawDecks() {
+  const others = (await rows("decks")).filter(({ id }) => id !== deck.name);
+  byId("decks-title").hidden = !others.length;
+  byId("decks").replaceChildren(...others.map((other) =>
+    make("li", {}, button(bdi(other.id), () => tell(byId("study-status"), () => begin(other)), { className: "name" })),
+  ));
 }
 
 export function loadQuestions(file) {
@@ -42,14 +59,32 @@ export function loadQuestions(file) {
     byId("study-status").textContent = "";
     byId("study-bad").textContent = bad ? `${counted(bad, "question")} cannot be used. ${messages[0] ?? ""}` : "";
     if (!questions.length) throw new Error(`${file.name}: has no questions. ${messages[0] ?? ""}`);
-    deck.name = file.name;
-    deck.questions = new Map(questions.map((one) => [keyOf(one), { ...one, context: contexts[one.context] }]));
-    deck.progress = kept(KEPT + deck.name, {});
-    begin();
+    await begin({ id: file.name, questions, contexts });
   });
 }
 
-function begin() {
+async function begin({ id, questions, contexts }) {
+  deck.name = id;
+  deck.questions = new Map(questions.map((one) => [keyOf(one), { ...one, context: contexts[one.context] }]));
+  put("decks", { id, questions, contexts, used: Date.now() }).then(drawDecks);
+  deck.progress = await progressOf(id);
+  start();
+}
+
+/** {key of a question: its box and when it is due}. */
+async function progressOf(name) {
+  const own = (await rows("boxes")).filter((row) => row.deck === name);
+  return Object.fromEntries(own.map(({ key, box, due }) => [key, { box, due }]));
+}
+
+async function reloadProgress() {
+  deck.progress = { ...deck.progress, ...(await progressOf(deck.name)) };
+  drawBoxes();
+}
+
+const keepBox = (key) => put("boxes", { id: `${deck.name}\n${key}`, deck: deck.name, key, ...deck.progress[key] });
+
+function start() {
   deck.queue = dueIds([...deck.questions.keys()], deck.progress, Date.now());
   byId("study-deck").hidden = false;
   byId("study-name").textContent = `${deck.name}: ${counted(deck.questions.size, "question")}`;
@@ -63,7 +98,7 @@ function next() {
   byId("study-card").hidden = !question;
   byId("study-done").hidden = Boolean(question);
   byId("result").replaceChildren();
-  if (!question) return byId("study-done").focus();
+  if (!question) return showDone();
   byId("study-question").textContent = question.question;
   byId("given").value = "";
   byId("given").readOnly = false;
@@ -72,6 +107,13 @@ function next() {
   reader.show(question.context);
   byId("given").focus({ preventScroll: true });
   return byId("study-card").scrollIntoView({ block: "nearest" });
+}
+
+function showDone() {
+  const [first] = Object.values(deck.progress).map(({ due }) => due).sort((one, other) => one - other);
+  const day = new Date(first).toLocaleDateString("en", { weekday: "long", day: "numeric", month: "long" });
+  byId("study-done").textContent = `Nothing is due now. The next question is due on ${day}.`;
+  byId("study-done").focus();
 }
 
 function gradeGiven() {
@@ -88,7 +130,7 @@ async function grade(given) {
   isGraded = true;
   deck.progress[id] = moved(stateOf(deck.progress, id), isRight, Date.now());
   deck.queue = afterAnswer(deck.queue, isRight);
-  keep(KEPT + deck.name, deck.progress);
+  keepBox(id);
   drawBoxes();
   drawResult(question, isRight, f1, deck.progress[id].box);
   await drawModel(question);
@@ -98,13 +140,11 @@ function drawResult({ context, answers }, isRight, f1, box) {
   byId("given").readOnly = true;
   byId("given-none").hidden = true;
   byId("check").textContent = "Next question";
-  const wrong = `${f1 ? "Not quite" : "Wrong"}. It goes to box 1 and returns soon.`;
+  const wrong = `${f1 ? `Not quite: ${Math.round(f1)}% of the words are right` : "Wrong"}. It goes to box 1 and returns soon.`;
   const verdict = isRight ? `Right. It goes to box ${box}.` : wrong;
-  const figures = `Exact match: ${isRight ? "yes" : "no"}. F1: ${Math.round(f1)} of 100.`;
   const expected = [...new Set(answers)].join(" / ") || "no answer in this text";
   byId("result").replaceChildren(
-    make("p", { className: "found" }, verdict),
-    make("p", {}, figures),
+    make("p", { className: `found ${isRight ? "is-right" : "is-wrong"}` }, verdict),
     make("p", {}, "Right answer: ", make("mark", { className: "right" }, expected)),
   );
   reader.mark(references(context, answers));
@@ -120,7 +160,7 @@ async function drawModel(card) {
   const { answers: [said] } = await post("/answer", { question, context });
   if (!isGraded || byId("study-question").textContent !== question || deck.questions.get(keyOf(card)) !== card) return;
   const words = make("p", {}, "The model says: ", make("mark", {}, said.text || "no answer in this text"));
-  words.append(` (${percent(said.probability)}, ${sureness(said.probability, asked.model?.calibrated)})`);
+  if (asked.model?.calibrated) words.append(` (${percent(said.probability)})`);
   byId("result").append(words);
   const place = { start: toUnits(context, said.start), end: toUnits(context, said.end), kind: "answer" };
   reader.mark([...references(context, answers), ...(said.text ? [place] : [])]);
@@ -149,11 +189,12 @@ async function importProgress(field) {
   } finally {
     field.value = "";
   }
-  keep(KEPT + deck.name, deck.progress);
-  begin();
+  Object.keys(deck.progress).forEach(keepBox);
+  start();
 }
 
 export function forgetStudy() {
-  deck.progress = {};
-  if (deck.questions.size) begin();
+  Object.assign(deck, { name: "", questions: new Map(), progress: {}, queue: [] });
+  for (const id of ["study-card", "study-done", "study-deck"]) byId(id).hidden = true;
+  drawDecks();
 }

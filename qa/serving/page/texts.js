@@ -1,18 +1,17 @@
-// The texts that may be asked: a small library in memory, kept in this browser up to a limit.
+// The texts that may be asked: a small library, kept in this browser.
 
-import { upload } from "./api.js";
-import { button, byId, counted, keep, kept, make, shortened, tell } from "./dom.js";
+import { limits, upload } from "./api.js";
+import { bdi, button, byId, counted, make, shortened, tell } from "./dom.js";
 import { cleaned } from "./places.js";
 import { Reader } from "./reader.js";
+import { drop, newId, put, rows, watch } from "./store.js";
 
-const KEPT = "qa.texts";
 const LONG = 50_000; // characters of what is pasted
-const MOST = 2_000_000; // characters that are kept
 
 export const reader = new Reader(byId("reader"));
 export const library = { texts: [], shown: null, onChange: () => {} };
 
-export function startLibrary() {
+export async function startLibrary() {
   const status = byId("texts-status");
   byId("add-form").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -23,8 +22,17 @@ export function startLibrary() {
     await addFiles([...event.target.files]);
     event.target.value = "";
   });
-  library.texts = kept(KEPT, []);
-  open(library.texts[0] ?? null);
+  watch("texts", reload);
+  open(null);
+  await reload();
+}
+
+/** Takes over what this browser keeps, also what another tab has changed. */
+async function reload() {
+  const here = new Map(library.texts.map((text) => [text.id, text]));
+  const kept = (await rows("texts")).map((text) => here.get(text.id) ?? text);
+  library.texts = [...kept, ...library.texts.filter((text) => text.isLost)];
+  if (!library.texts.includes(library.shown)) open(library.texts[0] ?? null);
   draw();
 }
 
@@ -33,7 +41,7 @@ function addLong(event) {
   const text = event.clipboardData.getData("text/plain");
   if (text.length < LONG || byId("pasted").value) return;
   event.preventDefault();
-  add(shortened(text, 28), text);
+  tell(byId("texts-status"), () => add(shortened(text, 28), text));
 }
 
 function addPasted() {
@@ -60,17 +68,24 @@ export async function addFiles(files) {
 }
 
 function add(name, text) {
-  const added = { name, text: cleaned(text) };
+  const length = [...text].length;
+  if (length > limits.context) {
+    throw new Error(`${name}: ${counted(length, "character")}; the service reads ${counted(limits.context, "character")} at a time`);
+  }
+  const added = { id: newId(), name, text: cleaned(text) };
   library.texts.push(added);
+  put("texts", added).then((isKept) => { added.isLost = !isKept; });
   open(added);
-  changed();
+  draw();
   byId("adding").open = false;
+  byId("question").focus();
 }
 
 function remove(text) {
   library.texts = library.texts.filter((other) => other !== text);
   if (library.shown === text) open(library.texts[0] ?? null);
-  changed();
+  drop("texts", text.id);
+  draw();
   byId("texts-title").focus();
 }
 
@@ -97,22 +112,6 @@ export function forgetTexts() {
   draw();
 }
 
-function changed() {
-  keepTexts();
-  draw();
-}
-
-function keepTexts() {
-  let left = MOST;
-  const some = library.texts.filter(({ text }) => {
-    const fits = text.length <= left;
-    if (fits) left -= text.length;
-    return fits;
-  });
-  const isKept = keep(KEPT, some) && some.length === library.texts.length;
-  byId("kept").hidden = isKept;
-}
-
 function draw() {
   byId("texts").replaceChildren(...library.texts.map(row));
   byId("adding").open ||= !library.texts.length;
@@ -125,7 +124,7 @@ function sizeOf(text) {
 
 function row(text) {
   const isShown = text === library.shown;
-  const name = button(text.name, () => { open(text); draw(); byId("reader").focus(); }, { className: "name", title: text.name });
+  const name = button(bdi(text.name), () => { open(text); draw(); byId("reader").focus(); }, { className: "name", title: text.name });
   if (isShown) name.setAttribute("aria-current", "true");
   const size = make("span", { className: "quiet" }, sizeOf(text.text));
   const gone = button("×", () => remove(text), { className: "small", title: "Remove" });
