@@ -203,7 +203,7 @@ def test_an_evaluation_reports_lengths_that_are_not_the_models_and_questions_tha
     said = "The model was trained on these questions, or some of them: the figures show memory."
     assert (done.returncode, done.stderr) == (0, f"WARNING: test: {said}\n")
     assert "data.max_length=48 (the model's own: 64)\n" in done.stdout
-    assert said in done.stdout and "Chosen on this set" not in done.stdout
+    assert said in done.stdout and "also used to choose" not in done.stdout
     assert all(said in (tmp_path / "run" / name).read_text() for name in ("results.md", "report.html"))
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -231,11 +232,13 @@ class SquadData:
         self.check_source(split)
         assert self.name is not None
         part = "test" if split == "predict" else split
+        records = hub_records(self.name, part, self.columns)
         if split == "test":
-            asked = check_records(hub_records(self.name, part, self.columns), "skip", self.limit, "nothing").examples
-            if not any(example.answers for example in asked):  # such as those that a leaderboard keeps
+            records, asked = tee(records)
+            examples = check_records(asked, "skip", self.limit, "nothing").examples
+            if not any(example.answers for example in examples):  # such as those that a leaderboard keeps
                 raise UserError(f"{self.name}: has no {part} split with answers; {other_split(part)}")
-        read = check_records(hub_records(self.name, part, self.columns), self.on_bad_record, self.limit, need)
+        read = check_records(records, self.on_bad_record, self.limit, need)
         if isinstance(self.languages, str):
             read.examples = [example.model_copy(update={"language": self.languages}) for example in read.examples]
         return read

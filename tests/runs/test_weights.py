@@ -97,7 +97,7 @@ def evaluation(stage: str, inputs: dict[str, Any], trained: dict[str, Any], **mo
     results = Results(
         epochs=[], best=None, windows=none, examples=none, windows_per_second=none, devices=1, identity=made
     )
-    return bool(results.chosen), bool(results.memory)
+    return bool(results.chosen(Path("RUN"))), bool(results.memory)
 
 
 def test_an_evaluation_reports_what_chose_and_what_was_trained_on() -> None:
