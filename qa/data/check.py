@@ -77,6 +77,8 @@ def _references(fields: dict[str, Any], need: Need, assumed: Counter[str]) -> tu
     references: list[Reference] = []
     try:
         flag = read_flag(fields.get("is_impossible"))
+        if flag is None and (answerable := read_flag(fields.get("is_answerable"), "answerable")) is not None:
+            flag = not answerable
         references = read_answers(answer, fields.get("answer_start"), fields.get("hint"))
     except (BadField, UserError):
         if need != "nothing" and not flag:
@@ -124,6 +126,7 @@ def _answers(
 
 def _place(context: str, reference: Reference, repair: bool) -> Place | None:
     text, start, hint = reference
+    text = text if text in context else text.strip()
     for place in (start, hint):
         if place is not None and context.startswith(text, place):
             return Place(place, text, "")

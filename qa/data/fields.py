@@ -68,13 +68,13 @@ def read_id(value: Any) -> str | None:
     return None if is_missing(value) else read_text(value, "id")
 
 
-def read_flag(value: Any) -> bool | None:
-    """`is_impossible` in its usual spellings; None where it is missing. Errors: BadField."""
+def read_flag(value: Any, name: str = "is_impossible") -> bool | None:
+    """A flag in its usual spellings; None where it is missing. Errors: BadField."""
     if is_missing(value) or isinstance(value, bool):
         return value if isinstance(value, bool) else None
-    text = read_text(value, "is_impossible").strip().lower()
+    text = read_text(value, name).strip().lower()
     if text not in FLAGS:
-        raise BadField("wrong flag", f"the field 'is_impossible' should be true or false, not {reprlib.repr(value)}")
+        raise BadField("wrong flag", f"the field {name!r} should be true or false, not {reprlib.repr(value)}")
     return FLAGS[text]
 
 

@@ -40,7 +40,8 @@ NAMES = {
     "context": ("context", "contexttext"),
     "answer": ("answers", "answer", "answertext", "answerstext"),
     "answer_start": ("answerstart", "answerstarts", "answersanswerstart"),
-    "is_impossible": ("isimpossible", "impossible"),
+    "is_impossible": ("isimpossible", "impossible", "unanswerable", "isunanswerable", "noanswer"),
+    "is_answerable": ("isanswerable", "answerable"),
     "title": ("title",),
 }
 USUAL = {"id", "question", "context", "answers", "answer", "answer_start", "is_impossible", "title"}

@@ -11,8 +11,8 @@ from qa.data.record import Named, Record
 from qa.data.spans import Span, answers_of, span_of
 
 Row = dict[str, Any]
-Spans = list[Span | BadField] | BadField
-LABELS = ("entities", "label", "labels", "annotations")  # what doccano calls its labels
+Marked = list[Span | BadField] | BadField
+DOCCANO_LABELS = ("entities", "label", "labels", "annotations")  # what doccano calls its labels
 NO_SPANS = {"choices", "rating", "number", "taxonomy"}  # of Label Studio's results, what says something of a span
 
 
@@ -155,7 +155,7 @@ def _label_studio(row: Row, place: str, index: int, named: Named) -> Iterator[Re
     values = [(result["value"], str(result.get("from_name"))) for result in results]
     chosen = {name: value["choices"][0] for value, name in values if value.get("choices")}
     marked = [span_of(v, name) for v, name in values if {"start", "text"} & v.keys() and not NO_SPANS & v.keys()]
-    spans: Spans = marked
+    spans: Marked = marked
     if not made:
         spans = BadField("not annotated", "the task has no annotation that was submitted")
     elif values and not marked:
@@ -172,7 +172,7 @@ def _argilla(row: Row, place: str, index: int, named: Named) -> Iterator[Record]
         for response in responses or []
         if response.get("status") != "discarded" and isinstance(response.get("value"), str | list)
     ]
-    spans: Spans = [span_of(v, name) for value, name in made for v in (value if isinstance(value, list) else [value])]
+    spans: Marked = [span_of(v, name) for value, name in made for v in (value if isinstance(value, list) else [value])]
     if not made:
         spans = BadField("not annotated", "the record has no response that was submitted")
     yield _marked({"id": row.get("id"), **row["fields"]}, spans, place, index, named, "utf-32-le")
@@ -188,7 +188,7 @@ def _label_studio_min(row: Row, place: str, index: int, named: Named) -> Iterato
 def _prodigy(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
     """A task of Prodigy: `answer` is what the annotator did with it."""
     task = {**(row.get("meta") or {}), **{key: value for key, value in row.items() if key != "answer"}}
-    spans: Spans = [span_of(value, "spans") for value in row["spans"] or []]
+    spans: Marked = [span_of(value, "spans") for value in row["spans"] or []]
     if row["answer"] != "accept":
         spans = BadField("not accepted", f"its annotator chose {row['answer']!r}, not 'accept'")
     yield _marked(task, spans, place, index, named, "utf-32-le")
@@ -196,13 +196,13 @@ def _prodigy(row: Row, place: str, index: int, named: Named) -> Iterator[Record]
 
 def _doccano(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
     """A text of doccano: spans as [begin, end, label] or as objects, or the answers' texts."""
-    name = next(key for key in LABELS if key in row)
+    name = next(key for key in DOCCANO_LABELS if key in row)
     values = row[name] if isinstance(row[name], list) else [row[name]] if row[name] else []
     task = {**(row.get("meta") or {}), **row}
     yield _marked(task, [span_of(value, name) for value in values], place, index, named, "utf-32-le")
 
 
-def _marked(row: Row, spans: Spans, place: str, index: int, named: Named, code: str = "utf-16-le") -> Record:
+def _marked(row: Row, spans: Marked, place: str, index: int, named: Named, code: str = "utf-16-le") -> Record:
     """The record of a text with spans, or with the reason why it has none."""
     fields = named.fields(row)
     context = fields.setdefault(
@@ -242,8 +242,8 @@ SHAPES = (
           '`{"text", "question", "spans": [{"start", "end"}], "answer": "accept"}`, the question also in "meta"'),
     Shape("doccano", frozenset({"text"}), _doccano,
           '`{"text", "question", "label": [[0, 5, "ANSWER"]]}` or `"label": ["the answer\'s text"]`; also "labels",'
-          ' "entities", "annotations" with {"start_offset", "end_offset"}', LABELS),
+          ' "entities", "annotations" with {"start_offset", "end_offset"}', DOCCANO_LABELS),
     Shape("doccano, of some versions", frozenset({"data"}), _doccano,
-          '`{"data": "…", "question", "label": [[0, 5, "ANSWER"]]}`', LABELS),
+          '`{"data": "…", "question", "label": [[0, 5, "ANSWER"]]}`', DOCCANO_LABELS),
     QUESTION,
 )  # fmt: skip

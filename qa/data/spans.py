@@ -9,7 +9,7 @@ from qa.data.record import Named
 from qa.errors import UserError
 
 # where a span has its label, or a list of labels
-LABELS = ("labels", "hypertextlabels", "label", "tag")
+LABEL_KEYS = ("labels", "hypertextlabels", "label", "tag")
 BOUNDS = (("start", "end"), ("start_offset", "end_offset"))
 
 
@@ -35,7 +35,7 @@ def span_of(value: Any, field: Any) -> Span | BadField:
     elif isinstance(value, dict):
         there = value.get("globalOffsets") or value
         bounds = next(((there[a], there[b]) for a, b in BOUNDS if {a, b} <= there.keys()), bounds)
-        text, labels = value.get("text"), next((value[name] for name in LABELS if value.get(name) is not None), [])
+        text, labels = value.get("text"), next((value[name] for name in LABEL_KEYS if value.get(name) is not None), [])
     elif isinstance(value, list) and len(value) == 3 and isinstance(value[2], list) and len(value[2]) == 1:
         labels, bounds = value[1], value[2][0]
     elif isinstance(value, list) and len(value) > 1:

@@ -241,6 +241,9 @@ def test_all_bad_records_of_a_file_are_counted_in_its_error_and_listed_when_skip
         ([{"text": "", "answer_start": -1}], {}, "1 with an empty answer"),
         ([], {"is_impossible": False}, "1 marked answerable, but with an empty answer"),
         ([{"text": "1912", "answer_start": 30}], {"is_impossible": 1}, "1 marked unanswerable, but with an answer"),
+        ([{"text": "1912", "answer_start": 30}], {"answerable": "no"}, "1 marked unanswerable, but with an answer"),
+        ([], {"answerable": False}, ""),
+        ([], {"no_answer": True}, ""),
     ],
 )
 def test_an_answer_that_the_file_does_not_clearly_deny_is_reported(
@@ -248,7 +251,7 @@ def test_an_answer_that_the_file_does_not_clearly_deny_is_reported(
 ) -> None:
     path = write(tmp_path, broken(answers=answers, **more))
     assert [example.is_impossible for example in read_examples(path).examples] == [False, True]
-    notes = [record.getMessage() for record in caplog.records]
+    notes = [message for record in caplog.records if "as unanswerable" in (message := record.getMessage())]
     assert notes == ([f"{path}: questions taken as unanswerable: {words}"] if words else [])
 
 
@@ -391,6 +394,11 @@ def test_a_reference_without_a_place_is_a_reference(tmp_path: Path) -> None:
         ("in 1912", None), ("1912", 30), ("the year 1912", None),
     ]  # fmt: skip
     assert (example.label, read.unplaced) == ((30, 34), 2)
+
+
+def test_white_space_around_an_answer_does_not_matter(tmp_path: Path) -> None:
+    for answer in ({"text": "1912 "}, {"text": "1912 ", "answer_start": 30}, {"text": " 1912\n", "answer_start": 30}):
+        assert read_examples(write(tmp_path, broken(answers=[answer]))).examples[1].answers == (("1912", 30),)
 
 
 def test_a_score_needs_no_place_and_a_prediction_no_answer(tmp_path: Path) -> None:
