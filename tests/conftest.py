@@ -32,6 +32,7 @@ for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE"):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--prove", action="store_true", help="the tests of what is guaranteed, in all cases, and a table")
+    parser.addoption("--golden", action="store_true", help="stores the numbers of tests/golden.json anew")
     parser.addoption("--page", type=Path, help="with --prove: writes the table into this page, too")
 
 
@@ -108,6 +109,15 @@ def v2_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A training file of 60 questions and a validation file of 24, a third of them without an answer (SQuAD v2)."""
     nobody = ("who", "Who is the mayor of the town?", "")
     return write_bridges(tmp_path_factory.mktemp("v2"), 20, 8, nobody)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Has torch compute in one thread: sums in several are rounded otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

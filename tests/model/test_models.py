@@ -17,6 +17,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import TemplateProcessing
 
 from helpers.commands import Run, quick_fit
+from helpers.golden import check_golden
 from helpers.windows import assert_equal
 from qa.answering.engines import load_engine
 from qa.answering.onnx_files import check_openvino, write_onnx, write_openvino
@@ -253,6 +254,21 @@ def test_bf16_mixed_keeps_float32_weights_and_the_loss(
     assert found[0] != found[1] == pytest.approx(found[0], rel=0.02)
     weights = torch.load(tmp_path / "bf16-mixed/checkpoints/best.ckpt", weights_only=True)["state_dict"]
     assert {weight.dtype for weight in weights.values()} == {torch.float32}
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_logits_of_every_family_are_golden(name: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """The vocabulary's size is given: tokenizers that are trained twice may differ by a piece."""
+    _, config_class, sizes = FAMILIES[name]
+    torch.manual_seed(0)
+    config = config_class(vocab_size=99, pad_token_id=1, **sizes)
+    hf.AutoModelForQuestionAnswering.from_config(config).save_pretrained(tmp_path)
+    model = load_engine(str(tmp_path), "cpu", "float32")
+    ids = torch.arange(5, 55)[None]
+    known = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": ids // 30}
+    start, end = model.logits({key: known[key] for key in model.inputs})
+    check_golden(name, [*start[0, ::10].tolist(), *end[0, ::10].tolist()], pytestconfig)
 
 
 @pytest.mark.slow
