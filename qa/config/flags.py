@@ -30,7 +30,8 @@ def plain_words(words: Sequence[str]) -> list[str]:
     """
     plain = [_plain(word) if word.startswith("--") else word for word in words]
     _check_saved_run(plain)
-    flags, settings = [], []
+    flags: list[str] = []
+    settings: list[str] = []
     for before, word in pairwise(["", *plain]):
         is_value = bool(VALUED.fullmatch(before)) and "=" not in word
         (flags if word.startswith("-") or is_value else settings).append(word)

@@ -93,7 +93,7 @@ def load_model(
     transformers_logging.disable_progress_bar()
     name = f"model.pretrained={pretrained}"
     implementation = IMPLEMENTATIONS[attention]
-    chosen = {} if dropout is None else _dropouts(pretrained, dropout)
+    chosen: dict[str, Any] = {} if dropout is None else _dropouts(pretrained, dropout)
     try:
         model, report = AutoModelForQuestionAnswering.from_pretrained(
             **load_arguments(pretrained), dtype=torch.float32, attn_implementation=implementation,
