@@ -32,7 +32,7 @@ from qa.sweeps.engines import visible_gpus
 from qa.training.callbacks import Metrics
 from qa.training.checkpoint_files import SyncedFile
 from qa.training.collectives import BACKENDS, connect
-from qa.training.devices import check_precision, check_driver, seed_device
+from qa.training.devices import check_driver, check_precision, seed_device
 from qa.training.module import QuestionAnsweringModule
 
 FUSED = partial(torch.optim.Adam, lr=1e-3, fused=True)
