@@ -27,7 +27,7 @@ from qa.config.hydra_errors import explain_hydra, explain_in_job, is_raised_by_h
 from qa.config.run_start import INTERRUPTED, RunFolder, remove_unused
 from qa.config.settings import EVALUATION_LIMITS, Settings, check_files, check_settings
 from qa.console import to_log_file
-from qa.errors import UserError, one_line
+from qa.errors import UserError
 from qa.hub import check_cached, check_push, go_offline_if_unreachable
 
 log = logging.getLogger("qa")
@@ -137,7 +137,7 @@ def exit_status(main: Callable[[], int]) -> int:
         processes.report_error(f"ERROR: {explain_hydra(error)}")
         status = 2
     except Exception as error:
-        line = explain_in_job(error) or (one_line(error) if is_raised_by_hydra(error) else None)
+        line = explain_in_job(error) or (explain_hydra(error) if is_raised_by_hydra(error) else None)
         processes.report_error(f"ERROR: {line}" if line else traceback.format_exc())
         status = 2 if line else 1
     if status > 128:

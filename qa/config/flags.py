@@ -31,7 +31,8 @@ def plain_words(words: Sequence[str]) -> list[str]:
     """
     plain = [_plain(word, after) if word.startswith("--") else word for word, after in pairwise([*words, ""])]
     _check_saved_run(plain)
-    flags, settings = [], []
+    flags: list[str] = []
+    settings: list[str] = []
     for before, word in pairwise(["", *plain]):
         is_value = bool(VALUED.fullmatch(before)) and "=" not in word
         (flags if word.startswith("-") or is_value else settings).append(word)

@@ -62,6 +62,10 @@ def explain_hydra(error: BaseException) -> str:
         if "interval(" in match[2]:
             return f"{match[1]}={match[2]}: a range is for a search; {SEARCHES}"
         return f"{match[1]}={match[2]}: several values; add -m for a run of each, or write [ ] around them for a list"
+    if "Unable to configure" in text:
+        return f"hydra/job_logging: {one_line(error)}; leave it out"
+    if "Config group override must be" in text:
+        return f"{one_line(error)}; a group takes the name of a choice, such as logger=csv"
     if "INTERVAL_SWEEP" in text:
         return f"interval(…): a range is for a search; {SEARCHES}"
     if isinstance(error, OverrideParseException):

@@ -32,7 +32,7 @@ from qa.sweeps.engines import visible_gpus
 from qa.training.callbacks import Metrics
 from qa.training.checkpoint_files import SyncedFile
 from qa.training.collectives import BACKENDS, connect
-from qa.training.devices import check_attention, check_driver, seed_device
+from qa.training.devices import check_driver, check_precision, seed_device
 from qa.training.module import QuestionAnsweringModule
 
 FUSED = partial(torch.optim.Adam, lr=1e-3, fused=True)
@@ -192,11 +192,11 @@ def test_gpus_that_torch_cannot_use_are_named_before_any_data_is_read(monkeypatc
 def test_flash_attention_is_refused_where_it_does_not_compute() -> None:
     gpu = torch.device("cuda", 0)
     for precision in ("bf16-mixed", "16-mixed", "bf16-true"):
-        check_attention(asked(attention="flash", precision=precision), gpu)
+        check_precision(asked(attention="flash", precision=precision), gpu)
     for device, precision in ((gpu, "32-true"), (torch.device("cpu"), "bf16-mixed")):
-        check_attention(asked(precision=precision), device)
+        check_precision(asked(precision=precision), device)
         with pytest.raises(UserError, match=r"model\.attention=flash: .*take trainer\.precision=bf16-mixed"):
-            check_attention(asked(attention="flash", precision=precision), device)
+            check_precision(asked(attention="flash", precision=precision), device)
 
 
 def test_a_model_is_tried_on_the_cpu_before_it_gets_flash_attention(

@@ -25,7 +25,7 @@ class Own(lightnings.ModelCheckpoint):
 
 @pytest.mark.parametrize("name", lightnings.__all__)
 def test_callbacks_of_lightning_are_built_or_refused_in_one_line(name: str) -> None:
-    more = {"EarlyStopping": {"monitor": "val_loss"}, "StochasticWeightAveraging": {"swa_lrs": 1e-2},
+    more: dict[str, Any] = {"EarlyStopping": {"monitor": "val_loss"}, "StochasticWeightAveraging": {"swa_lrs": 1e-2},
             "GradientAccumulationScheduler": {"scheduling": {0: 2}}, "ModelPruning": {"pruning_fn": "l1_unstructured"},
             "ThroughputMonitor": {"batch_size_fn": "len"}, "Timer": {"duration": "00:01:00:00"},
             "OnExceptionCheckpoint": {"dirpath": "x"}}  # fmt: skip
