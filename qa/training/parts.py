@@ -110,6 +110,8 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     )
     made = identity(resolved(composed), folder)  # again: now the commits of the hub are known
     made |= known.model_dump(include={"trained", "chosen_on"}, exclude_none=True)
+    if fitting and (base := Answering.load(cfg.model.pretrained).trained):
+        made["base"] = base  # what made the model that this run trains further
     history = build_history(settings, folder, steps_per_epoch, made)
     metrics = Metrics()
     trainer.callbacks += [metrics, *callbacks, *pruning(cfg, fitting), *([history] if fitting else [])]  # type: ignore[attr-defined]

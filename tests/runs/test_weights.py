@@ -73,7 +73,7 @@ def test_the_temperature_of_a_model_is_that_of_its_own_weights(base: Path, finis
 def test_lengths_are_those_of_the_model_or_the_checkpoint(base: Path, finished: Path) -> None:
     torch.save(checkpoint(base, 5), base / "a.ckpt")
     assert known_of(str(base / "a.ckpt"), "x").max_length == 64
-    assert known_of("auto", str(finished / "model")).max_length == 64
+    assert known_of("auto", str(finished)).max_length == 64
     assert known_of("auto", str(base)).model_fields_set == set()
 
 
@@ -119,6 +119,21 @@ def test_an_evaluation_reports_what_chose_and_what_was_trained_on() -> None:
     assert evaluation("test", {"test": ["cc"]}, trained) == (False, False)
     assert evaluation("test", {"test": ["aa"]}, trained) == (False, True)
     assert not is_trained_on({}, "test", {})
+
+
+def test_what_a_model_was_trained_on_before_it_was_trained_further_is_remembered() -> None:
+    first = {"settings": SETTINGS, "inputs": {"train": ["aa"], "validation": ["bb"]}}
+    second = {"settings": SETTINGS, "inputs": {"train": ["cc"], "validation": ["dd"]}, "base": first}
+    assert evaluation("test", {"test": ["aa"]}, second) == (False, True)
+    assert evaluation("test", {"test": ["cc"]}, {**second, "inputs": {}, "base": second}) == (False, True)
+    assert evaluation("test", {"test": ["bb"]}, second) == (False, False)
+    none = PerSplit(train=1)
+    for validation, remembered in (("aa", True), ("bb", False)):
+        made = {"settings": SETTINGS, "inputs": {"train": ["cc"], "validation": [validation]}, "base": first}
+        fit = Results(
+            epochs=[], best=None, windows=none, examples=none, windows_per_second=none, devices=1, identity=made
+        )
+        assert bool(fit.memory) is remembered
 
 
 def test_splits_of_the_hub_and_shares_of_a_file_are_told_apart() -> None:
