@@ -401,7 +401,7 @@ def test_predictions_of_any_program_are_scored_without_a_model(
     file.write_text(json.dumps(predictions))
     done = train_py(*command, f"data.predictions_file={file}", "resume=never")
     assert (done.returncode, done.stderr) == (
-        0, f"WARNING: {file}: 1 × no prediction: scores 0, as by the official script\n",
+        0, f"WARNING: {file}: 1 × no prediction: scores 0\n",
     )  # fmt: skip
     assert results(tmp_path / "run")["skipped"] == {"validation": {"no prediction": 1}}
     for content, complaint in (

@@ -45,7 +45,7 @@ saw windows of at most {{ settings["data.max_length"] }} tokens, and was evaluat
 {%- if results.epochs|length > 1 %} These
 questions were also used to choose the best epoch, so the figures are a little too good.
 {%- endif %}
-{%- if results.overlap and results.overlap.note() %} {{ results.overlap.note() }}{% endif %}
+{%- if results.memory %} {{ results.memory }}{% endif %}
 
 {% if trust -%}
 ## Probabilities
