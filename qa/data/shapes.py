@@ -149,7 +149,8 @@ def _natural_question(row: Row, place: str, index: int, named: Named) -> Iterato
 
 def _label_studio(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
     """A task of Label Studio (JSON): the spans that annotators marked in `data`'s text, and what they chose beside."""
-    made = [annotation for annotation in row["annotations"] if not annotation.get("was_cancelled")]
+    annotations = row.get("annotations", row.get("completions")) or []
+    made = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
     results = [result for annotation in made for result in annotation.get("result") or []]
     results = [result for result in results if result.get("to_name") != "question" and result.get("value")]
     values = [(result["value"], str(result.get("from_name"))) for result in results]
@@ -166,10 +167,15 @@ def _label_studio(row: Row, place: str, index: int, named: Named) -> Iterator[Re
 
 def _argilla(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
     """A record of Argilla: `responses` holds, by the name of a question to annotators, what each of them answered."""
+    responses = row["responses"] or {}
+    if isinstance(responses, list):  # Argilla 1: a response of each annotator, with the values of all questions
+        by_name = [(name, [each | value]) for each in responses for name, value in (each["values"] or {}).items()]
+    else:
+        by_name = [(name, some or []) for name, some in responses.items()]
     made = [
         (response["value"], name)
-        for name, responses in (row["responses"] or {}).items()
-        for response in responses or []
+        for name, some in by_name
+        for response in some
         if response.get("status") != "discarded" and isinstance(response.get("value"), str | list)
     ]
     spans: Marked = [span_of(v, name) for value, name in made for v in (value if isinstance(value, list) else [value])]
@@ -188,7 +194,7 @@ def _label_studio_min(row: Row, place: str, index: int, named: Named) -> Iterato
 def _prodigy(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
     """A task of Prodigy: `answer` is what the annotator did with it."""
     task = {**(row.get("meta") or {}), **{key: value for key, value in row.items() if key != "answer"}}
-    spans: Marked = [span_of(value, "spans") for value in row["spans"] or []]
+    spans: Marked = [span_of(value, "spans") for value in row.get("spans") or []]
     if row["answer"] != "accept":
         spans = BadField("not accepted", f"its annotator chose {row['answer']!r}, not 'accept'")
     yield _marked(task, spans, place, index, named, "utf-32-le")
@@ -232,14 +238,16 @@ SHAPES = (
           '`{"context", "qas": […]}`; MRQA: `{"qid", "question", "answers", "detected_answers"}`'),
     Shape("Natural Questions, simplified", frozenset({"document_text", "question_text", "annotations"}),
           _natural_question, '`{"example_id", "question_text", "document_text", "annotations"}`'),
-    Shape("Label Studio, JSON", frozenset({"annotations", "data"}), _label_studio,
-          '`{"data": {"text", "question"}, "annotations": [{"result": [{"value": {"start", "end", "text"}}]}]}`'),
+    Shape("Label Studio, JSON", frozenset({"data"}), _label_studio,
+          '`{"data": {"text", "question"}, "annotations": [{"result": [{"value": {"start", "end", "text"}}]}]}`',
+          ("annotations", "completions", "predictions")),
     Shape("Argilla", frozenset({"fields", "responses"}), _argilla,
           '`{"fields": {"text", "question"}, "responses": {"answer": [{"value": [{"start", "end"}]}]}}`'),
     Shape("Label Studio, JSON_MIN", frozenset({"annotation_id"}), _label_studio_min,
           '`{"text", "question", "label": [{"start", "end", "text"}], "annotation_id"}`'),
-    Shape("Prodigy", frozenset({"text", "spans", "answer"}), _prodigy,
-          '`{"text", "question", "spans": [{"start", "end"}], "answer": "accept"}`, the question also in "meta"'),
+    Shape("Prodigy", frozenset({"text", "answer"}), _prodigy,
+          '`{"text", "question", "spans": [{"start", "end"}], "answer": "accept"}`, the question also in "meta"',
+          ("spans", "_task_hash")),
     Shape("doccano", frozenset({"text"}), _doccano,
           '`{"text", "question", "label": [[0, 5, "ANSWER"]]}` or `"label": ["the answer\'s text"]`; also "labels",'
           ' "entities", "annotations" with {"start_offset", "end_offset"}', DOCCANO_LABELS),
