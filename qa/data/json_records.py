@@ -119,7 +119,8 @@ def _by_columns(root: dict[str, Any]) -> list[Any] | None:
         return None
     keys = next((list(column) for column in root.values() if isinstance(column, dict)), [])
     columns = {name: [c.get(k) for k in keys] if isinstance(c, dict) else c for name, c in root.items()}
-    if len({len(column) for column in columns.values()}) != 1 or PARTS & columns.keys():
+    has_texts = any(isinstance(cell, str) for column in columns.values() for cell in column[:1])
+    if not has_texts or len({len(column) for column in columns.values()}) != 1 or PARTS & columns.keys():
         return None
     return _with_ids(keys, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
 

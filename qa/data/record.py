@@ -145,8 +145,8 @@ class Named:
         fields: dict[str, Any] = {"there": there}
         for key, names in self.names(there).items():
             value = row[names[0]]
-            if len(names) > 1 and (is_missing(value) or value == []):
-                value = next((row[name] for name in names if row[name]), value)
+            if len(names) > 1:
+                value = next((row[name] for name in names if not is_missing(row[name]) and row[name] != []), value)
             fields[key] = value
         return fields
 

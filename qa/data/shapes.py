@@ -112,9 +112,13 @@ def _members(parent: Row, key: str) -> Iterator[tuple[int, Any]]:
 
 def _mrqa_answers(question: Row, context: Any) -> Any:
     """MRQA's detected answers, whose `char_spans` include their last character, then the texts of its `answers`."""
+    there = question["detected_answers"] or []
+    if isinstance(there, dict):  # the hub's: a list for each field
+        places = [zip(spans["start"], spans["end"], strict=True) for spans in there["char_spans"]]
+        there = [{"text": text, "char_spans": spans} for text, spans in zip(there["text"], places, strict=True)]
     spans = [
         (detected["text"], begin, context[begin : end + 1])
-        for detected in question["detected_answers"] or []
+        for detected in there
         for begin, end in (detected.get("char_spans") or [] if isinstance(context, str) else [])
     ]
     if not spans:
@@ -125,6 +129,19 @@ def _mrqa_answers(question: Row, context: Any) -> Any:
     ]
     texts = {answer["text"] for answer in located}
     return [*located, *({"text": text} for text in question.get("answers") or [] if text not in texts)]
+
+
+def _mrqa_question(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+    fields = named.fields(row)
+    yield Record(named.file, place, {**fields, "answer": _mrqa_answers(row, fields.get("context"))}, str(index + 1))
+
+
+def _haystack(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+    """A label of Haystack 1: an answer, and whether an annotator called it right."""
+    fields = named.fields({**row, "context": row["document"]["content"]})
+    if row.get("is_correct_answer") is False:
+        fields["answer"] = BadField("not accepted", "its annotator called the answer wrong")
+    yield Record(named.file, place, fields, str(index + 1))
 
 
 def _natural_question(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
@@ -236,6 +253,10 @@ SHAPES = (
           '`{"title", "paragraphs": [{"context", "qas": [{"id", "question", "answers": […], "is_impossible"}]}]}`'),
     Shape("a paragraph with its questions (simpletransformers, CMRC), MRQA", frozenset({"qas"}), _paragraph,
           '`{"context", "qas": […]}`; MRQA: `{"qid", "question", "answers", "detected_answers"}`'),
+    Shape("MRQA, of the hub", frozenset({"context", "detected_answers"}), _mrqa_question,
+          '`{"qid", "question", "context", "answers", "detected_answers": {"text": […], "char_spans": […]}}`'),
+    Shape("Haystack's labels", frozenset({"query", "document", "is_correct_answer"}), _haystack,
+          '`{"query", "document": {"content"}, "answer": {"answer", "offsets_in_document"}, "is_correct_answer"}`'),
     Shape("Natural Questions, simplified", frozenset({"document_text", "question_text", "annotations"}),
           _natural_question, '`{"example_id", "question_text", "document_text", "annotations"}`'),
     Shape("Label Studio, JSON", frozenset({"data"}), _label_studio,

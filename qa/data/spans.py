@@ -83,10 +83,9 @@ def _chosen(spans: Sequence[Span], named: Named) -> Sequence[Span]:
     there = {name: span.field for span in spans for name in span.labels or (span.field,)}
     if wanted is None:
         named.labels |= there
-        if len(named.labels) < 2:
+        if not spans or len(named.labels) < 2:
             return spans
-        fields = {*named.labels.values()}
-        whole = f", data.columns.answer={spans[0].field} for all of them" if len(fields) == 1 else ""
+        whole = f", data.columns.answer={spans[0].field} for all of them" if len({*named.labels.values()}) == 1 else ""
         raise UserError(
             f"{named.file}: its spans have several labels ({', '.join(map(repr, named.labels))}); give"
             f" data.columns.answer=NAME for those with one label{whole}"

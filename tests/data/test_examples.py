@@ -155,6 +155,7 @@ BAD_FILES = {
         "f.json",
         "an object with 'name', 'version', without a list 'data'",
     ),
+    "another list": (b'{"items": [{}]}', "f.json", "an object with 'items', without a list 'data'"),
     "no object": (b'"text"', "f.json", "no object, without a list 'data'"),
     "a comma too many": (b'[{"a": 1},\n]', "f.json", r"not JSON at line 2: a comma too many before \]; remove it"),
     "several objects": (

@@ -126,6 +126,28 @@ def mrqa(rows: list[Row]) -> Any:
     return "\n".join([head, *made])
 
 
+@writes("a.parquet")
+def mrqa_of_the_hub(rows: list[Row]) -> Any:
+    made = []
+    for r in rows:
+        spans = [{"start": [s], "end": [s + len(t) - 1]} for t, s in r["answers"]]
+        detected = {"text": [t for t, _ in r["answers"]], "char_spans": spans or [{"start": [0], "end": [0]}][:0]}
+        made.append(named(r, answers=detected["text"], detected_answers=detected))
+    return parquet(made)
+
+
+@writes("a.json")
+def haystack(rows: list[Row]) -> Any:
+    made = [
+        {
+            "id": r["id"], "query": r["question"], "document": {"content": r["context"]}, "is_correct_answer": True,
+            "answer": [{"answer": t, "offsets_in_document": [{"start": s}]} for t, s in r["answers"]],
+        }
+        for r in rows
+    ]  # fmt: skip
+    return json.dumps(made)
+
+
 def label_studio_rows(rows: list[Row]) -> list[tuple[Row, list[Row]]]:
     """Their data and spans, in UTF-16 units."""
 
@@ -499,7 +521,11 @@ def test_of_several_labels_the_user_names_the_one_of_the_answers(field: str, tmp
     [example] = read_examples(str(path), columns=Columns(answer="Answer")).examples
     assert [tuple(answer) for answer in example.answers] == [("Ada Brill", 0)]
     assert len(read_examples(str(path), columns=Columns(answer=field)).examples[0].answers) == 2
-    assert read_examples(str(path), need="nothing").examples[0].answers == ()
+    path.write_text(
+        json.dumps([BY_TOOL[field], json.loads(json.dumps(BY_TOOL[field]).replace(json.dumps(LABELS), "[]"))])
+    )
+    assert [example.answers for example in read_examples(str(path), need="nothing").examples] == [(), ()]
+    path.write_text(json.dumps([BY_TOOL[field]]))
     with pytest.raises(UserError, match=r"nothing has the label 'Anwser' \(there: Answer, Evidence\)"):
         read_examples(str(path), columns=Columns(answer="Anwser"))
 
@@ -674,6 +700,7 @@ def marked(**value: Any) -> Row:
     ("name", "content", "wanted"),
     [
         ("a.json", [ADA | {"answers": [], "answer": "Ada"}], [("Ada", 0)]),
+        ("a.json", [ADA | {"answers": float("nan"), "answer": "Ada"}], [("Ada", 0)]),
         ("a.json", [ADA | {"answers": ["Ada"], "annotation_id": 7}], [("Ada", 0)]),
         ("a.json", [marked(text=["Ada Brill"])], [("Ada Brill", 0)]),
         ("a.json", [ADA | {"answers": [{"text": " Brill", "answer_start": 4}]}], [("Brill", 4)]),
