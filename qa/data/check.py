@@ -4,7 +4,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,10 +126,10 @@ def _answers(
 
 def _place(context: str, reference: Reference, repair: bool) -> Place | None:
     text, start, hint = reference
+    for place, words in product((start, hint), (text, text.strip())):
+        if place is not None and context.startswith(words, place):
+            return Place(place, words, "")
     text = text if text in context else text.strip()
-    for place in (start, hint):
-        if place is not None and context.startswith(text, place):
-            return Place(place, text, "")
     if start is None:
         places = list(islice(occurrences(context, text, whole_words=True), 2))
         if len(places) == 1:
