@@ -341,7 +341,7 @@ def test_a_correction_is_shown_when_the_question_is_asked_again(wide: Page) -> N
         expect(wide.locator("#history li").first).to_contain_text("corrected by you: mill")
 
 
-def test_a_correction_belongs_to_its_text(wide: Page, service: Service) -> None:
+def test_a_correction_belongs_to_its_text(wide: Page) -> None:
     add(wide, MILL)
     ask(wide, "What was built?")
     wide.click("#correct summary")
@@ -568,15 +568,15 @@ def test_places_are_those_of_the_service(wide: Page) -> None:
     assert "".join(shown) == text.replace("\n \n\n", "")
     assert [piece["joined"] for piece in pieces].count(False) == 2
     for start in (4_000, 4_002):  # a passage of a text without spaces has whole characters
-        passage = wide.evaluate(
+        assert wide.evaluate(
             """async (start) => {
             const { passageAround } = await import("/places.js");
-            const text = `一${"😀".repeat(3000)}`, { start: first, end } = passageAround(text, { start, end: start + 1 });
+            const text = `一${"😀".repeat(3000)}`;
+            const { start: first, end } = passageAround(text, { start, end: start + 1 });
             return text.slice(first, end).isWellFormed();
         }""",
             start + 1,
         )
-        assert passage
 
 
 def test_what_is_printed_is_the_text_its_answer_and_the_history(wide: Page) -> None:
