@@ -3,15 +3,19 @@
 python -m qa.serve MODEL --port 8000
 """
 
+import logging
 import os
+import signal
 import socket
-import sys
+from ipaddress import ip_network
 from pathlib import Path
 
 from qa.console import console
 from qa.errors import Flags, UserError, door
 from qa.hub import model_folder
 from qa.processes import return_freed_memory
+
+log = logging.getLogger(__name__)
 
 DEMO = Path("runs/demo/model")
 
@@ -32,8 +36,9 @@ def main() -> None:
         "--proxy",
         action="append",
         default=[],
+        type=ip_network,
         metavar="ADDRESS",
-        help="of a proxy, whose X-Forwarded-For names the client; several times",
+        help="of a proxy or a network of them, whose X-Forwarded-For names the client; several times",
     )
     parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="until an answer is given up")
     parser.add_argument("--token-file", type=Path, help="with the token that clients must send; or QA_SERVE_TOKEN")
@@ -44,6 +49,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))  # without it the first process of a container lives on
     if not 0 < arguments.timeout < float("inf"):
         raise UserError(f"--timeout {arguments.timeout:g}: give seconds, more than 0")
     if arguments.model is None and not DEMO.is_dir():
@@ -68,11 +74,11 @@ def main() -> None:
     answerer = QuestionAnswerer.from_pretrained(name, arguments.device, arguments.dtype)
     answerer("Is it warm?", "It is warm.")  # what is slow but once
     if not answerer.engine.trained_head:
-        print(f"WARNING: {name} was not trained on questions: its answers are drawn", file=sys.stderr)
+        log.warning("%s was not trained on questions: its answers are drawn", name)
     host = bound.getsockname()[0]
     is_local = host in ("127.0.0.1", "::1")
     if not is_local and token is None:
-        print("WARNING: everyone who reaches this machine can ask; --token-file FILE asks for a token", file=sys.stderr)
+        log.warning("everyone who reaches this machine can ask; --token-file FILE asks for a token")
     hosts = {"localhost", socket.gethostname(), *arguments.name}
     limits = Limits(seconds=arguments.timeout)
     app = make_app(answerer, short, corrections, limits, token, hosts)

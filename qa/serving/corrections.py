@@ -46,7 +46,7 @@ class Corrections:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("ab"), self._lock:
-                self.count = len(self._lines())
+                self.count = len(_by_id(self._content()))
         except OSError as error:
             raise UserError(f"--corrections {path}: {error.strerror}; give another file") from None
         except (ValueError, KeyError, TypeError):
@@ -65,20 +65,21 @@ class Corrections:
             raise busy("another process holds the file of corrections") from None
         except OSError as error:
             log.error("%s: %s", self.path, error)
-            raise Refused(507, f"corrections: {error.strerror}; the operator of this service must make room") from None
+            words = f"corrections: the file cannot be written ({error.strerror})"
+            raise Refused(507, f"{words}; tell whoever runs this service") from None
 
     def _add(self, line: dict[str, Any]) -> bool:
-        lines = self._lines()
+        content = self._content()
+        lines = _by_id(content)
         before = lines.get(line["id"])
         if before is not None and before["answers"] == line["answers"]:
             return False
         lines[line["id"]] = line
-        changed = [line] if before is None else [*lines.values()]
-        text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in changed)
-        size = self.path.stat().st_size if before is None and self.path.exists() else 0
-        if size + len(text.encode()) > MOST:
+        can_append = before is None and content[-1:] in ("", "\n")  # an editor may have left the last line open
+        text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in ([line] if can_append else lines.values()))
+        if len(text.encode()) + (len(content.encode()) if can_append else 0) > MOST:
             raise Refused(503, f"corrections: {MOST >> 20} MiB are full; move {self.path.name} away")
-        if before is None:
+        if can_append:
             append_text(self.path, text)
         else:
             self._rewrite(text)
@@ -91,13 +92,13 @@ class Corrections:
         except OSError as error:
             if error.errno != errno.EBUSY:  # a file that is mounted by itself cannot be replaced
                 raise
-            self.path.write_text(text, "utf-8", newline="")
+            append_text(self.path, f"\n{text}")  # this needs room, what follows needs none
+            with self.path.open("r+b") as file:
+                file.write(text.encode())
+                file.truncate()
 
-    def _lines(self) -> dict[str, dict[str, Any]]:
-        if not self.path.exists():  # it was moved away
-            return {}
-        found = [json.loads(line) for line in self.path.read_text("utf-8").split("\n") if line.strip()]
-        return {line["id"]: line for line in found}
+    def _content(self) -> str:
+        return self.path.read_text("utf-8") if self.path.exists() else ""  # it may have been moved away
 
     def _line(self, given: Correction) -> dict[str, Any]:
         """A record as training reads it, with where it came from. Errors: UserError."""
@@ -122,6 +123,12 @@ class Corrections:
                 "time": datetime.now(UTC).isoformat(timespec="seconds"),
             },
         }
+
+
+def _by_id(content: str) -> dict[str, dict[str, Any]]:
+    """The corrections of a file, the last one of each question. Errors: ValueError, KeyError, TypeError."""
+    lines = [json.loads(line) for line in content.split("\n") if line.strip()]
+    return {line["id"]: line for line in lines}
 
 
 def passage(text: str, start: int, end: int, most: int = PASSAGE) -> tuple[int, str]:

@@ -45,7 +45,8 @@ class Guard:
         self, app: ASGIApp, limits: Limits, metrics: Metrics, token: str | None, hosts: Iterable[str], paths: set[str]
     ) -> None:
         """`hosts`: names by which clients may call the service, "*" for any; `paths`: those that are counted."""
-        self.app, self.limits, self.metrics, self.hosts, self.paths = app, limits, metrics, set(hosts), paths
+        self.app, self.limits, self.metrics, self.paths = app, limits, metrics, paths
+        self.hosts = {_name(host) for host in hosts} - {""}
         self.token = token.encode() if token else None
         self._requests: Counter[str] = Counter()  # by address
         self._held: Counter[str] = Counter()  # bytes, by address
@@ -190,7 +191,7 @@ class Guard:
 
 
 def _name(host: str) -> str:
-    """The name in a Host header, without its port."""
+    """The name in a Host header, in lower case, without its port."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 import h11
 import uvicorn
@@ -15,6 +16,7 @@ from qa.errors import UserError
 from qa.serving.guard import refuse
 from qa.serving.limits import Limits, busy
 
+Network = IPv4Network | IPv6Network
 LINGER = 1.0  # seconds in which new connections may send a request to a service that stops
 
 
@@ -43,15 +45,15 @@ def listen(bound: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def run(app: FastAPI, bound: socket.socket, limits: Limits, proxies: list[str]) -> None:
+def run(app: FastAPI, bound: socket.socket, limits: Limits, proxies: list[Network]) -> None:
     """Serves until SIGTERM or Ctrl-C, then answers what was accepted.
 
-    `proxies`: addresses whose `X-Forwarded-For` is believed.
+    `proxies`: those whose `X-Forwarded-For` is believed.
     """
     config = uvicorn.Config(
         app, http=_protocol(limits, proxies), ws="none", lifespan="on", log_config=None, access_log=False,
-        server_header=False, timeout_keep_alive=30, proxy_headers=bool(proxies), forwarded_allow_ips=proxies,
-        timeout_graceful_shutdown=round(limits.seconds + limits.body_seconds),
+        server_header=False, timeout_keep_alive=30, proxy_headers=bool(proxies),
+        forwarded_allow_ips=[*map(str, proxies)], timeout_graceful_shutdown=round(limits.seconds + limits.body_seconds),
     )  # fmt: skip
     signal.signal(signal.SIGTERM, lambda *_: None)  # which uvicorn raises again at its end
     Server(config).run(sockets=[bound])
@@ -81,7 +83,7 @@ class Server(uvicorn.Server):
         return made(config=self.config, server_state=self.server_state, app_state=state, _loop=loop)  # type: ignore[call-arg, return-value]
 
 
-def _protocol(limits: Limits, proxies: list[str]) -> type[asyncio.Protocol]:
+def _protocol(limits: Limits, proxies: list[Network]) -> type[asyncio.Protocol]:
     """HTTP/1.1 that refuses connections beyond the limits, and closes those whose headers do not arrive in time.
 
     uvicorn waits for headers for ever, and its own refusal is plain text.
@@ -97,8 +99,9 @@ def _protocol(limits: Limits, proxies: list[str]) -> type[asyncio.Protocol]:
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             addresses = [one.client and one.client[0] for one in self.connections if isinstance(one, H11Protocol)]
-            address = self.client and self.client[0]
-            if len(addresses) > most or (addresses.count(address) > share and address not in proxies):
+            address = self.client[0] if self.client else "::"
+            is_proxy = any(ip_address(address) in network for network in proxies)
+            if len(addresses) > most or (addresses.count(address) > share and not is_proxy):
                 self.app = refuse_all
             self._watch()
 

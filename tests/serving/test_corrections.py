@@ -2,11 +2,14 @@
 
 import json
 import resource
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from helpers.paths import ROOT
 from qa.data.examples import read_examples
 from qa.errors import UserError
 from qa.serving.corrections import PASSAGE, Correction, Corrections, passage
@@ -87,9 +90,56 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
             corrections.add(correction("", 5, "Nothing of the kind."))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert full.value.status == 507 and "make room" in str(full.value)
+    assert full.value.status == 507 and "cannot be written (File too large)" in str(full.value)
     assert corrections.path.read_bytes() == before
     assert corrections.add(correction("", 5, "Nothing of the kind."))
+
+
+def test_a_file_that_an_editor_has_changed_stays_one_line_each(tmp_path: Path) -> None:
+    corrections = Corrections(tmp_path / "c.jsonl", "m")
+    assert corrections.add(correction("Line 7", BOOK.index("Line 7 ")))
+    corrections.path.write_text(corrections.path.read_text().rstrip("\n"))
+    for context in ("Nothing of the kind.", "Nothing else."):
+        assert corrections.add(correction("", 5, context))
+    assert [json.loads(line)["answers"]["text"] for line in corrections.path.read_text().splitlines()] == [
+        ["Line 7"],
+        [],
+        [],
+    ]
+
+
+IN_SMALL_FILE = """
+import sys
+from pathlib import Path
+from qa.serving.corrections import Correction, Corrections
+from qa.serving.limits import Refused
+corrections = Corrections(Path(sys.argv[1]), "m")
+def add(text, size, predicted=""):
+    context = f"Line 7 or Line 8 {'x' * size}"
+    start = context.index(text)
+    return corrections.add(Correction(question="?", context=context, text=text, start=start, predicted=predicted))
+assert add("Line 7", 500) and add("Line 8", 500) and corrections.count == 1
+assert add("Line 7", 3_000) and add("Line 7", 2_500)
+before = corrections.path.read_bytes()
+try:
+    print(add("Line 7", 500, "y" * 2_000))
+except Refused as full:
+    print(full.status, corrections.path.read_bytes() == before)
+assert add("", 10) and corrections.count == 4
+"""
+
+
+def test_a_file_that_is_mounted_by_itself_loses_nothing(tmp_path: Path) -> None:
+    """Such a file cannot be replaced, and its disk may be smaller than that of its folder."""
+    disk, file = tmp_path / "disk", tmp_path / "c.jsonl"
+    disk.mkdir()
+    file.touch()
+    mounts = f"mount -t tmpfs -o size=8k none {disk} && touch {disk}/c && mount --bind {disk}/c {file}"
+    command = ["unshare", "-rm", "sh", "-c", f'{mounts} || exit 77; exec "$@"', "sh", sys.executable, "-c"]
+    done = subprocess.run([*command, IN_SMALL_FILE, file], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("no namespaces to mount in")
+    assert (done.stdout, done.returncode) == ("507 True\n", 0), done.stderr
 
 
 def test_several_services_share_a_file(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def ask(service: Service, body: Any, path: str = "/answer", **options: Any) -> t
         ({**ASKED, "options": {"min_probability": 2}}, 422, "options.min_probability"),
         ({"items": []}, 422, "items"),
         ([], 422, "body"),
-        (None, 422, "body"),
+        (None, 415, "Content-Type: send application/json"),
     ],
 )
 def test_what_is_wrong_is_named(strict: Service, body: Any, status: int, words: str) -> None:
@@ -165,8 +165,8 @@ def closed_after(connection: socket.socket, limit: float = 5.0) -> tuple[float, 
     return time.monotonic() - begin, found
 
 
-def connected(service: Service, sent: bytes) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", service.port))
+def connected(service: Service, sent: bytes, address: str = "127.0.0.1") -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", service.port), source_address=(address, 0))
     connection.sendall(sent)
     return connection
 
@@ -197,9 +197,13 @@ def test_floods_are_refused(strict: Service) -> None:
     with connected(strict, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 6) as flood:
         _, found = closed_after(flood)
         assert b" 413 " in found and b"body: at most 20,000 bytes" in found
-    halves = [connected(strict, HEAD + b"Content-Length: 19000\r\n\r\n" + b"x" * 18_000) for _ in range(4)]
-    found = b"".join(closed_after(half)[1] for half in halves)
-    assert found.count(b" 503 ") >= 1 and b"too many long requests" in found
+    half = HEAD + b"Content-Length: 19000\r\n\r\n" + b"x" * 18_000
+    first, second, neighbour = connected(strict, half), connected(strict, half), connected(strict, half, "127.0.0.2")
+    responses = [closed_after(one)[1] for one in (first, second, neighbour)]
+    assert sorted(found[9:12] for found in responses) == [b"408", b"408", b"503"]  # the share of an address is one half
+    assert b" 408 " in responses[2] and b"too many long requests" in b"".join(responses)
+    others = [connected(strict, half, f"127.0.0.{number}") for number in range(1, 5)]
+    assert sorted(closed_after(one)[1][9:12] for one in others) == [b"408", b"408", b"503", b"503"]
     assert ask(strict, ASKED) == (200, "")
 
 

@@ -33,7 +33,9 @@ def service(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     (entry,) = re.findall(r"^ENTRYPOINT (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     arguments = json.loads(entry)[3:]
     assert arguments[:2] == ["--host", "0.0.0.0"]
-    with served(tiny, folder, *arguments, "--name", "qa", "--log", "json", "--proxy", "127.0.0.9") as found:
+    with served(
+        tiny, folder, *arguments, "--name", "QA.Example:443", "--log", "json", "--proxy", "127.0.0.8/31"
+    ) as found:
         yield found
 
 
@@ -44,7 +46,8 @@ def service(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
         ("127.0.0.1", 200),
         ("192.168.1.5:8000", 200),
         ("[::1]:8000", 200),
-        ("qa:8000", 200),
+        ("qa.example:8000", 200),
+        ("QA.EXAMPLE", 200),
         ("evil.example:8000", 403),
         ("evil.example", 403),
         ("", 403),
@@ -107,7 +110,8 @@ def test_a_request_is_logged_with_its_id(service: Service) -> None:
     invented = httpx.get(service.url + "/nowhere/Zanzibar", headers={"X-Request-ID": "a b"})
     assert sent.headers["x-request-id"] == "order-66"
     assert re.fullmatch("[0-9a-f]{16}", invented.headers["x-request-id"])
-    lines = [json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in service.log.read_text().splitlines() if " answers at " not in line]
+    assert "everyone who reaches this machine can ask" in lines[0]["message"]
     (line,) = [line for line in lines if line.get("request_id") == "order-66"]
     assert (line["method"], line["path"], line["status"], line["address"]) == ("POST", "/answer", 200, "127.0.0.1")
     (other,) = [line for line in lines if line.get("request_id") == invented.headers["x-request-id"]]

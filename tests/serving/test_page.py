@@ -154,7 +154,7 @@ def test_several_texts_are_asked_together_or_one_alone(wide: Page, service: Serv
 def test_the_history_shows_a_place_again_and_a_follow_up_may_stay_near_it(wide: Page, service: Service) -> None:
     text = f"{MILL}\n\n{BRIDGE}"
     add(wide, text)
-    assert wide.locator("#near").is_disabled()
+    assert wide.locator("#near").is_hidden()
     ask(wide, "Who founded it?")
     first = marked(wide)
     wide.check("#near")
@@ -299,6 +299,22 @@ def test_two_tabs_keep_the_texts_and_the_history_of_both(wide: Page, service: Se
     expect(wide.locator("#texts li")).to_have_count(1)
 
 
+def test_what_is_forgotten_in_one_tab_is_gone_in_all(wide: Page, service: Service, tmp_path: Path) -> None:
+    add(wide, MILL)
+    ask(wide, "Who founded it?")
+    other = wide.context.new_page()
+    other.goto(service.url)
+    other.set_input_files("#study-file", questions_file(tmp_path))
+    expect(other.locator("#due")).to_have_text("5 questions due now")
+    other.once("dialog", lambda dialog: dialog.accept())
+    other.click("#forget")
+    for tab in (wide, other):
+        expect(tab.locator("#texts li")).to_have_count(0)
+        expect(tab.locator("#answer-section")).to_be_hidden()
+        expect(tab.locator("#study-deck")).to_be_hidden()
+        assert "Anna" not in tab.inner_text("body")
+
+
 def test_what_the_browser_cannot_keep_is_said(browser: Browser, service: Service) -> None:
     with visited(browser, service.url, **WIDE) as page:
         page.evaluate(
@@ -308,6 +324,9 @@ def test_what_the_browser_cannot_keep_is_said(browser: Browser, service: Service
         expect(page.locator("#lost")).to_contain_text("could not keep your last change. Its storage is full.")
         ask(page, "Who founded it?")  # it works all the same
         assert page.locator("#texts li").count() == 1
+        expect(page.locator("#history .name")).to_have_text(["Who founded it?"])
+        page.locator("#texts button").last.click()
+        expect(page.locator("#texts li")).to_have_count(0)
 
 
 def test_a_correction_is_shown_when_the_question_is_asked_again(wide: Page) -> None:
@@ -320,6 +339,58 @@ def test_a_correction_is_shown_when_the_question_is_asked_again(wide: Page) -> N
             wide.click("#send-right")
         expect(wide.locator("#answer .corrected")).to_have_text("corrected by you: mill")
         expect(wide.locator("#history li").first).to_contain_text("corrected by you: mill")
+
+
+def test_a_correction_belongs_to_its_text(wide: Page) -> None:
+    add(wide, MILL)
+    ask(wide, "What was built?")
+    wide.click("#correct summary")
+    wide.fill("#typed", "mill")
+    wide.press("#typed", "Enter")
+    expect(wide.locator("#answer .corrected")).to_have_text("corrected by you: mill")
+    add(wide, BRIDGE)
+    ask(wide, "What was built?")  # in both
+    expect(wide.locator("#answer .corrected")).to_have_count(1)
+    wide.fill("#typed", "nowhere")
+    expect(wide.locator("#place-words")).to_contain_text("If another text has them, show it first.")
+    wide.locator("#texts button.name").last.click()
+    wide.check("#this")
+    ask(wide, "What was built?")
+    expect(wide.locator("#answer .corrected")).to_have_count(0)
+
+
+def test_what_is_marked_belongs_to_the_question_that_is_shown(wide: Page) -> None:
+    add(wide, MILL)
+    ask(wide, "Who founded it?")
+    wide.locator("#texts button").last.click()
+    add(wide, BRIDGE)
+    ask(wide, "Who built it?")
+    assert marked(wide)
+    wide.get_by_role("button", name="Who founded it?").click()
+    expect(wide.locator("#answer")).to_contain_text("Its text has been removed.")
+    assert not marked(wide)
+
+
+def test_a_sample_can_be_asked(wide: Page) -> None:
+    wide.click("#sample")
+    expect(wide.locator("#reading-title")).to_have_text("Sample")
+    expect(wide.locator("#question")).to_be_focused()
+    ask(wide, "Who founded the mill?")
+    assert marked(wide)
+
+
+def test_a_service_that_ends_says_so(tiny: Path, tmp_path: Path, browser: Browser) -> None:
+    with served(tiny, tmp_path) as service, visited(browser, service.url, refused=2, **WIDE) as page:
+        (tmp_path / "long.txt").write_text(f"{BRIDGE}\n" * 10_000)
+        page.set_input_files("#files", tmp_path / "long.txt")
+        expect(page.locator("#reading-title")).to_have_text("long.txt")
+        page.fill("#question", "Who built it?")
+        page.press("#question", "Enter")
+        expect(page.locator("#so-far")).to_contain_text("So far:", timeout=30_000)
+        service.process.kill()
+        expect(page.locator("#ask-status")).to_have_text("The service ended before it had answered. Ask again.")
+        page.press("#question", "Enter")
+        expect(page.locator("#ask-status")).to_have_text("The service cannot be reached. Does it still run?")
 
 
 def test_texts_run_in_their_own_direction(wide: Page) -> None:
@@ -359,6 +430,10 @@ def test_a_token_is_asked_for_and_a_model_may_find_no_answer(tiny: Path, tmp_pat
         assert page.inner_text("#answer .found") == "No answer found in this text"
         assert page.inner_text("#candidates-title") == "What came closest"
         assert page.locator("#reader mark").count() == 0
+        page.click("#correct summary")
+        page.fill("#typed", "mill")
+        page.press("#typed", "Enter")
+        expect(page.locator("#answer .corrected")).to_have_text("corrected by you: mill")
         page.locator("#candidates button").first.click()
         assert "not calibrated" not in page.inner_text("#answer")
         assert page.locator("#reader mark").count() > 0
@@ -377,6 +452,9 @@ def questions_file(tmp_path: Path, what: str = "Bridge") -> Path:
     path = tmp_path / "questions.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
+
+
+DAY = """new Date().toLocaleDateString("en", { weekday: "long", day: "numeric", month: "long" })"""
 
 
 def answer_card(page: Page, words: str, verdict: str) -> None:
@@ -410,8 +488,11 @@ def test_a_wrong_question_returns_and_progress_is_kept(page: Page, tmp_path: Pat
     expect(page.locator("#study-done")).to_contain_text("Nothing is due now. The next question is due on ")
     page.set_input_files("#study-file", questions_file(tmp_path, "Tower"))  # a file of the same name, with the same ids
     expect(page.locator("#due")).to_have_text("5 questions due now")
+    answer_card(page, "Nobody", "Wrong")
     page.set_input_files("#study-file", questions_file(tmp_path))
     expect(page.locator("#due")).to_have_text("0 questions due now")
+    today = page.evaluate(DAY)  # of the other questions of the same file name, one is due
+    expect(page.locator("#study-done")).not_to_contain_text(today)
     assert [key for key in exported["boxes"] if key.startswith("q3 ")] == ["q3 Who built bridge 3?"]
     exported["boxes"]["q3 Who built bridge 3?"] = {"box": 4, "due": 0}
     (tmp_path / "progress.json").write_text(json.dumps(exported))
@@ -420,6 +501,30 @@ def test_a_wrong_question_returns_and_progress_is_kept(page: Page, tmp_path: Pat
     (tmp_path / "progress.json").write_text("[]")
     page.set_input_files("#import", tmp_path / "progress.json")
     expect(page.locator("#study-status")).to_have_text("progress.json: is not a progress file of this page.")
+
+
+def test_a_question_counts_once_in_two_tabs(wide: Page, service: Service, tmp_path: Path) -> None:
+    wide.set_input_files("#study-file", questions_file(tmp_path))
+    expect(wide.locator("#due")).to_have_text("5 questions due now")
+    other = wide.context.new_page()
+    other.goto(f"{service.url}#study")
+    answer_card(other, "the Ada Brill0", "Right")
+    answer_card(other, "the Ada Brill1", "Right")
+    expect(wide.locator("#due")).to_have_text("3 questions due now")
+    wide.click("#to-study")
+    answer_card(wide, "Nobody", "Wrong")
+    expect(wide.locator("#study-question")).to_have_text("Who built bridge 2?")
+    for tab in (wide, other):
+        expect(tab.locator("#due")).to_have_text("4 questions due now")
+
+
+def test_the_model_is_asked_in_the_language_of_the_file(wide: Page, tmp_path: Path) -> None:
+    wide.click("#to-study")
+    wide.set_input_files("#study-file", questions_file(tmp_path).rename(tmp_path / "x.de.jsonl"))
+    expect(wide.locator("#due")).to_have_text("5 questions due now")
+    with wide.expect_request("**/answer") as sent:
+        answer_card(wide, "Ada Brill0", "Right")
+    assert json.loads(sent.value.post_data or "")["language"] == "de"
 
 
 def test_a_learner_may_select_the_answer(wide: Page, tmp_path: Path) -> None:
@@ -462,6 +567,16 @@ def test_places_are_those_of_the_service(wide: Page) -> None:
     shown = [utf16[2 * piece["start"] : 2 * piece["end"]].decode("utf-16-le") for piece in pieces]
     assert "".join(shown) == text.replace("\n \n\n", "")
     assert [piece["joined"] for piece in pieces].count(False) == 2
+    for start in (4_000, 4_002):  # a passage of a text without spaces has whole characters
+        assert wide.evaluate(
+            """async (start) => {
+            const { passageAround } = await import("/places.js");
+            const text = `一${"😀".repeat(3000)}`;
+            const { start: first, end } = passageAround(text, { start, end: start + 1 });
+            return text.slice(first, end).isWellFormed();
+        }""",
+            start + 1,
+        )
 
 
 def test_what_is_printed_is_the_text_its_answer_and_the_history(wide: Page) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.commands import wait
 from helpers.paths import ROOT
 from qa.errors import UserError
 from qa.serve import main
@@ -40,6 +41,7 @@ def test_arguments_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
         words = refusal(monkeypatch, str(tiny), "--port", str(taken.getsockname()[1]))
     assert words.endswith("Address already in use; give others")
     assert "give others" in refusal(monkeypatch, str(tiny), "--port", "99999")
+    assert "--proxy: invalid" in refusal(monkeypatch, str(tiny), "--proxy", "nginx")
     folder = tmp_path / "folder.jsonl"
     folder.mkdir()
     assert "--corrections" in refusal(monkeypatch, str(tiny), "--port", "0", "--corrections", str(folder))
@@ -54,6 +56,16 @@ def test_the_address_that_is_shown_can_be_opened() -> None:
         with bind(host, 0) as bound:
             assert listen(bound) == f"http://{shown}:{bound.getsockname()[1]}"
             socket.create_connection((shown, bound.getsockname()[1])).close()
+
+
+def test_a_service_that_starts_can_be_stopped(tiny: Path, tmp_path: Path) -> None:
+    """Also as the first process of a container, which gets no signal without a handler."""
+    corrections = tmp_path / "c.jsonl"
+    command = [sys.executable, "-m", "qa.serve", str(tiny), "--port", "0", "--corrections", str(corrections)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        wait(corrections.exists, "the file of corrections")
+        process.terminate()
+        assert process.wait(30) == 143
 
 
 def test_a_port_in_use_is_refused_before_torch_is_loaded() -> None:

@@ -8,7 +8,7 @@ let waiting = null; // for a token, whoever asked first
 export const limits = { body: Infinity, context: Infinity }; // bytes, characters of a request; the service says its own
 
 async function send(path, options = {}) {
-  checkSize(new Blob([options.body ?? ""]).size);
+  checkSize(options.body?.name ?? "The request", new Blob([options.body ?? ""]).size);
   const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
   const response = await reach(path, { ...options, headers });
   if (response.status === 401) {
@@ -20,10 +20,10 @@ async function send(path, options = {}) {
   return response;
 }
 
-function checkSize(bytes) {
+function checkSize(what, bytes) {
   const megabytes = (number) => `${(number / 2 ** 20).toFixed(1)} MB`;
   if (bytes <= limits.body) return;
-  throw new Error(`Too much at once: ${megabytes(bytes)}. The service takes ${megabytes(limits.body)}.`);
+  throw new Error(`${what}: ${megabytes(bytes)}; the service takes ${megabytes(limits.body)} at once.`);
 }
 
 async function reach(path, options) {
@@ -95,7 +95,10 @@ export async function* stream(path, body, signal) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await reader.read().catch((error) => {
+      if (error.name === "AbortError") throw error;
+      return { done: true }; // the connection broke
+    });
     if (done) throw new Error("The service ended before it had answered. Ask again.");
     const parts = (rest + value).split("\n");
     rest = parts.pop();

@@ -30,8 +30,8 @@ export function drawScopes() {
   byId("all-words").textContent = scopeWords(library.texts.length);
   byId("this-scope").hidden = isOne;
   const near = byId("near");
-  near.disabled = !lastPlace();
-  if ((near.disabled && near.checked) || (isOne && byId("this").checked)) byId("all").checked = true;
+  near.parentElement.hidden = !lastPlace();
+  if ((!lastPlace() && near.checked) || (isOne && byId("this").checked)) byId("all").checked = true;
 }
 
 function scopeWords(texts) {
@@ -95,7 +95,10 @@ function entryOf(question, passages, answer) {
   const candidates = (answer.text ? [answer, ...byProbability] : byProbability).map((one) =>
     placed(one, passages[one.context_index]),
   );
-  return { id: newId(), question, texts: passages.length, answer, candidates, shown: answer.text ? 0 : null };
+  const isAsked = (id) => passages.some(({ text }) => text.id === id);
+  const before = history.findLast((one) => one.question === question && isAsked(one.corrected?.text));
+  const shown = answer.text ? 0 : null;
+  return { id: newId(), question, texts: passages.length, answer, candidates, shown, corrected: before?.corrected };
 }
 
 function placed({ text: words, start, end, probability }, passage) {
@@ -107,7 +110,6 @@ function placed({ text: words, start, end, probability }, passage) {
 }
 
 function remember(entry) {
-  entry.corrected = history.findLast(({ question, corrected }) => corrected && question === entry.question)?.corrected;
   put("history", entry).then(drawHistory);
   byId("question").select();
   reveal(entry, entry.shown);
@@ -137,12 +139,11 @@ function summary({ answer, candidates: [best], corrected }) {
 
 const inText = ({ name }) => (library.texts.length > 1 ? `, in ${name}` : "");
 
-/** Keeps what somebody says is right, or that nothing is, with the question. */
-export function keepCorrection(words) {
-  const entry = asked.last;
-  entry.corrected = words === null ? undefined : { words };
+/** Keeps with a question what somebody says is right in a text: `words`, none where nothing is. */
+export function keepCorrection(entry, words, text) {
+  entry.corrected = { words, text: text.id };
   put("history", entry).then(drawHistory);
-  drawAnswer(entry);
+  if (asked.last === entry) drawAnswer(entry);
 }
 
 /** The candidate that is shown, with its text where that is still here; null where none is. */
@@ -154,7 +155,9 @@ function shownPlace(entry) {
 function drawAnswer(entry) {
   const place = shownPlace(entry);
   byId("answer-section").hidden = false;
-  byId("answer").replaceChildren(...(place ? foundWords(entry, place) : noneWords(entry)));
+  const question = make("p", { className: "quiet", dir: "auto" }, entry.question);
+  const corrected = entry.corrected ? [make("p", { className: "corrected" }, ...summary(entry))] : [];
+  byId("answer").replaceChildren(question, ...corrected, ...(place ? foundWords(place) : noneWords(entry)));
 }
 
 /** Shows an entry of the history, with one of its candidates or none. */
@@ -166,19 +169,20 @@ function reveal(entry, shown) {
   drawCandidates(entry);
   if (place?.text.text) {
     showPlaces(place.text, [{ ...place, kind: "answer" }, { ...sentenceAround(place.text.text, place), kind: "near" }]);
+  } else {
+    showPlaces(library.shown, []);
   }
   drawScopes();
   asked.onAnswer(entry);
 }
 
-function foundWords(entry, place) {
+function foundWords(place) {
   const where = library.texts.length > 1 ? [make("p", { className: "quiet" }, "In ", bdi(place.text.name))] : [];
-  const corrected = entry.corrected ? [make("p", { className: "corrected" }, ...summary(entry))] : [];
   const sure = make("p", { className: "quiet" }, make("strong", {}, percent(place.probability)), ` ${meaning(asked.model)}`);
   const answer = isSure(place, asked.model)
     ? [make("p", { className: "found", dir: "auto" }, place.words)]
     : [make("p", { className: "found none" }, "No sure answer. The nearest passage:")];
-  return [question(entry), ...corrected, ...answer, sentence(place), sure, ...where];
+  return [...answer, sentence(place), sure, ...where];
 }
 
 function sentence(place) {
@@ -193,10 +197,8 @@ function sentence(place) {
 function noneWords(entry) {
   const where = entry.texts > 1 ? "these texts" : "this text";
   const words = make("p", { className: "found none" }, `No answer found in ${where}`);
-  return [question(entry), words, make("p", { className: "quiet" }, entry.candidates.length ? "What came closest is below." : "")];
+  return [words, make("p", { className: "quiet" }, entry.candidates.length ? "What came closest is below." : "")];
 }
-
-const question = (entry) => make("p", { className: "quiet", dir: "auto" }, entry.question);
 
 function drawCandidates(entry) {
   const isAnswered = Boolean(entry.answer.text);
@@ -216,12 +218,4 @@ function candidate(entry, { words, probability, text }, index) {
   choose.append(make("span", { dir: "auto" }, words), make("span", { className: "quiet" }, percent(probability), where));
   choose.setAttribute("aria-pressed", String(index === entry.shown));
   return make("li", {}, choose);
-}
-
-export function forgetHistory() {
-  running?.abort();
-  asked.last = null;
-  history = [];
-  for (const id of ["history", "answer", "candidates"]) byId(id).replaceChildren();
-  for (const id of ["history-section", "answer-section"]) byId(id).hidden = true;
 }

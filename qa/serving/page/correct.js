@@ -6,7 +6,7 @@ import { byId, counted, shortened, tell } from "./dom.js";
 import { occurrences, toPoints } from "./places.js";
 import { library, reader } from "./texts.js";
 
-const LONGEST_NAME = 200;
+const [LONGEST_NAME, LONGEST_ANSWER] = [200, 2000]; // code points, as the service takes them
 let right = null; // {text, start, end}: what is to be sent
 let places = []; // where the typed words are
 let at = 0;
@@ -15,6 +15,9 @@ export function startCorrecting() {
   const status = byId("correct-status");
   document.addEventListener("selectionchange", takeSelection);
   byId("typed").addEventListener("input", lookUp);
+  byId("typed").addEventListener("keydown", ({ key }) => {
+    if (key === "Enter") byId("send-right").click();
+  });
   byId("next-place").addEventListener("click", () => go(1));
   byId("previous-place").addEventListener("click", () => go(-1));
   byId("send-right").addEventListener("click", () => tell(status, sendRight));
@@ -35,6 +38,8 @@ export function drawCount(corrections) {
   byId("corrections").textContent = `${counted(corrections, "correction")} so far.`;
 }
 
+const cut = (text, points) => [...text].slice(0, points).join("");
+
 function choose(place) {
   right = place && { ...place, text: library.shown };
   byId("right-words").textContent = place ? shortened(reader.text.slice(place.start, place.end), 200) : "nothing yet";
@@ -54,8 +59,8 @@ function lookUp() {
   const words = byId("typed").value.trim();
   places = occurrences(reader.text, words);
   at = 0;
-  if (words && !places.length) byId("place-words").textContent = "These words are not in the text.";
-  else byId("place-words").textContent = "";
+  const others = library.texts.length > 1 ? " If another text has them, show it first." : "";
+  byId("place-words").textContent = words && !places.length ? `These words are not in the text.${others}` : "";
   go(0);
 }
 
@@ -80,11 +85,11 @@ async function sendNone() {
 }
 
 async function send(text, start) {
-  const name = [...library.shown.name].slice(0, LONGEST_NAME).join("");
-  const context = library.shown.text;
-  const { question, answer } = asked.last;
-  const sent = await post("/corrections", { question, context, text, start, name, predicted: answer.text });
-  keepCorrection(text);
+  const [entry, shown] = [asked.last, library.shown];
+  const [name, predicted] = [cut(shown.name, LONGEST_NAME), cut(entry.answer.text, LONGEST_ANSWER)];
+  const { question } = entry;
+  const sent = await post("/corrections", { question, context: shown.text, text, start, name, predicted });
+  keepCorrection(entry, text, shown);
   byId("correct-status").textContent = sent.added ? "Thank you, saved." : "This was known already.";
   drawCount(sent.corrections);
 }

@@ -1,12 +1,12 @@
 // The page: which view is shown, what is served, files dropped on it, and forgetting everything.
 
 import { get, limits } from "./api.js";
-import { asked, drawScopes, forgetHistory, startAsking } from "./ask.js";
+import { asked, drawScopes, startAsking } from "./ask.js";
 import { drawCorrecting, drawCount, startCorrecting } from "./correct.js";
 import { byId, tell } from "./dom.js";
-import { forgetStudy, loadQuestions, startStudy } from "./study.js";
-import { forgetStored } from "./store.js";
-import { addFiles, forgetTexts, library, startLibrary } from "./texts.js";
+import { forget } from "./store.js";
+import { loadQuestions, startStudy } from "./study.js";
+import { addFiles, library, startLibrary } from "./texts.js";
 
 const isStudy = () => location.hash === "#study";
 
@@ -47,12 +47,7 @@ function takeDrops() {
 }
 
 function forgetEverything() {
-  if (!confirm("Forget all texts, the history, the decks and the progress of your study?")) return;
-  forgetStored();
-  forgetHistory();
-  drawCorrecting(null);
-  forgetTexts();
-  forgetStudy();
+  if (confirm("Forget all texts, the history, the decks and the progress of your study?")) forget();
 }
 
 window.addEventListener("hashchange", () => {

@@ -41,9 +41,11 @@ function breakBefore(text, start, end) {
     const at = text.lastIndexOf(sign, latest);
     if (at > start) return at + 1;
   }
-  const splitsPair = text.codePointAt(latest - 1) > 0xffff;
-  return splitsPair ? latest - 1 : latest;
+  return beforePair(text, latest);
 }
+
+/** A place, or the one before it where it is within an emoji or another pair of units. */
+const beforePair = (text, at) => (text.codePointAt(at - 1) > 0xffff ? at - 1 : at);
 
 /** The paragraph around a place, or the line of it, or what is near where that is long, too. */
 export function passageAround(text, { start, end }) {
@@ -53,7 +55,8 @@ export function passageAround(text, { start, end }) {
     const passage = { start: before < 0 ? 0 : before + between.length, end: after < 0 ? text.length : after };
     if (passage.end - passage.start <= PASSAGE) return passage;
   }
-  const [first, last] = [Math.max(0, start - PASSAGE / 3), Math.min(text.length, end + PASSAGE / 3)];
+  const ends = [Math.max(0, start - PASSAGE / 3), Math.min(text.length, end + PASSAGE / 3)];
+  const [first, last] = ends.map((at) => beforePair(text, at));
   const before = text.indexOf(" ", first) + 1; // scripts without spaces are cut anywhere
   const after = text.lastIndexOf(" ", last);
   return { start: before && before <= start && first ? before : first, end: after >= end ? after : last };

@@ -3,11 +3,13 @@
 import { byId } from "./dom.js";
 
 const STORES = ["texts", "history", "decks", "boxes"];
+const FORGET = "forget"; // a message to the other tabs
 const others = new BroadcastChannel("qa");
 const watchers = new Map(); // {store: what to do when another tab has changed it}
+const pending = new Map(STORES.map((store) => [store, new Map()])); // rows by id that are not on the disk, or never will be
 let database = null;
 
-others.onmessage = ({ data }) => watchers.get(data)?.();
+others.onmessage = ({ data }) => (data === FORGET ? location.reload() : watchers.get(data)?.());
 
 export const watch = (store, reload) => watchers.set(store, reload);
 
@@ -18,7 +20,10 @@ function connect() {
   database ??= new Promise((resolve, reject) => {
     const request = indexedDB.open("qa", 1);
     request.onupgradeneeded = () => STORES.forEach((name) => request.result.createObjectStore(name, { keyPath: "id" }));
-    request.onsuccess = () => resolve(request.result);
+    request.onsuccess = () => {
+      request.result.onclose = () => { database = null; }; // somebody has deleted what the browser keeps
+      resolve(request.result);
+    };
     request.onerror = () => reject(request.error);
   });
   return database;
@@ -35,7 +40,7 @@ async function run(store, mode, ask) {
   return request.result;
 }
 
-/** Whether the browser has kept it. */
+/** Whether the browser has kept the change; otherwise the page says so. */
 async function change(store, ask) {
   try {
     await run(store, "readwrite", ask);
@@ -48,10 +53,26 @@ async function change(store, ask) {
   }
 }
 
-/** The rows of a store, oldest first; none where the browser keeps nothing. */
-export const rows = (store) => run(store, "readonly", (rows) => rows.getAll()).catch(() => []);
+/** The rows of a store, oldest first, also those that the browser could not keep. */
+export async function rows(store) {
+  const kept = await run(store, "readonly", (rows) => rows.getAll()).catch(() => []);
+  const all = new Map([...kept, ...pending.get(store).values()].map((row) => [row.id, row]));
+  return [...all.values()].sort((one, other) => (one.id < other.id ? -1 : 1));
+}
 
-export const put = (store, row) => change(store, (rows) => rows.put(row));
-export const drop = (store, id) => change(store, (rows) => rows.delete(id));
+export async function put(store, row) {
+  pending.get(store).set(row.id, row);
+  if (await change(store, (rows) => rows.put(row))) pending.get(store).delete(row.id);
+}
 
-export const forgetStored = () => Promise.all(STORES.map((store) => change(store, (rows) => rows.clear())));
+export function drop(store, id) {
+  pending.get(store).delete(id);
+  return change(store, (rows) => rows.delete(id));
+}
+
+/** Empties the stores, and begins anew in every tab: each shows what it has read. */
+export async function forget() {
+  await Promise.all(STORES.map((store) => change(store, (rows) => rows.clear())));
+  others.postMessage(FORGET);
+  location.reload();
+}

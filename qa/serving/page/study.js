@@ -64,10 +64,10 @@ export function loadQuestions(file) {
 }
 
 async function begin({ id, questions, contexts }) {
+  deck.progress = await progressOf(id);
   deck.name = id;
   deck.questions = new Map(questions.map((one) => [keyOf(one), { ...one, context: contexts[one.context] }]));
   put("decks", { id, questions, contexts, used: Date.now() }).then(drawDecks);
-  deck.progress = await progressOf(id);
   start();
 }
 
@@ -78,7 +78,9 @@ async function progressOf(name) {
 }
 
 async function reloadProgress() {
-  deck.progress = { ...deck.progress, ...(await progressOf(deck.name)) };
+  const { name } = deck;
+  const progress = await progressOf(name);
+  if (deck.name === name) deck.progress = progress;
   drawBoxes();
 }
 
@@ -92,6 +94,7 @@ function start() {
 }
 
 function next() {
+  deck.queue = dueIds(deck.queue, deck.progress, Date.now()); // another tab may have asked some
   const question = deck.questions.get(deck.queue[0]);
   isGraded = false;
   drawBoxes();
@@ -110,8 +113,8 @@ function next() {
 }
 
 function showDone() {
-  const [first] = Object.values(deck.progress).map(({ due }) => due).sort((one, other) => one - other);
-  const day = new Date(first).toLocaleDateString("en", { weekday: "long", day: "numeric", month: "long" });
+  const due = [...deck.questions.keys()].map((key) => stateOf(deck.progress, key).due);
+  const day = new Date(due.reduce((one, other) => Math.min(one, other))).toLocaleDateString("en", { weekday: "long", day: "numeric", month: "long" });
   byId("study-done").textContent = `Nothing is due now. The next question is due on ${day}.`;
   byId("study-done").focus();
 }
@@ -156,8 +159,8 @@ function references(context, answers) {
 }
 
 async function drawModel(card) {
-  const { question, context, answers } = card;
-  const { answers: [said] } = await post("/answer", { question, context });
+  const { question, context, answers, language } = card;
+  const { answers: [said] } = await post("/answer", { question, context, language });
   if (!isGraded || byId("study-question").textContent !== question || deck.questions.get(keyOf(card)) !== card) return;
   const words = make("p", {}, "The model says: ", make("mark", {}, said.text || "no answer in this text"));
   if (asked.model?.calibrated) words.append(` (${percent(said.probability)})`);
@@ -191,10 +194,4 @@ async function importProgress(field) {
   }
   Object.keys(deck.progress).forEach(keepBox);
   start();
-}
-
-export function forgetStudy() {
-  Object.assign(deck, { name: "", questions: new Map(), progress: {}, queue: [] });
-  for (const id of ["study-card", "study-done", "study-deck"]) byId(id).hidden = true;
-  drawDecks();
 }

@@ -2,11 +2,14 @@
 
 import { limits, upload } from "./api.js";
 import { bdi, button, byId, counted, make, shortened, tell } from "./dom.js";
-import { cleaned } from "./places.js";
+import { cleaned, toPoints } from "./places.js";
 import { Reader } from "./reader.js";
 import { drop, newId, put, rows, watch } from "./store.js";
 
 const LONG = 50_000; // characters of what is pasted
+const SAMPLE = `Anna Kern founded the mill of Arlbury in 1912. It stands on the river Wend, two miles from the town.
+
+Her son Paul sold it in 1950. Since then it has been a museum, which opens on Sundays from May to October.`;
 
 export const reader = new Reader(byId("reader"));
 export const library = { texts: [], shown: null, onChange: () => {} };
@@ -18,6 +21,7 @@ export async function startLibrary() {
     tell(status, () => addPasted());
   });
   byId("pasted").addEventListener("paste", addLong);
+  byId("sample").addEventListener("click", () => tell(status, () => add("Sample", SAMPLE)));
   byId("files").addEventListener("change", async (event) => {
     await addFiles([...event.target.files]);
     event.target.value = "";
@@ -30,8 +34,7 @@ export async function startLibrary() {
 /** Takes over what this browser keeps, also what another tab has changed. */
 async function reload() {
   const here = new Map(library.texts.map((text) => [text.id, text]));
-  const kept = (await rows("texts")).map((text) => here.get(text.id) ?? text);
-  library.texts = [...kept, ...library.texts.filter((text) => text.isLost)];
+  library.texts = (await rows("texts")).map((text) => here.get(text.id) ?? text);
   if (!library.texts.includes(library.shown)) open(library.texts[0] ?? null);
   draw();
 }
@@ -68,13 +71,13 @@ export async function addFiles(files) {
 }
 
 function add(name, text) {
-  const length = [...text].length;
+  const length = toPoints(text, text.length);
   if (length > limits.context) {
     throw new Error(`${name}: ${counted(length, "character")}; the service reads ${counted(limits.context, "character")} at a time`);
   }
   const added = { id: newId(), name, text: cleaned(text) };
   library.texts.push(added);
-  put("texts", added).then((isKept) => { added.isLost = !isKept; });
+  put("texts", added);
   open(added);
   draw();
   byId("adding").open = false;
@@ -104,12 +107,6 @@ export function showPlaces(text, places) {
     draw();
   }
   reader.mark(places);
-}
-
-export function forgetTexts() {
-  library.texts = [];
-  open(null);
-  draw();
 }
 
 function draw() {

@@ -1,0 +1,49 @@
+"""Questions that are answered together have the answers that each would have alone."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+
+from qa.answering.answerer import QuestionAnswerer
+from qa.answering.options import Options
+from qa.serving.desk import Desk
+from qa.serving.limits import Limits
+from qa.serving.schemas import Item
+
+CONTEXT = "The bridge of Tollen was built in 1822 by Ada Brill. A flood took its arches away."
+
+
+@pytest.fixture(scope="module")
+def desk(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """That of a model with two temperatures."""
+    model = copytree(tiny, tmp_path_factory.mktemp("desk") / "model")
+    (model / "qa.json").write_text(json.dumps({"temperature": 0.1, "temperature_by_language": {"de": 1000.0}}))
+    desk = Desk(QuestionAnswerer.from_pretrained(str(model), "cpu"), "m", Limits())
+    yield desk
+    desk.close()
+
+
+def test_each_request_has_its_own_options(desk: Desk) -> None:
+    item = Item(question="Who built it?", context=CONTEXT)
+    options = [Options(top_k=1 + number % 3) for number in range(12)]
+
+    async def ask_all() -> list[int]:
+        found = await asyncio.gather(*(desk.answers([item], one) for one in options))
+        return [len(answer.alternatives) for (answer,) in found]
+
+    alone = [len(desk.answerer(item.question, CONTEXT, top_k=one.top_k).alternatives) for one in options]
+    assert asyncio.run(ask_all()) == alone
+    assert len({*alone}) == 3
+    (grouped,) = desk.metrics.group.collect()
+    count = next(sample.value for sample in grouped.samples if sample.name.endswith("_count"))
+    assert count < 12  # else no request shared a batch
+
+
+def test_each_question_has_the_temperature_of_its_language(desk: Desk) -> None:
+    items = [Item(question="Who built it?", context=CONTEXT, language=language) for language in ("de", None, "de")]
+    german, other, again = [answer.probability for answer in asyncio.run(desk.answers(items, Options()))]
+    assert german == again < other
