@@ -50,7 +50,7 @@ def model_card(results: Results, settings: Settings, command: str, languages: It
             if (value := getattr(results.best, metric)) is not None and not metric.endswith("_thresh")
         ],
     )
-    template = Environment(loader=PackageLoader("qa.review"), keep_trailing_newline=True).get_template("card.md")
+    template = Environment(loader=PackageLoader("qa.review"), keep_trailing_newline=True).get_template("card.jinja")
     body = template.render(
         base=base,
         origin=base if local or not made else made["inputs"]["model"][0],  # with its commit
