@@ -27,17 +27,7 @@ from qa.runs.results_table import markdown_rows
 from qa.storage import new_folder, remove, write_text
 from qa.sweeps.engines import ERROR, Engine, Job, job_error, run_jobs
 from qa.sweeps.job_locks import JobLocks
-from qa.sweeps.rows import (
-    BEST_KEYS,
-    COLUMNS,
-    Intervals,
-    SweepRow,
-    notes,
-    outcome,
-    ranked,
-    ranked_jobs,
-    tables,
-)
+from qa.sweeps.rows import BEST_KEYS, COLUMNS, Intervals, SweepRow, notes, outcome, ranked, ranked_jobs, tables
 from qa.sweeps.scripts import SEEDS_FOLDER, best_script, new_seeds_script
 
 JOURNAL = "study.journal"  # of a search
