@@ -23,7 +23,8 @@ from pydantic_core import PydanticCustomError
 from qa.config.suggestions import suggestion
 from qa.data.files import find_files
 from qa.data.mixture import file_weights
-from qa.data.squad_data import Split, SquadData
+from qa.data.sources import Split
+from qa.data.squad_data import SquadData
 from qa.data.stems import check_stems
 from qa.errors import UserError
 from qa.runs.results import Monitor
@@ -219,11 +220,11 @@ def check_files(settings: Settings) -> None:
 
 
 def check_sources(settings: Settings) -> SquadData:
-    """The data of a run, not read yet, once their kinds of values are checked. Errors: as `SquadData.check_source`."""
+    """The data of a run, not read yet, once their kinds of values are checked. Errors: as `Sources.check`."""
     names = inspect.signature(SquadData).parameters.keys() & settings.data.keys()  # a target of its own may have more
     data = SquadData(**{name: settings.data[name] for name in names})
     for split in READ[settings.stage]:
-        data.check_source(split)
+        data.sources.check(split)
     return data
 
 

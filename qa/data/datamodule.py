@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 from qa.data.batches import Batch, EpochSampler, EvaluationBatches, TrainingBatches, WindowDataset
 from qa.data.order import batches_of_rank, ordered_batches
-from qa.data.squad_data import Split, SquadData
+from qa.data.sources import Split
+from qa.data.squad_data import SquadData
 from qa.data.tokenizer import Template, pair_template
 from qa.processes import SIGNALS
 
@@ -42,7 +43,7 @@ class SquadDataModule(SquadData, LightningDataModule):
         Errors: as `prepare_split`.
         """
         for split in SPLITS[stage]:
-            if split not in self.windows and (self.has_source(split) or split == SPLITS[stage][0]):
+            if split not in self.windows and (self.sources.has(split) or split == SPLITS[stage][0]):
                 assert self.tokenizer is not None, "call connect(tokenizer) first"
                 self.prepare_split(split, self.tokenizer)
 

@@ -5,9 +5,6 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import replace
-from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,17 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from qa.data.check import Examples, Need
+from qa.data.check import Examples
 from qa.data.example import Example
-from qa.data.examples import OnBadRecord, check_records, collector_paused, read_examples, split_by_paragraph
-from qa.data.files import find_files, kind_of
-from qa.data.hub_records import hub_records, other_split
+from qa.data.examples import OnBadRecord, collector_paused
 from qa.data.languages import Languages
 from qa.data.mixture import Mixture, Share, Turns, file_weights, take_turns
 from qa.data.order import Batching, copies, drawn_windows, epoch_batches, padded_share
 from qa.data.overlap import OnOverlap, Overlap, overlap, without_overlap
 from qa.data.record import BadRecord, Columns, Files, Record
-from qa.data.records import TABLES, read_records
+from qa.data.sources import Sources, Split
 from qa.errors import UserError
 from qa.storage import write_text
 
@@ -35,8 +30,6 @@ if TYPE_CHECKING:
     from qa.data.windows import Windows
 
 log = logging.getLogger(__name__)
-
-Split = Literal["train", "validation", "test", "predict"]
 
 
 class SquadData:
@@ -82,13 +75,13 @@ class SquadData:
         seed: NonNegativeInt = 42,
     ) -> None:
         super().__init__()
-        self.name, self.limit, self.on_bad_record, self.on_overlap = name, limit, on_bad_record, overlap
-        self.files = {"train": train_file, "validation": validation_file, "test": test_file, "predict": test_file}
+        files = {"train": train_file, "validation": validation_file, "test": test_file, "predict": test_file}
+        names = Columns.model_validate(dict(columns))
+        self.sources = Sources(name, files, names, languages, on_bad_record, limit, validation_share, split_seed)
+        self.on_bad_record, self.on_overlap = on_bad_record, overlap
         self.mixture, self.negative_windows = mixture, negative_windows
         self.predictions_file = predictions_file
-        self.validation_share, self.split_seed = validation_share, split_seed
-        self.languages = languages
-        self.columns = Columns.model_validate(dict(columns))
+        self.split_seed = split_seed
         self.cache_dir, self.cache_limit = Path(cache_dir), cache_gib * 2**30
         self.max_length, self.stride = max_length, stride
         self.batch_size, self.eval_batch_size, self.batching = batch_size, eval_batch_size, batching
@@ -103,8 +96,6 @@ class SquadData:
         self.fingerprints: dict[str, str] = {}  # of content, tokenizer and window settings
         self.bad: dict[str, list[BadRecord]] = {}  # that were skipped
         self.repairs: dict[str, list[dict[str, Any]]] = {}  # rows of repairs.jsonl
-        self._shared: Examples | None = None  # of a file of which training and validation each take a part
-        self._parts: dict[str, str] = {}  # what part each of them takes
         self.overlap: Overlap | None = None  # of training and validation, once both are there
 
     @collector_paused()
@@ -120,8 +111,8 @@ class SquadData:
         from qa.data.window_cache import cached_windows, fingerprint  # needs torch, which scoring does without
 
         self.tokenizer = tokenizer
-        read = self.read(split)
-        if split == "train" and self.on_overlap == "drop" and self.has_source("validation"):
+        read = self.sources.read(split)
+        if split == "train" and self.on_overlap == "drop" and self.sources.has("validation"):
             self._drop_overlap(read)
         examples = read.examples
         key = self.fingerprints[split] = fingerprint(examples, tokenizer, self.max_length, self.stride)
@@ -157,7 +148,7 @@ class SquadData:
 
     def _bad(self, split: Split, read: Examples, example: Example, kind: str, reason: str, remedy: str) -> BadRecord:
         """An example that was read, as a record that cannot be used."""
-        file = str(read.files.get(example.id) or self.source(split))
+        file = str(read.files.get(example.id) or self.sources.in_words(split))
         record = Record(file, f"question {example.id!r}", {"question": example.question})
         return BadRecord(record, kind, reason, remedy)
 
@@ -169,9 +160,9 @@ class SquadData:
         unanswerable = sum(examples[row].is_impossible for row in np.unique(windows.example))
         if lost := unlabelled(windows) - unanswerable:
             log.warning("train: %d first answers are whole in no window and are trained as (0, 0)", lost)
-        origin = Path(self.name or "")
+        origin = Path(self.sources.name or "")
         self.trained_files = [files.get(example.id, origin) for example in examples]
-        weights = file_weights(self.mixture, self.files["train"])
+        weights = file_weights(self.mixture, self.sources.files["train"])
         self.turns = take_turns(windows, examples, self.trained_files, weights, self.negative_windows, self.seed)
 
     def _look_for_overlap(self) -> None:
@@ -186,7 +177,7 @@ class SquadData:
 
     def _drop_overlap(self, read: Examples) -> None:
         """Leaves out the training examples on contexts of validation, which is read for this."""
-        kept = without_overlap(read.examples, self.read("validation").examples)
+        kept = without_overlap(read.examples, self.sources.read("validation").examples)
         if not kept:
             raise UserError("data.overlap=drop: all training questions are on contexts of validation; give other files")
         names = {example.id for example in kept}
@@ -209,8 +200,8 @@ class SquadData:
             log.warning("%s: references that %s: %d", split, how, read.unplaced)
         if split == "train" and not any(example.answers for example in read.examples):
             raise UserError(
-                f"{self.source(split)}: no question has an answer; training needs some, in a field such as 'answers'"
-                " or named by data.columns.answer=NAME"
+                f"{self.sources.in_words(split)}: no question has an answer; training needs some, in a field such as"
+                " 'answers' or named by data.columns.answer=NAME"
             )
 
     def write_lists(self, folder: Path) -> None:
@@ -222,67 +213,6 @@ class SquadData:
                 # half of a surrogate pair becomes its escape, as JSON has it
                 lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
                 write_text(folder / name, lines.encode(errors="backslashreplace").decode())
-
-    def read(self, split: Split, need: Need = "places") -> Examples:
-        """The checked examples of a split, not cut into windows yet. Errors: as `prepare_split`."""
-        need = "nothing" if split == "predict" else need
-        if self.validation_share and split in ("train", "validation"):
-            return self._part_of_training_file(split, need)
-        if files := self.files[split]:
-            return read_examples(files, self.on_bad_record, self.limit, need, self.columns, self.languages)
-        self.check_source(split)
-        assert self.name is not None
-        part = "test" if split == "predict" else split
-        records = hub_records(self.name, part, self.columns)
-        if split == "test":
-            records, asked = tee(records)
-            examples = check_records(asked, "skip", self.limit, "nothing").examples
-            if not any(example.answers for example in examples):  # such as those that a leaderboard keeps
-                raise UserError(f"{self.name}: has no {part} split with answers; {other_split(part)}")
-        read = check_records(records, self.on_bad_record, self.limit, need)
-        if isinstance(self.languages, str):
-            read.examples = [example.model_copy(update={"language": self.languages}) for example in read.examples]
-        return read
-
-    def _part_of_training_file(self, split: Split, need: Need) -> Examples:
-        """The file is read once: what was skipped or repaired in it is of the split that is asked for first."""
-        if self.files["validation"] or not self.files["train"]:
-            raise UserError("data.validation_share: takes a part of data.train_file; give no data.validation_file")
-        read = self._shared or read_examples(
-            self.files["train"], self.on_bad_record, self.limit, need, self.columns, self.languages
-        )
-        self._shared = Examples(read.examples, files=read.files)
-        parts = split_by_paragraph(read.examples, self.validation_share or 0, self.split_seed)
-        examples = parts[split == "validation"]
-        paragraphs, of = (len({example.context for example in some}) for some in (examples, read.examples))
-        self._parts[split] = f"{paragraphs:,} of the {of:,} paragraphs of {self._names('train')}"
-        return replace(read, examples=examples)
-
-    def has_source(self, split: Split) -> bool:
-        """Whether files or a Hub data set are given for a split."""
-        return bool(self.files[split] or self.name or (split == "validation" and self.validation_share))
-
-    def check_source(self, split: Split) -> None:
-        """Looks at no more than the head of a table. Errors: UserError for no source, and for columns not known."""
-        if not self.has_source(split):
-            key = "test" if split == "predict" else split
-            remedy = "give one path, a list or a glob"
-            if split == "validation" and self.files["train"]:
-                remedy += ", or data.validation_share=0.1 to take a tenth of data.train_file's questions"
-            raise UserError(f"data.{key}_file: not given; {remedy}")
-        for path in find_files(files) if (files := self.files[split]) else []:
-            if kind_of(path) in TABLES:
-                with suppress(BadRecord):  # which the stage may skip
-                    next(read_records(path, self.columns), None)
-
-    def source(self, split: Split) -> str:
-        """Where a split comes from, for people."""
-        is_part = self.validation_share and split == "validation"
-        return self._parts.get(split) or self._names("train" if is_part else split)
-
-    def _names(self, split: Split) -> str:
-        files = self.files[split]
-        return files if isinstance(files, str) else ", ".join(files or [f"{self.name} from the hub"])
 
     def example_count(self, split: Split) -> int:
         """Questions of a split that have a window."""

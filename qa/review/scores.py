@@ -27,7 +27,7 @@ def score_predictions(data: SquadData, identity: dict[str, Any]) -> tuple[list[Q
     """
     path = Path(data.predictions_file or "")
     predictions = read_predictions(path)
-    read = data.read("validation", need="texts")
+    read = data.sources.read("validation", need="texts")
     data.report("validation", read)
     examples, ids = read.examples, {example.id for example in read.examples}
     unknown = sorted(predictions.keys() - ids)
@@ -35,7 +35,7 @@ def score_predictions(data: SquadData, identity: dict[str, Any]) -> tuple[list[Q
         such = f", not {unknown[0]!r} for example" if unknown else ""
         raise UserError(
             f"{path}: {len(predictions) - len(unknown)} of its {len(predictions)} ids are in"
-            f" {data.source('validation')}{such}; give the file that was predicted"
+            f" {data.sources.in_words('validation')}{such}; give the file that was predicted"
         )
     skipped = dict(read.skipped)
     v2 = any(example.is_impossible for example in examples)

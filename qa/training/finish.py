@@ -9,7 +9,7 @@ from typing import Any
 from qa import processes
 from qa.console import console
 from qa.data.datamodule import SquadDataModule
-from qa.data.squad_data import Split
+from qa.data.sources import Split
 from qa.evaluation.question_table import read_questions
 from qa.hub import push
 from qa.review.card import model_name
@@ -69,7 +69,7 @@ def about(parts: Parts, results: Results) -> dict[str, str]:
     """The head of a run's page."""
     return {
         "model": model_name(parts.module.pretrained),
-        **{str(split): parts.data.source(split) for split in parts.splits},
+        **{str(split): parts.data.sources.in_words(split) for split in parts.splits},
         **({"epoch": epoch} if "train" in parts.splits and (epoch := parts.data.epoch_in_words()) else {}),
         "command": parts.command,
         "finished": f"{datetime.now():%F %H:%M}, on {parts.trainer.world_size} x {results.hardware}",

@@ -11,7 +11,7 @@ from qa import processes
 from qa.config.settings import Settings
 from qa.console import console
 from qa.data.datamodule import SquadDataModule
-from qa.data.squad_data import Split
+from qa.data.sources import Split
 from qa.data.tokenizer import scripts
 from qa.review.card import model_name
 from qa.review.verdict import few_training
@@ -41,7 +41,9 @@ def first_screen(parts: Parts) -> None:
         questions, windows = data.example_count(split), len(data.windows[split])
         unanswerable = sum(example.is_impossible for example in data.examples[split])
         without = f", {unanswerable:,} of them without an answer" if unanswerable else ""
-        rows[split] = f"{data.source(split)}: {counted(questions, 'question')}{without}, {counted(windows, 'window')}"
+        rows[split] = (
+            f"{data.sources.in_words(split)}: {counted(questions, 'question')}{without}, {counted(windows, 'window')}"
+        )
         if split != "train" and (note := evaluated_part(data, split).note()):
             rows[split] += f"; {note[0].lower()}{note[1:].rstrip('.')}"
     if parts.settings.stage != "fit" and (others := other_lengths(parts)):

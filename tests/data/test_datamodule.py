@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from helpers.questions import squad
 from qa.data.datamodule import SquadDataModule
-from qa.data.squad_data import Split
+from qa.data.sources import Split
 from qa.errors import UserError
 from qa.model.optimization import schedule
 from qa.training.module import QuestionAnsweringModule
@@ -103,7 +103,7 @@ def test_a_split_without_a_file_is_named(minilm: PreTrainedTokenizerFast) -> Non
 def test_every_seed_is_evaluated_on_the_same_part_of_the_training_file(small_files: tuple[Path, Path]) -> None:
     def questions(**seeds: Any) -> list[str]:
         module = SquadDataModule(train_file=str(small_files[0]), validation_share=0.2, **seeds)
-        train, validation = (module.read(split).examples for split in ("train", "validation"))
+        train, validation = (module.sources.read(split).examples for split in ("train", "validation"))
         assert len(train) + len(validation) == 40
         return [example.id for example in validation]
 
@@ -131,7 +131,7 @@ def test_what_is_skipped_in_a_file_of_two_splits_is_counted_and_listed_once(
     splits: tuple[Split, ...] = ("train", "validation")
     paragraphs = [len({example.context for example in module.examples[split]}) for split in splits]
     for split, number in zip(splits, paragraphs, strict=True):
-        assert module.source(split) == f"{number} of the {sum(paragraphs)} paragraphs of {tmp_path}/bad.json"
+        assert module.sources.in_words(split) == f"{number} of the {sum(paragraphs)} paragraphs of {tmp_path}/bad.json"
     messages = [record.getMessage() for record in caplog.records]
     assert messages == [
         "train: records skipped: 1 not UTF-8, 1 answer not located; see skipped.jsonl",

@@ -46,8 +46,8 @@ def test_settings_name_languages_of_all_files_or_of_some(small_files: tuple[Path
 
     def found(**settings: object) -> list[str | None]:
         data = SquadData(train_file=[str(train), str(dev)], **settings)  # type: ignore[arg-type]
-        assert data.source("train") == f"{train}, {dev}"
-        languages = [example.language for example in data.read("train").examples]
+        assert data.sources.in_words("train") == f"{train}, {dev}"
+        languages = [example.language for example in data.sources.read("train").examples]
         assert len(set(languages[:40])) == len(set(languages[40:])) == 1
         return [languages[0], languages[40]]
 
@@ -55,8 +55,8 @@ def test_settings_name_languages_of_all_files_or_of_some(small_files: tuple[Path
     assert found(languages="gsw") == ["gsw", "gsw"]
     assert found(languages={"train": "fr"}) == ["fr", "de"]
     assert found(languages={"squad.de": "gsw"}) == [None, "gsw"]
-    part = SquadData(train_file=str(dev), validation_share=0.5, languages={"squad.de": "gsw"}).read("validation")
-    assert {example.language for example in part.examples} == {"gsw"}
+    data = SquadData(train_file=str(dev), validation_share=0.5, languages={"squad.de": "gsw"})
+    assert {example.language for example in data.sources.read("validation").examples} == {"gsw"}
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_wrong_language_or_file_is_refused(override: str, message: str | None,
 def test_a_data_set_of_the_hub_has_the_language_that_is_named(
     small_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qa.data.squad_data.hub_records", lambda _, __, columns: read_records(small_files[0], columns))
-    assert {e.language for e in SquadData(name="ada/bridges", languages="de").read("train").examples} == {"de"}
+    monkeypatch.setattr("qa.data.sources.hub_records", lambda _, __, columns: read_records(small_files[0], columns))
+    assert {e.language for e in SquadData(name="ada/bridges", languages="de").sources.read("train").examples} == {"de"}
     data = SquadData(name="ada/bridges", columns={"question": "id"})  # the names of fields are for the hub's, too
-    assert {(e.language, e.question == e.id) for e in data.read("train").examples} == {(None, True)}
+    assert {(e.language, e.question == e.id) for e in data.sources.read("train").examples} == {(None, True)}

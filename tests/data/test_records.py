@@ -7,7 +7,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import datasets
 import pandas
@@ -25,13 +25,14 @@ from qa.data.record import Columns
 from qa.errors import UserError
 
 Row = dict[str, Any]  # id, question, context, answers: [[text, start]]
+Writer = TypeVar("Writer", bound=Callable[..., Any])
 WRITERS: dict[str, Callable[[list[Row]], bytes]] = {}
 
 
-def writes(name: str) -> Callable[[Callable[[list[Row]], Any]], Callable[[list[Row]], Any]]:
+def writes(name: str) -> Callable[[Writer], Writer]:
     """Adds a way to write rows as a file of this name."""
 
-    def add(writer: Callable[[list[Row]], Any]) -> Callable[[list[Row]], Any]:
+    def add(writer: Writer) -> Writer:
         def as_bytes(rows: list[Row]) -> bytes:
             content = writer(rows)
             return content if isinstance(content, bytes) else str(content).encode()
@@ -665,7 +666,7 @@ def test_a_task_that_nobody_annotated_is_named(tmp_path: Path) -> None:
 
 
 ADA = {"id": "a", "question": "Who?", "context": "Ada Brill built the bridge in 1912."}
-TASK = {"data": {"text": ADA["context"], "question": "Who?"}, "id": 1}
+TASK: Row = {"data": {"text": ADA["context"], "question": "Who?"}, "id": 1}
 
 
 @pytest.mark.parametrize(
