@@ -10,19 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qa.answering.answer import Answer as Answer
     from qa.answering.answerer import QuestionAnswerer as QuestionAnswerer
-    from qa.config.run_start import RunFolder as RunFolder
-    from qa.console import Plain as Plain
     from qa.data.datamodule import SquadDataModule as SquadDataModule
     from qa.data.example import Example as Example
     from qa.errors import UserError as UserError
     from qa.evaluation.squad_metric import SquadMetric as SquadMetric
     from qa.model.optimization import schedule as schedule
-    from qa.tracking.loggers import TensorBoard as TensorBoard
-    from qa.tracking.loggers import Wandb as Wandb
-    from qa.tracking.metrics_file import MetricsFile as MetricsFile
-    from qa.training.callbacks import EarlyStopping as EarlyStopping
-    from qa.training.callbacks import LiveLine as LiveLine
-    from qa.training.estimate import Estimate as Estimate
     from qa.training.module import QuestionAnsweringModule as QuestionAnsweringModule
 
 WHERE = {

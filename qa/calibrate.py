@@ -14,6 +14,7 @@ from qa.hub import model_folder
 from qa.model.answering import NAME
 from qa.review.terminal import trust_table
 from qa.review.verdict import figures
+from qa.runs.identity import is_trained_on
 from qa.storage import content_hash
 
 
@@ -34,8 +35,7 @@ def main() -> None:
 
     answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device)
     contents = [content_hash(path) for path in find_files(arguments.file)]
-    trained = answerer.answering.trained or {}
-    if not {*contents}.isdisjoint(trained.get("inputs", {}).get("train", [])):
+    if is_trained_on({"inputs": {"test": contents}}, "test", answerer.answering.trained or {}):
         print("WARNING: the model was trained on these questions: its probabilities will be too high", file=sys.stderr)
     found, worth, answering = calibrate(answerer, read_known(arguments.file, columns), contents)
     console.print(figures(found.questions))

@@ -118,15 +118,27 @@ def environment_without_slurm() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
 
 
-def handle_signals(handler: Callable[[int, Any], None]) -> dict[int, Any]:
-    """Has SIGNALS handled, but for SIGHUP where it is ignored, as under nohup. Returns the handlers until now."""
+def handle_signals(handler: Callable[[int], None]) -> Callable[[], None]:
+    """Has SIGNALS handled, but for SIGHUP where it is ignored, as under nohup. Returns what undoes it."""
+
+    def handle(signum: int, _: Any) -> None:
+        if signum == signal.SIGHUP:
+            _leave_terminal()
+        handler(signum)
+
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     wanted = [signum for signum in SIGNALS if not (nohup and signum == signal.SIGHUP)]
-    return {signum: signal.signal(signum, handler) for signum in wanted}
+    before = {signum: signal.signal(signum, handle) for signum in wanted}
+
+    def undo() -> None:
+        for signum, earlier in before.items():
+            signal.signal(signum, earlier)
+
+    return undo
 
 
-def leave_terminal() -> None:
-    """After SIGHUP: sends later output to /dev/null, since writing to a closed terminal is an error."""
+def _leave_terminal() -> None:
+    """Sends later output to /dev/null, since writing to a closed terminal is an error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         if stat.S_ISCHR(os.fstat(descriptor).st_mode):
@@ -169,23 +181,20 @@ def run_processes(command: Sequence[str], environments: Sequence[Mapping[str, st
         ]
         received: list[int] = []
 
-        def hand_on(signum: int, _: Any) -> None:
-            if signum == signal.SIGHUP:
-                leave_terminal()
+        def hand_on(signum: int) -> None:
             received.append(signum)
             for process in processes:
                 if process.poll() is None:
                     process.send_signal(signum)
 
-        handlers = handle_signals(hand_on)
+        stop_handling = handle_signals(hand_on)
         try:
             first = _wait(processes, received)
         finally:
             for process in processes:
                 process.kill()
                 process.wait()
-            for signum, handler in handlers.items():
-                signal.signal(signum, handler)
+            stop_handling()
         return _status(first, processes, errors, received)
 
 

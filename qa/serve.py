@@ -26,20 +26,9 @@ def main() -> None:
     parser.add_argument("model", nargs="?", help=f"a folder such as RUN/model, or an id of the hub; default: {DEMO}")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at; 0.0.0.0: all of this machine")
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free")
-    parser.add_argument(
-        "--name",
-        action="append",
-        default=[],
-        help="by which clients call it; several times",
-    )
-    parser.add_argument(
-        "--proxy",
-        action="append",
-        default=[],
-        type=ip_network,
-        metavar="ADDRESS",
-        help="of a proxy or a network of them, whose X-Forwarded-For names the client; several times",
-    )
+    parser.add_argument("--name", action="append", default=[], help="by which clients call it; several times")
+    proxy = "of a proxy or a network of them, whose X-Forwarded-For names the client; several times"
+    parser.add_argument("--proxy", action="append", default=[], type=ip_network, metavar="ADDRESS", help=proxy)
     parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="until an answer is given up")
     parser.add_argument("--token-file", type=Path, help="with the token that clients must send; or QA_SERVE_TOKEN")
     parser.add_argument(

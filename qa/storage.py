@@ -26,13 +26,18 @@ def _content_hash(path: Path, *_: int) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def is_pointer(path: Path) -> bool:
-    """Whether a file is what Git LFS leaves in its place until it is fetched; False for one that cannot be read."""
+def begins_with(path: Path, mark: bytes) -> bool:
+    """Whether these are a file's first bytes; False for one that cannot be read."""
     try:
         with path.open("rb") as file:
-            return file.read(len(LFS)) == LFS
+            return file.read(len(mark)) == mark
     except OSError:
         return False
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether a file is what Git LFS leaves in its place until it is fetched; False for one that cannot be read."""
+    return begins_with(path, LFS)
 
 
 @contextmanager

@@ -27,13 +27,3 @@ class Answer:
     def to_dict(self) -> dict[str, Any]:
         """{"answer", "score", "start", "end"}: the hub's question-answering schema, whose score is the probability."""
         return {"answer": self.text, "score": self.probability, "start": self.start, "end": self.end}
-
-    def to_haystack(self, question: str) -> dict[str, Any]:
-        """The arguments of Haystack's `ExtractedAnswer`, whose offsets are dictionaries here."""
-        return {
-            "query": question,
-            "score": self.probability,
-            "data": self.text or None,
-            "document_offset": {"start": self.start, "end": self.end} if self.text else None,
-            "meta": {"context_index": self.context_index},
-        }

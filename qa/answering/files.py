@@ -17,12 +17,10 @@ from qa.answering.check import BAD_SHOWN
 from qa.answering.options import AnswerOptions, Options
 from qa.answering.work import Ask
 from qa.console import track
-from qa.data.check import Examples, check_record
+from qa.data.check import examples_to_ask
 from qa.data.example import Example
 from qa.data.files import find_files
-from qa.data.languages import language_of
 from qa.data.record import BadRecord, Columns
-from qa.data.records import read_records
 from qa.errors import UserError, in_flags
 
 log = logging.getLogger(__name__)
@@ -58,7 +56,7 @@ def answer_file(
             for line in _whole_lines(file):
                 counts["before"] += 1
                 counts["bad"] += "error" in json.loads(line)
-            examples = chain.from_iterable(_examples(path, columns) for path in paths)
+            examples = chain.from_iterable(examples_to_ask(path, columns) for path in paths)
             left = islice(examples, counts["before"], None)
             parts = iter(lambda: list(islice(left, AT_ONCE)), [])
             for some in track(parts, f"answering, {AT_ONCE} at a time", total=None):
@@ -95,16 +93,6 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
             yield line
     file.truncate(end)
     file.seek(0, os.SEEK_END)
-
-
-def _examples(path: Path, columns: Columns) -> Iterator[Example | BadRecord]:
-    read, language = Examples(), language_of(path)
-    for record in read_records(path, columns):
-        try:
-            example = check_record(record, repair=False, need="nothing", read=read)
-            yield example.model_copy(update={"language": language}) if language else example
-        except BadRecord as bad:
-            yield bad
 
 
 def _lines(

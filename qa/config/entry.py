@@ -90,7 +90,8 @@ def ask_hub(settings: Settings) -> None:
     local = own_files and not settings.push_to_hub and Path(pretrained).is_dir()
     if not local and not go_offline_if_unreachable():
         log.info("the hub is not reached: only its cache is used")
-        if settings.resume in ("auto", "never"):  # a checkpoint knows its model
+        # a checkpoint knows its model, and predictions need none
+        if settings.resume in ("auto", "never") and not settings.data.get("predictions_file"):
             check_cached(pretrained, own_files)
     if settings.push_to_hub and settings.stage == "fit" and not processes.rank():
         check_push(settings.push_to_hub)

@@ -34,13 +34,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 NonFinite = Literal["stop", "skip"]  # what a step does whose loss or gradient is not finite
 
-REFUSED = {
-    "accumulate_grad_batches": "data.batch_size is the batch of one optimiser step on any hardware",
-    "use_distributed_sampler": "batches are formed before the processes share them",
-    "overfit_batches": "use data.limit",
-    "logger": "it is a group of its own: logger=wandb|csv|tensorboard|none",
-    "callbacks": "it is a group of its own: callbacks=…",
-    "barebones": "it takes loggers and progress away, and this program's own callbacks stay",
+# {argument of lightning.Trainer: (the one value that is allowed, why no other is)}
+REFUSED: dict[str, tuple[Any, str]] = {
+    "accumulate_grad_batches": (1, "data.batch_size is the batch of one optimiser step on any hardware"),
+    "use_distributed_sampler": (False, "batches are formed before the processes share them"),
+    "overfit_batches": (0.0, "use data.limit"),
+    "logger": (None, "it is a group of its own: logger=wandb|csv|tensorboard|none"),
+    "callbacks": (None, "it is a group of its own: callbacks=…"),
+    "barebones": (False, "it takes loggers and progress away, and this program's own callbacks stay"),
 }
 # lightning's other strategies start processes themselves, or keep weights where checkpoints do not find them
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
@@ -55,12 +56,6 @@ READ: dict[str, tuple[Split, ...]] = {
     "validate": ("validation",),
     "test": ("test",),
     "predict": ("test",),
-}
-ALLOWED = {
-    "accumulate_grad_batches": 1,
-    "use_distributed_sampler": False,
-    "overfit_batches": 0.0,
-    "barebones": False,
 }
 
 
@@ -155,8 +150,8 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
     """Checks what can be checked without importing a target. Errors: UserError, one line with the valid choices."""
     settings = validated(Settings, config)
     trainer, data = settings.trainer, settings.data
-    for key, reason in REFUSED.items():
-        if trainer[key] not in (ALLOWED.get(key), []):
+    for key, (allowed, reason) in REFUSED.items():
+        if trainer[key] not in (allowed, []):
             raise UserError(f"trainer.{key}={trainer[key]}: refused; {reason}")
     strategy = trainer["strategy"]
     if strategy not in STRATEGIES and not (isinstance(strategy, Mapping) and "_target_" in strategy):

@@ -4,6 +4,7 @@ A test compares each with the one that it stands for.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -73,37 +74,28 @@ def trainer(
     """`lightning.Trainer`, version 2.6.6."""
 
 
-def adam(
-    lr: float = 1e-3,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-    weight_decay: float = 0,
-    amsgrad: bool = False,
-    *,
-    foreach: bool | None = None,
-    maximize: bool = False,
-    capturable: bool = False,
-    differentiable: bool = False,
-    fused: bool | None = None,
-    decoupled_weight_decay: bool = False,
-) -> None:
+@dataclass
+class AdamW:
+    """`torch.optim.AdamW`, version 2.13.0."""
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 1e-2
+    amsgrad: bool = False
+    maximize: bool = False
+    foreach: bool | None = None
+    capturable: bool = False
+    differentiable: bool = False
+    fused: bool | None = None
+
+
+@dataclass
+class Adam(AdamW):
     """`torch.optim.Adam`, version 2.13.0."""
 
-
-def adamw(
-    lr: float = 1e-3,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-    weight_decay: float = 1e-2,
-    amsgrad: bool = False,
-    *,
-    maximize: bool = False,
-    foreach: bool | None = None,
-    capturable: bool = False,
-    differentiable: bool = False,
-    fused: bool | None = None,
-) -> None:
-    """`torch.optim.AdamW`, version 2.13.0."""
+    weight_decay: float = 0
+    decoupled_weight_decay: bool = False
 
 
 def schedule(name: Literal["linear", "cosine", "constant"], warmup_ratio: Annotated[float, Field(ge=0, le=1)]) -> None:
@@ -115,6 +107,6 @@ SIGNATURES: dict[str, Callable[..., Any]] = {
     "qa.QuestionAnsweringModule": module,
     "qa.schedule": schedule,
     "lightning.Trainer": trainer,
-    "torch.optim.Adam": adam,
-    "torch.optim.AdamW": adamw,
+    "torch.optim.Adam": Adam,
+    "torch.optim.AdamW": AdamW,
 }

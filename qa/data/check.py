@@ -2,9 +2,9 @@
 
 import reprlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +12,10 @@ from pydantic import ValidationError
 
 from qa.data.example import Answer, Example
 from qa.data.fields import NO_LABEL, BadField, Reference, read_answers, read_flag, read_id
+from qa.data.languages import language_of
 from qa.data.places import Place, occurrences, repaired
-from qa.data.record import BadRecord, Record
+from qa.data.record import BadRecord, Columns, Record
+from qa.data.records import read_records
 from qa.errors import UserError
 
 # of the answers, what a stage needs: a place in the context for its loss, texts to score, or nothing
@@ -64,6 +66,17 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
     except ValidationError as error:
         problem = _explain(error)
     raise BadRecord(record, *problem)  # not above: as the context of this error the others would be kept
+
+
+def examples_to_ask(path: Path, columns: Columns = Columns()) -> Iterator[Example | BadRecord]:
+    """Each record of a file as an example, whose answers nobody needs, or why it is none; nothing is kept."""
+    read, language = Examples(), language_of(path)
+    for record in read_records(path, columns):
+        try:
+            example = check_record(record, repair=False, need="nothing", read=read)
+            yield example.model_copy(update={"language": language}) if language else example
+        except BadRecord as bad:
+            yield bad
 
 
 def _there(fields: dict[str, Any]) -> str:
@@ -126,10 +139,10 @@ def _answers(
 
 def _place(context: str, reference: Reference, repair: bool) -> Place | None:
     text, start, hint = reference
+    for place, words in product((start, hint), (text, text.strip())):
+        if place is not None and context.startswith(words, place):
+            return Place(place, words, "")
     text = text if text in context else text.strip()
-    for place in (start, hint):
-        if place is not None and context.startswith(text, place):
-            return Place(place, text, "")
     if start is None:
         places = list(islice(occurrences(context, text, whole_words=True), 2))
         if len(places) == 1:

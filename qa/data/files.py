@@ -1,4 +1,4 @@
-"""Finds data files and opens them: packed or not, in UTF-8 or UTF-16."""
+"""Finds data files and opens them: packed or not, in UTF-8, UTF-16 or UTF-32."""
 
 import codecs
 import difflib
@@ -18,10 +18,11 @@ import zstandard
 
 from qa.data.record import Files
 from qa.errors import UserError
-from qa.storage import is_pointer
+from qa.storage import begins_with, is_pointer
 
+SHEETS = ("xlsx", "xls", "xlsm", "ods", "numbers")
+XLS = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the first bytes of .xls, and of any .xlsx with a password
 ARCHIVES = (".tar", ".tar.gz", ".tar.zst", ".tar.xz", ".tgz", ".bz2", ".xz", ".7z", ".rar")  # that are not unpacked
-UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def find_files(files: Files) -> list[Path]:
@@ -99,9 +100,12 @@ def _is_mac(name: str) -> bool:
 
 
 def check_readable(path: Path) -> None:
-    """Errors: UserError for what stands in place of a file: Git LFS's pointer to it, or an archive of several files."""
+    """Errors: UserError for what stands in place of data: Git LFS's pointer, an archive of several files, Excel's."""
     if is_pointer(path):
         raise UserError(f"{path}: a Git LFS pointer, not the file; `git lfs pull` in its folder gets the file")
+    is_excel = begins_with(path, XLS) or "xl/workbook.xml" in _members(path)  # whatever its name
+    if is_excel or kind_of(path) in SHEETS:
+        raise UserError(f"{path}: a spreadsheet; save it as CSV in UTF-8 and give that file")
     if path.name.lower().endswith(".zip") and zipfile.is_zipfile(path):
         _only_member(path)
     if path.name.lower().endswith(ARCHIVES):
@@ -110,7 +114,7 @@ def check_readable(path: Path) -> None:
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[IO[bytes]]:
-    """The file's bytes, unpacked, UTF-16 turned into UTF-8. Errors: UserError, also while they are read."""
+    """The file's bytes, unpacked, UTF-16 and UTF-32 turned into UTF-8. Errors: UserError, also while they are read."""
     try:
         with path.open("rb") as packed:
             begin = packed.peek(4)[:4]
@@ -123,18 +127,20 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
                 file = io.BufferedReader(archive.open(_only_member(path)))
             else:
                 file = packed
-            if file.peek(2)[:2] in UTF_16:
-                file = io.BufferedReader(_Utf8(file))
+            encoding = json.detect_encoding(file.peek(4)[:4])  # of any text that begins in ASCII or with a mark
+            if not encoding.startswith("utf-8"):
+                file = io.BufferedReader(_Utf8(file, encoding))
             yield cast(IO[bytes], file)
     except (OSError, EOFError, zlib.error, zstandard.ZstdError, zipfile.BadZipFile, RuntimeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); get the file again or give another") from None
 
 
 class _Utf8(io.RawIOBase):
-    """The text of a file in UTF-16 as bytes of UTF-8. Errors: OSError where it is not UTF-16."""
+    """The text of a file in another encoding as bytes of UTF-8. Errors: OSError where it is not in that encoding."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._decoder, self._left = file, codecs.getincrementaldecoder("utf-16")(), b""
+    def __init__(self, file: IO[bytes], encoding: str) -> None:
+        self._file, self._encoding, self._left = file, encoding, b""
+        self._decoder = codecs.getincrementaldecoder(encoding)()
 
     def readable(self) -> bool:
         return True
@@ -145,7 +151,7 @@ class _Utf8(io.RawIOBase):
             try:
                 self._left = self._decoder.decode(packed, final=not packed).encode()
             except UnicodeError as error:
-                raise OSError(f"it begins as UTF-16, but: {error}") from None
+                raise OSError(f"it begins as {self._encoding.upper()}, but: {error}") from None
             if not packed:
                 break
         part, self._left = self._left[: len(buffer)], self._left[len(buffer) :]

@@ -1,6 +1,7 @@
 """JSON and JSONL → records."""
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 from qa.data.fields import BadField
 from qa.data.files import not_utf8, unpacked
 from qa.data.record import LONGEST_LINE, NAMES, Named, Record, plain
-from qa.data.shapes import records_of
+from qa.data.shapes import QUESTION, records_of, shape_of
 from qa.errors import UserError
 
+PARTS = {"paragraphs", "qas", "annotations", "completions", "responses"}  # of one object, and no columns of a table
 LARGEST_JSON = 256 << 20  # bytes, unpacked: JSON is held whole, at eleven times its size
+SQUAD = re.compile(rb'\{[^][{}]*"data"\s*:\s*\[')  # the begin of a file of SQuAD, often all in one line
 
 
 def json_records(path: Path, lines: bool, named: Named) -> Iterator[Record]:
@@ -23,10 +26,13 @@ def json_records(path: Path, lines: bool, named: Named) -> Iterator[Record]:
             first = file.readline(LONGEST_LINE + 1)
         rest = file.readline(LONGEST_LINE + 1)
     begin = first.removeprefix(b"\xef\xbb\xbf").strip()
-    if (lines and begin[:1] != b"[" and begin != b"{") or (not lines and rest.strip() and _is_object(begin)):
+    if not begin:
+        return
+    is_whole = begin[:1] == b"[" or begin == b"{" or SQUAD.match(begin)
+    if not is_whole if lines else rest.strip() and _is_object(begin):
         yield from _lines(path, named)
     else:
-        for index, row in enumerate(_rows(path, _json(path))):
+        for index, row in enumerate(_rows(path, _json(path), named)):
             article = isinstance(row, dict) and "paragraphs" in row
             yield from records_of(row, f"article {index}" if article else f"row {index + 1}", index, named)
 
@@ -72,15 +78,15 @@ def _why(error: json.JSONDecodeError) -> str:
     return f"{error.msg}; fix it there"
 
 
-def _rows(path: Path, root: Any) -> list[Any]:
+def _rows(path: Path, root: Any, named: Named) -> list[Any]:
     """The objects of a JSON file: its list, or those of an object around them. Errors: UserError for anything else."""
-    if isinstance(root, list):
-        return root
+    if isinstance(root, list) or not root:
+        return root or []
     if isinstance(root, dict):
         for read in (_data, _viewer, _by_index, _by_columns):
             if (held := read(root)) is not None:
                 return held
-        if _is_row(root):
+        if _is_row(root) or shape_of(root, named) is not QUESTION:
             return [root]
     there = f"an object with {', '.join(map(repr, list(root)[:8]))}" if isinstance(root, dict) else "no object"
     raise UserError(
@@ -95,7 +101,7 @@ def _data(root: dict[str, Any]) -> list[Any] | None:
     if not isinstance(data, list):
         return None
     if isinstance(columns, list) and all(isinstance(row, list) and len(row) == len(columns) for row in data):
-        return [dict(zip(columns, row, strict=True)) for row in data]
+        return _with_ids(root.get("index"), [dict(zip(columns, row, strict=True)) for row in data])
     return data
 
 
@@ -113,9 +119,10 @@ def _by_columns(root: dict[str, Any]) -> list[Any] | None:
         return None
     keys = next((list(column) for column in root.values() if isinstance(column, dict)), [])
     columns = {name: [c.get(k) for k in keys] if isinstance(c, dict) else c for name, c in root.items()}
-    if len({len(column) for column in columns.values()}) != 1 or {"paragraphs", "qas"} & columns.keys():
+    has_texts = any(isinstance(cell, str) for column in columns.values() for cell in column[:1])
+    if not has_texts or len({len(column) for column in columns.values()}) != 1 or PARTS & columns.keys():
         return None
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return _with_ids(keys, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
 
 
 def _by_index(root: dict[str, Any]) -> list[Any] | None:
@@ -123,7 +130,15 @@ def _by_index(root: dict[str, Any]) -> list[Any] | None:
     rows = list(root.values())
     if not rows or not all(isinstance(row, dict) and _is_row(row) for row in rows):
         return None
-    return [row if _has(row, "id", "qas", "paragraphs") else {"id": key, **row} for key, row in root.items()]
+    return _with_ids(list(root), rows)
+
+
+def _with_ids(names: Any, rows: list[Any]) -> list[Any]:
+    """The rows of a table, each with its name in the table's index as the id if it has none."""
+    if not isinstance(names, list) or len(names) != len(rows):
+        return rows
+    both = zip(names, rows, strict=True)
+    return [row if _has(row, "id", "qas", "paragraphs") else {"id": name, **row} for name, row in both]
 
 
 def _is_row(row: dict[str, Any]) -> bool:

@@ -25,12 +25,12 @@ def occurrences(context: str, text: str, whole_words: bool = False) -> Iterator[
     """
     begin = context.find(text)
     while begin >= 0:
-        if not (whole_words and (_inside_word(context, begin) or _inside_word(context, begin + len(text)))):
+        if not (whole_words and (inside_word(context, begin) or inside_word(context, begin + len(text)))):
             yield begin
         begin = context.find(text, begin + 1)
 
 
-def _inside_word(context: str, place: int) -> bool:
+def inside_word(context: str, place: int) -> bool:
     """Whether a place, between two characters, is between letters or digits of ASCII."""
     around = context[max(place - 1, 0) : place + 1]
     return 0 < place and len(around) == 2 and around.isascii() and around.isalnum()

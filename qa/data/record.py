@@ -95,7 +95,8 @@ class BadRecord(UserError):
         """The same error, which also counts the other bad records of its file. `kinds`: of all of them."""
         more = kinds - Counter([self.kind])
         if words := ", ".join(f"{count} {kind}" for kind, count in more.items()):
-            super().__init__(f"{self.problem}, and {more.total()} more bad records: {words}; {self.remedy}")
+            others = f"{more.total()} more bad record{'s' * (more.total() > 1)}"
+            super().__init__(f"{self.problem}, and {others}: {words}; {self.remedy}")
         return self
 
 
@@ -115,6 +116,7 @@ class Named:
         self.taken: dict[str, str] = {}  # {name in the file: key of NAMES} of names that are not the usual ones
         self.absent = set(columns.model_dump(exclude_none=True).values())  # names that no record had yet
         self.labels: dict[str, str] = {}  # {label: its field} of the spans so far
+        self.cut = 0  # spans so far that begin or end inside a word, as where their end is their last character
         self._known: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {}
 
     def names(self, there: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -143,8 +145,8 @@ class Named:
         fields: dict[str, Any] = {"there": there}
         for key, names in self.names(there).items():
             value = row[names[0]]
-            if len(names) > 1 and (is_missing(value) or value == []):
-                value = next((row[name] for name in names if row[name]), value)
+            if len(names) > 1:
+                value = next((row[name] for name in names if not is_missing(row[name]) and row[name] != []), value)
             fields[key] = value
         return fields
 
@@ -173,8 +175,11 @@ class Named:
                 )
 
     def note(self) -> str:
-        """The names that were recognised, for people; empty where all are the usual ones."""
-        names = ", ".join(f"{name!r} as {key}" for name, key in self.taken.items())
+        """The names that were recognised, and what may be wrong, for people; empty where all is as usual."""
+        keys = {name: key.replace("is_answerable", "not is_impossible") for name, key in self.taken.items()}
+        names = ", ".join(f"{name!r} as {key}" for name, key in keys.items() if key != "title")
         read = f"read {names}; data.columns.KEY=NAME chooses other columns" if names else ""
         absent = f"no record has {', '.join(map(repr, sorted(self.absent)))}" if self.absent else ""
-        return f"{self.file}: {'; '.join(filter(None, [absent, read]))}" if absent or read else ""
+        cut = f"labels that begin or end inside a word: {self.cut}; check their bounds" if self.cut else ""
+        notes = "; ".join(filter(None, [absent, read, cut]))
+        return f"{self.file}: {notes}" if notes else ""

@@ -14,7 +14,6 @@ log = logging.getLogger(__name__)
 
 LINES = ("jsonl", "ndjson", "jsonlines")
 TABLES = ("csv", "tsv")
-SHEETS = ("xlsx", "xls", "xlsm", "ods", "numbers")
 KINDS = ".json (SQuAD), .jsonl (one question a line), .csv, .tsv, .parquet or .arrow"
 COLUMNAR = ("parquet", "arrow", "feather")
 
@@ -33,8 +32,6 @@ def read_records(path: Path, columns: Columns = Columns()) -> Iterator[Record]:
         from qa.data.parquet import arrow_records, parquet_records  # takes a while to import
 
         yield from (parquet_records if kind == "parquet" else arrow_records)(path, named)
-    elif kind in SHEETS:
-        raise UserError(f"{path}: a spreadsheet; save it as CSV in UTF-8 and give that file")
     else:
         raise UserError(f"{path}: unknown kind of file; name it {KINDS}")
     if note := named.note():

@@ -112,9 +112,13 @@ def _members(parent: Row, key: str) -> Iterator[tuple[int, Any]]:
 
 def _mrqa_answers(question: Row, context: Any) -> Any:
     """MRQA's detected answers, whose `char_spans` include their last character, then the texts of its `answers`."""
+    there = question["detected_answers"] or []
+    if isinstance(there, dict):  # the hub's: a list for each field
+        places = [zip(spans["start"], spans["end"], strict=True) for spans in there["char_spans"]]
+        there = [{"text": text, "char_spans": spans} for text, spans in zip(there["text"], places, strict=True)]
     spans = [
         (detected["text"], begin, context[begin : end + 1])
-        for detected in question["detected_answers"] or []
+        for detected in there
         for begin, end in (detected.get("char_spans") or [] if isinstance(context, str) else [])
     ]
     if not spans:
@@ -125,6 +129,19 @@ def _mrqa_answers(question: Row, context: Any) -> Any:
     ]
     texts = {answer["text"] for answer in located}
     return [*located, *({"text": text} for text in question.get("answers") or [] if text not in texts)]
+
+
+def _mrqa_question(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+    fields = named.fields(row)
+    yield Record(named.file, place, {**fields, "answer": _mrqa_answers(row, fields.get("context"))}, str(index + 1))
+
+
+def _haystack(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+    """A label of Haystack 1: an answer, and whether an annotator called it right."""
+    fields = named.fields({**row, "context": row["document"]["content"]})
+    if row.get("is_correct_answer") is False:
+        fields["answer"] = BadField("not accepted", "its annotator called the answer wrong")
+    yield Record(named.file, place, fields, str(index + 1))
 
 
 def _natural_question(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
@@ -149,7 +166,8 @@ def _natural_question(row: Row, place: str, index: int, named: Named) -> Iterato
 
 def _label_studio(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
     """A task of Label Studio (JSON): the spans that annotators marked in `data`'s text, and what they chose beside."""
-    made = [annotation for annotation in row["annotations"] if not annotation.get("was_cancelled")]
+    annotations = row.get("annotations", row.get("completions")) or []
+    made = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
     results = [result for annotation in made for result in annotation.get("result") or []]
     results = [result for result in results if result.get("to_name") != "question" and result.get("value")]
     values = [(result["value"], str(result.get("from_name"))) for result in results]
@@ -166,10 +184,15 @@ def _label_studio(row: Row, place: str, index: int, named: Named) -> Iterator[Re
 
 def _argilla(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
     """A record of Argilla: `responses` holds, by the name of a question to annotators, what each of them answered."""
+    responses = row["responses"] or {}
+    if isinstance(responses, list):  # Argilla 1: a response of each annotator, with the values of all questions
+        by_name = [(name, [each | value]) for each in responses for name, value in (each["values"] or {}).items()]
+    else:
+        by_name = [(name, some or []) for name, some in responses.items()]
     made = [
         (response["value"], name)
-        for name, responses in (row["responses"] or {}).items()
-        for response in responses or []
+        for name, some in by_name
+        for response in some
         if response.get("status") != "discarded" and isinstance(response.get("value"), str | list)
     ]
     spans: Marked = [span_of(v, name) for value, name in made for v in (value if isinstance(value, list) else [value])]
@@ -188,7 +211,7 @@ def _label_studio_min(row: Row, place: str, index: int, named: Named) -> Iterato
 def _prodigy(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
     """A task of Prodigy: `answer` is what the annotator did with it."""
     task = {**(row.get("meta") or {}), **{key: value for key, value in row.items() if key != "answer"}}
-    spans: Marked = [span_of(value, "spans") for value in row["spans"] or []]
+    spans: Marked = [span_of(value, "spans") for value in row.get("spans") or []]
     if row["answer"] != "accept":
         spans = BadField("not accepted", f"its annotator chose {row['answer']!r}, not 'accept'")
     yield _marked(task, spans, place, index, named, "utf-32-le")
@@ -230,16 +253,22 @@ SHAPES = (
           '`{"title", "paragraphs": [{"context", "qas": [{"id", "question", "answers": […], "is_impossible"}]}]}`'),
     Shape("a paragraph with its questions (simpletransformers, CMRC), MRQA", frozenset({"qas"}), _paragraph,
           '`{"context", "qas": […]}`; MRQA: `{"qid", "question", "answers", "detected_answers"}`'),
+    Shape("MRQA, of the hub", frozenset({"context", "detected_answers"}), _mrqa_question,
+          '`{"qid", "question", "context", "answers", "detected_answers": {"text": […], "char_spans": […]}}`'),
+    Shape("Haystack's labels", frozenset({"query", "document", "is_correct_answer"}), _haystack,
+          '`{"query", "document": {"content"}, "answer": {"answer", "offsets_in_document"}, "is_correct_answer"}`'),
     Shape("Natural Questions, simplified", frozenset({"document_text", "question_text", "annotations"}),
           _natural_question, '`{"example_id", "question_text", "document_text", "annotations"}`'),
-    Shape("Label Studio, JSON", frozenset({"annotations", "data"}), _label_studio,
-          '`{"data": {"text", "question"}, "annotations": [{"result": [{"value": {"start", "end", "text"}}]}]}`'),
+    Shape("Label Studio, JSON", frozenset({"data"}), _label_studio,
+          '`{"data": {"text", "question"}, "annotations": [{"result": [{"value": {"start", "end", "text"}}]}]}`',
+          ("annotations", "completions", "predictions")),
     Shape("Argilla", frozenset({"fields", "responses"}), _argilla,
           '`{"fields": {"text", "question"}, "responses": {"answer": [{"value": [{"start", "end"}]}]}}`'),
     Shape("Label Studio, JSON_MIN", frozenset({"annotation_id"}), _label_studio_min,
           '`{"text", "question", "label": [{"start", "end", "text"}], "annotation_id"}`'),
-    Shape("Prodigy", frozenset({"text", "spans", "answer"}), _prodigy,
-          '`{"text", "question", "spans": [{"start", "end"}], "answer": "accept"}`, the question also in "meta"'),
+    Shape("Prodigy", frozenset({"text", "answer"}), _prodigy,
+          '`{"text", "question", "spans": [{"start", "end"}], "answer": "accept"}`, the question also in "meta"',
+          ("spans", "_task_hash")),
     Shape("doccano", frozenset({"text"}), _doccano,
           '`{"text", "question", "label": [[0, 5, "ANSWER"]]}` or `"label": ["the answer\'s text"]`; also "labels",'
           ' "entities", "annotations" with {"start_offset", "end_offset"}', DOCCANO_LABELS),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from qa.data.fields import NO_LABEL, BadField
+from qa.data.places import inside_word
 from qa.data.record import Named
 from qa.errors import UserError
 
@@ -68,6 +69,7 @@ def answers_of(spans: Sequence[Span | BadField], context: str, code: str, named:
         if not span.text and not 0 <= span.bounds[0] < span.bounds[1] <= len(units) // size:
             return BadField("wrong label", f"the label from {span.bounds[0]} to {span.bounds[1]} is not on the text")
         begin, end = (len(units[: size * bound].decode(code, "replace")) for bound in span.bounds)
+        named.cut += not span.text and (inside_word(context, begin) or inside_word(context, end))
         answers.append({"text": span.text or context[begin:end], "answer_start": begin})
     return answers or NO_LABEL
 
@@ -81,11 +83,12 @@ def _chosen(spans: Sequence[Span], named: Named) -> Sequence[Span]:
     there = {name: span.field for span in spans for name in span.labels or (span.field,)}
     if wanted is None:
         named.labels |= there
-        if len(named.labels) < 2:
+        if not spans or len(named.labels) < 2:
             return spans
+        whole = f", data.columns.answer={spans[0].field} for all of them" if len({*named.labels.values()}) == 1 else ""
         raise UserError(
             f"{named.file}: its spans have several labels ({', '.join(map(repr, named.labels))}); give"
-            f" data.columns.answer=NAME for those with one label, data.columns.answer={spans[0].field} for all of them"
+            f" data.columns.answer=NAME for those with one label{whole}"
         )
     chosen = [span for span in spans if wanted in (span.field, *span.labels)]
     named.absent -= {wanted} if chosen else set()

@@ -200,12 +200,13 @@ class SquadData:
         Errors: UserError where no training question has an answer.
         """
         self.bad[split], self.repairs[split] = read.bad, read.repairs
-        for kind, count in read.skipped.items():
-            log.warning("%s: %d records skipped: %s; see skipped.jsonl", split, count, kind)
-        for kind, count in Counter(row["kind"] for row in read.repairs).items():
-            log.warning("%s: %d records repaired: %s; see repairs.jsonl", split, count, kind)
+        repaired = Counter(row["kind"] for row in read.repairs)
+        for how, kinds, name in (("skipped", read.skipped, "skipped"), ("repaired", repaired, "repairs")):
+            if words := ", ".join(f"{count} {kind}" for kind, count in kinds.items()):
+                log.warning("%s: records %s: %s; see %s.jsonl", split, how, words, name)
         if read.unplaced:
-            log.warning("%s: %d references without a place: they count for EM and F1 alone", split, read.unplaced)
+            how = "are not at their place, or have none, and count for EM and F1 alone"
+            log.warning("%s: references that %s: %d", split, how, read.unplaced)
         if split == "train" and not any(example.answers for example in read.examples):
             raise UserError(
                 f"{self.source(split)}: no question has an answer; training needs some, in a field such as 'answers'"

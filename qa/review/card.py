@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from jinja2 import Environment
+from jinja2 import Environment, PackageLoader
 
 from qa.config.settings import Settings
 from qa.hub import local_folder, named
@@ -18,113 +18,6 @@ from qa.runs.results_table import TRUST_NOTE, cell, counted, markdown_table, mar
 MAIN = ("optimizer.lr", "data.batch_size", "trainer.max_epochs", "data.name", "data.train_file", "seed")  # shown first
 HUB_NAMES = {"data.name", "model.pretrained", "push_to_hub"}  # settings whose value may be USER/NAME
 PATHS = re.compile(r"""(?<=')[^']+(?=')|(?<=")[^"]+(?=")|[^\[\],'"]+""")  # of a list, or of one
-
-CARD = Environment(autoescape=False, keep_trailing_newline=True).from_string("""\
-# {{ base }}, fine-tuned for extractive question answering
-
-Trained {% if origin != base %}from `{{ origin }}` {% endif %}on `{{ data }}`
-({{ counted(results.examples.train, "question") }}, {{ counted(results.windows.train, "window") }}),
-evaluated on `{{ evaluation }}`
-({{ counted(results.examples.validation, "question") }}, {{ counted(results.windows.validation, "window") }}).
-
-{{ table }}
-
-Losses are means over windows; EM and F1 are the official SQuAD {{ version }} metrics over questions, in percent.
-These weights are those of epoch {{ results.best.epoch }} (step {{ results.best.step }}), the best by {{ monitor }}.
-
-## Limits
-
-{% if results.best.is_v2 -%}
-Answers are spans of the context, or no answer if the null score (the sum of `[CLS]`'s start and end logits) is more
-than {{ threshold }} above the score of the best span. `qa.json` has this threshold, the best for F1 on the data above.
-The model
-{%- else -%}
-Answers are spans of the context: this model does not know whether a context holds an answer, and always gives one. It
-{%- endif %}
-saw windows of at most {{ settings["data.max_length"] }} tokens, and was evaluated on the data above alone.
-{%- if results.epochs|length > 1 %} These
-questions were also used to choose the best epoch, so the figures are a little too good.
-{%- endif %}
-{%- if results.overlap and results.overlap.note() %} {{ results.overlap.note() }}{% endif %}
-
-{% if trust -%}
-## Probabilities
-
-{{ trust }}
-
-{{ trust_note }}
-
-The temperature is in `qa.json`. It was fitted on the data above; here each half of the contexts is measured with a
-temperature that was fitted on the other half. On data of another kind the probabilities are worth less.
-
-{% endif -%}
-## Use
-
-In a checkout of the program that trained it, for texts of any length:
-
-```python
-from qa import QuestionAnswerer
-
-answer = QuestionAnswerer.from_pretrained("model")  # the folder of this card
-found = answer("Who founded the mill?", "Anna Kern founded the mill in 1912. Her son Paul sold it in 1950.")
-print(found.text, found.probability)
-```
-
-With transformers alone, for a question and a text that fit into one window; it always gives an answer:
-
-```python
-import torch
-from transformers import AutoModelForQuestionAnswering, AutoTokenizer
-
-model = AutoModelForQuestionAnswering.from_pretrained("model").eval()
-tokenizer = AutoTokenizer.from_pretrained("model")
-question, context = "Who founded the mill?", "Anna Kern founded the mill in 1912. Her son Paul sold it in 1950."
-inputs = tokenizer(question, context, return_tensors="pt", return_offsets_mapping=True)
-places = inputs.pop("offset_mapping")[0]
-with torch.no_grad():
-    output = model(**inputs)
-outside = torch.tensor([part != 1 for part in inputs.sequence_ids()])
-starts, ends = (logits[0].masked_fill(outside, -1e9) for logits in (output.start_logits, output.end_logits))
-spans = torch.ones(len(starts), len(ends)).triu().tril({{ longest - 1 }})  # of at most {{ longest }} tokens
-start, end = divmod(int((starts.unsqueeze(1) + ends - 1e9 * (1 - spans)).argmax()), len(ends))
-print(context[places[start][0] : places[end][1]])
-```
-
-## Repeat
-
-```
-{{ command }}
-```
-
-{% for change in results.schedule_changes -%}
-The schedule changed at step {{ change.step }}, from {{ change.total_steps_before }} steps in all to
-{{ change.total_steps }}: one run of the command above has other rates.
-
-{% endfor -%}
-{% if results.seconds -%}
-Training and its evaluations took {{ "%.1f"|format(results.seconds / 60) }} minutes on {{ results.devices }} x
-{{ results.hardware }}; energy was not measured.
-
-{% endif -%}
-{% for split, key in results.fingerprints.items() -%}
-Fingerprint of the {{ split }} windows (content, tokenizer, lengths): `{{ key }}`.
-{% endfor %}
-| setting | value |
-| --- | --- |
-{% for name in main if name in settings -%}
-| {{ name }} | {{ settings.pop(name) }} |
-{% endfor %}
-<details><summary>All other settings</summary>
-
-| setting | value |
-| --- | --- |
-{% for name, value in settings.items() -%}
-| {{ name }} | {{ value }} |
-{% endfor %}
-</details>
-
-{% for name, version in versions.items() %}{{ name }} {{ version }}{{ ", " if not loop.last }}{% endfor %}
-""")
 
 
 def model_card(results: Results, settings: Settings, command: str, languages: Iterable[str] = ()) -> str:
@@ -157,7 +50,8 @@ def model_card(results: Results, settings: Settings, command: str, languages: It
             if (value := getattr(results.best, metric)) is not None and not metric.endswith("_thresh")
         ],
     )
-    body = CARD.render(
+    template = Environment(loader=PackageLoader("qa.review"), keep_trailing_newline=True).get_template("card.jinja")
+    body = template.render(
         base=base,
         origin=base if local or not made else made["inputs"]["model"][0],  # with its commit
         data=training,

@@ -116,7 +116,7 @@ def _apart(one: System, other: System, figure: str, by: Clusters, over_seeds: bo
 
 def summary(system: System, by: Clusters) -> dict[str, Any]:
     """Mean and standard deviation over a system's seeds; of EM and F1 also the interval over questions and seeds."""
-    row: dict[str, Any] = {"name": system.name, "seeds": [run.seed for run in system.runs]}
+    row: dict[str, Any] = {"name": system.name, "seeds": [run.seed for run in system.runs if run.seed is not None]}
     row["left_out"] = {str(run.folder): len(run.questions) - len(system.questions) for run in system.runs}
     for figure, scores in system.scores.items():
         _, low, high = percent(proportion(scores, by))

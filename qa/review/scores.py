@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 def score_predictions(data: SquadData, identity: dict[str, Any]) -> tuple[list[Question], Results]:
     """Scores the predictions of any program in the format of the official scripts; no model is needed.
 
-    A question without a prediction scores 0 (v1.1) or is left out of the means (v2.0), and predictions of unknown ids
-    are ignored, as by the official scripts; both are counted. Errors: UserError where fewer than half of the predicted
+    A question without a prediction scores 0, as by the script of v1.1 (that of v2.0 has no figures then), and
+    predictions of unknown ids are ignored; both are counted. Errors: UserError where fewer than half of the predicted
     ids are known, or for a file that cannot be read.
     """
     path = Path(data.predictions_file or "")
@@ -40,14 +40,15 @@ def score_predictions(data: SquadData, identity: dict[str, Any]) -> tuple[list[Q
     skipped = dict(read.skipped)
     v2 = any(example.is_impossible for example in examples)
     for kind, count, rule in (
-        ("no prediction", len(ids - predictions.keys()), "left out of the means" if v2 else "scores 0"),
+        ("no prediction", len(ids - predictions.keys()), "scores 0"),
         ("prediction of an unknown id", len(unknown), "ignored"),
     ):
         if count:
-            log.warning("%s: %d × %s: %s, as by the official script", path, count, kind, rule)
+            log.warning("%s: %d × %s: %s", path, count, kind, rule)
             skipped[kind] = count
-    scored = [example for example in examples if not v2 or example.id in predictions]
-    questions = [score_question(example, None, predictions.get(example.id, ""), v2=v2) for example in scored]
+    questions = [score_question(example, None, predictions.get(example.id, ""), v2=v2) for example in examples]
+    # no prediction is not the prediction "no answer"
+    questions = [q if q.id in predictions else q._replace(exact_match=0.0, f1=0.0) for q in questions]
     exact, overlap = mean_scores(questions)
     row, empty = Row(exact_match=exact, f1=overlap, **(figures_by_answer(questions) if v2 else {})), PerSplit()
     count = len(questions)

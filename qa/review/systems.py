@@ -31,7 +31,7 @@ class Run(NamedTuple):
 
     folder: Path
     settings: dict[str, Any]  # and the hashes of its inputs: the same in all runs of a system
-    seed: int
+    seed: int | None  # of the training; None where it is not known, as of a model of the hub
     weights: str  # the hash of the checkpoint or model that was evaluated on its own, if any
     results: Results
     questions: dict[str, Question]
@@ -67,6 +67,8 @@ def read_run(folder: Path) -> Run:
         own = {f"evaluated {key}": value for key, value in settings.items() if key.startswith(EVALUATED)}
         settings = {**as_today(trained["settings"]), **own}
         inputs = {**trained["inputs"], **{f"evaluated {role}": content for role, content in inputs.items()}}
+    elif settings["stage"] != "fit":
+        settings["seed"] = None  # an evaluation's decides nothing: with another one it is the same evaluation
     if changes := results.schedule_changes or trained.get("schedule_changes"):
         settings["schedule changes"] = changes
     seed = settings.pop("seed")
@@ -129,7 +131,7 @@ def _groups(runs: Sequence[Run]) -> list[list[Run]]:
         found.setdefault(json.dumps(run.settings, sort_keys=True), []).append(run)
     groups = []
     for group in found.values():
-        seeds: dict[int, Run] = {}
+        seeds: dict[int | None, Run] = {}
         again = next(((seeds[run.seed], run) for run in group if seeds.setdefault(run.seed, run) is not run), None)
         if again is None:
             groups.append(group)
@@ -138,7 +140,9 @@ def _groups(runs: Sequence[Run]) -> list[list[Run]]:
             groups += [[run._replace(settings=own)] for run, own in zip(group, settings, strict=True)]
         else:
             one, other = (str(run.folder) for run in again)
-            raise UserError(f"{one} and {other}: the same settings, data and seed {again[0].seed}; give one of them")
+            seed = again[0].seed
+            alike = "weights and data" if seed is None else f"settings, data and seed {seed}"
+            raise UserError(f"{one} and {other}: the same {alike}; give one of them")
     return groups
 
 

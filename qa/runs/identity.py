@@ -148,7 +148,12 @@ def questions_of(made: Mapping[str, Any], split: str) -> list[str]:
 
 
 def is_trained_on(made: Mapping[str, Any], split: str, trained: Mapping[str, Any]) -> bool:
-    """Whether an evaluation reads a file that its model was trained on, and not the share that was kept from that."""
+    """Whether an evaluation reads a file that its model was trained on, and not the share that was kept from that.
+
+    Also by an earlier run, whose model that of `trained` began with.
+    """
+    if "base" in trained and is_trained_on(made, split, trained["base"]):
+        return True
     inputs, known = made.get("inputs", {}), trained.get("inputs", {})
     if made.get("settings", {}).get("data.validation_share"):
         kept, files = questions_of(trained, "validation"), inputs.get("train", [])

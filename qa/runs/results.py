@@ -128,15 +128,16 @@ class Results(BaseModel):
 
     @property
     def memory(self) -> str:
-        """What the evaluated questions share with training; empty where nothing is known."""
-        if self.overlap:
-            return self.overlap.note()
-        return TRAINED_ON if is_trained_on(self.identity, self._split, self.identity.get("trained", {})) else ""
+        """What the evaluated questions share with training, also that of a fit's model before; empty where unknown."""
+        if self.overlap and (note := self.overlap.note()):
+            return note
+        before = self.identity.get("trained") or self.identity.get("base", {})
+        return TRAINED_ON if is_trained_on(self.identity, self._split, before) else ""
 
     @property
     def _split(self) -> str:
-        """Which one an evaluation evaluated."""
-        return "validation" if self.identity.get("settings", {}).get("stage") == "validate" else "test"
+        """Which one was evaluated."""
+        return "test" if self.identity.get("settings", {}).get("stage") in ("test", "predict") else "validation"
 
 
 def read_results(folder: Path) -> Results:

@@ -23,17 +23,15 @@ def known_of(resume: str, pretrained: str) -> Answering:
     """What is known of the model that an evaluation takes by these two settings. Errors: UserError."""
     if resume in ("auto", "never"):
         return Answering.load(pretrained)
-    beside = _model_beside(Path(resume))
-    return Answering.load(str(beside)) if beside else _recorded(load_checkpoint(Path(resume)))
+    return known_of_checkpoint(Path(resume), load_checkpoint(Path(resume)))
 
 
 def known_of_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> Answering:
-    """What is known of these very weights: as RUN/model has it where it has the same, else as the checkpoint has it."""
+    """What is known of these very weights: as the checkpoint has it, and RUN/model where that has the same."""
     beside, recorded = _model_beside(path), _recorded(checkpoint)
-    known = Answering.load(str(beside)) if beside else recorded
-    if known.trained is None and path.name == "best.ckpt":  # RUN/model is of an earlier version
-        return known.model_copy(update={"trained": recorded.trained, "chosen_on": recorded.chosen_on})
-    return known if known.trained and known.trained.get("step") == checkpoint["global_step"] else recorded
+    known = Answering.load(str(beside)) if beside else Answering()
+    is_same = known.trained.get("step") == checkpoint["global_step"] if known.trained else path.name == "best.ckpt"
+    return recorded.model_copy(update=known.model_dump(exclude_unset=True)) if is_same else recorded
 
 
 def base_of(path: Path, checkpoint: Mapping[str, Any], asked: str) -> str:
@@ -56,9 +54,9 @@ def base_of(path: Path, checkpoint: Mapping[str, Any], asked: str) -> str:
 
 
 def _model_beside(path: Path) -> Path | None:
-    """RUN/model of RUN/checkpoints/NAME.ckpt; None before the run is finished."""
-    folder = path.resolve().parent.parent / "model"
-    return folder if (folder / "config.json").is_file() else None
+    """RUN/model of RUN/checkpoints/NAME.ckpt; None before the run is finished, and where RUN is no run."""
+    run = path.resolve().parent.parent
+    return run / "model" if (run / "results.json").is_file() and (run / "model" / "config.json").is_file() else None
 
 
 def _recorded(checkpoint: Mapping[str, Any]) -> Answering:
@@ -68,7 +66,7 @@ def _recorded(checkpoint: Mapping[str, Any]) -> Answering:
     steps = checkpoint.get("steps_per_epoch")  # which earlier versions do not have
     epoch = row.epoch or (step / steps if steps else None)
     settings = made.get("settings", {})
-    is_best = len(state["rows"]) > 1 and state["best"] is not None and state["best"]["step"] == step
+    is_best = state["best"] is not None and state["best"]["step"] == step
     return Answering(
         **{name: settings[key] for name, key in LENGTHS.items() if key in settings},
         no_answer_threshold=row.threshold,

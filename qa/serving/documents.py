@@ -78,32 +78,27 @@ def questions_of(file: Upload) -> dict[str, Any]:
 
     The file is written into the working directory, so that messages name it without a folder.
     """
-    from qa.data.check import Examples, check_record
-    from qa.data.languages import language_of
+    from qa.data.check import examples_to_ask
     from qa.data.record import BadRecord
-    from qa.data.records import read_records
 
-    path, read = Path(file.name), Examples()
+    path = Path(file.name)
     path.write_bytes(file.data)
-    language = language_of(path)
     questions: list[dict[str, Any]] = []
     contexts: dict[str, int] = {}
     bad: list[str] = []
     bad_count, left = 0, file.limits.characters
-    for record in read_records(path):
-        try:
-            example = check_record(record, repair=False, need="nothing", read=read)
-        except BadRecord as error:
+    for example in examples_to_ask(path):
+        if isinstance(example, BadRecord):
             bad_count += 1
             if bad_count <= BAD_SHOWN:
-                bad.append(_message(UserError(error.problem)))
+                bad.append(_message(UserError(example.problem)))
             continue
         if example.context not in contexts:
             contexts[example.context] = len(contexts)
             left -= len(json.dumps(example.context, ensure_ascii=False))
         answers = [answer.text for answer in example.answers]
         question = {"id": example.id, "question": example.question, "context": contexts[example.context]}
-        questions.append({**question, "answers": answers, "language": language})
+        questions.append({**question, "answers": answers, "language": example.language})
         left -= len(json.dumps([*questions[-1].values()], ensure_ascii=False))
         if left < 0:
             raise UserError(too_long(file.name, file.limits))

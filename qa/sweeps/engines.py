@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from qa.config.command_line import command
 from qa.errors import UserError, first_line
 from qa.internals import local_process
-from qa.processes import ERROR_FILE, PATIENCE, environment_without_slurm, handle_signals, killed, leave_terminal
+from qa.processes import ERROR_FILE, PATIENCE, environment_without_slurm, handle_signals, killed
 
 TURNS = 1000  # of a job in a cluster's queue, each of which resumes where the last one ended
 ERROR, OUTPUT = "error.txt", "output.txt"  # in a job's folder: its error, and its output where several run at once
@@ -165,14 +165,12 @@ def run_jobs(
     running: dict[int, tuple[Job, Running]] = {}  # by slot
     received: list[int] = []
 
-    def hand_on(signum: int, _: Any) -> None:
-        if signum == signal.SIGHUP:
-            leave_terminal()
+    def hand_on(signum: int) -> None:
         received.append(signum)
         for _, process in running.values():
             process.send_signal(signum)
 
-    handlers = handle_signals(hand_on)
+    stop_handling = handle_signals(hand_on)
     try:
         end = float("inf")
         while time.monotonic() < end:
@@ -194,8 +192,7 @@ def run_jobs(
             time.sleep(0.05)
     finally:
         _end([process for _, process in running.values()], 0.0 if received else PATIENCE)
-        for signum, handler in handlers.items():
-            signal.signal(signum, handler)
+        stop_handling()
     return received[0] if received else 0
 
 
@@ -225,10 +222,8 @@ def visible_gpus() -> list[str]:
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
     names = given.split(",") if given else list(map(str, range(count)))
-    parts = count > 0 and all(
-        name.startswith("MIG-") for name in names
-    )  # of a GPU: CUDA shows a process the first alone
-    return names if parts else names[:count]
+    # CUDA shows a process the first part of a GPU alone
+    return names if count and all(name.startswith("MIG-") for name in names) else names[:count]
 
 
 def device_slots(at_once: int, devices: int, gpus: Sequence[str]) -> list[dict[str, str]]:

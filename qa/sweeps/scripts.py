@@ -9,6 +9,8 @@ from typing import Any
 from qa.config.command_line import quoted
 from qa.sweeps.rows import Setting, SweepRow
 
+SEEDS_FOLDER = "new-seeds"  # in a sweep's folder: what `new-seeds.sh` trained
+
 
 def arguments_of(setting: Setting, seeds: Sequence[Any]) -> list[str]:
     """What comes after `train.py` to run a setting with so many seeds; with none as its first job ran."""
@@ -32,7 +34,7 @@ def new_seeds_script(settings: Sequence[Setting], rows: Sequence[SweepRow], fold
     taken = {str(row.settings.get("seed", 42)) for row in rows}
     taken |= {word.removeprefix("seed=") for row in rows for word in row.arguments if word.startswith("seed=")}
     seeds = list(itertools.islice((seed for seed in itertools.count(1) if str(seed) not in taken), 3))
-    folders = [f"{folder}/new-seeds/{number}" for number in range(len(settings))]
+    folders = [f"{folder}/{SEEDS_FOLDER}/{number}" for number in range(len(settings))]
     commands = [
         shlex.join(["python", "train.py", *arguments_of(setting, seeds), f"hydra.sweep.dir={quoted(to)}"]) + ' "$@"'
         for setting, to in zip(settings, folders, strict=True)

@@ -17,28 +17,10 @@ from qa.errors import UserError
 from qa.runs.results import Monitor, Row, sign
 
 
-class JournalLock:
-    """A lock for Optuna that the kernel releases when its process ends; Optuna's own locks outlive a kill."""
-
-    def __init__(self, journal: Path) -> None:
-        self._lock = FileLock(journal.with_name(f".{journal.name}.lock"))
-
-    def acquire(self) -> bool:
-        self._lock.acquire()
-        return True
-
-    def release(self) -> None:
-        self._lock.release()
-
-
-def _cut_torn_line(journal: Path, lock: JournalLock) -> None:
+def _cut_torn_line(journal: Path) -> None:
     """Cuts off a last line that a power cut or a full disk left unfinished: the next would be glued to it."""
-    lock.acquire()
-    try:
-        if journal.exists() and not (content := journal.read_bytes()).endswith(b"\n"):
-            os.truncate(journal, content.rfind(b"\n") + 1)
-    finally:
-        lock.release()
+    if journal.exists() and not (content := journal.read_bytes()).endswith(b"\n"):
+        os.truncate(journal, content.rfind(b"\n") + 1)
 
 
 def open_study(journal: Path, monitor: Monitor = "val_loss", pruner: Any = None) -> Study:
@@ -47,8 +29,9 @@ def open_study(journal: Path, monitor: Monitor = "val_loss", pruner: Any = None)
     Errors: UserError for a damaged file.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    lock = JournalLock(journal)
-    _cut_torn_line(journal, lock)
+    lock = FileLock(journal.with_name(f".{journal.name}.lock"))  # Optuna's own locks outlive a kill
+    with lock:
+        _cut_torn_line(journal)
     backend = JournalFileBackend(str(journal), cast(Any, lock))
     direction = StudyDirection.MINIMIZE if sign(monitor) == 1 else StudyDirection.MAXIMIZE
     try:

@@ -27,21 +27,12 @@ from qa.runs.results_table import markdown_rows
 from qa.storage import new_folder, remove, write_text
 from qa.sweeps.engines import ERROR, Engine, Job, job_error, run_jobs
 from qa.sweeps.job_locks import JobLocks
-from qa.sweeps.rows import (
-    BEST_KEYS,
-    COLUMNS,
-    Intervals,
-    SweepRow,
-    notes,
-    outcome,
-    ranked,
-    ranked_jobs,
-    tables,
-)
-from qa.sweeps.scripts import best_script, new_seeds_script
+from qa.sweeps.rows import BEST_KEYS, COLUMNS, Intervals, SweepRow, notes, outcome, ranked, ranked_jobs, tables
+from qa.sweeps.scripts import SEEDS_FOLDER, best_script, new_seeds_script
 
 JOURNAL = "study.journal"  # of a search
 BEST, NEW_SEEDS = "best.sh", "new-seeds.sh"
+EVALUATIONS = {"stage=validate", "stage=test", "stage=predict"}  # arguments of jobs that train nothing
 
 
 def is_sweep(folder: Path) -> bool:
@@ -110,10 +101,9 @@ class Sweep:
             )
         folder = self.folder.resolve()  # a link may lead to another disk
         jobs = [folder / row.folder for row in self.rows()]
-        tables = [
-            folder / name for name in ("sweep.json", "sweep.csv", "sweep.md", "sweep.html", BEST, NEW_SEEDS, JOURNAL)
-        ]
-        held = [path for path in (*jobs, *tables) if path.exists() and path.resolve().is_relative_to(folder)]
+        tables = ("sweep.json", "sweep.csv", "sweep.md", "sweep.html", BEST, NEW_SEEDS, SEEDS_FOLDER, JOURNAL)
+        paths = [*jobs, *(folder / name for name in tables)]
+        held = [path for path in paths if path.exists() and path.resolve().is_relative_to(folder)]
         if held:
             aside = new_folder(folder.with_name(f"{folder.name}.old-{datetime.now():%Y-%m-%dT%H-%M-%S}"))
             for path in held:
@@ -257,7 +247,7 @@ class Sweep:
         settings = ranked(rows, self.monitor)
         if settings and settings[0].rows[0].arguments:
             write_text(self.folder / BEST, best_script(settings[0], f"the best of {self.folder} by {self.monitor}"))
-            if len(settings) > 1:
+            if len(settings) > 1 and EVALUATIONS.isdisjoint(settings[0].rows[0].arguments):
                 write_text(self.folder / NEW_SEEDS, new_seeds_script(settings[:2], rows, str(self.folder)))
         pruned = [other for other in rows if other.status == "pruned"]
         for other in [*self.best()[self.keep_best :], *pruned] if self.keep_best else []:

@@ -10,7 +10,7 @@ from typing import IO, Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from qa.runs.metrics_csv import CSV_COLUMNS, forget_after
+from qa.runs.metrics_csv import CSV_COLUMNS, read_lines
 from qa.storage import atomic_write
 
 
@@ -45,12 +45,11 @@ class MetricsFile(Logger):
     def _open(self, names: Iterable[str]) -> None:
         """Opens the file with a column for each of `names`, and writes it again where it lacks one."""
         self.finalize("success")
-        held = list(csv.reader(self.path.read_text(encoding="utf-8").splitlines())) if self.path.exists() else []
-        columns = list(dict.fromkeys([*(held[0] if held else CSV_COLUMNS), *names]))
-        if not held or held[0] != columns:
-            with atomic_write(self.path) as file:
-                more = [""] * (len(columns) - len(held[0]) if held else 0)
-                csv.writer(file).writerows([columns, *(row + more for row in held[1:])])
+        header, *lines = [*read_lines(self.path)] or [[]]
+        columns = list(dict.fromkeys([*(header or CSV_COLUMNS), *names]))
+        if header != columns:
+            more = [""] * (len(columns) - len(header))
+            self._write([columns, *(line + more for line in lines)])
         self._file = self.path.open("a", encoding="utf-8", newline="")
         self._writer = csv.DictWriter(self._file, columns)
 
@@ -68,5 +67,16 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def forget_after(self, step: int, evaluated: bool) -> None:
-        """Before a run resumes at `step`: see `metrics_csv.forget_after`."""
-        forget_after(self.path, step, evaluated)
+        """Removes the lines that a checkpoint after `step` steps does not know: later steps, torn lines, and the
+        evaluation at `step` unless `evaluated`."""
+        header, *lines = [*read_lines(self.path)] or [[]]
+        if not header:  # a full disk leaves an empty file
+            return
+        loss = header.index("loss")
+        whole = [line for line in lines if len(line) == len(header)]
+        known = [line for line in whole if int(line[0]) < step or (int(line[0]) == step and (line[loss] or evaluated))]
+        self._write([header, *known])
+
+    def _write(self, lines: Iterable[Iterable[str]]) -> None:
+        with atomic_write(self.path) as file:
+            csv.writer(file).writerows(lines)

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -111,7 +111,27 @@ class Metrics(Callback):
     on_test_end = on_predict_end = on_validation_end  # type: ignore[assignment]
 
 
-class EarlyStopping(Callback):
+class AfterEvaluations(Callback):
+    """Looks at a fit's evaluations after each of them, and where a resumed fit begins with some."""
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self._look(trainer, module, [])
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            row = Row(step=trainer.global_step, **cast(QuestionAnsweringModule, module).figures)
+            self._look(trainer, module, [row])  # the history takes it in after all other callbacks
+
+    def _look(self, trainer: Trainer, module: LightningModule, new: list[Row]) -> None:
+        history = cast(History, trainer.checkpoint_callback)
+        self.look(trainer, cast(QuestionAnsweringModule, module), history, [*history.rows, *new])
+
+    def look(self, trainer: Trainer, module: QuestionAnsweringModule, history: History, rows: list[Row]) -> None:
+        """`rows`: of all evaluations so far."""
+        raise NotImplementedError
+
+
+class EarlyStopping(AfterEvaluations):
     """Ends a fit when `patience` evaluations in a row have not beaten the best before them by `min_delta`.
 
     What is watched is `checkpoint.monitor`. Its only state is the table's rows, so that a resumed run ends where the
@@ -121,19 +141,9 @@ class EarlyStopping(Callback):
     def __init__(self, patience: PositiveInt = 1, min_delta: NonNegativeFloat = 0.0) -> None:
         self.patience, self.min_delta = patience, min_delta
 
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self._look(trainer, [])
-
-    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            assert isinstance(module, QuestionAnsweringModule)
-            self._look(trainer, [Row(**module.figures)])  # the history takes it in after all other callbacks
-
-    def _look(self, trainer: Trainer, new: list[Row]) -> None:
-        history = trainer.checkpoint_callback
-        assert isinstance(history, History)
-        rows = [row for row in (*history.rows, *new) if getattr(row, history.monitor) is not None]
-        values = [sign(history.monitor) * getattr(row, history.monitor) for row in rows]
+    def look(self, trainer: Trainer, module: QuestionAnsweringModule, history: History, rows: list[Row]) -> None:
+        figures = [getattr(row, history.monitor) for row in rows]
+        values = [sign(history.monitor) * figure for figure in figures if figure is not None]
         before, last = values[: -self.patience], values[-self.patience :]
         best = min((value for value in before if math.isfinite(value)), default=math.inf)
         if before and not any(value < best - self.min_delta for value in last):  # NaN beats nothing

@@ -28,7 +28,7 @@ from qa.model.pretrained import check_model
 from qa.runs.checkpoints import as_begun, check_same_run, find_checkpoint, load_checkpoint
 from qa.runs.identity import identity
 from qa.runs.results import EvaluatedPart
-from qa.runs.weights import base_of, known_of_checkpoint
+from qa.runs.weights import base_of, known_of
 from qa.tracking.metrics_file import MetricsFile
 from qa.training.callbacks import Metrics, build_callbacks
 from qa.training.checkpoint_files import CheckpointFiles
@@ -87,9 +87,7 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     trainer = build_trainer(cfg, settings, folder)
     check_optimizer(cfg, trainer.strategy.root_device)
     cfg.model.pretrained = check_pretrained(cfg.model.pretrained)
-    known = Answering()
-    if not fitting:
-        known = known_of_checkpoint(checkpoint, held) if checkpoint and held else Answering.load(cfg.model.pretrained)
+    known = Answering() if fitting else known_of(settings.resume, cfg.model.pretrained)
     tokenizer = load_tokenizer(cfg.model.pretrained)
     check_lengths(tokenizer, cfg.data.max_length, cfg.data.stride)
     check_model(cfg.model.pretrained, tokenizer, cfg.data.max_length)
@@ -112,6 +110,8 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     )
     made = identity(resolved(composed), folder)  # again: now the commits of the hub are known
     made |= known.model_dump(include={"trained", "chosen_on"}, exclude_none=True)
+    if fitting and (base := Answering.load(cfg.model.pretrained).trained):
+        made["base"] = base  # what made the model that this run trains further
     history = build_history(settings, folder, steps_per_epoch, made)
     metrics = Metrics()
     trainer.callbacks += [metrics, *callbacks, *pruning(cfg, fitting), *([history] if fitting else [])]  # type: ignore[attr-defined]

@@ -2,17 +2,18 @@
 
 from pathlib import Path
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import Trainer
 from optuna.pruners import BasePruner
 
 from qa.internals import live_trial
 from qa.runs.results import Row
 from qa.sweeps.study import by_share, open_study
+from qa.training.callbacks import AfterEvaluations
 from qa.training.history import History
 from qa.training.module import QuestionAnsweringModule
 
 
-class Pruning(Callback):
+class Pruning(AfterEvaluations):
     """Reports each evaluation of a fit to its study, and ends the fit where the study's pruner gives it up.
 
     The study's steps are percent of the fit's own, see `by_share`. What the run shows until then is kept as that of a
@@ -24,20 +25,9 @@ class Pruning(Callback):
         number, _, journal = trial.partition(":")
         self.number, self.journal, self.pruner = int(number), Path(journal), pruner
 
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self._look(trainer, module, [])
-
-    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            assert isinstance(module, QuestionAnsweringModule)
-            row = Row(step=trainer.global_step, **module.figures)  # the history takes it in after all other callbacks
-            self._look(trainer, module, [row])
-
-    def _look(self, trainer: Trainer, module: LightningModule, new: list[Row]) -> None:
+    def look(self, trainer: Trainer, module: QuestionAnsweringModule, history: History, rows: list[Row]) -> None:
         """Also for a resumed run, whose last evaluation the study may not know."""
-        history = trainer.checkpoint_callback
-        assert isinstance(history, History) and isinstance(module, QuestionAnsweringModule)
-        values = list(by_share([*history.rows, *new], module.total_steps, history.monitor))
+        values = list(by_share(rows, module.total_steps, history.monitor))
         stop = False
         if values and trainer.is_global_zero:
             study = open_study(self.journal, history.monitor, self.pruner)

@@ -3,9 +3,8 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from qa.processes import handle_signals, leave_terminal
+from qa.processes import handle_signals
 
 
 class Interrupted(BaseException):
@@ -19,17 +18,14 @@ class Interrupted(BaseException):
 def interruptible() -> Iterator[None]:
     """Within it SIGNALS raise Interrupted, except in training steps, which `NotedSignal` lets finish."""
 
-    def interrupt(signum: int, _: Any) -> None:
-        if signum == signal.SIGHUP:
-            leave_terminal()
+    def interrupt(signum: int) -> None:
         raise Interrupted(signum)
 
-    handlers = handle_signals(interrupt)
+    stop_handling = handle_signals(interrupt)
     try:
         yield
     finally:
-        for signum, handler in handlers.items():
-            signal.signal(signum, handler)
+        stop_handling()
 
 
 class NotedSignal:
@@ -37,20 +33,12 @@ class NotedSignal:
 
     def __init__(self) -> None:
         self.number = 0  # 0: none
-        self._handlers: dict[int, Any] = {}
 
     def start(self) -> None:
         """Takes over the handlers of SIGNALS. A second Ctrl-C raises KeyboardInterrupt."""
-        self._handlers = handle_signals(self._note)
+        self.stop = handle_signals(self._note)
 
-    def stop(self) -> None:
-        """Gives the handlers back."""
-        for signum, handler in self._handlers.items():
-            signal.signal(signum, handler)
-
-    def _note(self, signum: int, _: Any) -> None:
+    def _note(self, signum: int) -> None:
         if self.number and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = signum
-        if signum == signal.SIGHUP:
-            leave_terminal()

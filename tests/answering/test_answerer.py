@@ -273,8 +273,3 @@ def test_a_folder_without_a_model_and_a_model_without_a_span_head(
 def test_an_answer_fits_other_programs() -> None:
     answer = Answer("Ada Brill", 3, 12, 4.5, 0.75)
     assert answer.to_dict() == {"answer": "Ada Brill", "score": 0.75, "start": 3, "end": 12}
-    haystack = answer.to_haystack("Who?")
-    assert (haystack["query"], haystack["data"], haystack["score"]) == ("Who?", "Ada Brill", 0.75)
-    assert haystack["document_offset"] == {"start": 3, "end": 12}
-    nothing = Answer("", 0, 0, 0.0, 0.9).to_haystack("Who?")
-    assert nothing["data"] is None and nothing["document_offset"] is None

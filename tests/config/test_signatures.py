@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning
 import pytest
+import torch
 
 from helpers.configs import composed
 from qa.config.signatures import SIGNATURES, module
@@ -15,11 +16,17 @@ from qa.training.module import QuestionAnsweringModule
 def defaults(function: Any) -> dict[str, Any]:
     """{parameter: default} of a function, or of a class."""
     parameters = inspect.signature(function).parameters
-    return {name: parameter.default for name, parameter in parameters.items() if name != "self"}
+    return {name: parameter.default for name, parameter in parameters.items() if name not in ("self", "params")}
 
 
 @pytest.mark.parametrize(
-    ("target", "real"), [("lightning.Trainer", lightning.Trainer), ("qa.SquadDataModule", SquadDataModule)]
+    ("target", "real"),
+    [
+        ("lightning.Trainer", lightning.Trainer),
+        ("qa.SquadDataModule", SquadDataModule),
+        ("torch.optim.Adam", torch.optim.Adam),
+        ("torch.optim.AdamW", torch.optim.AdamW),
+    ],
 )
 def test_a_stand_in_takes_what_the_real_one_takes(target: str, real: Any) -> None:
     assert defaults(SIGNATURES[target]) == defaults(real)

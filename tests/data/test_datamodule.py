@@ -134,9 +134,8 @@ def test_what_is_skipped_in_a_file_of_two_splits_is_counted_and_listed_once(
         assert module.source(split) == f"{number} of the {sum(paragraphs)} paragraphs of {tmp_path}/bad.json"
     messages = [record.getMessage() for record in caplog.records]
     assert messages == [
-        "train: 1 records skipped: not UTF-8; see skipped.jsonl",
-        "train: 1 records skipped: answer not located; see skipped.jsonl",
-        "train: 1 records repaired: place; see repairs.jsonl",
+        "train: records skipped: 1 not UTF-8, 1 answer not located; see skipped.jsonl",
+        "train: records repaired: 1 place; see repairs.jsonl",
     ]
     module.write_lists(tmp_path)
     listed, repaired = (

@@ -155,6 +155,7 @@ BAD_FILES = {
         "f.json",
         "an object with 'name', 'version', without a list 'data'",
     ),
+    "another list": (b'{"items": [{}]}', "f.json", "an object with 'items', without a list 'data'"),
     "no object": (b'"text"', "f.json", "no object, without a list 'data'"),
     "a comma too many": (b'[{"a": 1},\n]', "f.json", r"not JSON at line 2: a comma too many before \]; remove it"),
     "several objects": (
@@ -172,7 +173,8 @@ BAD_FILES = {
     "a Git LFS pointer to Parquet": (POINTER, "f.parquet", "a Git LFS pointer"),
     "an empty list": (b"[]", "f.json", "no question in it"),
     "no question at all": (b'{"data": []}', "f.json", "no question in it"),
-    "empty file": (b"", "f.json", "not JSON"),
+    "empty file": (b"", "f.json", "no question in it"),
+    "an empty object": (b"{}", "f.json", "no question in it"),
     "empty JSONL": (b"\n", "f.jsonl", "no question in it"),
     "empty CSV": (b"", "f.csv", "no question in it"),
     "one column": (b"question\nWho?\n", "f.csv", r"one column only \(question\); separate fields by commas"),
@@ -183,6 +185,7 @@ BAD_FILES = {
     ),
     "half of UTF-16": ("[]".encode("utf-16")[:-1], "f.json", "it begins as UTF-16, but"),
     "a spreadsheet": (b"PK", "f.xlsx", "a spreadsheet; save it as CSV in UTF-8"),
+    "an old spreadsheet": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "f.csv", "a spreadsheet; save it as CSV in UTF-8"),
     "nested too deeply": (b"[" * 100_000, "f.json", "nested too deeply"),
     "truncated gzip": (gzip.compress(json.dumps(GOOD).encode())[:-9], "f.json.gz", "cannot be read"),
     "unknown kind": (b"a,b", "f.txt", "unknown kind of file"),
@@ -451,6 +454,10 @@ def test_a_name_that_is_recognised_is_reported_once(tmp_path: Path, caplog: pyte
     assert [example.id for example in read_examples(path).examples] == ["a", "b"]
     notes = [record.getMessage() for record in caplog.records]
     assert notes == [f"{path}: read 'qid' as id, 'answer_text' as answer; data.columns.KEY=NAME chooses other columns"]
+    caplog.clear()
+    read_examples(write(tmp_path, b"Title,Answerable,id,question,context,answer\nt,yes,a,Who?,Ada,Ada\n", "f.csv"))
+    [note] = caplog.messages
+    assert "read 'Answerable' as not is_impossible; data" in note
 
 
 def test_a_missing_file_and_an_empty_glob_are_named(tmp_path: Path) -> None:

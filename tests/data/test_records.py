@@ -104,6 +104,17 @@ def lines_utf16(rows: list[Row]) -> Any:
     return "".join(json.dumps(hub(r), ensure_ascii=False) + "\n" for r in rows).encode("utf-16")
 
 
+@writes("a.csv")
+@writes("a.csv.gz")
+def table_without_a_mark(rows: list[Row]) -> Any:
+    return table([hub(r) for r in rows]).encode("utf-16-le")
+
+
+@writes("a.jsonl")
+def squad_in_one_line(rows: list[Row]) -> Any:
+    return squad_json(rows)
+
+
 @writes("a.jsonl")
 def mrqa(rows: list[Row]) -> Any:
     head = json.dumps({"header": {"dataset": "x"}})
@@ -113,6 +124,28 @@ def mrqa(rows: list[Row]) -> Any:
         question = {"qid": r["id"], "question": r["question"], "answers": [t for t, _ in r["answers"]]}
         made.append(json.dumps({"id": "", "context": r["context"], "qas": [question | {"detected_answers": spans}]}))
     return "\n".join([head, *made])
+
+
+@writes("a.parquet")
+def mrqa_of_the_hub(rows: list[Row]) -> Any:
+    made = []
+    for r in rows:
+        spans = [{"start": [s], "end": [s + len(t) - 1]} for t, s in r["answers"]]
+        detected = {"text": [t for t, _ in r["answers"]], "char_spans": spans or [{"start": [0], "end": [0]}][:0]}
+        made.append(named(r, answers=detected["text"], detected_answers=detected))
+    return parquet(made)
+
+
+@writes("a.json")
+def haystack(rows: list[Row]) -> Any:
+    made = [
+        {
+            "id": r["id"], "query": r["question"], "document": {"content": r["context"]}, "is_correct_answer": True,
+            "answer": [{"answer": t, "offsets_in_document": [{"start": s}]} for t, s in r["answers"]],
+        }
+        for r in rows
+    ]  # fmt: skip
+    return json.dumps(made)
 
 
 def label_studio_rows(rows: list[Row]) -> list[tuple[Row, list[Row]]]:
@@ -134,12 +167,12 @@ def label_studio_rows(rows: list[Row]) -> list[tuple[Row, list[Row]]]:
 
 
 @writes("a.json")
-def label_studio(rows: list[Row]) -> Any:
+def label_studio(rows: list[Row], annotations: str = "annotations") -> Any:
     made = [
         {
             "id": 7,
             "data": data,
-            "annotations": [
+            annotations: [
                 {"was_cancelled": True, "result": [{"value": {"start": 0, "end": 1, "text": "no"}}]},
                 {"was_cancelled": False, "result": [{"value": value, "type": "labels"} for value in values]},
             ],
@@ -147,6 +180,11 @@ def label_studio(rows: list[Row]) -> Any:
         for data, values in label_studio_rows(rows)
     ]
     return json.dumps(made)
+
+
+@writes("a.json")
+def label_studio_of_old(rows: list[Row]) -> Any:
+    return label_studio(rows, "completions")
 
 
 @writes("a.json")
@@ -242,6 +280,21 @@ def argilla(rows: list[Row]) -> Any:
 
 
 @writes("a.jsonl")
+def argilla_1(rows: list[Row]) -> Any:
+    made = [
+        {
+            "id": r["id"], "fields": {"question": r["question"], "text": r["context"]},
+            "responses": [
+                {"values": {"answer": {"value": [{"start": 0, "end": 1}]}}, "status": "discarded"},
+                {"values": {"answer": {"value": spans(r)}, "stars": {"value": 3}}, "status": "submitted"},
+            ],
+        }
+        for r in rows
+    ]  # fmt: skip
+    return "\n".join(map(json.dumps, made))
+
+
+@writes("a.jsonl")
 def start_end(rows: list[Row]) -> Any:
     made = [named(r, answers=[{"text": t, "start": s, "end": s + len(t)} for t, s in r["answers"]]) for r in rows]
     return "\n".join(map(json.dumps, made))
@@ -265,8 +318,18 @@ def pandas_split(rows: list[Row]) -> Any:
 
 
 @writes("a.json")
-def pandas_index(rows: list[Row]) -> Any:
-    return pandas.DataFrame([hub(r) for r in rows]).set_index("id").to_json(orient="index")
+def pandas_index(rows: list[Row], orient: Any = "index") -> Any:
+    return pandas.DataFrame([hub(r) for r in rows]).set_index("id").to_json(orient=orient)
+
+
+@writes("a.json")
+def pandas_index_of_columns(rows: list[Row]) -> Any:
+    return pandas_index(rows, "columns")
+
+
+@writes("a.json")
+def pandas_index_of_split(rows: list[Row]) -> Any:
+    return pandas_index(rows, "split")
 
 
 @writes("a.json")
@@ -458,7 +521,11 @@ def test_of_several_labels_the_user_names_the_one_of_the_answers(field: str, tmp
     [example] = read_examples(str(path), columns=Columns(answer="Answer")).examples
     assert [tuple(answer) for answer in example.answers] == [("Ada Brill", 0)]
     assert len(read_examples(str(path), columns=Columns(answer=field)).examples[0].answers) == 2
-    assert read_examples(str(path), need="nothing").examples[0].answers == ()
+    path.write_text(
+        json.dumps([BY_TOOL[field], json.loads(json.dumps(BY_TOOL[field]).replace(json.dumps(LABELS), "[]"))])
+    )
+    assert [example.answers for example in read_examples(str(path), need="nothing").examples] == [(), ()]
+    path.write_text(json.dumps([BY_TOOL[field]]))
     with pytest.raises(UserError, match=r"nothing has the label 'Anwser' \(there: Answer, Evidence\)"):
         read_examples(str(path), columns=Columns(answer="Anwser"))
 
@@ -601,6 +668,30 @@ ADA = {"id": "a", "question": "Who?", "context": "Ada Brill built the bridge in 
 TASK = {"data": {"text": ADA["context"], "question": "Who?"}, "id": 1}
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        TASK | {"annotations": [{"result": []}]},
+        {"data": TASK["data"], "annotations": [{"result": []}, {"result": []}]},
+        TASK | {"predictions": []},
+        {"fields": TASK["data"], "responses": {"answer": [{"value": "Ada"}], "note": [{"value": "Ada"}]}},
+        {"text": ADA["context"], "answer": "accept", "_task_hash": 1, "meta": {"question": "Who?"}},
+    ],
+)
+def test_a_task_alone_is_a_list_of_one(row: Row, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(row))
+    [example] = read_examples(str(tmp_path / "a.json"), need="nothing").examples
+    assert (example.question, example.context) == ("Who?", ADA["context"])
+
+
+def test_labels_that_cut_words_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As where the end is the last character: nothing else tells it."""
+    rows = [TASK["data"] | {"label": [[0, end, "A"]]} for end in (8, 9, 2)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    read_examples(str(tmp_path / "a.jsonl"))
+    assert caplog.messages == [f"{tmp_path}/a.jsonl: labels that begin or end inside a word: 2; check their bounds"]
+
+
 def marked(**value: Any) -> Row:
     return TASK | {"annotations": [{"result": [{"value": value, "to_name": "text"}]}]}
 
@@ -609,8 +700,10 @@ def marked(**value: Any) -> Row:
     ("name", "content", "wanted"),
     [
         ("a.json", [ADA | {"answers": [], "answer": "Ada"}], [("Ada", 0)]),
+        ("a.json", [ADA | {"answers": float("nan"), "answer": "Ada"}], [("Ada", 0)]),
         ("a.json", [ADA | {"answers": ["Ada"], "annotation_id": 7}], [("Ada", 0)]),
         ("a.json", [marked(text=["Ada Brill"])], [("Ada Brill", 0)]),
+        ("a.json", [ADA | {"answers": [{"text": " Brill", "answer_start": 4}]}], [("Brill", 4)]),
         ("a.json", [marked(start=4.0, end=9.0, text="Brill")], [("Brill", 4)]),
         ("a.json", [marked(start="/p[1]", end="/p[1]", globalOffsets={"start": 4, "end": 9})], [("Brill", 4)]),
         ("a.json", {k: {"y": v, "x": "no"} for k, v in (ADA | {"answer": "Ada"}).items()}, [("Ada", 0)]),

@@ -321,6 +321,24 @@ def test_evaluations_belong_to_the_recipe_that_trained_them(tmp_path: Path) -> N
     ]  # fmt: skip
 
 
+def test_the_seed_of_an_evaluation_is_no_seed_of_a_recipe(tmp_path: Path) -> None:
+    """Of a model whose training is not known: all of its evaluations have the same weights."""
+    generator, folders = np.random.default_rng(0), {}
+    for model, share in (("aa", 0.9), ("bb", 0.2)):
+        right = rights(generator, share)
+        for seed in (1, 2):
+            folder = folders[model, seed] = finished_run(tmp_path / f"{model}-{seed}", right)
+            results = json.loads((folder / "results.json").read_text())
+            results["identity"]["settings"] = {"seed": seed, "stage": "test"}
+            results["identity"]["inputs"] = {"test": ["ee"], "model": [model]}
+            (folder / "results.json").write_text(json.dumps(results))
+    with pytest.raises(UserError, match=r"aa-1 and .*aa-2: the same weights and data; give one of them"):
+        report(*folders.values())
+    found = report(folders["aa", 1], folders["bb", 2])
+    assert [row["seeds"] for row in found["systems"]] == [[], []]
+    assert found["pairs"][0]["claim"]["better"] is None
+
+
 def test_what_cannot_be_compared_is_one_line(tmp_path: Path) -> None:
     good = finished_run(tmp_path / "good", [1.0])
     other = finished_run(tmp_path / "other", [1.0], answers=["gray"])

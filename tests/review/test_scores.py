@@ -44,18 +44,17 @@ def test_published_systems_have_their_official_figures(name: str) -> None:
     assert figures == pytest.approx(PUBLISHED[name], abs=5e-5)
 
 
-@pytest.mark.parametrize(("nobody", "exact"), [([], 25.0), ([("e", "Why?", "")], 50.0)])
-def test_a_missing_id_scores_0_in_v1_and_is_left_out_in_v2_and_an_unknown_one_is_ignored(
+@pytest.mark.parametrize(("nobody", "exact"), [([], 25.0), ([("e", "Why?", "")], 20.0)])
+def test_a_missing_id_scores_0_even_where_there_is_no_answer_and_an_unknown_one_is_ignored(
     nobody: list[tuple[str, str, str]], exact: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     results = score_some(tmp_path, [*ASKED, *nobody], {"a": "Ada Brill", "b": "1822", "x": "Tollen", "y": ""})
     assert results.best is not None and results.evaluated is not None
     assert results.best.exact_match == results.best.f1 == exact
-    assert (results.best.HasAns_exact, results.best.NoAns_exact) == (exact if nobody else None, None)
+    assert (results.best.HasAns_exact, results.best.NoAns_exact) == ((25.0, 0.0) if nobody else (None, None))
     missing = 2 + len(nobody)
     assert results.skipped["validation"] == {"no prediction": missing, "prediction of an unknown id": 2}
-    rule = "left out of the means" if nobody else "scores 0"
-    assert f"{missing} × no prediction: {rule}, as by the official script" in caplog.text
+    assert f"{missing} × no prediction: scores 0" in caplog.text
     assert "2 × prediction of an unknown id: ignored" in caplog.text
 
 

@@ -41,6 +41,7 @@ def finished(tiny: Path, tmp_path: Path) -> Path:
     trained = {"settings": SETTINGS, "epoch": 1, "step": 10}
     Answering(max_length=64, temperature=1.5, trained=trained, chosen_on={"epoch": ["bb"]}).save(model)
     (tmp_path / "run" / "checkpoints").mkdir()
+    (tmp_path / "run" / "results.json").touch()
     return tmp_path / "run"
 
 
@@ -56,23 +57,34 @@ def test_a_checkpoint_itself_has_lengths_threshold_and_epoch(base: Path, tmp_pat
 
 def test_the_temperature_of_a_model_is_that_of_its_own_weights(base: Path, finished: Path) -> None:
     best, last, step = (finished / "checkpoints" / f"{name}.ckpt" for name in ("best", "last", "step-5"))
-    assert known_of_checkpoint(last, checkpoint(base, 10)) == Answering.load(str(finished))
+    assert known_of_checkpoint(last, checkpoint(base, 10)).temperature == 1.5
     assert known_of_checkpoint(step, checkpoint(base, 5)).temperature is None
     path = finished / "model" / "qa.json"
     path.write_text(json.dumps({"temperature": 1.5, "max_length": 64}))  # as of an earlier version
     known = known_of_checkpoint(best, checkpoint(base, 10))
     assert known.temperature == 1.5 and (known.trained or {})["settings"]["seed"] == 7
     assert known_of_checkpoint(step, checkpoint(base, 5)).temperature is None
-    path.unlink()
-    assert known_of_checkpoint(step, checkpoint(base, 5)).max_length == 64
+    path.unlink()  # as of the earliest ones
+    for name, taken in ((best, 10), (step, 5)):
+        assert known_of_checkpoint(name, checkpoint(base, taken)).max_length == 64
+    assert known_of_checkpoint(best, checkpoint(base, 10)).no_answer_threshold == 0.5
 
 
-def test_lengths_are_known_without_reading_weights_where_a_model_is_there(base: Path, finished: Path) -> None:
-    assert known_of(str(finished / "checkpoints" / "gone.ckpt"), "x").max_length == 64
+def test_lengths_are_those_of_the_model_or_the_checkpoint(base: Path, finished: Path) -> None:
     torch.save(checkpoint(base, 5), base / "a.ckpt")
     assert known_of(str(base / "a.ckpt"), "x").max_length == 64
     assert known_of("auto", str(finished)).max_length == 64
     assert known_of("auto", str(base)).model_fields_set == set()
+
+
+def test_a_folder_called_model_beside_checkpoints_is_not_that_of_a_run(base: Path, tmp_path: Path) -> None:
+    """A user's own layout: base/, copies/model/ with another base model, copies/checkpoints/best.ckpt."""
+    other = Path(shutil.copytree(base, tmp_path / "copies" / "model"))
+    (other / "tokenizer.json").write_text("{}")
+    best, held = tmp_path / "copies" / "checkpoints" / "best.ckpt", checkpoint(base, 10)
+    assert base_of(best, held, "any") == str(base)
+    known = known_of_checkpoint(best, held)
+    assert (known.no_answer_threshold, known.max_length) == (0.5, 64)
 
 
 def test_weights_go_into_the_model_that_they_belong_to(base: Path, finished: Path, tmp_path: Path) -> None:
@@ -107,6 +119,21 @@ def test_an_evaluation_reports_what_chose_and_what_was_trained_on() -> None:
     assert evaluation("test", {"test": ["cc"]}, trained) == (False, False)
     assert evaluation("test", {"test": ["aa"]}, trained) == (False, True)
     assert not is_trained_on({}, "test", {})
+
+
+def test_what_a_model_was_trained_on_before_it_was_trained_further_is_remembered() -> None:
+    first = {"settings": SETTINGS, "inputs": {"train": ["aa"], "validation": ["bb"]}}
+    second = {"settings": SETTINGS, "inputs": {"train": ["cc"], "validation": ["dd"]}, "base": first}
+    assert evaluation("test", {"test": ["aa"]}, second) == (False, True)
+    assert evaluation("test", {"test": ["cc"]}, {**second, "inputs": {}, "base": second}) == (False, True)
+    assert evaluation("test", {"test": ["bb"]}, second) == (False, False)
+    none = PerSplit(train=1)
+    for validation, remembered in (("aa", True), ("bb", False)):
+        made = {"settings": SETTINGS, "inputs": {"train": ["cc"], "validation": [validation]}, "base": first}
+        fit = Results(
+            epochs=[], best=None, windows=none, examples=none, windows_per_second=none, devices=1, identity=made
+        )
+        assert bool(fit.memory) is remembered
 
 
 def test_splits_of_the_hub_and_shares_of_a_file_are_told_apart() -> None:

@@ -413,6 +413,16 @@ def test_the_two_best_run_again_with_seeds_that_no_job_had(tmp_path: Path) -> No
         f"exec python -m qa.compare {tmp_path}/new-seeds/0 {tmp_path}/new-seeds/1",
     ]
     assert f"the two best, new seeds: sh {tmp_path}/new-seeds.sh" in sweep.next_steps()
+    (tmp_path / "new-seeds" / "0").mkdir(parents=True)
+    sweep.move_aside()
+    assert not list(tmp_path.glob("new-seeds*"))  # the next sweep's settings are others
+
+
+def test_evaluations_have_no_new_seeds(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    for number, length in enumerate((64, 384)):
+        ended(sweep, number, {"stage": "test", "data.max_length": length}, 1.0 + number)
+    assert (tmp_path / "best.sh").exists() and not (tmp_path / "new-seeds.sh").exists()
 
 
 def test_where_f1_would_choose_another_setting_the_sweep_names_it(tmp_path: Path) -> None:
