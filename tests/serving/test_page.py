@@ -357,6 +357,7 @@ def test_a_correction_belongs_to_its_text(wide: Page) -> None:
     wide.check("#this")
     ask(wide, "What was built?")
     expect(wide.locator("#answer .corrected")).to_have_count(0)
+    assert (wide.inner_text("#place-words"), wide.inner_text("#right-words")) == ("", "nothing yet")
 
 
 def test_what_is_marked_belongs_to_the_question_that_is_shown(wide: Page) -> None:
@@ -396,7 +397,9 @@ def test_a_service_that_ends_says_so(tiny: Path, tmp_path: Path, browser: Browse
 def test_texts_run_in_their_own_direction(wide: Page) -> None:
     add(wide, "أسست آنا كيرن المطحنة في عام 1912. باعها ابنها بول.")
     ask(wide, "من أسس المطحنة؟")
-    for place in ("#reader p", "#question", "#answer p", "#answer .found", "#reading-title"):
+    wide.click("#correct summary")
+    wide.fill("#typed", "آنا")
+    for place in ("#reader p", "#question", "#answer p", "#answer .found", "#reading-title", "#right-words", "#typed"):
         assert wide.locator(place).first.evaluate("element => getComputedStyle(element).direction") == "rtl", place
 
 

@@ -134,10 +134,10 @@ function historyRow(entry) {
 
 function summary({ answer, candidates: [best], corrected }) {
   if (corrected) return ["corrected by you: ", corrected.words ? bdi(corrected.words) : "no answer"];
-  return answer.text ? [bdi(answer.text), ` (${percent(answer.probability)}${inText(best.text)})`] : ["no answer"];
+  return answer.text ? [bdi(answer.text), ` (${percent(answer.probability)}`, ...inText(best.text), ")"] : ["no answer"];
 }
 
-const inText = ({ name }) => (library.texts.length > 1 ? `, in ${name}` : "");
+const inText = ({ name }) => (library.texts.length > 1 ? [", in ", bdi(name)] : []);
 
 /** Keeps with a question what somebody says is right in a text: `words`, none where nothing is. */
 export function keepCorrection(entry, words, text) {
@@ -214,7 +214,7 @@ function candidate(entry, { words, probability, text }, index) {
     byId("candidates").children[index].firstChild.focus({ preventScroll: true });
     byId("reader").scrollIntoView({ block: "nearest" });
   });
-  const where = make("span", { className: "where" }, inText(text));
+  const where = make("span", { className: "where" }, ...inText(text));
   choose.append(make("span", { dir: "auto" }, words), make("span", { className: "quiet" }, percent(probability), where));
   choose.setAttribute("aria-pressed", String(index === entry.shown));
   return make("li", {}, choose);

@@ -2,7 +2,7 @@
 
 import { post } from "./api.js";
 import { asked, keepCorrection } from "./ask.js";
-import { byId, counted, shortened, tell } from "./dom.js";
+import { bdi, byId, counted, shortened, tell } from "./dom.js";
 import { occurrences, toPoints } from "./places.js";
 import { library, reader } from "./texts.js";
 
@@ -26,10 +26,10 @@ export function startCorrecting() {
 
 /** Begins anew with the answer that is shown. */
 export function drawCorrecting(entry) {
-  byId("correct").hidden = !entry || !library.shown;
-  byId("correct-question").textContent = entry ? `Question: ${entry.question}` : "";
+  byId("correct").hidden = !library.shown;
+  byId("correct-question").replaceChildren("Question: ", bdi(entry.question));
   byId("typed").value = "";
-  byId("correct-status").textContent = "";
+  for (const id of ["place-words", "correct-status"]) byId(id).textContent = "";
   places = [];
   choose(null);
 }

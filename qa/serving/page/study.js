@@ -148,7 +148,7 @@ function drawResult({ context, answers }, isRight, f1, box) {
   const expected = [...new Set(answers)].join(" / ") || "no answer in this text";
   byId("result").replaceChildren(
     make("p", { className: `found ${isRight ? "is-right" : "is-wrong"}` }, verdict),
-    make("p", {}, "Right answer: ", make("mark", { className: "right" }, expected)),
+    make("p", {}, "Right answer: ", make("mark", { className: "right", dir: "auto" }, expected)),
   );
   reader.mark(references(context, answers));
 }
@@ -162,7 +162,7 @@ async function drawModel(card) {
   const { question, context, answers, language } = card;
   const { answers: [said] } = await post("/answer", { question, context, language });
   if (!isGraded || byId("study-question").textContent !== question || deck.questions.get(keyOf(card)) !== card) return;
-  const words = make("p", {}, "The model says: ", make("mark", {}, said.text || "no answer in this text"));
+  const words = make("p", {}, "The model says: ", make("mark", { dir: "auto" }, said.text || "no answer in this text"));
   if (asked.model?.calibrated) words.append(` (${percent(said.probability)})`);
   byId("result").append(words);
   const place = { start: toUnits(context, said.start), end: toUnits(context, said.end), kind: "answer" };
