@@ -64,7 +64,7 @@ lock: $(READY) ## the lock files of the packages in pyproject.toml, with hashes;
 	$(LOCK) --extra train --extra serve --extra dev --output-file requirements.lock
 	$(LOCK) --extra serve --extra export --constraint requirements.lock --output-file requirements-export.lock
 
-dashboard: $(READY) ## save the W&B view that is kept as code in qa/dashboard.py
+dashboard: $(READY) ## save the W&B view that is kept as code in qa/tracking/dashboard_view.py
 	$(BIN)/python -m qa.dashboard
 
 clean-cache: ## remove the cached windows

@@ -17,6 +17,7 @@ from qa.config.settings import check_sources
 from qa.config.targets import check_groups
 from qa.console import console, mute_rank, quiet_libraries
 from qa.data.squad_data import SquadData
+from qa.memory import keep_freed_memory
 from qa.runs.identity import identity
 from qa.tracking.account import default_logger
 
@@ -59,7 +60,7 @@ def run(cfg: DictConfig) -> int:
         return processes.requeue(ended)
     if settings.data.get("predictions_file"):
         return score(data, composed, folder)
-    processes.keep_freed_memory()
+    keep_freed_memory()
     with console.status("loading torch and lightning"):
         check_groups(settings, ("callbacks", "logger"))
         from qa.training.evaluate import evaluate

@@ -20,7 +20,7 @@ import torch
 from qa.data.batches import EvaluationBatch
 from qa.data.example import Answer, Example
 from qa.evaluation.collect import collect, evaluate_batch
-from qa.processes import peak_resident_memory
+from qa.memory import peak_resident_memory
 from qa.review.run_page import write_page
 from qa.runs.predictions import write_predictions
 from qa.runs.results import PerSplit, Results

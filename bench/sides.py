@@ -18,13 +18,13 @@ from transformers import AutoModelForQuestionAnswering, default_data_collator
 from bench.turns import Turns
 from bench.usual.training import logits, training_steps
 from bench.usual.windows import MAX_LENGTH, STRIDE, load, training_windows
-from qa import processes
 from qa.console import console, quiet_libraries
 from qa.data.datamodule import SquadDataModule
 from qa.data.examples import read_examples
 from qa.data.order import epoch_batches
 from qa.data.tokenizer import backend, load_tokenizer
 from qa.data.windows import Windows, build_windows
+from qa.memory import keep_freed_memory
 from qa.model.optimization import schedule
 from qa.training.module import QuestionAnsweringModule
 
@@ -117,7 +117,7 @@ def our_training(turns: Turns, file: str, model: str) -> None:
         def on_train_end(self, *_: Any) -> None:
             turns()
 
-    processes.keep_freed_memory()
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as cache:
         data = Data(train_file=file, cache_dir=cache)
         data.connect(load_tokenizer(model))
@@ -150,7 +150,7 @@ def usual_logits(turns: Turns, file: str, model: str, questions: str) -> None:
 
 
 def our_logits(turns: Turns, file: str, model: str, questions: str) -> None:
-    processes.keep_freed_memory()
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as cache:
         data = _our_data(cache, validation_file=file, limit=int(questions))
         data.prepare_split("validation", load_tokenizer(model))

@@ -11,7 +11,8 @@ from subprocess import PIPE
 from typing import IO, NamedTuple
 
 from qa.errors import UserError
-from qa.processes import SLEEPING_THREADS, peak_resident_memory
+from qa.memory import peak_resident_memory
+from qa.processes import SLEEPING_THREADS
 
 
 class Took(NamedTuple):

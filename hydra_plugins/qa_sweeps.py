@@ -37,7 +37,8 @@ class JobLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Errors: UserError for wrong settings of the sweep."""
-        from qa.config.settings import SweepSettings, validated
+        from qa.config.settings import SweepSettings
+        from qa.config.wording import validated
         from qa.sweeps.sweep import Sweep
 
         if processes.rank() is not None:
@@ -157,6 +158,7 @@ class LocalLauncher(JobLauncher):
         self.n_jobs = n_jobs
 
     def engine(self, folder: Path) -> "Engine":
+        from qa.config.devices import wanted_devices
         from qa.sweeps.engines import Processes, device_slots, visible_gpus
 
         if self.n_jobs == 1:
@@ -168,7 +170,7 @@ class LocalLauncher(JobLauncher):
                 f"hydra.launcher.n_jobs={self.n_jobs}: each job gets GPUs of its own, so that trainer.devices="
                 f"{trainer['devices']} must be their number; choose among them by CUDA_VISIBLE_DEVICES"
             )
-        return Processes(device_slots(self.n_jobs, processes.wanted_devices(trainer), gpus))
+        return Processes(device_slots(self.n_jobs, wanted_devices(trainer), gpus))
 
 
 class SubmititLauncher(JobLauncher):

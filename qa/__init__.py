@@ -29,7 +29,7 @@ WHERE = {
     # for conf/ alone
     "EarlyStopping": "qa.training.callbacks",
     "Estimate": "qa.training.estimate",
-    "LiveLine": "qa.training.callbacks",
+    "LiveLine": "qa.training.live_line",
     "MetricsFile": "qa.tracking.metrics_file",
     "Plain": "qa.console",
     "RunFolder": "qa.config.run_start",

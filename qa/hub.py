@@ -113,7 +113,7 @@ def fetch(given: str, kind: Kind) -> str:
         if kind == "model" and not list(Path(found).glob("*.safetensors")):
             snapshot_download(name, revision=revision, allow_patterns="*.bin")
     except Exception as error:  # the libraries' own, and those of the HTTP client below them
-        raise UserError(f"{kind} {given}: {_reason(error)}, {REMEDIES[kind]}") from None
+        raise UserError(f"{kind} {given}: {why_unavailable(error)}, {REMEDIES[kind]}") from None
     for blob in set(folder.glob("*")) - known:
         if len(blob.name) == 64 and _sha256(blob) != blob.name:  # large files are named by their checksum
             blob.unlink()
@@ -121,7 +121,7 @@ def fetch(given: str, kind: Kind) -> str:
     return f"{name}@{Path(found).name}"  # the cache's folders are named by their commits
 
 
-def _reason(error: BaseException) -> str:
+def why_unavailable(error: BaseException) -> str:
     """Why the hub did not give something, from the error or those that led to it."""
     cause: BaseException | None = error
     while cause is not None:
@@ -188,7 +188,7 @@ def check_push(name: str) -> None:
     except RepositoryNotFoundError:
         return  # a new one will be private
     except Exception as error:  # the library's own, and those of the HTTP client below it
-        raise UserError(f"push_to_hub={name}: {_reason(error)}") from None
+        raise UserError(f"push_to_hub={name}: {why_unavailable(error)}") from None
 
 
 def push(folder: Path, name: str) -> tuple[str, bool]:
@@ -205,5 +205,5 @@ def push(folder: Path, name: str) -> tuple[str, bool]:
         HfApi().upload_folder(repo_id=name, folder_path=folder)
         private = bool(HfApi().model_info(name).private)
     except Exception as error:
-        raise UserError(f"push_to_hub={name}: {_reason(error)}; the same command tries again") from None
+        raise UserError(f"push_to_hub={name}: {why_unavailable(error)}; the same command tries again") from None
     return str(repository), private

@@ -1,10 +1,7 @@
 """Processes: one for every device and every job of a sweep, started, watched, and ended together."""
 
-import ctypes
-import json
 import logging
 import os
-import re
 import signal
 import stat
 import subprocess
@@ -17,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from qa.console import to_log_file
-from qa.errors import UserError, printable
+from qa.errors import printable
 
 if sys.platform == "win32":
     raise SystemExit("ERROR: Windows is not supported; use Linux, macOS, or the Windows Subsystem for Linux")
@@ -66,41 +63,6 @@ def devices_and_nodes() -> tuple[int, int]:
     """Ranks per node and nodes of the launcher outside (torchrun, srun) that started this process."""
     nodes = int(os.environ.get("GROUP_WORLD_SIZE") or os.environ.get("SLURM_NNODES") or 1)
     return world_size() // nodes, nodes
-
-
-def wanted_devices(trainer: Mapping[str, Any]) -> int:
-    """Processes that `trainer.devices` means on this machine. Errors: UserError for devices that it does not have."""
-    accelerator, devices = trainer["accelerator"], trainer["devices"]
-    if isinstance(devices, str) and re.fullmatch(r"\d+(, *\d+)*", devices):
-        devices = json.loads(f"[{devices}]" if "," in devices else devices)
-    is_list, is_all = isinstance(devices, list), devices in ("auto", "-1", -1)
-    numbers = devices if is_list else [devices]
-    if not is_all and not (numbers and all(type(number) is int and number >= (not is_list) for number in numbers)):
-        raise UserError(f"trainer.devices={devices}: give a number, a list of GPUs such as [0,2], or auto")
-    if not (is_all or is_list) and accelerator in ("auto", "cpu"):
-        return int(devices)
-    there = gpu_count(accelerator)
-    if not there and accelerator not in ("auto", "cpu"):
-        raise UserError(f"trainer.accelerator={accelerator}: no GPU here; leave trainer.accelerator out")
-    if not there and devices != "auto":
-        raise UserError(
-            f"trainer.devices={devices}: means GPUs, and there is none; give a number of processes such as 2"
-        )
-    if is_all:
-        return max(there, 1)
-    if (max(devices) + 1 if is_list else devices) > there:
-        raise UserError(f"trainer.devices={devices}: GPUs here: {there}; give others, or auto for all")
-    return len(devices) if is_list else int(devices)
-
-
-def gpu_count(accelerator: str) -> int:
-    """The devices of a kind that lightning would find here; 0 for cpu, and for auto where there is no GPU."""
-    if accelerator == "cpu":
-        return 0
-    import torch
-
-    cuda = torch.cuda.device_count() if accelerator != "mps" else 0
-    return cuda or int(accelerator != "cuda" and torch.backends.mps.is_available())
 
 
 def watch_parent() -> None:
@@ -265,36 +227,6 @@ def leave_cores_to_others() -> None:
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def peak_resident_memory() -> float:
-    """The most memory that this process held so far, in GiB.
-
-    getrusage counts what it had before it became another program, too: the memory of whoever started it.
-    """
-    status = Path("/proc/self/status")
-    most = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.exists() else None
-    if most:
-        return int(most[1]) / 2**20
-    import resource  # not before Windows is named
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
-
-
-def keep_freed_memory() -> None:
-    """Makes glibc keep what is freed: it returns every large buffer to the kernel, which costs a padded step a sixth
-    of its time in page faults."""
-    if sys.platform == "linux":
-        # a threshold beyond 32 MiB is not taken, and without any mappings of their own the buffers fragment the heap
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: what is freed stays
-
-
-def return_freed_memory() -> None:
-    """Makes glibc return large buffers to the kernel: of many sizes they would fragment a heap that lives long."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).mallopt(-3, 4 << 20)  # M_MMAP_THRESHOLD, which otherwise grows by itself
 
 
 def leave(status: int) -> NoReturn:

@@ -13,7 +13,7 @@ from pathlib import Path
 from qa.console import console
 from qa.errors import Flags, UserError, door
 from qa.hub import model_folder
-from qa.processes import return_freed_memory
+from qa.memory import return_freed_memory
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import pytest
 
 from helpers.paths import ROOT
 
-GROUND = {"errors", "storage", "console", "processes", "hub", "internals"}
+GROUND = {"errors", "storage", "console", "processes", "memory", "hub", "internals"}
 LAYERS = [
     "data",
     "model",

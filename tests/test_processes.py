@@ -199,7 +199,7 @@ def test_threads_of_our_commands_leave_cores_to_other_programs_and_those_of_a_li
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process counts what it held as another program")
 def test_the_memory_of_a_process_is_its_own_and_not_that_of_whoever_started_it() -> None:
-    child = "import qa.processes as p; before = p.peak_resident_memory(); held = b'x' * (300 << 20); "
+    child = "import qa.memory as p; before = p.peak_resident_memory(); held = b'x' * (300 << 20); "
     child += "print(before < 0.5, p.peak_resident_memory() - before > 0.29)"
     script = f"import os, sys; held = b'x' * (1 << 30); os.execv(sys.executable, [sys.executable, '-c', {child!r}])"
     assert printed(script) == "True True"

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from qa import processes
 from qa.config.command_line import command, quoted
 from qa.config.composed import of_model, overrides
+from qa.config.devices import wanted_devices
 from qa.config.flags import plain_words
 from qa.config.hydra_errors import explain_hydra, explain_in_job, is_raised_by_hydra
 from qa.config.run_start import INTERRUPTED, RunFolder, remove_unused
@@ -103,7 +104,7 @@ def run_ranks_here(cfg: DictConfig, settings: Settings) -> int | None:
     Errors: UserError for devices that this machine does not have, or that a launcher such as torchrun decides.
     """
     if processes.rank() is None and not settings.data.get("predictions_file"):
-        count = processes.wanted_devices(settings.trainer)
+        count = wanted_devices(settings.trainer)
         if count > (most := 4 * (os.cpu_count() or 1)):
             raise UserError(
                 f"trainer.devices={count}: too many processes for this machine's cores; give at most {most}"

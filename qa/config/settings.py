@@ -2,10 +2,10 @@
 
 import inspect
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -14,13 +14,12 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    ValidationError,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from qa.config.suggestions import suggestion
+from qa.config.wording import validated
 from qa.data.files import find_files
 from qa.data.mixture import file_weights
 from qa.data.sources import Split
@@ -30,8 +29,6 @@ from qa.errors import UserError
 from qa.runs.results import Monitor
 
 log = logging.getLogger(__name__)
-
-Model = TypeVar("Model", bound=BaseModel)
 
 NonFinite = Literal["stop", "skip"]  # what a step does whose loss or gradient is not finite
 
@@ -235,14 +232,6 @@ def _existing_files(data: Mapping[str, Any]) -> Iterator[Path]:
             yield from find_files(given)
 
 
-def validated(model: type[Model], values: Any, prefix: str = "") -> Model:
-    """The values as a model. Errors: UserError, one line for the first wrong value."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise UserError(wrong_value("", error, list(model.model_fields), prefix)) from None
-
-
 def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted key, values) of a nested space, whose leaves are choices or have a lower bound."""
     for name, child in node.items():
@@ -250,22 +239,3 @@ def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _leaves(child, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", child
-
-
-def wrong_value(key: str, error: ValidationError, choices: Iterable[str], prefix: str = "") -> str:
-    """One line for pydantic's errors about one key, below `prefix`: the key, the value, and what it should be."""
-    errors = error.errors()
-    first = errors[0]
-    names = [] if key else [str(part) for part in first["loc"]]
-    key = key or ".".join([*([prefix] if prefix else []), *names])
-    if first["type"] == "extra_forbidden":
-        return f"{key}: no such setting{suggestion(names[-1], choices)}"
-    wishes = dict.fromkeys(map(_wish, (e for e in errors if e["type"] != "is_instance_of")))
-    return f"{key}={first['input']}: should be {' or '.join(wishes)}"
-
-
-def _wish(error: Mapping[str, Any]) -> str:
-    """What a value should be, in plain words."""
-    kind = error["type"].partition("_")[0]
-    plain = {"int": "a whole number such as 16", "float": "a number such as 0.1", "bool": "true or false"}
-    return plain.get(kind) or error["msg"].replace("Input should be ", "").replace("a valid string", "text")

@@ -7,9 +7,10 @@ from typing import Any, get_type_hints
 from hydra.errors import InstantiationException
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from qa.config.settings import Settings, wrong_value
+from qa.config.settings import Settings
 from qa.config.signatures import SIGNATURES
 from qa.config.suggestions import suggestion
+from qa.config.wording import wrong_value
 from qa.errors import UserError, one_line
 
 

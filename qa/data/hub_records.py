@@ -7,7 +7,7 @@ from typing import Any
 from qa.data.record import Columns, Named, Record
 from qa.data.shapes import records_of
 from qa.errors import UserError
-from qa.hub import REMEDIES, _reason, fetch, named
+from qa.hub import REMEDIES, fetch, named, why_unavailable
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def hub_records(given: str, split: str, columns: Columns = Columns()) -> Iterato
     except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
         if "Unknown split" in str(error):
             raise UserError(f"{name}: has no {split} split; {other_split(split)}") from None
-        raise UserError(f"dataset {name} ({split}): {_reason(error)}, {REMEDIES['dataset']}") from None
+        raise UserError(f"dataset {name} ({split}): {why_unavailable(error)}, {REMEDIES['dataset']}") from None
     names = Named(f"{name} ({split})", columns)
     for index, row in enumerate(rows):
         yield from records_of(row, f"row {index}", index, names)

@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerFast
 
 from qa.data.example import Example
 from qa.data.tokenizer import backend
-from qa.data.windows import Windows, _distinct_texts, build_windows
+from qa.data.windows import Windows, build_windows, distinct_texts
 from qa.errors import first_line
 from qa.storage import new_file_mode, readable
 
@@ -146,7 +146,7 @@ def fingerprint(
 ) -> str:
     """Key of the cache: a hash of everything that the windows depend on."""
     tokenizer = backend(pretrained_tokenizer)
-    texts, question, context = _distinct_texts(examples)
+    texts, question, context = distinct_texts(examples)
     labels = [example.label or (-1, -1) for example in examples]
     rules = hashlib.blake2b(tokenizer.to_str().encode()).hexdigest()
     settings = [FORMAT, max_length, stride, rules, tokenizers.__version__]  # versions have changed offsets before

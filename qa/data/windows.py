@@ -51,7 +51,7 @@ class Windows:
         return self.question_lengths() + self.length + np.int32(self.special_tokens.sum())
 
 
-def _distinct_texts(examples: Sequence[Example]) -> tuple[list[str], Ints, Ints]:
+def distinct_texts(examples: Sequence[Example]) -> tuple[list[str], Ints, Ints]:
     rows: dict[str, int] = {}
     question = [rows.setdefault(example.question, len(rows)) for example in examples]
     context = [rows.setdefault(example.context, len(rows)) for example in examples]
@@ -69,7 +69,7 @@ def build_windows(
     A question of 8 tokens, a context of 20, max_length 24, stride 4: room for 24 - 3 - 8 = 13 context tokens, so the
     windows hold the context's tokens 0 to 12 and 9 to 19.
     """
-    texts, question, context = _distinct_texts(examples)
+    texts, question, context = distinct_texts(examples)
     token_ids, offsets, bounds = _tokenize(texts, backend(tokenizer))
     offsets = with_marks(texts, offsets, bounds)
     lengths = np.diff(bounds)  # [texts]

@@ -60,7 +60,7 @@ def score_predictions(data: SquadData, identity: dict[str, Any]) -> tuple[list[Q
 
 
 def write_scores(folder: Path, questions: list[Question], results: Results) -> None:
-    """Writes what `score` found, `results.json` last, and shows it."""
+    """Writes what `score_predictions` returned, `results.json` last, and shows it."""
     write_questions(folder, questions)
     write_text(folder / "results.md", markdown_table(results.epochs) + "\n")
     write_text(folder / "results.json", results.model_dump_json(indent=1))

@@ -13,7 +13,7 @@ LOGGED = ("train/loss", "train/windows_per_second")
 
 
 def workspace(entity: str, project: str) -> "Workspace":
-    """The view; what it names is what `qa.loggers.Wandb` logs."""
+    """The view; what it names is what `qa.Wandb` logs."""
     from wandb_workspaces import expr
     from wandb_workspaces.workspaces import RunsetSettings, Workspace
 

@@ -11,7 +11,8 @@ from lightning import Callback, LightningModule, Trainer
 
 from qa.console import console
 from qa.data.batches import TrainingBatch
-from qa.training.callbacks import Workload, peak_memory
+from qa.training.callbacks import peak_memory
+from qa.training.live_line import Workload
 from qa.training.module import QuestionAnsweringModule
 
 log = logging.getLogger(__name__)

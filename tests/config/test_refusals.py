@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from helpers.configs import GROUPS, composed
 from qa import processes
+from qa.config.devices import wanted_devices
 from qa.config.flags import plain_words
 from qa.config.hydra_errors import CONF, explain_hydra, explain_in_job
 from qa.config.run_start import check_sweep
@@ -27,7 +28,7 @@ def refusal(config: dict[str, Any]) -> str:
         check_complete(config)
         settings = check_settings(config)
         check_values({name: config[name] for name in GROUPS if name in config})
-        processes.wanted_devices(settings.trainer)
+        wanted_devices(settings.trainer)
         build({**settings.trainer, "max_steps": -1, "enable_checkpointing": False}, "trainer")
     except Exception as error:
         if (line := explain_in_job(error)) is None:
@@ -164,9 +165,9 @@ def test_what_users_of_hydra_type(words: str, answer: str, tmp_path: Path, monke
 def test_devices_of_a_machine_with_four_gpus(
     accelerator: str, devices: Any, count: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "gpu_count", lambda _: 4)
+    monkeypatch.setattr("qa.config.devices.gpu_count", lambda _: 4)
     try:
-        answer: Any = processes.wanted_devices({"accelerator": accelerator, "devices": devices})
+        answer: Any = wanted_devices({"accelerator": accelerator, "devices": devices})
     except UserError as error:
         answer = str(error)
     assert answer == count

@@ -20,7 +20,8 @@ from optuna.trial import TrialState
 from helpers.commands import Run, quick_fit, started
 from helpers.paths import ROOT
 from helpers.wandb_file import records
-from qa.config.settings import SweepSettings, validated
+from qa.config.settings import SweepSettings
+from qa.config.wording import validated
 from qa.errors import UserError
 from qa.internals import live_trial
 from qa.review.systems import read_run, systems

@@ -15,7 +15,8 @@ import torch
 from helpers.commands import Run, quick_fit
 from helpers.training import a_history
 from qa.runs.results import Row
-from qa.training.callbacks import EarlyStopping, LiveLine, Metrics, Workload, peak_memory
+from qa.training.callbacks import EarlyStopping, Metrics, peak_memory
+from qa.training.live_line import LiveLine, Workload
 from qa.training.module import QuestionAnsweringModule
 
 
