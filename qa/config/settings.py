@@ -186,12 +186,13 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
         raise UserError("trainer.check_val_every_n_epoch: null needs a number of steps, trainer.val_check_interval=N")
     if trainer.get("max_epochs") in (None, -1) and trainer.get("max_steps") in (None, -1):
         raise UserError("trainer.max_epochs: the schedule needs an end; set it or trainer.max_steps")
-    for key in EVALUATION_LIMITS.values():
+    for key in ("limit_train_batches", *EVALUATION_LIMITS.values()):
         limit = trainer.get(key)
         if isinstance(limit, int | float) and not (limit >= 1 if isinstance(limit, int) else 0 < limit <= 1):
+            why = "" if key == "limit_train_batches" else "; without an evaluation no epoch is the best"
             raise UserError(
                 f"trainer.{key}={limit}: should be a number of batches, at least 1, or a share of the windows such as"
-                " 0.1; without an evaluation no epoch is the best"
+                f" 0.1{why}"
             )
     if data.get("predictions_file") and settings.stage != "validate":
         raise UserError("data.predictions_file: only stage=validate scores it; add stage=validate")
@@ -224,7 +225,8 @@ def check_files(settings: Settings) -> None:
 
 
 def check_sources(settings: Settings) -> SquadData:
-    """The data of a run, not read yet, once their kinds of values are checked. Errors: as `SquadData.check_source`."""
+    """The data of a run, not read yet, once their values are checked. Errors: as `SquadData.check_source`."""
+    check_files(settings)
     names = inspect.signature(SquadData).parameters.keys() & settings.data.keys()  # a target of its own may have more
     data = SquadData(**{name: settings.data[name] for name in names})
     for split in READ[settings.stage]:
@@ -260,7 +262,7 @@ def wrong_value(key: str, error: ValidationError, choices: Iterable[str], prefix
     """One line for pydantic's errors about one key, below `prefix`: the key, the value, and what it should be."""
     errors = error.errors()
     first = errors[0]
-    names = [] if key else [str(part) for part in first["loc"]]
+    names = [] if key else [str(part) for part in first["loc"] if "[" not in str(part)]  # as list[any], of a union
     key = key or ".".join([*([prefix] if prefix else []), *names])
     if first["type"] == "extra_forbidden":
         return f"{key}: no such setting{suggestion(names[-1], choices)}"
@@ -272,4 +274,5 @@ def _wish(error: Mapping[str, Any]) -> str:
     """What a value should be, in plain words."""
     kind = error["type"].partition("_")[0]
     plain = {"int": "a whole number such as 16", "float": "a number such as 0.1", "bool": "true or false"}
+    plain |= {"missing": "longer", "too": "of another length", "dataclass": "a valid dictionary"}
     return plain.get(kind) or error["msg"].replace("Input should be ", "").replace("a valid string", "text")
