@@ -212,6 +212,8 @@ class SearchSweeper(Sweeper):
             )
         if launcher.settings.n_trials is None:
             raise UserError("sweep.n_trials: not given; take sweep=optuna, which has it and sweep.space")
+        if not launcher.settings.space:
+            raise UserError("sweep.space: nothing to search in; give a setting and its values")
         for name, choices in launcher.settings.space.items():  # a wrong value is an error before it is a trial
             for value in choices if isinstance(choices, list) else [choices.low]:
                 launcher.job(0, {}, [*arguments, f"{name}={quoted(value)}"])

@@ -77,6 +77,8 @@ def quiet_libraries() -> None:
         ".*pickle protocol.*",
         "predict returned None.*",
         ".*lr_scheduler.step.* before .*optimizer.step.*",  # a first step that 16-mixed skips
+        ".*for historical reasons.*",  # of precision=16
+        ".*AMP with fp16 is not supported on CPU.*",  # which is an error here
         # figures are summed over ranks, and batches found again, by ourselves
         ".*sync_dist=True.*",
         ".*your dataloader is not resumable.*",

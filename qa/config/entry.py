@@ -26,7 +26,7 @@ from qa.config.devices import wanted_devices
 from qa.config.flags import plain_words
 from qa.config.hydra_errors import explain_hydra, explain_in_job, is_raised_by_hydra
 from qa.config.run_start import INTERRUPTED, RunFolder, remove_unused
-from qa.config.settings import EVALUATION_LIMITS, Settings, check_files, check_settings
+from qa.config.settings import EVALUATION_LIMITS, Settings, check_settings
 from qa.console import to_log_file
 from qa.errors import UserError
 from qa.hub import check_cached, check_push, go_offline_if_unreachable
@@ -81,7 +81,6 @@ def read_settings(cfg: DictConfig) -> Settings:
     chosen = chosen or settings.resume not in ("auto", "never") or bool(settings.data.get("predictions_file"))
     if settings.stage != "fit" and not chosen:
         raise UserError(f"stage={settings.stage}: give the model, model.pretrained=RUN/model")
-    check_files(settings)
     return settings
 
 

@@ -20,6 +20,7 @@ OF_HYDRA = (
 # flags whose value is the next word, which has no = in it
 VALUED = re.compile(r"--(cfg|pack|config|exp|info)[a-z-]*|-(c|p|cp|cn|cd|i)")
 NULL_CHOICE = re.compile(r"^(data|model|optimizer|scheduler|trainer|callbacks|logger|sweep|experiment)=null$")
+SEVERAL = re.compile(r"^(data|model|optimizer|scheduler|logger)=\[")
 TOP_LEVEL = {*Settings.model_fields, "experiment"}
 
 
@@ -27,7 +28,8 @@ def plain_words(words: Sequence[str]) -> list[str]:
     """The words as Hydra takes them: `--optimizer.lr=1e-5`, as W&B's sweep agent writes it, loses its dashes.
 
     Flags come first, since Hydra takes none after a setting, and `logger=null` is `~logger`.
-    Errors: UserError for a flag that Hydra does not have, and for a saved run's folder as a configuration.
+    Errors: UserError for a flag that Hydra does not have, for a saved run's folder as a configuration, and for several
+    choices where one is taken.
     """
     plain = [_plain(word, after) if word.startswith("--") else word for word, after in pairwise([*words, ""])]
     _check_saved_run(plain)
@@ -36,6 +38,8 @@ def plain_words(words: Sequence[str]) -> list[str]:
     for before, word in pairwise(["", *plain]):
         is_value = bool(VALUED.fullmatch(before)) and "=" not in word
         (flags if word.startswith("-") or is_value else settings).append(word)
+    if several := next(filter(SEVERAL.match, settings), None):
+        raise UserError(f"{several}: a group with one choice; write it without [ ]")
     return [*flags, *(NULL_CHOICE.sub(r"~\1", word) for word in settings)]
 
 

@@ -1,6 +1,7 @@
 """Hydra's and OmegaConf's errors in one line."""
 
 import re
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -12,6 +13,8 @@ from hydra.errors import OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from qa.config.command_line import quoted
+from qa.config.settings import READ, Settings
 from qa.config.suggestions import own_files, suggestion
 from qa.errors import explain, first_line, one_line
 from qa.runs.identity import dotted
@@ -49,8 +52,11 @@ def explain_hydra(error: BaseException) -> str:
         choices = [word for word in words if (choice := CHOICE.fullmatch(word)) and (CONF / choice[1]).is_dir()]
         with hydra.initialize(version_base="1.3", config_path="../../conf"):
             keys = list(dotted(OmegaConf.to_container(compose("config", choices))))
+        if key in keys:
+            group = key.partition(".")[0]
+            return f"{key}: there is no {group} to set it of; remove ~{group} or {group}=null"
         return f"{key}: no such setting{suggestion(key, keys)}"
-    missing = r"Could not find '((?:hydra/)?[^/']+)/([^']+)'\s+Available options in '[^']+':((?:\n\t.*)*)"
+    missing = r"Could not find '((?:hydra/)?[^/']+)/([^']*)'\s+Available options in '[^']+':((?:\n\t.*)*)"
     if match := re.search(missing, text):
         ways = [", ".join(match[3].split()), *filter(None, [own_files(match[1], match[2])])]
         return f"{match[1]}={match[2]}: no such choice; choose one of {', or '.join(ways)}"
@@ -61,16 +67,29 @@ def explain_hydra(error: BaseException) -> str:
     if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^=]+)=(.*?)'(?:\n| requires)", text):
         if "interval(" in match[2]:
             return f"{match[1]}={match[2]}: a range is for a search; {SEARCHES}"
-        return f"{match[1]}={match[2]}: several values; add -m for a run of each, or write [ ] around them for a list"
+        a_list = "" if (CONF / match[1]).is_dir() else ", or write [ ] around them for a list"
+        return f"{match[1]}={match[2]}: several values; add -m for a run of each{a_list}"
     if "Unable to configure" in text:
         return f"hydra/job_logging: {one_line(error)}; leave it out"
     if "Config group override must be" in text:
         return f"{one_line(error)}; a group takes the name of a choice, such as logger=csv"
+    if match := re.fullmatch(r"Error merging override (.*)", text):
+        return f"{match[1]}: {first_line(error.__cause__ or error)}"
     if "INTERVAL_SWEEP" in text:
         return f"interval(…): a range is for a search; {SEARCHES}"
     if isinstance(error, OverrideParseException):
         key, pair, value = str(error.override).partition("=")
         if not pair:
-            return f"{key}: not understood; write {key}=VALUE"
-        return f"{error.override}: not understood; a value with special characters needs quotes: '{key}=\"{value}\"'"
+            return f"{key}: not understood; {_as_setting(key)}"
+        texts = value[1:-1].split(",") if value.startswith("[") and value.endswith("]") else value
+        again = shlex.quote(f"{key}={quoted(texts)}")
+        return f"{error.override}: not understood; a value with special characters needs quotes: {again}"
     return explain_in_job(error) or one_line(error)
+
+
+def _as_setting(word: str) -> str:
+    """How to write a word that has no =."""
+    name = re.split(r"[:\s]", word)[0]
+    if word in READ:
+        return f"write stage={word}"
+    return f"write {name}=VALUE" if name.partition(".")[0] in Settings.model_fields else "settings are KEY=VALUE"

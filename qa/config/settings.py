@@ -179,12 +179,13 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
         raise UserError("trainer.check_val_every_n_epoch: null needs a number of steps, trainer.val_check_interval=N")
     if trainer.get("max_epochs") in (None, -1) and trainer.get("max_steps") in (None, -1):
         raise UserError("trainer.max_epochs: the schedule needs an end; set it or trainer.max_steps")
-    for key in EVALUATION_LIMITS.values():
+    for key in ("limit_train_batches", *EVALUATION_LIMITS.values()):
         limit = trainer.get(key)
         if isinstance(limit, int | float) and not (limit >= 1 if isinstance(limit, int) else 0 < limit <= 1):
+            why = "" if key == "limit_train_batches" else "; without an evaluation no epoch is the best"
             raise UserError(
                 f"trainer.{key}={limit}: should be a number of batches, at least 1, or a share of the windows such as"
-                " 0.1; without an evaluation no epoch is the best"
+                f" 0.1{why}"
             )
     if data.get("predictions_file") and settings.stage != "validate":
         raise UserError("data.predictions_file: only stage=validate scores it; add stage=validate")
@@ -217,7 +218,8 @@ def check_files(settings: Settings) -> None:
 
 
 def check_sources(settings: Settings) -> SquadData:
-    """The data of a run, not read yet, once their kinds of values are checked. Errors: as `Sources.check`."""
+    """The data of a run, not read yet, once their values are checked. Errors: as `Sources.check`."""
+    check_files(settings)
     names = inspect.signature(SquadData).parameters.keys() & settings.data.keys()  # a target of its own may have more
     data = SquadData(**{name: settings.data[name] for name in names})
     for split in READ[settings.stage]:

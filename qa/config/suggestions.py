@@ -30,11 +30,11 @@ NEIGHBOURS = {
         "data.max_length": "max_len max_seq_len max_sequence_length seq_len sequence_length",
         "data.num_workers": "n_workers workers",
         "data.limit": "max_examples max_samples n_samples num_samples",
-        "data.train_file": "train train_data train_path training_file",
+        "data.train_file": "data.file data.files data.path train train_data train_path training_file",
         "data.validation_file": "dev_file eval_file val_file valid_file validation validation_data validation_path",
         "data.test_file": "predict_file test_data test_path",
         "data.name": "dataset",
-        "model.pretrained": "model.name model.path model_id model_name model_path pretrained_model",
+        "model.pretrained": "model.checkpoint model.name model.path model_id model_name model_path pretrained_model",
         "stage": "mode",
         "sweep.n_trials": "num_trials trials",
         "hydra.run.dir": "log_dir out_dir output run_dir save_dir",
@@ -60,13 +60,15 @@ def suggestion(name: str, choices: Iterable[str]) -> str:
     every = dict.fromkeys(part for choice in choices for part in (choice, choice.partition(".")[0]))
     ends = {choice: choice.rpartition(".")[2] for choice in every if "._" not in f".{choice}"}
     same = [choice for choice, end in ends.items() if end == last]
+    if key := NEIGHBOURS.get(name):
+        return f"; did you mean {key}?"
     if len(same) == 1:
         return f"; did you mean {same[0]}?"
     if last in OF_WANDB and group in ("", "logger", "wandb"):
         return f"; set {OF_WANDB[last]}, which W&B reads"
     if having := _choices_with(group, last):
-        return f"; {' and '.join(f'{group}={choice}' for choice in having)} has it"
-    if key := NEIGHBOURS.get(name) or NEIGHBOURS.get(last) or KEYS.get(last):
+        return f"; {' and '.join(f'{group}={choice}' for choice in having)} {'has' if len(having) == 1 else 'have'} it"
+    if key := NEIGHBOURS.get(last) or KEYS.get(last):
         return f"; did you mean {key}?"
     near = {choice: end for choice, end in ends.items() if not group or choice.rpartition(".")[0] == group}
     typed = difflib.get_close_matches(last, near.values(), n=1, cutoff=0.8)

@@ -1,6 +1,7 @@
 """The configuration's values, checked against the signatures of their targets; and the objects built from them."""
 
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, get_type_hints
 
@@ -61,8 +62,9 @@ def check_values(groups: Mapping[str, Any]) -> None:
                 continue
             try:
                 taken = _adapter(hints.get(key, Any)).validate_python(value)
-                if isinstance(taken, int | float) and isinstance(value, bool | str) and type(taken) is not type(value):
-                    _adapter(hints[key]).validate_python(value, strict=True)  # what takes it may not: true is no number
+                if isinstance(taken, int | float) and type(value) not in (int, type(taken)):
+                    # what takes it may not: true, "1" and 1e2 are no integers
+                    _adapter(hints[key]).validate_python(value, strict=True)
             except ValidationError as error:
                 raise UserError(wrong_value(f"{prefix}.{key}", error, [])) from None
 
@@ -100,9 +102,10 @@ def _signature(prefix: str, path: str) -> Callable[..., Any]:
         return SIGNATURES[path]
     from hydra.utils import get_object
 
+    logging.getLogger("hydra.utils").disabled = True  # it prints what the error says
     try:
         target = get_object(path)
     except Exception as error:
-        raise UserError(f"{prefix}._target_={path}: not found ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{prefix}._target_={path}: not found ({one_line(error)})") from None
     function: Callable[..., Any] = target.__init__ if inspect.isclass(target) else target
     return function

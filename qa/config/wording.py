@@ -23,7 +23,7 @@ def wrong_value(key: str, error: ValidationError, choices: Iterable[str], prefix
     """One line for pydantic's errors about one key, below `prefix`: the key, the value, and what it should be."""
     errors = error.errors()
     first = errors[0]
-    names = [] if key else [str(part) for part in first["loc"]]
+    names = [] if key else [str(part) for part in first["loc"] if "[" not in str(part)]  # as list[any], of a union
     key = key or ".".join([*([prefix] if prefix else []), *names])
     if first["type"] == "extra_forbidden":
         return f"{key}: no such setting{suggestion(names[-1], choices)}"
@@ -35,4 +35,5 @@ def _wish(error: Mapping[str, Any]) -> str:
     """What a value should be, in plain words."""
     kind = error["type"].partition("_")[0]
     plain = {"int": "a whole number such as 16", "float": "a number such as 0.1", "bool": "true or false"}
+    plain |= {"missing": "longer", "too": "of another length", "dataclass": "a valid dictionary"}
     return plain.get(kind) or error["msg"].replace("Input should be ", "").replace("a valid string", "text")

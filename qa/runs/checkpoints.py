@@ -22,7 +22,9 @@ def find_checkpoint(resume: str, folder: Path, fitting: bool) -> Path | None:
     """
     given = None if resume in ("auto", "never") else Path(resume)
     if given and not given.is_file():
-        raise UserError(f"resume={resume}: no such checkpoint; give a .ckpt file, auto or never")
+        last = given / "checkpoints" / "last.ckpt"
+        remedy = f"did you mean {last}?" if last.is_file() else "give a .ckpt file, auto or never"
+        raise UserError(f"resume={resume}: no such checkpoint; {remedy}")
     if not fitting or resume == "never":
         return given
     last, best = (folder / "checkpoints" / f"{name}.ckpt" for name in ("last", "best"))

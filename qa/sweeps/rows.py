@@ -128,7 +128,7 @@ def notes(rows: Sequence[SweepRow], monitor: Monitor) -> list[str]:
     if not settings:
         return []
     best = settings[0]
-    mean = f", the mean of seeds {best.seeds}" if len(best.rows) > 1 else ""
+    mean = f", the mean of seeds {best.seeds}" if len(best.rows) > 1 and best.seeds else ""
     lines = [*warnings(rows, monitor), f"Best by {MONITORS[monitor]}{mean}: {best.name}"]
     judge: Monitor = "exact_match" if monitor == "exact_match" else "f1"  # of `qa.compare`
     by_judge = ranked(rows, judge)

@@ -22,7 +22,7 @@ def arguments_of(setting: Setting, seeds: Sequence[Any]) -> list[str]:
 
 def best_script(best: Setting, what: str) -> str:
     """`best.sh`: a setting's command with all its seeds."""
-    several = len(best.rows) > 1
+    several = len(best.rows) > 1 and bool(best.seeds)  # a search may propose the same twice
     words = arguments_of(best, [row.settings["seed"] for row in best.rows] if several else [])
     mean, part = " as the mean over them" if several else "", f"; {best.part}" if best.part else ""
     comment = f"{best.name}{best.seeds and ', seed '}{best.seeds}: {what}{mean}{part}"

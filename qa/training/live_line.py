@@ -83,7 +83,8 @@ class LiveLine(Callback):
             self._begin = time.perf_counter()
 
     def _epoch(self, trainer: Trainer) -> str:
-        return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step"
+        of = f"/{trainer.max_epochs}" if trainer.max_epochs != -1 else ""
+        return f"epoch {trainer.current_epoch + 1}{of}  step"
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: TrainingBatch, batch_idx: int

@@ -141,7 +141,8 @@ def build_trainer(cfg: Any, settings: Settings, folder: Path) -> Trainer:
     # the history ends a fit, after its last evaluation; max_steps would end it before
     profiler = PROFILERS.get(settings.trainer["profiler"])
     trainer: Trainer = build(
-        cfg.trainer, "trainer", max_steps=-1, logger=build_loggers(settings, folder), enable_checkpointing=False,
+        cfg.trainer, "trainer", max_steps=-1, max_epochs=cfg.trainer.max_epochs or -1, enable_checkpointing=False,
+        logger=build_loggers(settings, folder),
         profiler=profiler and profiler(folder / "profile", "profile"), **dict.fromkeys(EVALUATION_LIMITS.values()),
     )  # fmt: skip
     connect(trainer)
@@ -159,7 +160,9 @@ def build_loggers(settings: Settings, folder: Path) -> list[Logger]:
     """
     if not settings.logger:
         return []
-    logger = build(settings.logger)
+    logger = build(settings.logger, "logger")
+    if not isinstance(logger, Logger):
+        raise UserError("logger: is no logger of Lightning; give the _target_ of one")
     return [logger] if isinstance(logger, MetricsFile) else [logger, MetricsFile(str(folder / "metrics.csv"))]
 
 

@@ -46,6 +46,7 @@ def test_settings_lose_their_dashes_and_hydras_flags_keep_them(given: str, under
         ("--data --multirun", "--data: not understood; write data=VALUE"),
         ("--epochs=3", "--epochs=3: no such flag; did you mean trainer.max_epochs?"),
         ("--batch-size 8", "--batch-size: no such flag; did you mean data.batch_size?"),
+        ("logger=[csv,wandb]", "logger=[csv,wandb]: a group with one choice; write it without [ ]"),
         ("--verbose", "--verbose: no such flag; see `python train.py --help`"),
         ("--seed 3", "--seed: a flag of run_qa.py; `python -m qa.from_run_qa --seed …`"),
         ("--experimental-rerun config.pickle", "--experimental-rerun: a pickle can run code"),

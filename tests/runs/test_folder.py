@@ -73,6 +73,8 @@ def test_auto_takes_the_last_checkpoint_of_the_folder_when_fitting(tmp_path: Pat
     assert find_checkpoint("auto", tmp_path, fitting=False) is None
     assert find_checkpoint("never", tmp_path, fitting=True) is None
     assert find_checkpoint(str(last), tmp_path / "other", fitting=False) == last
+    with pytest.raises(UserError, match=rf"resume={tmp_path}: no such checkpoint; did you mean {last}\?"):
+        find_checkpoint(str(tmp_path), tmp_path / "other", fitting=True)
 
 
 def test_a_run_begun_from_anothers_checkpoint_resumes_from_its_own(tmp_path: Path) -> None:

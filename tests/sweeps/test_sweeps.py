@@ -255,6 +255,7 @@ def test_two_processes_share_a_sweep(jobs: list[str], small: list[str], tmp_path
             ["sweep=optuna", "+sweep.space.optimizer.lrr=[1]"],
             "optimizer.lrr: no such setting; did you mean optimizer.lr",
         ),
+        (["sweep=optuna", "~sweep.space"], "sweep.space: nothing to search in"),
         (["sweep=optuna", "seed=1,2"], "seed=1,2: sweep=optuna takes its values from sweep.space"),
         (["hydra.launcher.n_jobs=0", "seed=1,2"], "hydra.launcher.n_jobs=0: should be a whole number"),
         (["hydra/launcher=basic", "seed=1,2"], "take local, submitit_local or submitit_slurm"),
@@ -373,6 +374,14 @@ def test_a_setting_of_one_seed_runs_again_as_it_was(tmp_path: Path) -> None:
     ended(sweep, 1, {"optimizer.lr": 2e-4, "seed": 7}, 2.0)
     ended(sweep, 2, {"optimizer.lr": 1e-4}, 3.0)  # of a sweep without seeds, with the configuration's
     assert "of one seed each: another seed may change the order" in (tmp_path / "sweep.md").read_text()
+
+
+def test_a_setting_that_a_search_proposed_twice_runs_again_as_its_first_job(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    for number in range(2):
+        ended(sweep, number, {"data.batch_size": 8}, 1.0)
+    assert "data=local data.batch_size=8 hydra.mode=RUN" in (tmp_path / "best.sh").read_text()
+    assert "mean of seeds" not in (tmp_path / "sweep.md").read_text()
 
 
 def test_a_setting_of_which_seeds_failed_ranks_behind_complete_ones(tmp_path: Path) -> None:
