@@ -292,6 +292,7 @@ def test_adamw_with_warm_up_in_half_precision(train_py: Run, tiny: Path, small_f
         (["data.max_length=600"], "data.max_length=600: the model has 512 positions"),
         (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
         (["resume=a=b.ckpt"], "resume=\"a=b.ckpt\""),
+        (["hydra.run.dir="], "hydra.run.dir=: empty, which would be this folder"),
         (["resume=none.ckpt"], "resume=none.ckpt: no such checkpoint"),
         (["data.train_file=none.json"], "none.json: no such file"),
         (["data.train_file=null"], "data.train_file: not given"),

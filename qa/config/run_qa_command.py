@@ -64,7 +64,7 @@ def _checked_stage(flags: Mapping[str, Any]) -> str:
     for name, value in flags.items():
         number = isinstance(value, int | float) and name not in ("max_steps", "save_total_limit")
         if number and not (0 < value < math.inf if name in POSITIVE else 0 <= value < math.inf):
-            wrong.append(f"--{name}={value}: should be {'greater than 0' if name in POSITIVE else 'at least 0'}")
+            wrong.append(f"--{name}={value}: should be finite and {'above' if name in POSITIVE else 'at least'} 0")
     if (stride := flags.get("doc_stride", 128)) >= (length := flags.get("max_seq_length", 384)):
         wrong.append(f"--doc_stride: {stride} is not below --max_seq_length, which is {length}")
     if wrong:

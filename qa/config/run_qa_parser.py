@@ -14,7 +14,7 @@ from qa.config.run_qa_flags import ALIASES, KIND, KNOWN
 from qa.errors import UserError, first_line
 
 YES, NO = ("yes", "true", "t", "y", "1"), ("no", "false", "f", "n", "0")
-LAUNCHER = {"nproc_per_node": ("num_processes", "num_gpus"), "nnodes": ()}
+LAUNCHER = {"nproc_per_node": ("num_gpus",), "nnodes": (), "num_processes": (), "num_machines": ()}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,8 +72,17 @@ def _launcher(words: Sequence[str]) -> dict[str, Any]:
     parser = _Parser()
     for name, aliases in LAUNCHER.items():
         parser.add(name, *aliases, type=_number(int))
+    parser.add("mixed_precision", choices=("no", "fp16", "bf16", "fp8"))
     read, others = parser.parse_known_args(words)
-    return vars(read) | {word[2:].partition("=")[0]: "" for word in others if word.startswith("--")}
+    flags = vars(read)
+    if (machines := flags.pop("num_machines", 1)) > 1:
+        flags["nnodes"] = machines
+    if "num_processes" in flags:  # of all machines
+        flags["nproc_per_node"] = flags.pop("num_processes") // max(machines, 1)
+    if (precision := flags.get("mixed_precision")) in ("no", "fp16", "bf16"):
+        flags |= {} if precision == "no" else {precision: True}
+        del flags["mixed_precision"]
+    return flags | {word[2:].partition("=")[0]: "" for word in others if word.startswith("--")}
 
 
 def _is_file(words: Sequence[str]) -> bool:

@@ -24,6 +24,7 @@ from qa.runs.identity import differences, identity
 from qa.storage import new_folder, write_text
 
 INTERRUPTED = "interrupted.txt"
+EMPTY = ": empty, which would be this folder; give one, or leave it out"
 
 
 class RunFolder(Callback):
@@ -37,10 +38,14 @@ class RunFolder(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Notes the folder, for the command that resumes the sweep."""
+        if not config.hydra.sweep.dir:
+            stop(f"hydra.sweep.dir={EMPTY}")
         RunFolder.sweep = Path(config.hydra.sweep.dir)
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before anything is written. Ends the program where the folder may not be used."""
+        if not config.hydra.run.dir:
+            stop(f"hydra.run.dir={EMPTY}")
         rank = processes.rank()
         if rank is not None and processes.started_here():
             return

@@ -89,6 +89,10 @@ def checked(overrides: list[str], tmp_path: Path) -> dict[str, Any]:
             },
         ),
         (
+            f"accelerate launch --num_machines 2 --num_processes=8 --mixed_precision bf16 run_qa.py {FIT}",
+            {"trainer.precision": "bf16-mixed", "data.batch_size": 32},
+        ),
+        (
             "--model_name_or_path m --do_eval --validation_file 'a b.json' --n_best_size 5 --learning_rate 3e-5",
             {
                 "stage": "validate", "data.name": None, "data.validation_file": "a b.json", "decode.n_best": 5,
