@@ -68,12 +68,12 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
     raise BadRecord(record, *problem)  # not above: as the context of this error the others would be kept
 
 
-def examples_to_ask(path: Path, columns: Columns = Columns()) -> Iterator[Example | BadRecord]:
-    """Each record of a file as an example, whose answers nobody needs, or why it is none; nothing is kept."""
+def examples_to_ask(path: Path, columns: Columns = Columns(), need: Need = "nothing") -> Iterator[Example | BadRecord]:
+    """Each record of a file as an example, or why it is none; nothing is kept."""
     read, language = Examples(), language_of(path)
     for record in read_records(path, columns):
         try:
-            example = check_record(record, repair=False, need="nothing", read=read)
+            example = check_record(record, repair=False, need=need, read=read)
             yield example.model_copy(update={"language": language}) if language else example
         except BadRecord as bad:
             yield bad

@@ -20,7 +20,9 @@ OPEN_FILES = 64
 BAD_SHOWN = 20  # records that cannot be used and are named
 LONGEST_MESSAGE = 300  # characters; a message may quote the file
 
-SETTING = re.compile(r"(?:give )?data\.columns\.(\w+)=NAME(?: names it)?")  # train.py's, which a service does not have
+SETTING = re.compile(
+    r"(?:give |name its field by )?data\.columns\.(\w+)=NAME(?: names it)?"
+)  # train.py's, which a service does not have
 
 
 def main() -> None:
@@ -87,7 +89,7 @@ def questions_of(file: Upload) -> dict[str, Any]:
     contexts: dict[str, int] = {}
     bad: list[str] = []
     bad_count, left = 0, file.limits.characters
-    for example in examples_to_ask(path):
+    for example in examples_to_ask(path, need="texts"):
         if isinstance(example, BadRecord):
             bad_count += 1
             if bad_count <= BAD_SHOWN:

@@ -217,7 +217,7 @@ class TextResponse(BaseModel):
 
 
 class FileQuestion(BaseModel):
-    """A question of a file; `answers` is empty where the file gives none."""
+    """A question of a file; `answers` is empty where the file says that there is none."""
 
     id: str
     question: str

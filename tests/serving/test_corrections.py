@@ -147,9 +147,13 @@ def test_several_services_share_a_file(tmp_path: Path) -> None:
     texts = [f"Line {number}" for number in range(30)]
 
     def add_all(service: Corrections) -> int:
-        return sum(service.add(correction(text, 0, f"{text} is here.")) for text in texts)
+        added = 0
+        for number, text in enumerate(texts):
+            added += service.add(correction(text, 0, f"{text} is here."))
+            service.add(correction("Line"[number % 4], number % 4, "Line"))  # rewrites the file
+        return added
 
     with ThreadPoolExecutor(4) as pool:
         added = list(pool.map(add_all, services))
     lines = services[0].path.read_text().splitlines()
-    assert sum(added) == len(lines) == len({json.loads(line)["id"] for line in lines}) == 30
+    assert sum(added) == 30 and len(lines) == len({json.loads(line)["id"] for line in lines}) == 31

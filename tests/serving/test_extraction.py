@@ -502,10 +502,18 @@ def test_question_files_of_every_kind_give_the_same(name: str, data: bytes) -> N
     assert questions(name, data) == QuestionsResponse(questions=[FOUND], contexts=[CONTEXT], bad=0, messages=[])
 
 
-def test_the_language_is_that_of_the_name_and_answers_may_be_missing() -> None:
+def test_a_question_is_unanswerable_only_where_the_file_says_so() -> None:
     row = {key: value for key, value in ROW.items() if key != "answer"}
-    plain = FOUND.model_copy(update={"answers": [], "language": "de"})
-    assert questions("a.de.jsonl", json.dumps(row).encode()).questions == [plain]
+    problem = refused("a.jsonl", json.dumps(row).encode(), questions)
+    assert "it has no answer (there: id, question, context); call it 'answer', or mark it as unanswerable" in problem
+    for fields in ({"answers": []}, {"answer": "Anna Kern", "is_impossible": True}):
+        (found,) = questions("a.jsonl", json.dumps({**row, **fields}).encode()).questions
+        assert found.answers == []
+
+
+def test_the_language_is_that_of_the_name() -> None:
+    (german,) = questions("a.de.jsonl", json.dumps(ROW).encode()).questions
+    assert german == FOUND.model_copy(update={"language": "de"})
     two = [{**ROW, "id": "1"}, {**ROW, "id": "2"}]
     found = questions("a.json", json.dumps(two).encode())
     assert found.questions == [FOUND, FOUND.model_copy(update={"id": "2"})] and found.contexts == [CONTEXT]
