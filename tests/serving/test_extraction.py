@@ -506,7 +506,8 @@ def test_a_question_is_unanswerable_only_where_the_file_says_so() -> None:
     row = {key: value for key, value in ROW.items() if key != "answer"}
     problem = refused("a.jsonl", json.dumps(row).encode(), questions)
     assert "it has no answer (there: id, question, context); call it 'answer', or mark it as unanswerable" in problem
-    for fields in ({"answers": []}, {"answer": "Anna Kern", "is_impossible": True}):
+    unanswerable: list[dict[str, Any]] = [{"answers": []}, {"answer": "Anna Kern", "is_impossible": True}]
+    for fields in unanswerable:
         (found,) = questions("a.jsonl", json.dumps({**row, **fields}).encode()).questions
         assert found.answers == []
 
