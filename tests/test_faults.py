@@ -97,6 +97,7 @@ def test_a_folder_that_cannot_be_written(train_py: Run, tiny: Path, small_files:
 
 def bomb(path: Path) -> None:
     with gzip.open(path, "wb") as file:
+        file.write(b'{"a":')
         for _ in range(64):
             file.write(b" " * (1 << 20))
 
@@ -136,7 +137,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "digits.jsonl": (lambda path: path.write_text('{"id": ' + "9" * 5000 + "}"), "line 1: not JSON"),
     "bomb.json.gz": (bomb, "more than 8 MiB of JSON; make it .jsonl"),
     "bomb.jsonl.gz": (bomb, "line 1: longer than 8 MiB"),
-    "huge.json": (lambda path: path.write_text(" " * (9 << 20)), "more than 8 MiB of JSON"),
+    "huge.json": (lambda path: path.write_text("{" + " " * (9 << 20)), "more than 8 MiB of JSON"),
     "line.csv.gz": (long_line, "a record of more than 8 MiB"),
     "record.csv.gz": (endless_record, "a record of more than 8 MiB"),
     "text.parquet": (one_text, "rows 1 to 32: a text of more than 8 MiB"),

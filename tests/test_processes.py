@@ -238,8 +238,10 @@ def test_a_mistake_is_reported_once_for_all_ranks(small: list[str], train_py: Ru
     assert "no question in it" in done.stderr
 
 
-def test_more_devices_than_a_machine_can_carry_are_refused_before_they_start(train_py: Run, tmp_path: Path) -> None:
-    done = train_py("data=local", "trainer.accelerator=cpu", "trainer.devices=9999", f"hydra.run.dir={tmp_path}/run")
+def test_more_devices_than_a_machine_can_carry_are_refused_before_they_start(
+    small: list[str], train_py: Run, tmp_path: Path
+) -> None:
+    done = train_py(*small, "trainer.devices=9999", f"hydra.run.dir={tmp_path}/run")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "trainer.devices=9999: too many processes" in done.stderr
 

@@ -135,9 +135,10 @@ def decode(
         block = found.take(slice(*np.searchsorted(found.question, [begin, begin + AT_ONCE]).tolist()))
         pieces.append(_distinct(_stripped(block, texts[begin : begin + AT_ONCE], begin), n_best))
     best = _joined(pieces)
+    best = best._replace(score=best.score + 0.0)  # files have no -0.0
     if null_scores:
         zeros = np.zeros(len(ids), np.int32)
-        nulls = np.array([null_scores[name] for name in ids], np.float32)
+        nulls = np.array([null_scores[name] for name in ids], np.float32) + 0.0
         best = _joined([best, Spans(np.arange(len(ids), dtype=np.int32), zeros, zeros, nulls)])
         best = best.take(np.lexsort((-best.score, best.question)))
     bounds = np.searchsorted(best.question, np.arange(len(ids) + 1))

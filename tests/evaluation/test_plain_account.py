@@ -100,7 +100,13 @@ def plain(example: Example, windows: list[Window], n_best: int, longest: int, v2
     scores = list(places.values())
     weights = np.exp([score - scores[0] for score in scores])
     return [
-        {"text": example.context[start:end], "score": score, "probability": probability, "start": start, "end": end}
+        {
+            "text": example.context[start:end],
+            "score": score + 0.0,
+            "probability": probability,
+            "start": start,
+            "end": end,
+        }
         for (start, end), score, probability in zip(places, scores, (weights / weights.sum()).tolist(), strict=True)
     ]
 
