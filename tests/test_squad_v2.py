@@ -107,7 +107,7 @@ def test_whoever_reads_the_run_sees_both_kinds_of_questions(fitted: tuple[Path, 
     assert "HasAns EM  HasAns F1  NoAns EM" in printed
     assert "60 questions, 20 of them without an answer, 120 windows" in printed
     assert "are trained as (0, 0)" not in printed  # of answers that no window holds
-    assert f"later stages take {best['best_f1_thresh']:.2f}" in " ".join(printed.split())
+    assert f"later stages use {best['kept_threshold']:.2f}" in " ".join(printed.split())
     assert "<th>HasAns EM</th>" in page and "<td>unanswerable</td><td>8</td>" in page
     shown = json.loads(page.partition('id="data">')[2].partition("</script>")[0])["questions"]
     assert {tuple(q["answers"]) for q in shown if q["id"].startswith("who")} == {("no answer",)}
