@@ -118,7 +118,8 @@ class Results(BaseModel):
     def chosen(self, folder: Path) -> str:
         """What the questions of the run in a folder chose, the best epoch above all; empty where that is nothing."""
         if self.windows.train:
-            return chosen_here("epoch", shlex.quote(str(folder))) if len(self.epochs) > 1 else ""
+            short = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+            return chosen_here("epoch", shlex.quote(str(short))) if len(self.epochs) > 1 else ""
         known = self.identity.get("chosen_on")
         if known is None and "trained" in self.identity:  # an earlier version's
             known = {"epoch": questions_of(self.identity["trained"], "validation")}
