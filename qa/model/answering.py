@@ -24,7 +24,7 @@ class Answering(BaseModel):
     n_best: PositiveInt = 20  # candidates of a question, over which its probabilities add up to 1
     temperature: Temperature | None = None  # by which scores are divided; None: nobody calibrated the model
     temperature_by_language: dict[str, Temperature] = {}  # by code, such as "de"
-    chosen_on: dict[str, list[str]] | None = None  # {what: the questions that chose it, see `questions_of`}
+    chosen_on: dict[str, list[str]] | None = None  # {what: the questions that chose it, see `question_hashes`}
     trained: dict[str, Any] | None = None  # what made the weights, see `qa.runs.weights.trained`
 
     @property

@@ -139,7 +139,7 @@ def _data(values: Mapping[str, Any], split: str) -> list[str]:
     return [_on_the_hub(str(name), "dataset")] if name else []
 
 
-def questions_of(made: Mapping[str, Any], split: str) -> list[str]:
+def question_hashes(made: Mapping[str, Any], split: str) -> list[str]:
     """What a run's split is made of, a text for each source; equal texts are equal questions."""
     settings, inputs = made.get("settings", {}), made.get("inputs", {})
     if split == "validation" and (share := settings.get("data.validation_share")):
@@ -156,8 +156,8 @@ def is_trained_on(made: Mapping[str, Any], split: str, trained: Mapping[str, Any
         return True
     inputs, known = made.get("inputs", {}), trained.get("inputs", {})
     if made.get("settings", {}).get("data.validation_share"):
-        kept, files = questions_of(trained, "validation"), inputs.get("train", [])
-        return kept != questions_of(made, split) and not set(files).isdisjoint(known.get("train", []))
+        kept, files = question_hashes(trained, "validation"), inputs.get("train", [])
+        return kept != question_hashes(made, split) and not set(files).isdisjoint(known.get("train", []))
     return any("@" not in content for content in {*inputs.get(split, [])} & {*known.get("train", [])})
 
 

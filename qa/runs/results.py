@@ -11,7 +11,7 @@ from qa.data.overlap import Overlap
 from qa.errors import UserError
 from qa.evaluation.ceiling import Ceiling
 from qa.evaluation.confidence import Calibrated
-from qa.runs.identity import is_trained_on, questions_of
+from qa.runs.identity import is_trained_on, question_hashes
 
 Monitor = Literal["val_loss", "exact_match", "f1"]  # what makes an epoch, or a job, the best
 MONITORS: dict[Monitor, str] = {"val_loss": "validation loss", "exact_match": "EM", "f1": "F1"}
@@ -122,8 +122,8 @@ class Results(BaseModel):
             return chosen_here("epoch", shlex.quote(str(short))) if len(self.epochs) > 1 else ""
         known = self.identity.get("chosen_on")
         if known is None and "trained" in self.identity:  # an earlier version's
-            known = {"epoch": questions_of(self.identity["trained"], "validation")}
-        read = questions_of(self.identity, self._split)
+            known = {"epoch": question_hashes(self.identity["trained"], "validation")}
+        read = question_hashes(self.identity, self._split)
         chosen = [what for what, questions in (known or {}).items() if not set(questions).isdisjoint(read)]
         return chosen_here(" and ".join(chosen)) if chosen else ""
 

@@ -7,7 +7,7 @@ from typing import Any
 from qa.errors import UserError
 from qa.model.answering import Answering
 from qa.runs.checkpoints import load_checkpoint
-from qa.runs.identity import is_same_content, model_content, questions_of
+from qa.runs.identity import is_same_content, model_content, question_hashes
 from qa.runs.results import Row
 
 HISTORY = "History"  # under which a checkpoint has the rows of its run
@@ -77,7 +77,7 @@ def _recorded(checkpoint: Mapping[str, Any]) -> Answering:
 
 def chosen_on(made: Mapping[str, Any], **chosen: bool) -> dict[str, list[str]]:
     """What the validation questions of a fit chose, with what they were."""
-    return {what: questions_of(made, "validation") for what, is_chosen in chosen.items() if is_chosen}
+    return {what: question_hashes(made, "validation") for what, is_chosen in chosen.items() if is_chosen}
 
 
 def trained(
