@@ -12,7 +12,7 @@ from qa.data.files import find_files
 from qa.errors import Flags, UserError, door
 from qa.hub import model_folder
 from qa.model.answering import NAME
-from qa.review.terminal import trust_table
+from qa.review.terminal import plain_table, trust_table
 from qa.review.verdict import figures
 from qa.runs.identity import is_trained_on
 from qa.storage import content_hash
@@ -31,23 +31,26 @@ def main() -> None:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give one that holds a model, as its qa.json is written")
     from qa.answering.answerer import QuestionAnswerer
-    from qa.answering.check import calibrate, read_known
+    from qa.answering.calibrate import calibrate, texts_rows
+    from qa.answering.check import read_known
 
     answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device)
     contents = [content_hash(path) for path in find_files(arguments.file)]
     if is_trained_on({"inputs": {"test": contents}}, "test", answerer.answering.trained or {}):
         print("WARNING: the model was trained on these questions: its probabilities will be too high", file=sys.stderr)
-    found, worth, answering = calibrate(answerer, read_known(arguments.file, columns), contents)
-    console.print(figures(found.questions))
-    console.print(trust_table(worth))
+    worth, answering = calibrate(answerer, read_known(arguments.file, columns), contents)
+    console.print(figures(worth[1].evaluation.questions))
+    console.print(trust_table(worth[1].calibrated))
+    headings, *rows = texts_rows(worth)
+    console.print(plain_table(headings, rows))
     try:
         answering.save(folder)
     except OSError as error:
         raise UserError(f"{folder / NAME}: cannot be written ({error.strerror}); give a folder of your own") from None
-    languages = "".join(f", {name} {value:.2f}" for name, value in worth.temperature_by_language.items())
+    languages = "".join(f", {name} {value:.2f}" for name, value in answering.temperature_by_language.items())
     threshold = answering.no_answer_threshold
     refuses = "" if threshold is None else f"; no answer where the null odds are above {threshold:.2f}"
-    console.print(f"{folder / NAME}: temperature {worth.temperature:.2f}{languages}{refuses}")
+    console.print(f"{folder / NAME}: temperature {answering.temperature:.2f}{languages}{refuses}")
 
 
 if __name__ == "__main__":

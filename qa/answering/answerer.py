@@ -16,9 +16,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from qa.answering.answer import Answer
+from qa.answering.choice import BestSpans
 from qa.answering.engines import Engine, load_engine
 from qa.answering.options import AnswerOptions, Options
-from qa.answering.work import JOINED, Ask, Work
+from qa.answering.ranking import rank
+from qa.answering.work import JOINED, Ask, Reading, Work
 from qa.data.batches import EvaluationBatch, EvaluationBatches
 from qa.data.example import Example
 from qa.data.tokenizer import backend, check_lengths, load_tokenizer, pair_template
@@ -135,20 +137,42 @@ class QuestionAnswerer:
 
     def answers(self, asks: Sequence[Ask], options: Options = PLAIN) -> list[Answer]:
         """The answer of each question. Errors: UserError as above."""
+        return self._worked(asks, options).answers()
+
+    def best_spans(self, asks: Sequence[Ask], options: Options = PLAIN) -> list[BestSpans]:
+        """What the answer of each question is chosen of. Errors: UserError as above."""
+        return self._worked(asks, options).best_spans()
+
+    def _worked(self, asks: Sequence[Ask], options: Options) -> Work:
         work = self.begin(asks, options)
         while work.step():
             pass
-        return work.answers()
+        return work
 
     def begin(self, asks: Sequence[Ask], options: Options = PLAIN) -> Work:
         """Questions ready to be answered, a batch at a time. Errors: UserError as above."""
+        readings = [self._read(number, ask, options.read_texts) for number, ask in enumerate(asks, 1)]
         examples = [
             _example(number, f"{number}.{place}" if place else f"{number}", ask.question, text)
-            for number, ask in enumerate(asks, 1)
-            for place, text in enumerate(_texts_of(number, ask))
+            for number, (ask, reading) in enumerate(zip(asks, readings, strict=True), 1)
+            for place, text in enumerate(reading.texts)
         ]
         windows, batches = self._begin(examples, options)
-        return Work(asks, examples, windows, batches, options, self.answering)
+        return Work(readings, examples, windows, batches, options, self.answering)
+
+    def _read(self, number: int, ask: Ask, most: int | None) -> Reading:
+        """The texts to read. Errors: UserError where all are blank."""
+        if not (texts := ask.texts):
+            count = len(ask.contexts)
+            what = f"all of its {count} contexts are" if count > 1 else "its context is"
+            raise UserError(f"question {number}: {what} empty; give a text")
+        if most is None or len(texts) <= most:
+            return Reading(texts, len(texts))
+        with self._tokenizing:
+            question, *each = backend(self.tokenizer).encode_batch([ask.question, *texts], add_special_tokens=False)
+        names = list(texts)
+        best = [names[place] for place in rank(question, each)[:most]]
+        return Reading({text: texts[text] for text in best}, len(texts))
 
     def evaluate(self, examples: Sequence[Example], options: Options = PLAIN) -> list[EvaluatedBatch]:
         """What `qa.evaluation.collect` makes answers of. Errors: UserError for a question that is too long."""
@@ -164,16 +188,15 @@ class QuestionAnswerer:
             room = f"no room for its context in windows of {self.answering.max_length} tokens"
             raise UserError(f"question {name}, '{words[:60]}…', is too long: it leaves {room}; shorten it")
         dataset = EvaluationBatches(windows, examples, self._template)
-        n_best = max(self.answering.n_best, options.top_k)
         most = options.max_answer_length or self.answering.max_answer_length
         batches = _batches(windows, options.batch_size, self._batching)
-        return len(windows), (self._evaluate(dataset[rows], n_best, most) for rows in batches)
+        return len(windows), (self._evaluate(dataset[rows], most) for rows in batches)
 
-    def _evaluate(self, batch: EvaluationBatch, n_best: int, max_answer_length: int) -> EvaluatedBatch:
+    def _evaluate(self, batch: EvaluationBatch, max_answer_length: int) -> EvaluatedBatch:
         device = self.engine.device
         inputs: dict[str, Tensor] = {name: batch[name].to(device) for name in self.engine.inputs}  # type: ignore[literal-required]
         there = EvaluationBatch(**{**batch, "context_mask": batch["context_mask"].to(device)})
-        return evaluate_batch(self.engine.logits(inputs), there, None, n_best, max_answer_length)
+        return evaluate_batch(self.engine.logits(inputs), there, None, self.answering.n_best, max_answer_length)
 
 
 @contextmanager
@@ -198,15 +221,6 @@ def _texts(name: str, given: str | Sequence[str]) -> list[str]:
     if not isinstance(given, Sequence):
         raise UserError(f"{name}: give a text, or a list of texts, not {type(given).__name__}")
     return list(given)
-
-
-def _texts_of(number: int, ask: Ask) -> list[str]:
-    """The contexts that are not blank. Errors: UserError where all are."""
-    if not ask.texts:
-        count = len(ask.contexts)
-        what = f"all of its {count} contexts are" if count > 1 else "its context is"
-        raise UserError(f"question {number}: {what} empty; give a text")
-    return [text for _, text in ask.texts]
 
 
 def _example(number: int, name: str, question: str, context: str) -> Example:

@@ -1,23 +1,27 @@
-"""An answerer on questions whose answers are known: its scores, and what its probabilities are worth."""
+"""An answerer on questions whose answers are known: its scores."""
 
 import logging
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
+
+import numpy as np
 
 from qa.answering.answerer import QuestionAnswerer
+from qa.answering.choice import BestSpans
+from qa.answering.work import Ask
 from qa.console import track
 from qa.data.example import Example
 from qa.data.examples import read_examples
 from qa.data.record import Columns, Files
 from qa.errors import UserError
-from qa.evaluation.answers import Evaluation
-from qa.evaluation.collect import EvaluatedBatch, collect
-from qa.evaluation.confidence import Calibrated, calibrated
-from qa.model.answering import Answering
+from qa.evaluation.answers import Evaluation, given_answer, null_odds, score_question
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 256  # questions
 BAD_SHOWN = 10  # records
+SEED = 42  # of the texts that are drawn
 
 
 def read_known(files: Files, columns: Columns = Columns()) -> list[Example]:
@@ -41,46 +45,38 @@ def check_trained(answerer: QuestionAnswerer) -> None:
 
 def check_answers(answerer: QuestionAnswerer, examples: Sequence[Example]) -> Evaluation:
     """The evaluation of an answerer, as that of a run."""
-    return _collect(answerer, examples, _batches(answerer, examples), _threshold(answerer, examples))
+    threshold = answerer.answering.no_answer_threshold
+    if threshold is None and any(example.is_impossible for example in examples):
+        threshold = 0.0  # as in SQuAD v2
+    return Asked(answerer, examples).at(threshold)
 
 
-def calibrate(
-    answerer: QuestionAnswerer, examples: Sequence[Example], contents: list[str]
-) -> tuple[Evaluation, Calibrated, Answering]:
-    """Fits temperatures with questions; returns their evaluation, what the temperatures are worth, and a new `qa.json`.
+class Asked:
+    """Questions with the candidates of their answers."""
 
-    Where some questions have no answer, its threshold is the best for F1 with these questions. `contents`: hashes of
-    their files. Errors: UserError.
-    """
-    check_trained(answerer)
-    batches, known = _batches(answerer, examples), answerer.answering
-    found = _collect(answerer, examples, batches, _threshold(answerer, examples))
-    threshold, chosen = known.no_answer_threshold, {**(known.chosen_on or {}), "temperature": contents}
-    if any(example.is_impossible for example in examples):
-        threshold = found.figures()["kept_threshold"]
-        found, chosen["threshold"] = _collect(answerer, examples, batches, threshold), contents
-    _, worth = calibrated((question, found.answers[question.id]) for question in found.questions)
-    if worth is None:
-        raise UserError("no answer is known; give questions with their answers")
-    update = {**worth.fitted, "no_answer_threshold": threshold, "chosen_on": chosen}
-    return found, worth, known.model_copy(update=update)
+    def __init__(self, answerer: QuestionAnswerer, examples: Sequence[Example], texts: int = 1) -> None:
+        """Each question is asked over so many texts: its own, and others of its language, drawn."""
+        self._examples = examples
+        self._spans: list[BestSpans] = []
+        generator = np.random.default_rng(SEED)
+        contexts = sorted({(example.language or "", example.context) for example in examples})
+        by_language = {language: [text for _, text in group] for language, group in groupby(contexts, itemgetter(0))}
+        what = f"answering over {texts}, {AT_ONCE} at a time" if texts > 1 else f"answering, {AT_ONCE} at a time"
+        for begin in track(range(0, len(examples), AT_ONCE), what, total=-(-len(examples) // AT_ONCE)):
+            asks = []
+            for example in examples[begin : begin + AT_ONCE]:
+                others = by_language[example.language or ""]
+                drawn = generator.choice(len(others), min(texts, len(others)), replace=False).tolist()
+                beside = [others[place] for place in drawn if others[place] != example.context]
+                asks.append(Ask(example.question, [example.context, *beside][:texts]))
+            self._spans += answerer.best_spans(asks)
 
-
-def _threshold(answerer: QuestionAnswerer, examples: Sequence[Example]) -> float | None:
-    """The answerer's own; 0 where it has none and some questions have no answer, as in SQuAD v2."""
-    known = answerer.answering.no_answer_threshold
-    return 0.0 if known is None and any(example.is_impossible for example in examples) else known
-
-
-def _batches(answerer: QuestionAnswerer, examples: Sequence[Example]) -> list[EvaluatedBatch]:
-    begins = range(0, len(examples), AT_ONCE)
-    found: list[EvaluatedBatch] = []
-    for begin in track(begins, f"answering, {AT_ONCE} at a time", total=len(begins)):
-        found += answerer.evaluate(examples[begin : begin + AT_ONCE])
-    return found
-
-
-def _collect(
-    answerer: QuestionAnswerer, examples: Sequence[Example], batches: list[EvaluatedBatch], threshold: float | None
-) -> Evaluation:
-    return collect(batches, {example.id: example for example in examples}, answerer.answering.n_best, threshold)
+    def at(self, threshold: float | None) -> Evaluation:
+        """Their evaluation at a threshold of null odds; None: every question gets an answer."""
+        v2 = threshold is not None
+        answers = {e.id: spans.answers(with_null=v2) for e, spans in zip(self._examples, self._spans, strict=True)}
+        questions = [
+            score_question(example, given_answer(answers[example.id], threshold), v2=v2) for example in self._examples
+        ]
+        odds = {name: null_odds(candidates) for name, candidates in answers.items()} if v2 else None
+        return Evaluation(questions, answers, np.zeros(0, np.float32), odds)

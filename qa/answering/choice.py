@@ -1,41 +1,66 @@
 """The candidates of a question → its answer."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from qa.answering.answer import Answer
 from qa.answering.options import Options
 from qa.evaluation.answers import NBestAnswer
-from qa.evaluation.confidence import probabilities, same_answer
+from qa.evaluation.confidence import no_answer_probability, probabilities, same_answer
 from qa.model.answering import Answering
 
-Found = tuple[int, list[NBestAnswer], float | None]  # number of a context, candidates in it, null score
+
+class BestSpans(NamedTuple):
+    """The best spans of a question in all of its texts, best first, and the score of no answer."""
+
+    spans: Sequence[NBestAnswer]
+    numbers: Sequence[int]  # of the text of each
+    null: float | None  # the lowest of all windows; None before the first is evaluated
+
+    @property
+    def odds(self) -> float:
+        """Null score − score of the best span."""
+        if self.null is None:
+            return -math.inf
+        return self.null - self.spans[0].score if self.spans else math.inf
+
+    def answers(self, with_null: bool) -> list[NBestAnswer]:
+        """As `decode` gives them, the null answer behind spans of the same score."""
+        null = [NBestAnswer("", self.null, 0.0, 0, 0)] if with_null and self.null is not None else []
+        answers = sorted([*self.spans, *null], key=lambda answer: -answer.score)
+        weights = [math.exp(answer.score - answers[0].score) for answer in answers]
+        return [answer._replace(probability=w / sum(weights)) for answer, w in zip(answers, weights, strict=True)]
 
 
-def choose(found: Sequence[Found], options: Options, answering: Answering, temperature: float) -> Answer:
-    """The answer of a question, `found` in each of its contexts."""
-    spans = [(place, span) for place, candidates, _ in found for span in candidates]
-    spans = sorted(spans, key=lambda pair: -pair[1].score)[: max(answering.n_best, options.top_k)]
-    nulls = [score for _, _, score in found if score is not None]
-    null = min(nulls) if nulls else None
-    texts, scores = [span.text for _, span in spans], [span.score for _, span in spans]
-    if null is not None:
-        texts, scores = [*texts, ""], [*scores, null]
-    each = probabilities(texts, scores, temperature)
-    no_answer = None if null is None else each[-1]
+def merge(parts: Iterable[tuple[int, Sequence[NBestAnswer], float | None]], n_best: int) -> BestSpans:
+    """The `n_best` best of several texts, of each its number, its spans and its null score."""
+    parts = list(parts)
+    pairs = [(number, span) for number, spans, _ in parts for span in spans]
+    pairs = sorted(pairs, key=lambda pair: -pair[1].score)[:n_best]
+    nulls = [null for _, _, null in parts if null is not None]
+    return BestSpans([span for _, span in pairs], [number for number, _ in pairs], min(nulls, default=None))
+
+
+def choose(best: BestSpans, options: Options, answering: Answering, language: str | None) -> Answer:
+    """The answer of a question. `answering`: for the number of its texts, see `Answering.over`."""
+    temperature = answering.temperature_of(language)
+    no_answer = None
+    if options.weighs_no_answer(answering) and best.null is not None:
+        no_answer = float(no_answer_probability(best.odds, answering.no_answer_line))
+    each = probabilities([span.text for span in best.spans], [span.score for span in best.spans], temperature)
     answers = [
-        Answer(span.text, span.start, span.end, span.score, probability, place)
-        for (place, span), probability in zip(spans, each, strict=False)
+        Answer(span.text, span.start, span.end, span.score, (1 - (no_answer or 0.0)) * probability, number)
+        for span, number, probability in zip(best.spans, best.numbers, each, strict=True)
     ]
     kept = [
         answer for answer in _apart(answers, options.overlap_threshold) if answer.probability >= options.min_probability
     ]
-    odds = -math.inf if null is None else null - spans[0][1].score if spans else math.inf
     threshold = options.threshold(answering)
     # the best span is the answer, or nothing is: another, equal ones added up, may be more probable
-    if not kept or kept[0] is not answers[0] or (threshold is not None and odds > threshold):
-        nothing = Answer("", 0, 0, null or 0.0, no_answer or 0.0, no_answer_probability=no_answer)
+    if not kept or kept[0] is not answers[0] or (threshold is not None and best.odds > threshold):
+        nothing = Answer("", 0, 0, best.null or 0.0, no_answer, no_answer_probability=no_answer)
         return replace(nothing, alternatives=tuple(kept[: options.top_k - 1]))
     first, *others = kept[: options.top_k]
     return replace(first, alternatives=tuple(others), no_answer_probability=no_answer)

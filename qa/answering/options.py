@@ -8,13 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from qa.errors import UserError
 from qa.model.answering import Answering
 
+READ = 5  # texts
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class AnswerOptions(TypedDict, total=False):
     """How to answer, as callers say it."""
 
-    top_k: int  # 1: how many answers, the alternatives included
+    top_k: int  # 1: how many answers, the alternatives included; at most the model's candidates, 20
+    read_texts: int | None  # 5: how many of a question's texts are read, the best by BM25; None: all
     max_answer_length: int | None  # in tokens; None: as the model was validated
     min_probability: float  # 0.0: where the best answer is less probable there is none, and no such alternatives
     handle_impossible_answer: bool | None  # whether there may be no answer; None: if it was trained on SQuAD v2
@@ -29,6 +31,7 @@ class Choice(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     top_k: PositiveInt = 1
+    read_texts: PositiveInt | None = READ
     max_answer_length: PositiveInt | None = None
     min_probability: Share = 0.0
     handle_impossible_answer: bool | None = None
@@ -58,10 +61,13 @@ class Options(Choice):
         known = answering.no_answer_threshold
         return {None: known, True: known or 0.0, False: None}[self.handle_impossible_answer]
 
-    def temperatures(self, answering: Answering, questions: int) -> list[float]:
-        """The temperature of each question. Errors: UserError for another number of languages."""
+    def weighs_no_answer(self, answering: Answering) -> bool:
+        """Whether no answer is a candidate, too, be it never chosen."""
+        return answering.no_answer_threshold is not None or bool(self.handle_impossible_answer)
+
+    def languages(self, questions: int) -> list[str | None]:
+        """The language of each question. Errors: UserError for another number of languages."""
         languages = self.language if isinstance(self.language, list) else [self.language] * questions
         if len(languages) != questions:
             raise UserError(f"{len(languages)} languages for {questions} questions; give one, or one for each")
-        general, by_language = answering.temperatures
-        return [by_language.get(language or "", general) for language in languages]
+        return languages

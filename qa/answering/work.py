@@ -1,10 +1,10 @@
 """`Work`: questions on their way to their answers, a batch of windows at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from qa.answering.answer import Answer
-from qa.answering.choice import choose
+from qa.answering.choice import BestSpans, choose, merge
 from qa.answering.options import Options
 from qa.data.example import Example
 from qa.evaluation.collect import EvaluatedBatch, joined, lowest_null_scores
@@ -22,9 +22,20 @@ class Ask(NamedTuple):
     first: int = 0  # the number that answers give the first of the contexts
 
     @property
-    def texts(self) -> list[tuple[int, str]]:
-        """The contexts that are not blank, with the numbers that answers give them."""
-        return [(number, text) for number, text in enumerate(self.contexts, self.first) if str(text).strip()]
+    def texts(self) -> dict[str, int]:
+        """The distinct contexts that are not blank, in their order, with the numbers that answers give them."""
+        numbers: dict[str, int] = {}
+        for number, text in enumerate(self.contexts, self.first):
+            if str(text).strip():
+                numbers.setdefault(text, number)
+        return numbers
+
+
+class Reading(NamedTuple):
+    """The texts that are read for a question."""
+
+    texts: Mapping[str, int]  # with the numbers that answers give them
+    asked: int  # the number of distinct texts that these were chosen from
 
 
 class Work:
@@ -32,7 +43,7 @@ class Work:
 
     def __init__(
         self,
-        asks: Sequence[Ask],
+        readings: Sequence[Reading],
         examples: Sequence[Example],
         windows: int,
         batches: Iterator[EvaluatedBatch],
@@ -41,11 +52,11 @@ class Work:
     ) -> None:
         """`examples`: one for each text of each question, with `batches` of all their `windows`."""
         self.windows, self.done = windows, 0
-        self._asks, self._examples, self._batches = asks, examples, batches
+        self._readings, self._examples, self._batches = readings, examples, batches
         self._options, self._answering = options, answering
         self._parts: list[EvaluatedBatch] = []
         self._new: list[EvaluatedBatch] = []
-        self._temperatures = options.temperatures(answering, len(asks))
+        self._languages = options.languages(len(readings))
 
     def step(self) -> bool:
         """Evaluates the next batch; False where none is left."""
@@ -60,14 +71,17 @@ class Work:
 
     def answers(self) -> list[Answer]:
         """The answer of each question, from the windows so far."""
-        options, n_best = self._options, max(self._answering.n_best, self._options.top_k)
+        every = zip(self.best_spans(), self._readings, self._languages, strict=True)
+        return [
+            choose(spans, self._options, self._answering.over(reading.asked), language)
+            for spans, reading, language in every
+        ]
+
+    def best_spans(self) -> list[BestSpans]:
+        """Those of each question, from the windows so far."""
+        n_best, parts = self._answering.n_best, [*self._parts, *self._new]
         contexts = {example.id: example.context for example in self._examples}
-        parts = [*self._parts, *self._new]
-        nulls = lowest_null_scores(parts) if options.threshold(self._answering) is not None else {}
-        found = decode(((part.ids, part.spans) for part in parts), contexts, n_best)
-        names, answers = iter(contexts), []
-        for ask, temperature in zip(self._asks, self._temperatures, strict=True):
-            mine = zip(ask.texts, names, strict=False)
-            candidates = [(place, found.get(name, []), nulls.get(name)) for (place, _), name in mine]
-            answers.append(choose(candidates, options, self._answering, temperature))
-        return answers
+        spans, nulls = decode(((part.ids, part.spans) for part in parts), contexts, n_best), lowest_null_scores(parts)
+        names = iter(contexts)
+        each = [[(number, name) for number, name in zip(r.texts.values(), names, strict=False)] for r in self._readings]
+        return [merge([(number, spans[name], nulls.get(name)) for number, name in pairs], n_best) for pairs in each]

@@ -9,15 +9,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel
 
-from qa.evaluation.answers import NBestAnswer, Question
+from qa.evaluation.answers import NBestAnswer, Question, null_odds
 from qa.evaluation.calibration import Trust, trust
 from qa.evaluation.metrics import normalize
 
 LOWEST, HIGHEST = 0.1, 10.0  # temperatures
+MOST_ODDS = 50.0  # log-odds
 HALVES = 42  # the seed of the contexts' halves
 SPREAD = 0.5  # of ln(temperature) around what is expected of it: the fewer the questions, the nearer it stays
 
-Temperatures = tuple[float, Mapping[str, float]]  # of all questions, and of some languages
+Line = tuple[float, float]  # slope and offset: null odds → log-odds that there is no answer
+Scales = tuple[float, Mapping[str, float], Line]  # temperature of all questions, and of some languages
+UNFITTED: Line = (1.0, 0.0)  # the softmax of no answer beside the best span
 
 
 def same_answer(text: str) -> str | None:
@@ -26,9 +29,9 @@ def same_answer(text: str) -> str | None:
 
 
 def probabilities(texts: Sequence[str], scores: Sequence[float], temperature: float = 1.0) -> list[float]:
-    """The probability of each candidate of a question, in their order.
+    """The probability of each span of a question, in their order, if there is an answer.
 
-    softmax(score / temperature), added up over the candidates that EM takes for the same answer, wherever they are:
+    softmax(score / temperature), added up over the spans that EM takes for the same answer, wherever they are:
     "1912" twice in a context, and "in 1912" beside "1912" only if they normalise alike.
     """
     scaled = np.array(scores, float) / temperature
@@ -40,6 +43,12 @@ def probabilities(texts: Sequence[str], scores: Sequence[float], temperature: fl
     return [min(sums[kind], 1.0) for kind in kinds]
 
 
+def no_answer_probability(null_odds: ArrayLike, line: Line) -> NDArray[np.float64]:
+    """The probability that there is no answer, of any shape: that of the null odds."""
+    slope, offset = line
+    return 1 / (1 + np.exp(-np.clip(slope * np.asarray(null_odds, float) + offset, -MOST_ODDS, MOST_ODDS)))
+
+
 class Calibrated(BaseModel):
     """What the probabilities of an evaluation are worth; `before`: the plain softmax of the given answer's place."""
 
@@ -47,41 +56,49 @@ class Calibrated(BaseModel):
     after: Trust
     temperature: float
     temperature_by_language: dict[str, float] = {}
+    no_answer_slope: float | None = None  # see `Line`; None where every question gets an answer
+    no_answer_offset: float | None = None
 
     @property
     def fitted(self) -> dict[str, Any]:
         """What `qa.json` keeps."""
-        return self.model_dump(include={"temperature", "temperature_by_language"})
+        return self.model_dump(exclude={"before", "after"})
 
 
 class Candidates(NamedTuple):
-    """The candidates of many questions, one question after the other."""
+    """The spans of many questions, one question after the other."""
 
-    begins: NDArray[np.intp]  # [questions]: the first candidate of each
-    scores: NDArray[np.float64]  # [candidates]
-    given: NDArray[np.bool_]  # [candidates]: whether it is the answer that was given
+    begins: NDArray[np.intp]  # [questions]: the first span of each
+    scores: NDArray[np.float64]  # [spans]
+    given: NDArray[np.bool_]  # [spans]: whether it is the answer that was given
     right: NDArray[np.float64]  # [questions]: whether that one is right, NaN where nobody knows
+    refused: NDArray[np.bool_]  # [questions]: whether no answer was given
+    unanswerable: NDArray[np.float64]  # [questions]: whether that is right, NaN where nobody knows
+    null_odds: NDArray[np.float64]  # [questions]: NaN where no answer is no candidate
 
     @property
     def sizes(self) -> NDArray[np.intp]:
-        """How many candidates each question has, [questions]."""
+        """How many spans each question has, [questions]."""
         return np.diff(self.begins, append=len(self.scores))
 
     def take(self, chosen: NDArray[np.bool_]) -> "Candidates":
         """Those of some questions, bool [questions]."""
         sizes, kept = self.sizes[chosen], np.repeat(chosen, self.sizes)
-        return Candidates(np.cumsum(sizes) - sizes, self.scores[kept], self.given[kept], self.right[chosen])
+        begins = np.cumsum(sizes) - sizes
+        return Candidates(begins, self.scores[kept], self.given[kept], *(column[chosen] for column in self[3:]))
 
-    def probabilities(self, temperature: ArrayLike) -> NDArray[np.float64]:
+    def probabilities(self, temperature: ArrayLike, line: Line = UNFITTED) -> NDArray[np.float64]:
         """Those of the given answers, float64 [questions]; `temperature`: one, or one for each question."""
         scaled = self.scores / np.repeat(np.broadcast_to(temperature, self.begins.shape), self.sizes)
         weights = np.exp(scaled - np.repeat(np.maximum.reduceat(scaled, self.begins), self.sizes))
         mine = np.add.reduceat(weights * self.given, self.begins)
-        return np.minimum(mine / np.add.reduceat(weights, self.begins), 1.0)
+        of_spans = np.minimum(mine / np.add.reduceat(weights, self.begins), 1.0)
+        no_answer = np.nan_to_num(no_answer_probability(self.null_odds, line))
+        return np.where(self.refused, no_answer, (1 - no_answer) * of_spans)
 
 
 def calibrated(
-    answered: Iterable[tuple[Question, Sequence[NBestAnswer]]], known: Temperatures | None = None
+    answered: Iterable[tuple[Question, Sequence[NBestAnswer]]], known: Scales | None = None
 ) -> tuple[list[Question], Calibrated | None]:
     """Questions with the probabilities of their answers, and what those are worth; None where no answer is known.
 
@@ -91,14 +108,18 @@ def calibrated(
     questions, softmax, found = _candidates(answered)
     languages = np.array([question.language or "" for question in questions])
     judged = ~np.isnan(found.right)
-    made = known or _fit(found, languages, judged)
-    probability = found.probabilities(_each(made, languages))
+    scales = known or _fit(found, languages, judged)
+    probability = found.probabilities(_each(scales, languages), scales[2])
     scored = [q._replace(probability=p) for q, p in zip(questions, probability.tolist(), strict=True)]
     before = trust(softmax[judged], found.right[judged])
     after = trust((probability if known else cross_fitted(questions, found))[judged], found.right[judged])
     if before is None or after is None:
         return scored, None
-    return scored, Calibrated(before=before, after=after, temperature=made[0], temperature_by_language=made[1])
+    slope, offset = scales[2] if np.isfinite(found.null_odds).any() else (None, None)
+    return scored, Calibrated(
+        before=before, after=after, temperature=scales[0], temperature_by_language=scales[1],
+        no_answer_slope=slope, no_answer_offset=offset,
+    )  # fmt: skip
 
 
 def cross_fitted(questions: Sequence[Question], found: Candidates) -> NDArray[np.float64]:
@@ -108,7 +129,7 @@ def cross_fitted(questions: Sequence[Question], found: Candidates) -> NDArray[np
     probability = np.zeros(len(questions))
     for part in (half, ~half):
         fitted = _fit(found, languages, judged & ~part)
-        probability[part] = found.take(part).probabilities(_each(fitted, languages[part]))
+        probability[part] = found.take(part).probabilities(_each(fitted, languages[part]), fitted[2])
     return probability
 
 
@@ -117,17 +138,25 @@ def _candidates(
 ) -> tuple[list[Question], NDArray[np.float64], Candidates]:
     """All of them as arrays, and the softmax of each given answer's own place, float64 [questions]."""
     questions: list[Question] = []
-    begins, given = array("q"), array("b")
-    scores, right, softmax = array("d"), array("d"), array("d")
+    begins, given, softmax, scores = array("q"), array("b"), array("d"), array("d")
+    outcomes: list[tuple[float, bool, float, float]] = []
     for question, candidates in answered:
         questions.append(question)
         begins.append(len(scores))
         wanted = same_answer(question.prediction)
         softmax.append(next((c.probability for c in candidates if c.text == question.prediction), 0.0))
-        right.append(math.nan if question.exact_match is None else question.exact_match)
-        scores.extend([candidate.score for candidate in candidates] or [0.0])
-        given.extend([same_answer(candidate.text) == wanted for candidate in candidates] or [False])
-    found = Candidates(np.array(begins, np.intp), np.array(scores), np.array(given, bool), np.array(right))
+        spans = [candidate for candidate in candidates if candidate.text]
+        scores.extend([span.score for span in spans] or [0.0])
+        given.extend([same_answer(span.text) == wanted for span in spans] or [False])
+        right = math.nan if question.exact_match is None else question.exact_match
+        weighed = len(spans) < len(candidates)
+        odds = null_odds(candidates) if weighed else math.nan
+        unanswerable = math.nan if math.isnan(right) else float(question.is_unanswerable)
+        outcomes.append((right, weighed and not question.prediction, unanswerable, odds))
+    right, refused, unanswerable, odds = np.array(outcomes, float).reshape(-1, 4).T
+    found = Candidates(
+        np.array(begins, np.intp), np.array(scores), np.array(given, bool), right, refused > 0, unanswerable, odds
+    )
     return questions, np.array(softmax), found
 
 
@@ -138,12 +167,31 @@ def in_first_half(questions: Sequence[Question]) -> NDArray[np.bool_]:
     return np.array([first[contexts[question.context]] for question in questions], bool)
 
 
-def _fit(found: Candidates, languages: NDArray[np.str_], chosen: NDArray[np.bool_]) -> Temperatures:
-    """The temperatures of the `chosen` questions, bool [questions]; by language where there are several."""
-    general = fit_temperature(found.take(chosen), 1.0)
+def _fit(found: Candidates, languages: NDArray[np.str_], chosen: NDArray[np.bool_]) -> Scales:
+    """The temperatures of the `chosen` questions, bool [questions], by language where there are several; the line."""
+    answered = chosen & ~found.refused
+    general = fit_temperature(found.take(answered), 1.0)
     names = sorted(set(languages[chosen].tolist()))
-    parts = {name: found.take(chosen & (languages == name)) for name in names if name and len(names) > 1}
-    return general, {name: fit_temperature(part, general) for name, part in parts.items()}
+    parts = {name: found.take(answered & (languages == name)) for name in names if name and len(names) > 1}
+    weighed = chosen & np.isfinite(found.null_odds)
+    line = fit_line(found.null_odds[weighed], found.unanswerable[weighed]) if weighed.any() else UNFITTED
+    return general, {name: fit_temperature(part, general) for name, part in parts.items()}, line
+
+
+def fit_line(null_odds: NDArray[np.float64], unanswerable: NDArray[np.float64]) -> Line:
+    """The most probable line of some questions, [questions] each; it is expected around that of softmax.
+
+    Platt 1999, "Probabilistic outputs for support vector machines".
+    """
+    from scipy.optimize import minimize  # as below
+
+    def cost(line: NDArray[np.float64]) -> float:
+        probability = no_answer_probability(null_odds, (line[0], line[1])).clip(1e-6, 1 - 1e-6)
+        likelihood = np.log(np.where(unanswerable > 0, probability, 1 - probability)).sum()
+        return float(((line - np.array(UNFITTED)) ** 2).sum() / 2 - likelihood)
+
+    slope, offset = minimize(cost, UNFITTED, method="Nelder-Mead").x
+    return float(slope), float(offset)
 
 
 def fit_temperature(found: Candidates, expected: float) -> float:
@@ -166,7 +214,7 @@ def fit_temperature(found: Candidates, expected: float) -> float:
     return math.exp(best.x)
 
 
-def _each(temperatures: Temperatures, languages: NDArray[np.str_]) -> NDArray[np.float64]:
+def _each(scales: Scales, languages: NDArray[np.str_]) -> NDArray[np.float64]:
     """The temperature of each question, float64 [questions]."""
-    general, by_language = temperatures
+    general, by_language, _ = scales
     return np.array([by_language.get(name, general) for name in languages.tolist()], float)

@@ -1,8 +1,10 @@
 """`qa.json` in a model's folder: what answering needs beside the weights, and how they were made."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
 
 from qa.errors import UserError
@@ -13,24 +15,59 @@ NAME = "qa.json"
 Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Answering(BaseModel):
-    """What is known of a model. Keys of later versions are ignored."""
+class Decision(BaseModel):
+    """How scores become an answer and its probability."""
 
     model_config = ConfigDict(extra="ignore")
     no_answer_threshold: FiniteFloat | None = None  # null odds above which a question gets no answer (SQuAD v2)
+    temperature: Temperature | None = None  # by which scores are divided; None: nobody calibrated the model
+    no_answer_slope: FiniteFloat | None = None  # slope · null odds + offset: the log-odds that there is no answer
+    no_answer_offset: FiniteFloat | None = None
+
+    @property
+    def no_answer_line(self) -> tuple[float, float]:
+        """Slope and offset; without them those of the softmax of no answer beside the best span."""
+        return 1.0 if self.no_answer_slope is None else self.no_answer_slope, self.no_answer_offset or 0.0
+
+
+class Answering(Decision):
+    """What is known of a model; its own decision is for questions with one text. Keys of later versions are ignored."""
+
     max_length: PositiveInt = 384  # tokens of a window
     stride: NonNegativeInt = 128  # tokens that consecutive windows share
     max_answer_length: PositiveInt = 30  # tokens
     n_best: PositiveInt = 20  # candidates of a question, over which its probabilities add up to 1
-    temperature: Temperature | None = None  # by which scores are divided; None: nobody calibrated the model
     temperature_by_language: dict[str, Temperature] = {}  # by code, such as "de"
+    several_texts: dict[PositiveInt, Decision] = {}  # by the number of texts that hold the answer of a question
     chosen_on: dict[str, list[str]] | None = None  # {what: the questions that chose it, see `question_hashes`}
     trained: dict[str, Any] | None = None  # what made the weights, see `qa.runs.weights.trained`
 
+    def over(self, texts: int) -> Self:
+        """The same for questions with so many texts, between the known numbers of texts on the way from one to another.
+
+        Where no number of texts but one is known, and beyond the largest one, it is the nearest known.
+        """
+        known = {1: self, **self.several_texts}
+        numbers = sorted(known)
+        columns = {name: [getattr(known[number], name) for number in numbers] for name in Decision.model_fields}
+        update: dict[str, Any] = {
+            name: float(np.interp(math.log(texts), np.log(numbers), values))
+            for name, values in columns.items()
+            if None not in values
+        }
+        if self.temperature and "temperature" in update:
+            ratio = update["temperature"] / self.temperature
+            update["temperature_by_language"] = {c: t * ratio for c, t in self.temperature_by_language.items()}
+        return self.model_copy(update=update)
+
     @property
-    def temperatures(self) -> tuple[float, dict[str, float]]:
-        """Those of all questions, and of some languages; 1 where nobody calibrated the model."""
-        return self.temperature or 1.0, self.temperature_by_language
+    def scales(self) -> tuple[float, dict[str, float], tuple[float, float]]:
+        """The temperature of all questions, 1 where nobody calibrated the model, and of some languages; the line."""
+        return self.temperature or 1.0, self.temperature_by_language, self.no_answer_line
+
+    def temperature_of(self, language: str | None) -> float:
+        """That of a language, else of all questions, else 1."""
+        return self.temperature_by_language.get(language or "", self.temperature or 1.0)
 
     @classmethod
     def load(cls, pretrained: str) -> Self:

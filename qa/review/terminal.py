@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,14 @@ def results_table(
 
 def trust_table(found: Calibrated) -> Table:
     """What probabilities are worth, for a terminal."""
-    table = _table(TRUST_HEADINGS, None)
+    return plain_table(TRUST_HEADINGS, trust_rows(found))
+
+
+def plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Rows under their headings, the first column to the left."""
+    table = _table(headings, None)
     table.columns[0].justify = "left"
-    for row in trust_rows(found):
+    for row in rows:
         table.add_row(*row)
     return table
 

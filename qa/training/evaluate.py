@@ -41,7 +41,7 @@ def evaluate(parts: Parts) -> None:
     if trainer.is_global_zero:
         assert module.evaluation is not None
         found, answers = module.evaluation, module.evaluation.answers
-        questions, trust = calibrated(((q, answers[q.id]) for q in found.questions), parts.known.temperatures)
+        questions, trust = calibrated(((q, answers[q.id]) for q in found.questions), parts.known.scales)
         write_predictions(parts.folder, found._replace(questions=questions))
         module.evaluation = None  # large, and on the disk
         results = collect_results(parts, [row] if row else [], row)

@@ -56,7 +56,7 @@ def test_answers_are_those_of_the_run(fitted: Path) -> None:
     questions = read_questions(fitted)
     candidates = dict(read_answers(fitted, {question.id for question in questions}))
     nbest = {name: [answer._asdict() for answer in found] for name, found in candidates.items()}
-    later, _ = calibrated(((question, candidates[question.id]) for question in questions), known.temperatures)
+    later, _ = calibrated(((question, candidates[question.id]) for question in questions), known.scales)
     asked = [q.question for q in questions], [q.context for q in questions]
     for question, spans in zip(questions, answerer(*asked, handle_impossible_answer=False), strict=True):
         best = next(answer for answer in nbest[question.id] if answer["text"])

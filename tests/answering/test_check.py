@@ -92,7 +92,7 @@ def test_a_model_that_may_refuse_is_judged_as_such_whatever_the_file(
     run(monkeypatch, model, small_files[0])
     assert Answering.load(str(model)).no_answer_threshold == -5.0
     answerer = QuestionAnswerer.from_pretrained(str(model))
-    scored, _ = calibrated(((q, found.answers[q.id]) for q in found.questions), answerer.answering.temperatures)
+    scored, _ = calibrated(((q, found.answers[q.id]) for q in found.questions), answerer.answering.scales)
     asked = {example.id: example for example in examples}
     answers = answerer([asked[q.id].question for q in scored], [asked[q.id].context for q in scored])
     assert [answer.probability for answer in answers] == pytest.approx([q.probability for q in scored], abs=1e-5)

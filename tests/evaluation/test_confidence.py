@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from helpers.questions import question
 from qa.evaluation.answers import NBestAnswer, Question
 from qa.evaluation.calibration import calibration, chance, outcomes, risk_coverage, trust
-from qa.evaluation.confidence import Temperatures, _candidates, calibrated, cross_fitted, probabilities
+from qa.evaluation.confidence import UNFITTED, Scales, _candidates, calibrated, cross_fitted, probabilities
 
 Answered = list[tuple[Question, Sequence[NBestAnswer]]]
 WORDS = ("the mill", "Mill.", "1912", "in 1912", "", "a", "The")
@@ -54,7 +54,7 @@ def test_the_temperature_that_made_the_outcomes_is_found(temperature: float) -> 
     assert found and found.temperature == pytest.approx(temperature, rel=0.1)
     assert found.after.ece <= found.after.ece_chance
     assert found.after.ece < found.before.ece or temperature == 1
-    assert [q.probability for q in calibrated(drawn(3000, temperature), (found.temperature, {}))[0]] == [
+    assert [q.probability for q in calibrated(drawn(3000, temperature), (found.temperature, {}, UNFITTED))[0]] == [
         q.probability for q in questions
     ]
 
@@ -73,7 +73,7 @@ def test_a_language_has_a_temperature_of_its_own() -> None:
     assert found.temperature_by_language["de"] == pytest.approx(2.0, rel=0.1)
     assert found.temperature_by_language["en"] == pytest.approx(0.6, rel=0.1)
     assert 0.6 < found.temperature < 2
-    known: Temperatures = (9.0, {"en": 0.6})
+    known: Scales = (9.0, {"en": 0.6}, UNFITTED)
     scored, _ = calibrated(both, known)
     for (asked, answers), later in zip(both, scored, strict=True):
         expected = probabilities(
