@@ -1,0 +1,87 @@
+"""Fits a model's decisions with questions whose answers are known: temperatures, thresholds, odds of no answer."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from qa.answering.answerer import QuestionAnswerer
+from qa.answering.check import SEED, Asked, check_trained, default_threshold
+from qa.data.example import Example
+from qa.errors import UserError
+from qa.evaluation.answers import Evaluation
+from qa.evaluation.confidence import Calibrated, calibrated
+from qa.model.answering import Answering, Decision
+
+log = logging.getLogger(__name__)
+
+SEVERAL = (5, 20)  # texts over which a question is asked
+MOST = 600  # questions that are asked over several texts
+ENOUGH = 50  # questions without an answer, for a threshold
+
+
+class Worth(NamedTuple):
+    """What a model's answers over a number of texts are worth, and how they are decided."""
+
+    evaluation: Evaluation
+    calibrated: Calibrated
+    decision: Decision
+
+
+def calibrate(
+    answerer: QuestionAnswerer, examples: Sequence[Example], contents: list[str]
+) -> tuple[dict[int, Worth], Answering]:
+    """Fits the decisions over one text and over several; returns what they are worth, by number of texts, and `qa.json`.
+
+    Several texts are the question's own and those of other questions. Where ENOUGH questions have no answer the
+    thresholds are the best for F1 with these questions. `contents`: hashes of the files. Errors: UserError.
+    """
+    check_trained(answerer)
+    known, chosen = answerer.answering, ["temperature"]
+    unanswerable = sum(example.is_impossible for example in examples)
+    if unanswerable >= ENOUGH:
+        chosen.append("threshold")
+    elif unanswerable:
+        log.warning("%d questions without an answer: the threshold stays; give %d to fit it", unanswerable, ENOUGH)
+    contexts = len({example.context for example in examples})
+    some = [examples[row] for row in np.random.default_rng(SEED).permutation(len(examples))[:MOST].tolist()]
+    worth = {
+        texts: _fit(Asked(answerer, examples if texts == 1 else some, texts), known.over(texts), "threshold" in chosen)
+        for texts in (1, *SEVERAL)
+        if texts <= contexts
+    }
+    one, *_ = decisions = {texts: part.decision for texts, part in worth.items()}
+    update = {
+        **decisions.pop(one).model_dump(),
+        "temperature_by_language": worth[one].calibrated.temperature_by_language,
+        "several_texts": decisions,
+        "chosen_on": {**(known.chosen_on or {}), **dict.fromkeys(chosen, contents)},
+    }
+    return worth, known.model_copy(update=update)
+
+
+def _fit(asked: Asked, known: Answering, has_threshold: bool) -> Worth:
+    threshold = asked.at(0.0).figures()["kept_threshold"] if has_threshold else known.no_answer_threshold
+    found = asked.at(threshold)
+    questions, fitted = calibrated((question, found.answers[question.id]) for question in found.questions)
+    if fitted is None:
+        raise UserError("no answer is known; give questions with their answers")
+    decision = Decision(no_answer_threshold=threshold, **fitted.fitted)
+    return Worth(found._replace(questions=questions), fitted, decision)
+
+
+def texts_rows(worth: Mapping[int, Worth]) -> Iterator[list[str]]:
+    """Headings and rows of a table: what answers are worth by number of texts."""
+    may_refuse = any(part.decision.no_answer_threshold is not None for part in worth.values())
+    refusals = ["Answered without one", "Threshold"] if may_refuse else []
+    yield ["Texts", "EM", "F1", "Calibration error", "By chance up to", *refusals]
+    for texts, (evaluation, fitted, decision) in worth.items():
+        figures = evaluation.figures()
+        scores = [f"{figures['exact_match']:.2f}", f"{figures['f1']:.2f}"]
+        row = [f"{texts}", *scores, f"{fitted.after.ece:.3f}", f"{fitted.after.ece_chance:.3f}"]
+        if may_refuse:
+            empty = [bool(q.prediction) for q in evaluation.questions if q.is_unanswerable]
+            share = f"{sum(empty) / len(empty):.1%} of {len(empty)}" if empty else ""
+            row += [share, f"{decision.no_answer_threshold:.2f}"]
+        yield row
