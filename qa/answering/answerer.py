@@ -19,7 +19,7 @@ from qa.answering.answer import Answer
 from qa.answering.choice import BestSpans
 from qa.answering.engines import Engine, load_engine
 from qa.answering.options import AnswerOptions, Options
-from qa.answering.ranking import rank
+from qa.answering.ranking import choose_texts
 from qa.answering.work import JOINED, Ask, Reading, Work
 from qa.data.batches import EvaluationBatch, EvaluationBatches
 from qa.data.example import Example
@@ -170,9 +170,8 @@ class QuestionAnswerer:
             return Reading(texts, len(texts))
         with self._tokenizing:
             question, *each = backend(self.tokenizer).encode_batch([ask.question, *texts], add_special_tokens=False)
-        names = list(texts)
-        best = [names[place] for place in rank(question, each)[:most]]
-        return Reading({text: texts[text] for text in best}, len(texts))
+        pairs = list(texts.items())
+        return Reading(dict(pairs[place] for place in choose_texts(question, each, most)), len(texts))
 
     def evaluate(self, examples: Sequence[Example], options: Options = PLAIN) -> list[EvaluatedBatch]:
         """What `qa.evaluation.collect` makes answers of. Errors: UserError for a question that is too long."""

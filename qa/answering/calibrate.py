@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qa.answering.answerer import QuestionAnswerer
-from qa.answering.check import SEED, Asked, check_trained, default_threshold
+from qa.answering.check import SEED, Asked, check_trained
 from qa.data.example import Example
 from qa.errors import UserError
 from qa.evaluation.answers import Evaluation
@@ -32,7 +32,7 @@ class Worth(NamedTuple):
 def calibrate(
     answerer: QuestionAnswerer, examples: Sequence[Example], contents: list[str]
 ) -> tuple[dict[int, Worth], Answering]:
-    """Fits the decisions over one text and over several; returns what they are worth, by number of texts, and `qa.json`.
+    """Fits the decisions over one text and several; returns what they are worth, by number of texts, and a `qa.json`.
 
     Several texts are the question's own and those of other questions. Where ENOUGH questions have no answer the
     thresholds are the best for F1 with these questions. `contents`: hashes of the files. Errors: UserError.
