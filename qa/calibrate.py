@@ -39,7 +39,7 @@ def main() -> None:
     if is_trained_on({"inputs": {"test": contents}}, "test", answerer.answering.trained or {}):
         print("WARNING: the model was trained on these questions: its probabilities will be too high", file=sys.stderr)
     worth, answering = calibrate(answerer, read_known(arguments.file, columns), contents)
-    console.print(figures(worth[1].evaluation.questions))
+    console.print(figures([question for question in worth[1].evaluation.questions if question.f1 is not None]))
     console.print(trust_table(worth[1].calibrated))
     headings, *rows = texts_rows(worth)
     console.print(plain_table(headings, rows))

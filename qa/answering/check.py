@@ -57,19 +57,14 @@ class Asked:
     def __init__(self, answerer: QuestionAnswerer, examples: Sequence[Example], texts: int = 1) -> None:
         """Each question is asked over so many texts: its own, and others of its language, drawn."""
         self._examples = examples
+        self.asks = [Ask(example.question, [example.context]) for example in examples]
+        if texts > 1:
+            self.asks = _beside_others(examples, texts)
         self._spans: list[BestSpans] = []
-        generator = np.random.default_rng(SEED)
-        contexts = sorted({(example.language or "", example.context) for example in examples})
-        by_language = {language: [text for _, text in group] for language, group in groupby(contexts, itemgetter(0))}
-        what = f"answering over {texts}, {AT_ONCE} at a time" if texts > 1 else f"answering, {AT_ONCE} at a time"
-        for begin in track(range(0, len(examples), AT_ONCE), what, total=-(-len(examples) // AT_ONCE)):
-            asks = []
-            for example in examples[begin : begin + AT_ONCE]:
-                others = by_language[example.language or ""]
-                drawn = generator.choice(len(others), min(texts, len(others)), replace=False).tolist()
-                beside = [others[place] for place in drawn if others[place] != example.context]
-                asks.append(Ask(example.question, [example.context, *beside][:texts]))
-            self._spans += answerer.best_spans(asks)
+        what = f"answering over {texts} texts" if texts > 1 else "answering"
+        begins = range(0, len(examples), AT_ONCE)
+        for begin in track(begins, f"{what}, {AT_ONCE} at a time", total=len(begins)):
+            self._spans += answerer.best_spans(self.asks[begin : begin + AT_ONCE])
 
     def at(self, threshold: float | None) -> Evaluation:
         """Their evaluation at a threshold of null odds; None: every question gets an answer."""
@@ -80,3 +75,16 @@ class Asked:
         ]
         odds = {name: null_odds(candidates) for name, candidates in answers.items()} if v2 else None
         return Evaluation(questions, answers, np.zeros(0, np.float32), odds)
+
+
+def _beside_others(examples: Sequence[Example], texts: int) -> list[Ask]:
+    generator = np.random.default_rng(SEED)
+    contexts = sorted({(example.language or "", example.context) for example in examples})
+    by_language = {language: [text for _, text in group] for language, group in groupby(contexts, itemgetter(0))}
+    asks = []
+    for example in examples:
+        every = by_language[example.language or ""]
+        drawn = generator.choice(len(every), min(texts, len(every)), replace=False).tolist()
+        others = [every[place] for place in drawn if every[place] != example.context]
+        asks.append(Ask(example.question, [example.context, *others][:texts]))
+    return asks

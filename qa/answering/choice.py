@@ -50,12 +50,15 @@ def choose(best: BestSpans, options: Options, answering: Answering, language: st
     if options.weighs_no_answer(answering) and best.null is not None:
         no_answer = float(no_answer_probability(best.odds, answering.no_answer_line))
     each = probabilities([span.text for span in best.spans], [span.score for span in best.spans], temperature)
+    each = [(1 - (no_answer or 0.0)) * probability for probability in each]
     answers = [
-        Answer(span.text, span.start, span.end, span.score, (1 - (no_answer or 0.0)) * probability, number)
+        Answer(span.text, span.start, span.end, span.score, probability, number)
         for span, number, probability in zip(best.spans, best.numbers, each, strict=True)
     ]
     kept = [
-        answer for answer in _apart(answers, options.overlap_threshold) if answer.probability >= options.min_probability
+        answer
+        for answer in _apart(answers, options.overlap_threshold)
+        if (answer.probability or 0.0) >= options.min_probability
     ]
     threshold = options.threshold(answering)
     # the best span is the answer, or nothing is: another, equal ones added up, may be more probable

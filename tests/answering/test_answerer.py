@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from helpers.commands import Run, quick_fit
 from qa import Answer, QuestionAnswerer, UserError
-from qa.answering.choice import choose
+from qa.answering.choice import choose, merge
 from qa.answering.options import Options
 from qa.data import long_texts, windows
 from qa.evaluation.answers import NBestAnswer
@@ -145,7 +145,9 @@ def test_an_answer_is_a_part_of_its_context(
     assert len(found) <= top_k
     for part in found:
         assert context[part.start : part.end] == part.text == part.text.strip()
-        assert (0 <= part.probability <= 1 and part.alternatives == ()) or part is answer
+        assert part.probability is None or 0 <= part.probability <= 1
+        assert part.alternatives == () or part is answer
+        assert part.probability is not None or (not part and part.no_answer_probability is None)
     assert [part.score for part in found] == sorted((part.score for part in found), reverse=True)
     for better, worse in ((a, b) for n, a in enumerate(found) for b in found[n + 1 :]):
         shared = max(0, min(better.end, worse.end) - max(better.start, worse.start))
@@ -163,14 +165,15 @@ def test_less_probable_answers_are_left_out(answerer: QuestionAnswerer) -> None:
 
 def test_equal_answers_add_up_and_never_take_the_best_ones_place() -> None:
     spans = [("Paris", 5.0, 0), ("1912", 4.9, 10), ("1912.", 4.9, 20), ("the 1912", 1.0, 30)]
-    found = [(0, [NBestAnswer(text, score, 0.0, at, at + len(text)) for text, score, at in spans], None)]
-    answer = choose(found, Options(top_k=9), Answering(), 1.0)
+    best = merge([(0, [NBestAnswer(text, score, 0.0, at, at + len(text)) for text, score, at in spans], None)], 20)
+    answer = choose(best, Options(top_k=9), Answering(), None)
+    assert answer.probability is not None and answer.alternatives[0].probability is not None
     assert (answer.text, [other.text for other in answer.alternatives]) == ("Paris", ["1912"])
     assert answer.probability + answer.alternatives[0].probability == pytest.approx(1)
     assert answer.alternatives[0].probability > 0.5 > answer.probability
-    sure = choose(found, Options(top_k=9, min_probability=0.5), Answering(), 1.0)
+    sure = choose(best, Options(top_k=9, min_probability=0.5), Answering(), None)
     assert not sure and [other.text for other in sure.alternatives] == ["1912"]
-    assert choose(found, Options(), Answering(), 5.0).probability < answer.probability
+    assert (choose(best, Options(), Answering(temperature=5), None).probability or 0) < answer.probability
 
 
 def test_no_answer_is_one_of_the_candidates_where_it_is_asked_for(answerer: QuestionAnswerer) -> None:
@@ -227,7 +230,7 @@ def test_threads_share_an_answerer(answerer: QuestionAnswerer) -> None:
         (QUESTION, CONTEXT, {"top_k": 0}, "top_k=0: should be greater than 0"),
         (QUESTION, CONTEXT, {"batch_size": "all"}, "batch_size='all': .* integer, .* or should be 'auto'"),
         (QUESTION, CONTEXT, {"max_answer_length": 1.5}, "max_answer_length=1.5: should be a valid integer"),
-        (QUESTION, CONTEXT, {"topk": 3}, "topk: no such option; there are top_k, max_answer_length,"),
+        (QUESTION, CONTEXT, {"topk": 3}, "topk: no such option; there are top_k, read_texts, max_answer_length,"),
         ([QUESTION], CONTEXT, {"language": ["de", "en"]}, "2 languages for 1 questions; give one, or one for each"),
     ],
 )  # fmt: skip

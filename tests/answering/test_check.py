@@ -10,6 +10,7 @@ import pytest
 from transformers import BertConfig, BertModel
 
 from qa import QuestionAnswerer, UserError
+from qa.answering import calibrate
 from qa.answering.check import check_answers, read_known
 from qa.calibrate import main
 from qa.evaluation.confidence import calibrated
@@ -70,6 +71,11 @@ def test_a_file_with_unanswerable_questions_gives_a_threshold(
 ) -> None:
     model = tmp_path / "model"
     shutil.copytree(tiny, model)
+    run(monkeypatch, model, v2_files[0])
+    assert Answering.load(str(model)).no_answer_threshold is None
+    shown = capsys.readouterr()
+    assert "40 questions" in shown.out and "nan" not in shown.out
+    monkeypatch.setattr(calibrate, "ENOUGH", 20)
     run(monkeypatch, model, v2_files[0])
     threshold = json.loads((model / "qa.json").read_text())["no_answer_threshold"]
     assert f"; no answer where the null odds are above {threshold:.2f}" in " ".join(capsys.readouterr().out.split())
