@@ -37,6 +37,7 @@ class Desk:
             engine=self.answerer.engine.name,
             trained=self.answerer.engine.trained_head,
             calibrated=known.temperature is not None,
+            calibrated_over=[1, *known.several_texts] if known.temperature else [],
             may_refuse=known.no_answer_threshold is not None,
             limits=asdict(self.limits),
             corrections=corrections,

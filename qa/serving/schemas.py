@@ -125,7 +125,7 @@ class Alternative(BaseModel):
     start: int
     end: int
     score: float
-    probability: float
+    probability: float | None  # None of no answer, where nobody knows
     context_index: int
 
 
@@ -242,6 +242,7 @@ class ModelInfo(BaseModel):
     engine: str  # torch, onnx or openvino
     trained: bool  # whether it has a span head; without one its answers are drawn
     calibrated: bool
+    calibrated_over: list[int]  # numbers of texts over which it is calibrated
     may_refuse: bool  # whether a question may get no answer, as in SQuAD v2
     limits: dict[str, Any]
     corrections: int

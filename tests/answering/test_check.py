@@ -74,7 +74,7 @@ def test_a_file_with_unanswerable_questions_gives_a_threshold(
     run(monkeypatch, model, v2_files[0])
     assert Answering.load(str(model)).no_answer_threshold is None
     shown = capsys.readouterr()
-    assert "40 questions" in shown.out and "nan" not in shown.out
+    assert "40 questions" in shown.out and "F1 nan" not in shown.out
     monkeypatch.setattr(calibrate, "ENOUGH", 20)
     run(monkeypatch, model, v2_files[0])
     threshold = json.loads((model / "qa.json").read_text())["no_answer_threshold"]
