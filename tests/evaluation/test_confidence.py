@@ -59,6 +59,35 @@ def test_the_temperature_that_made_the_outcomes_is_found(temperature: float) -> 
     ]
 
 
+def with_null(count: int, slope: float, offset: float) -> Answered:
+    """Questions of SQuAD v2 whose answers are missing as often as the line says, at a threshold of 0."""
+    generator = np.random.default_rng(1)
+    found: Answered = []
+    for asked, answers in drawn(count, 1.0):
+        odds = generator.normal(0, 3)
+        null = NBestAnswer("", answers[0].score + odds, 0.0, 0, 0)
+        prediction = "" if odds > 0 else answers[0].text
+        missing = generator.random() < 1 / (1 + np.exp(-slope * odds - offset))
+        references = [] if missing else asked.answers
+        right = float(prediction == "") if missing else float(prediction in references)
+        row = asked._replace(answers=references, prediction=prediction, exact_match=right)
+        found.append((row, sorted([*answers, null], key=lambda answer: -answer.score)))
+    return found
+
+
+@pytest.mark.parametrize(("slope", "offset"), [(1.0, 0.0), (0.5, -1.0), (2.0, 1.5)])
+def test_a_refusal_is_as_probable_as_its_null_odds_say(slope: float, offset: float) -> None:
+    answered = with_null(3000, slope, offset)
+    questions, found = calibrated(answered)
+    assert found and found.no_answer_slope == pytest.approx(slope, rel=0.15)
+    assert found.no_answer_offset == pytest.approx(offset, abs=0.25)
+    for kind in (True, False):  # refusals, and answers, which are right only if there is one
+        part = [question for question in questions if bool(question.prediction) == kind]
+        worth = trust(*outcomes(part))
+        assert worth and worth.ece <= worth.ece_chance
+    assert calibrated(drawn(50, 1.0))[1].no_answer_slope is None  # type: ignore[union-attr]
+
+
 def test_few_questions_move_a_temperature_little() -> None:
     always_right = [(asked._replace(exact_match=1.0), answers) for asked, answers in drawn(6, 1.0)]
     _, found = calibrated(always_right)
