@@ -31,13 +31,14 @@ def main() -> None:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give one that holds a model, as its qa.json is written")
     from qa.answering.answerer import QuestionAnswerer
-    from qa.answering.check import calibrate, read_known
+    from qa.answering.check import calibrate, on_new_contexts, read_known
 
     answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device)
     contents = [content_hash(path) for path in find_files(arguments.file)]
+    examples = on_new_contexts(read_known(arguments.file, columns), folder)
     if is_trained_on({"inputs": {"test": contents}}, "test", answerer.answering.trained or {}):
         print("WARNING: the model was trained on these questions: its probabilities will be too high", file=sys.stderr)
-    found, worth, answering = calibrate(answerer, read_known(arguments.file, columns), contents)
+    found, worth, answering = calibrate(answerer, examples, contents)
     console.print(figures(found.questions))
     console.print(trust_table(worth))
     try:

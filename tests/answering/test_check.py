@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from transformers import BertConfig, BertModel
 
 from qa import QuestionAnswerer, UserError
 from qa.answering.check import check_answers, read_known
+from qa.answering.files import as_json
 from qa.calibrate import main
+from qa.data.overlap import context_hashes
 from qa.evaluation.confidence import calibrated
 from qa.model.answering import Answering
 from qa.storage import content_hash
@@ -63,6 +66,37 @@ def test_what_a_model_is_calibrated_with_is_kept_and_its_training_file_is_report
     assert known.trained == trained
     run(monkeypatch, model, small_files[0])
     assert "WARNING: the model was trained on these questions: its prob" in capsys.readouterr().err
+
+
+def test_no_question_on_a_text_that_the_model_was_trained_on_is_taken(
+    tiny: Path, small_files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, caplog: Any
+) -> None:
+    model, part, both = tmp_path / "model", tmp_path / "part.jsonl", [*map(str, small_files)]
+    shutil.copytree(tiny, model)
+    examples = read_known(str(small_files[0]))
+    np.save(model / "contexts.npy", context_hashes(examples))
+    texts = [f"{example.context.upper()} " for example in examples]
+    rows = [{"question": "Where?", "context": text, "answer": text[:9]} for text in texts]
+    part.write_bytes(b"".join(map(as_json, rows)))
+    for file in (both[0], part):
+        with pytest.raises(UserError, match=r"40 of 40 questions are on texts that .*model was trained on; give quest"):
+            run(monkeypatch, model, file)
+    assert not (model / "qa.json").exists()
+    run(monkeypatch, model, *both)
+    assert "10 questions" in capsys.readouterr().out
+    assert f"40 of 50 questions are on texts that {model} was trained on: they are skipped, such as" in caplog.text
+
+
+def test_the_first_qa_json_is_kept(
+    tiny: Path, small_files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny, model)
+    Answering(temperature=1.25).save(model)
+    before = (model / "qa.json").read_bytes()
+    for file in small_files:
+        run(monkeypatch, model, file)
+    assert (model / "qa.json.old").read_bytes() == before != (model / "qa.json").read_bytes()
 
 
 def test_a_file_with_unanswerable_questions_gives_a_threshold(
