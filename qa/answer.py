@@ -34,6 +34,7 @@ def main() -> int:
     parser.add_argument("--max-answer-length", type=int, default=None, help="in tokens")
     parser.add_argument("--max-length", type=int, default=None, help="tokens of a window; default: as in training")
     parser.add_argument("--stride", type=int, default=None, help="tokens that windows share; default: as in training")
+    parser.add_argument("--language", metavar="CODE", help="whose temperature is taken; default: of name.de.jsonl de")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     add_column(parser)
     arguments = parser.parse_args()
@@ -41,6 +42,7 @@ def main() -> int:
         "top_k": arguments.top_k,
         "min_probability": arguments.min_probability,
         "max_answer_length": arguments.max_answer_length,
+        **({"language": arguments.language} if arguments.language else {}),
     }
     reads = bool(arguments.source)
     if reads != bool(arguments.out) or reads == bool(arguments.question) or (arguments.column and not reads):

@@ -37,6 +37,7 @@ class Desk:
             engine=self.answerer.engine.name,
             trained=self.answerer.engine.trained_head,
             calibrated=known.temperature is not None,
+            languages=sorted(known.temperature_by_language),
             may_refuse=known.no_answer_threshold is not None,
             limits=asdict(self.limits),
             corrections=corrections,

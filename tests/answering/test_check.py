@@ -12,7 +12,7 @@ from transformers import BertConfig, BertModel
 
 from qa import QuestionAnswerer, UserError
 from qa.answering.check import check_answers, read_known
-from qa.answering.files import as_json
+from qa.answering.files import answer_file, as_json
 from qa.calibrate import main
 from qa.data.overlap import context_hashes
 from qa.evaluation.confidence import calibrated
@@ -49,6 +49,19 @@ def test_a_model_is_calibrated_and_its_other_settings_stay(
     assert one.text == two.text and one.probability != two.probability
     de = later("Who built it?", text, language="de")
     assert de.probability == later(["Who built it?"], text, language=["de"])[0].probability != two.probability
+    with pytest.raises(UserError, match="language=german: there are de, en; give one of them, or none"):
+        later("Who built it?", text, language="german")
+    assert plain("Who built it?", text, language="german") == one  # it has one temperature for all
+    shutil.copy(small_files[1], tmp_path / "b.de.json")
+    shutil.copy(small_files[1], tmp_path / "b.fr.json")
+    found = {}
+    for name, options in {"de": {}, "fr": {}, "fr-de": {"language": "de"}}.items():
+        answer_file(later, f"{tmp_path}/b.{name[:2]}.json", tmp_path / name, options)
+        found[name] = [json.loads(line)["probability"] for line in (tmp_path / name).read_text().splitlines()]
+    assert found["de"] == found["fr-de"] != found["fr"]  # of which the model has no temperature
+    with pytest.raises(UserError, match="language=german"):
+        answer_file(later, f"{tmp_path}/b.de.json", tmp_path / "x", {"language": "german"})
+    assert not list(tmp_path.glob("x*"))
 
 
 def test_what_a_model_is_calibrated_with_is_kept_and_its_training_file_is_reported(
