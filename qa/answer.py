@@ -38,12 +38,10 @@ def main() -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     add_column(parser)
     arguments = parser.parse_args()
-    options: AnswerOptions = {
-        "top_k": arguments.top_k,
-        "min_probability": arguments.min_probability,
-        "max_answer_length": arguments.max_answer_length,
-        **({"language": arguments.language} if arguments.language else {}),
-    }
+    options = AnswerOptions(
+        top_k=arguments.top_k, min_probability=arguments.min_probability,
+        max_answer_length=arguments.max_answer_length, language=arguments.language,
+    )  # fmt: skip
     reads = bool(arguments.source)
     if reads != bool(arguments.out) or reads == bool(arguments.question) or (arguments.column and not reads):
         raise UserError("give --question with a text, or --in with --out, to which --column belongs; --help shows both")
@@ -58,8 +56,7 @@ def main() -> int:
     if arguments.source:
         counts = answer_file(answerer, arguments.source, arguments.out, options, columns)
         kinds = ["answered", *(kind for kind in ("no answer", "bad", "before") if counts[kind])]
-        words = ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
-        console.print(f"{arguments.out}: {words}")
+        console.print(f"{arguments.out}: {', '.join(f'{counts[kind]} {kind}' for kind in kinds)}")
         return int(counts["bad"] > 0)
     given = [(f"context {number}", text) for number, text in enumerate(arguments.context or [], 1)]
     given += [(str(path), _text(path)) for path in arguments.context_file or []]

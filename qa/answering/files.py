@@ -123,7 +123,7 @@ def _answers(
     try:
         _, known = answerer.answering.temperatures
         languages = [example.language if example.language in known else None for example in examples]
-        chosen = Options.check({"language": languages, **options})
+        chosen = Options.check({**options, "language": options.get("language") or languages})
         return answerer.answers([Ask(example.question, [example.context]) for example in examples], chosen)
     except UserError as error:
         if len(examples) == 1:

@@ -153,7 +153,7 @@ def test_what_cannot_be_calibrated_is_one_line(tiny: Path, tmp_path: Path, monke
     row = '{"question": "Who?", "context": "Ada Brill.", "answer": "Ada Brill"}'
     (tmp_path / "asked.jsonl").write_text(f"{row}\n")
     (tmp_path / "asks.jsonl").write_text('{"question": "Who?", "context": "Ada Brill."}\n')
-    with pytest.raises(UserError, match=r"it has no answer \(there: question, context\); name its field"):
+    with pytest.raises(UserError, match=r"it has no answer \(there: question, context\); give data.columns.answer"):
         run(monkeypatch, tiny, tmp_path / "asks.jsonl")
     assert not (tiny / "qa.json").exists()
     encoder = tmp_path / "encoder"
