@@ -13,6 +13,7 @@ from transformers import BertConfig, BertModel
 from qa import QuestionAnswerer, UserError
 from qa.answering.check import check_answers, read_known
 from qa.answering.files import answer_file, as_json
+from qa.answering.options import AnswerOptions
 from qa.calibrate import main
 from qa.data.overlap import context_hashes
 from qa.evaluation.confidence import calibrated
@@ -55,7 +56,8 @@ def test_a_model_is_calibrated_and_its_other_settings_stay(
     shutil.copy(small_files[1], tmp_path / "b.de.json")
     shutil.copy(small_files[1], tmp_path / "b.fr.json")
     found = {}
-    for name, options in {"de": {}, "fr": {}, "fr-de": {"language": "de"}}.items():
+    cases: dict[str, AnswerOptions] = {"de": {}, "fr": {}, "fr-de": {"language": "de"}}
+    for name, options in cases.items():
         answer_file(later, f"{tmp_path}/b.{name[:2]}.json", tmp_path / name, options)
         found[name] = [json.loads(line)["probability"] for line in (tmp_path / name).read_text().splitlines()]
     assert found["de"] == found["fr-de"] != found["fr"]  # of which the model has no temperature
