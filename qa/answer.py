@@ -34,14 +34,14 @@ def main() -> int:
     parser.add_argument("--max-answer-length", type=int, default=None, help="in tokens")
     parser.add_argument("--max-length", type=int, default=None, help="tokens of a window; default: as in training")
     parser.add_argument("--stride", type=int, default=None, help="tokens that windows share; default: as in training")
+    parser.add_argument("--language", metavar="CODE", help="whose temperature is taken; default: of name.de.jsonl de")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     add_column(parser)
     arguments = parser.parse_args()
-    options: AnswerOptions = {
-        "top_k": arguments.top_k,
-        "min_probability": arguments.min_probability,
-        "max_answer_length": arguments.max_answer_length,
-    }
+    options = AnswerOptions(
+        top_k=arguments.top_k, min_probability=arguments.min_probability,
+        max_answer_length=arguments.max_answer_length, language=arguments.language,
+    )  # fmt: skip
     reads = bool(arguments.source)
     if reads != bool(arguments.out) or reads == bool(arguments.question) or (arguments.column and not reads):
         raise UserError("give --question with a text, or --in with --out, to which --column belongs; --help shows both")
@@ -56,8 +56,7 @@ def main() -> int:
     if arguments.source:
         counts = answer_file(answerer, arguments.source, arguments.out, options, columns)
         kinds = ["answered", *(kind for kind in ("no answer", "bad", "before") if counts[kind])]
-        words = ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
-        console.print(f"{arguments.out}: {words}")
+        console.print(f"{arguments.out}: {', '.join(f'{counts[kind]} {kind}' for kind in kinds)}")
         return int(counts["bad"] > 0)
     given = [(f"context {number}", text) for number, text in enumerate(arguments.context or [], 1)]
     given += [(str(path), _text(path)) for path in arguments.context_file or []]
@@ -77,7 +76,9 @@ def show(questions: list[str], contexts: Sequence[str], answers: list[Answer], n
     for question, answer in zip(questions, answers, strict=True):
         console.print(Text(f"\nQ  {question}", style="bold"))
         if not answer:
-            console.print(f"   {NO_ANSWER}" + (f"   (probability {answer.probability:.2f})" if answer.probability else ""))
+            console.print(
+                f"   {NO_ANSWER}" + (f"   (probability {answer.probability:.2f})" if answer.probability else "")
+            )
         for found in (*([answer] if answer else []), *answer.alternatives):
             line = Text("   ").append(in_context(contexts[found.context_index], found.start, found.end))
             where = f", {names[found.context_index]}" if len(names) > 1 else ""

@@ -32,13 +32,14 @@ def main() -> None:
         raise UserError(f"{folder}: no such folder; give one that holds a model, as its qa.json is written")
     from qa.answering.answerer import QuestionAnswerer
     from qa.answering.calibrate import calibrate, texts_rows
-    from qa.answering.check import read_known
+    from qa.answering.check import on_new_contexts, read_known
 
     answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device)
     contents = [content_hash(path) for path in find_files(arguments.file)]
+    examples = on_new_contexts(read_known(arguments.file, columns), folder)
     if is_trained_on({"inputs": {"test": contents}}, "test", answerer.answering.trained or {}):
         print("WARNING: the model was trained on these questions: its probabilities will be too high", file=sys.stderr)
-    worth, answering = calibrate(answerer, read_known(arguments.file, columns), contents)
+    worth, answering = calibrate(answerer, examples, contents)
     console.print(figures([question for question in worth[1].evaluation.questions if question.f1 is not None]))
     console.print(trust_table(worth[1].calibrated))
     headings, *rows = texts_rows(worth)

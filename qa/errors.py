@@ -6,7 +6,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,7 +16,8 @@ from qa.storage import is_pointer
 # C0, DEL and C1, which move a terminal's cursor, set its title or fill its clipboard
 CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}
 CONTROLS |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
-OF_TRAIN = re.compile(r"\b(?:data|model|trainer)\.[a-z_.]*[=*]")  # settings that only train.py has
+OF_TRAIN = re.compile(r"\b(?:data|model|trainer)\.[a-z_.]*[=*]")  # settings of train.py
+FLAGS = {r"data\.columns\.": "--column "}
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -95,10 +97,15 @@ class InFlags(logging.Formatter):
         return f"{record.levelname}: {in_flags(printable(super().format(record)))}"
 
 
-def in_flags(line: str) -> str:
-    """The line in the words of a door: with --column, and without what advises another setting of train.py."""
-    first, *others = line.replace("data.columns.", "--column ").split("; ")
+def spelled(line: str, names: Mapping[str, str]) -> str:
+    """The line with a door's names of settings of train.py, {expression: replacement}, and no advice of others."""
+    for setting, name in names.items():
+        line = re.sub(setting, name, line)
+    first, *others = line.split("; ")
     return "; ".join([first, *(part for part in others if not OF_TRAIN.search(part))])
+
+
+in_flags = partial(spelled, names=FLAGS)
 
 
 def door(main: Callable[[], int | None]) -> NoReturn:

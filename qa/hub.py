@@ -105,7 +105,7 @@ def fetch(given: str, kind: Kind) -> str:
     cache = Path(constants.HF_HUB_CACHE)
     folder = cache / f"{kind}s--{name.replace('/', '--')}" / "blobs"
     known = set(folder.glob("*"))
-    patterns = ["*.json", "*.txt", "*.model", "*.safetensors"] if kind == "model" else None
+    patterns = ["*.json", "*.txt", "*.model", "*.safetensors", "contexts.npy"] if kind == "model" else None
     disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each retry is a warning
     try:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -68,16 +69,17 @@ def test_a_checkpoint_that_the_disk_does_not_take(
 @pytest.mark.guarantee("A disk too full for the model: one line, no half folder; the same command writes it later")
 def test_a_model_that_the_disk_does_not_take(tiny: Path, tmp_path: Path) -> None:
     loaded, tokenizer = load_model(str(tiny)).model, load_tokenizer(str(tiny))
+    rest = dict(loaded.state_dict()), tokenizer, "a card", Answering(), np.zeros(1, np.uint64)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))  # the weights have 4 MiB
     try:
         with pytest.raises(UserError, match=r"model: cannot be written \(.*\); make room there") as error:
-            save_model(tmp_path / "model", loaded, dict(loaded.state_dict()), tokenizer, "a card", Answering())
+            save_model(tmp_path / "model", loaded, *rest)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
-    save_model(tmp_path / "model", loaded, dict(loaded.state_dict()), tokenizer, "a card", Answering())
+    save_model(tmp_path / "model", loaded, *rest)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()}
     (tmp_path / "any").touch()

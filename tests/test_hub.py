@@ -17,7 +17,7 @@ from qa import QuestionAnswerer
 from qa.data.examples import read_examples
 from qa.errors import UserError
 from qa.hub import check_pretrained, check_push, go_offline_if_unreachable
-from qa.runs.identity import model_content
+from qa.runs.identity import model_contents
 from qa.runs.results import V2_FIGURES
 
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "", "HF_HOME": "/nonexistent/hub"}
@@ -207,7 +207,7 @@ def test_a_run_stands_for_its_model_and_one_without_a_model_is_refused(tiny: Pat
     assert (
         check_pretrained(str(tmp_path / "run")) == check_pretrained(f"{tmp_path}/run/model") == f"{tmp_path}/run/model"
     )
-    assert model_content(str(tmp_path / "run")) == model_content(str(tiny))
+    assert model_contents(str(tmp_path / "run")) == model_contents(str(tiny))
     answer = QuestionAnswerer.from_pretrained(str(tmp_path / "run"))("Who?", "Ada Brill.")
     assert answer.text in "Ada Brill."
 

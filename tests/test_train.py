@@ -16,6 +16,8 @@ from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 from helpers.commands import Run, quick_fit
 from helpers.paths import ROOT
+from qa.data.examples import read_examples
+from qa.data.overlap import context_hashes, trained_contexts
 from qa.evaluation.question_table import read_questions
 
 Files = tuple[Path, Path]
@@ -86,12 +88,14 @@ def test_the_run_folder_is_whole(fitted: tuple[Path, list[str], str], small_file
         assert 100 * mean == pytest.approx(found["best"][name])
 
 
-def test_the_saved_model_is_the_best_checkpoints(fitted: tuple[Path, list[str], str]) -> None:
+def test_the_saved_model_is_the_best_checkpoints(fitted: tuple[Path, list[str], str], small_files: Files) -> None:
     folder, _, _ = fitted
     model = AutoModelForQuestionAnswering.from_pretrained(folder / "model")
     weights = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(weights[f"model.{name}"], value) for name, value in model.state_dict().items())
     assert len(AutoTokenizer.from_pretrained(folder / "model")) == 30522
+    known = trained_contexts(str(folder / "model"))
+    assert {*known} == {*context_hashes(read_examples(str(small_files[0])).examples)}
     card = (folder / "model" / "README.md").read_text()
     table, _, chosen = (folder / "results.md").read_text().partition("\n\n")
     assert table in card

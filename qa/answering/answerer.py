@@ -1,7 +1,6 @@
 """`QuestionAnswerer`: a model that answers."""
 
 import copy
-import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,14 +24,13 @@ from qa.data.batches import EvaluationBatch, EvaluationBatches
 from qa.data.example import Example
 from qa.data.tokenizer import backend, check_lengths, load_tokenizer, pair_template
 from qa.data.windows import Windows, build_windows, without_room
-from qa.errors import UserError
+from qa.errors import UserError, spelled
 from qa.evaluation.collect import EvaluatedBatch, evaluate_batch, joined
 from qa.hub import check_pretrained, local_folder
 from qa.model.answering import Answering
 from qa.model.pretrained import check_model
 
-# the names of train.py's settings, as errors give them
-OF_TRAIN = re.compile(r"model\.pretrained=|\bdata\.(?=(max_length|stride)\b)")
+ARGUMENTS = {r"model\.pretrained=": "", r"\bdata\.(max_length|stride)\b": r"\1"}  # for settings of train.py
 PLAIN = Options()
 
 
@@ -200,11 +198,11 @@ class QuestionAnswerer:
 
 @contextmanager
 def _own_words() -> Iterator[None]:
-    """Errors: UserError without the names of train.py's settings."""
+    """Errors: UserError in the words of the library."""
     try:
         yield
     except UserError as error:
-        raise UserError(OF_TRAIN.sub("", str(error))) from None
+        raise UserError(spelled(str(error), ARGUMENTS)) from None
 
 
 def _cut(known: Answering, tokenizer: PreTrainedTokenizerFast, max_length: int | None, stride: int | None) -> Answering:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from qa.answering.work import Ask
 from qa.console import track
 from qa.data.example import Example
 from qa.data.examples import read_examples
+from qa.data.overlap import context_hashes, trained_contexts
 from qa.data.record import Columns, Files
 from qa.errors import UserError
 from qa.evaluation.answers import Evaluation, given_answer, null_odds, score_question
@@ -35,6 +37,21 @@ def read_known(files: Files, columns: Columns = Columns()) -> list[Example]:
     if read.bad:
         log.warning("%d of %d records skipped", len(read.bad), len(read.bad) + len(read.examples))
     return read.examples
+
+
+def on_new_contexts(examples: list[Example], folder: Path) -> list[Example]:
+    """The questions on contexts that the model in a folder was not trained on; says how many others are skipped.
+
+    Errors: UserError where there is none.
+    """
+    is_known = np.isin(context_hashes(examples), trained_contexts(str(folder)))
+    if not (lost := int(is_known.sum())):
+        return examples
+    words = f"{lost:,} of {len(examples):,} questions are on texts that {folder} was trained on"
+    if lost == len(examples):
+        raise UserError(f"{words}; give questions on other texts")
+    log.warning("%s: they are skipped, such as %r", words, examples[int(is_known.argmax())].id)
+    return [example for example, known in zip(examples, is_known, strict=True) if not known]
 
 
 def check_trained(answerer: QuestionAnswerer) -> None:

@@ -22,6 +22,7 @@ from qa.answering.onnx_files import QUANTIZE, Windows, check_installed, check_op
 from qa.answering.options import Options
 from qa.data.example import Example
 from qa.data.examples import split_by_paragraph
+from qa.data.overlap import CONTEXTS
 from qa.errors import UserError, first_line
 from qa.evaluation.answers import Evaluation, Question
 from qa.hub import local_folder
@@ -155,7 +156,7 @@ def _write(
             check_openvino(model.engine, path, model.answering.max_length)
     if quantize or to == "openvino":
         remove(folder / f"{FILES['onnx']}.data")  # a large model's weights, which are in other files now
-    for name in ("config.json", NAME):
+    for name in ("config.json", NAME, CONTEXTS):
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
     model.tokenizer.save_pretrained(folder)

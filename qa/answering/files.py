@@ -44,7 +44,7 @@ def answer_file(
 
     Errors: UserError for files that cannot be read or written, without a question, and for a target that is there.
     """
-    Options.check(options)
+    Options.check(options).temperatures(answerer.answering, 1)
     if target.exists():
         raise UserError(f"{target}: is there already; remove it, or give another --out")
     paths = find_files(source)
@@ -121,7 +121,9 @@ def _answers(
     if not examples:
         return []
     try:
-        chosen = Options.check({"language": [example.language for example in examples], **options})
+        _, known = answerer.answering.temperatures
+        languages = [example.language if example.language in known else None for example in examples]
+        chosen = Options.check({**options, "language": options.get("language") or languages})
         return answerer.answers([Ask(example.question, [example.context]) for example in examples], chosen)
     except UserError as error:
         if len(examples) == 1:

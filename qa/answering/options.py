@@ -23,7 +23,7 @@ class AnswerOptions(TypedDict, total=False):
     # 0.5: alternatives that share more than this part of the shorter one with a better answer are left out
     overlap_threshold: float
     batch_size: int | Literal["auto"]  # windows at a time; "auto": as many as have a fixed number of tokens
-    language: str | Sequence[str | None] | None  # code of the questions, or of each, whose calibration is taken
+    language: str | Sequence[str | None] | None  # code of the questions, or of each, whose temperature is taken
 
 
 class Choice(BaseModel):
@@ -65,9 +65,12 @@ class Options(Choice):
         """Whether no answer is a candidate, too, be it never chosen."""
         return answering.no_answer_threshold is not None or bool(self.handle_impossible_answer)
 
-    def languages(self, questions: int) -> list[str | None]:
-        """The language of each question. Errors: UserError for another number of languages."""
+    def languages(self, questions: int, answering: Answering) -> list[str | None]:
+        """The language of each question. Errors: UserError for another number of languages, or an unknown one."""
         languages = self.language if isinstance(self.language, list) else [self.language] * questions
         if len(languages) != questions:
             raise UserError(f"{len(languages)} languages for {questions} questions; give one, or one for each")
+        by_language = answering.temperature_by_language
+        if by_language and (unknown := sorted({*filter(None, languages)} - by_language.keys())):
+            raise UserError(f"language={unknown[0]}: there are {', '.join(by_language)}; give one of them, or none")
         return languages

@@ -56,7 +56,7 @@ class Work:
         self._options, self._answering = options, answering
         self._parts: list[EvaluatedBatch] = []
         self._new: list[EvaluatedBatch] = []
-        self._languages = options.languages(len(readings))
+        self._languages = options.languages(len(readings), answering)
 
     def step(self) -> bool:
         """Evaluates the next batch; False where none is left."""

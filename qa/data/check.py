@@ -48,7 +48,7 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
             raise fields
         for key in ("question", "context"):
             if key not in fields:
-                names = f"the field {key!r} is missing{_there(fields)}; data.columns.{key}=NAME names it"
+                names = f"the field {key!r} is missing{_there(fields)}; give data.columns.{key}=NAME"
                 raise BadField(f"missing {key}", names)
         references, is_impossible = _references(fields, need, read.assumed)
         name, context = read_id(fields.get("id")) or record.number, fields["context"]
@@ -99,7 +99,7 @@ def _references(fields: dict[str, Any], need: Need, assumed: Counter[str]) -> tu
     if need == "nothing":
         return references, False
     if answer is None and not flag:
-        remedy = "name its field by data.columns.answer=NAME, or mark it as unanswerable by answers: []"
+        remedy = "give data.columns.answer=NAME, or mark it as unanswerable by answers: []"
         raise BadField("no answer", f"it has no answer{_there(fields)}; {remedy}")
     if flag and references:
         assumed["marked unanswerable, but with an answer"] += 1

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, InstanceOf, field_validator
 from pydantic_core import PydanticCustomError
 
+CORRECTION = "correction-"  # with which the ids of corrections begin
+
 
 class Answer(NamedTuple):
     """One reference answer; `answer_start`: the character of the context at which it begins, None if it is unknown."""
@@ -38,6 +40,11 @@ class Example(BaseModel):
                 begin += len(answer.text) - len(text)
                 return begin, begin + len(text.rstrip())
         return None
+
+    @property
+    def is_correction(self) -> bool:
+        """Whether somebody corrected a model's answer: a line of a service's file of corrections."""
+        return self.id.rpartition("/")[2].startswith(CORRECTION)
 
     @field_validator("answers")
     @classmethod

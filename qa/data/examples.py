@@ -185,7 +185,8 @@ def split_by_paragraph(examples: Sequence[Example], share: float, seed: int) -> 
     train = [example for example in examples if example.context not in held_out]
     validation = [example for example in examples if example.context in held_out]
     if not (train and validation):
-        raise UserError(f"data.validation_share={share}: all questions are on one paragraph; give a validation_file")
+        why = "all questions but corrections are on one paragraph"
+        raise UserError(f"data.validation_share={share}: {why}; give a validation_file")
     return train, validation
 
 

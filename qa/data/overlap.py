@@ -1,12 +1,18 @@
 """What an evaluation shares with the training data."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from qa.data.example import Example
+from qa.errors import UserError
+from qa.hub import local_folder
 
+CONTEXTS = "contexts.npy"  # in a model's folder: hashes of the contexts that it was trained on
 OnOverlap = Literal["warn", "drop", "error"]
 
 
@@ -51,6 +57,25 @@ def without_overlap(training: Sequence[Example], evaluation: Sequence[Example]) 
     """The training examples whose context is not in the evaluation."""
     trained, taken = _plain_contexts(training), set(_plain_contexts(evaluation).values())
     return [example for example in training if trained[example.context] not in taken]
+
+
+def context_hashes(examples: Sequence[Example]) -> NDArray[np.uint64]:
+    """Of the context of each example, without regard to case and white space, [examples]."""
+    texts = {context: text.encode() for context, text in _plain_contexts(examples).items()}
+    hashes = {context: hashlib.blake2b(text, digest_size=8).digest() for context, text in texts.items()}
+    return np.array([int.from_bytes(hashes[example.context]) for example in examples], np.uint64)
+
+
+def trained_contexts(pretrained: str) -> NDArray[np.uint64]:
+    """Hashes of the contexts that a model was trained on; none where its folder does not say. Errors: UserError."""
+    folder = local_folder(pretrained)
+    if folder is None or not (folder / CONTEXTS).exists():
+        return np.empty(0, np.uint64)
+    try:
+        contexts: NDArray[np.uint64] = np.load(folder / CONTEXTS)
+    except (OSError, ValueError, EOFError):
+        raise UserError(f"{folder / CONTEXTS}: cannot be read; get it again, or remove it") from None
+    return contexts
 
 
 def _plain_contexts(examples: Sequence[Example]) -> dict[str, str]:

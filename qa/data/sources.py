@@ -62,8 +62,13 @@ class Sources:
             self.files["train"], self.on_bad_record, self.limit, need, self.columns, self.languages
         )
         self._shared = Examples(read.examples, files=read.files)
-        parts = split_by_paragraph(read.examples, self.validation_share or 0, self.split_seed)
-        examples = parts[split == "validation"]
+        plain = [example for example in read.examples if not example.is_correction]
+        _, drawn = split_by_paragraph(plain, self.validation_share or 0, self.split_seed)
+        corrected = {example.context for example in read.examples if example.is_correction}
+        held_out = {example.context for example in drawn} - corrected
+        if not held_out:
+            raise UserError("data.validation_share: all paragraphs drawn have corrections; give a validation_file")
+        examples = [example for example in read.examples if (example.context in held_out) == (split == "validation")]
         paragraphs, of = (len({example.context for example in some}) for some in (examples, read.examples))
         self._parts[split] = f"{paragraphs:,} of the {of:,} paragraphs of {self._names('train')}"
         return replace(read, examples=examples)

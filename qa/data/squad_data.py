@@ -112,8 +112,10 @@ class SquadData:
 
         self.tokenizer = tokenizer
         read = self.sources.read(split)
-        if split == "train" and self.on_overlap == "drop" and self.sources.has("validation"):
-            self._drop_overlap(read)
+        if split == "train":
+            self._drop_refusals(read)
+            if self.on_overlap == "drop" and self.sources.has("validation"):
+                self._drop_overlap(read)
         examples = read.examples
         key = self.fingerprints[split] = fingerprint(examples, tokenizer, self.max_length, self.stride)
         path = self.cache_dir / f"{key}.safetensors"
@@ -146,11 +148,11 @@ class SquadData:
                 f"{split}: no question leaves room for its context; raise data.max_length={self.max_length}"
             )
 
-    def _bad(self, split: Split, read: Examples, example: Example, kind: str, reason: str, remedy: str) -> BadRecord:
+    def _bad(self, split: Split, read: Examples, example: Example, *why: str) -> BadRecord:
         """An example that was read, as a record that cannot be used."""
         file = str(read.files.get(example.id) or self.sources.in_words(split))
         record = Record(file, f"question {example.id!r}", {"question": example.question})
-        return BadRecord(record, kind, reason, remedy)
+        return BadRecord(record, *why)
 
     def _plan_epochs(self, files: Mapping[str, Path]) -> None:
         """Decides which windows each training epoch takes. `files`: {id: its file}."""
@@ -180,9 +182,20 @@ class SquadData:
         kept = without_overlap(read.examples, self.sources.read("validation").examples)
         if not kept:
             raise UserError("data.overlap=drop: all training questions are on contexts of validation; give other files")
+        self._keep(read, kept, "context in the evaluation", "its context is in the evaluation")
+
+    def _drop_refusals(self, read: Examples) -> None:
+        """Leaves out corrections that say "no answer" where no other training question does: SQuAD v1.1 stays that."""
+        refusals = [example for example in read.examples if example.is_impossible]
+        kept = [example for example in read.examples if not example.is_impossible]
+        if kept and all(e.is_correction for e in refusals) and not self.sources.columns.is_impossible:
+            why = "only corrections have no answer here; data.columns.is_impossible=is_impossible takes them"
+            self._keep(read, kept, "correction without an answer", why)
+
+    def _keep(self, read: Examples, kept: list[Example], kind: str, reason: str) -> None:
+        """Skips the training examples that are not kept, and lists them."""
         names = {example.id for example in kept}
-        why = "context in the evaluation", "its context is in the evaluation", "give other files"
-        read.bad += [self._bad("train", read, e, *why) for e in read.examples if e.id not in names]
+        read.bad += [self._bad("train", read, e, kind, reason) for e in read.examples if e.id not in names]
         read.examples = kept
 
     def report(self, split: Split, read: Examples) -> None:

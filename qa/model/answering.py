@@ -82,5 +82,8 @@ class Answering(Decision):
             raise UserError(f"{folder / NAME}: {reason}; fix it, or remove it to answer every question") from None
 
     def save(self, folder: Path) -> None:
-        """Writes what is known."""
+        """Writes what is known; what the folder had at first stays there as `qa.json.old`."""
+        first = folder / f"{NAME}.old"
+        if (folder / NAME).exists() and not first.exists():
+            write_text(first, (folder / NAME).read_text("utf-8"))
         write_text(folder / NAME, self.model_dump_json(exclude_none=True, indent=1) + "\n")

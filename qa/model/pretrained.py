@@ -4,8 +4,10 @@ import inspect
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
+import numpy as np
 import torch
 from huggingface_hub import ModelCard
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
@@ -19,6 +21,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from qa.data.overlap import CONTEXTS
 from qa.errors import UserError, first_line, why_unreadable
 from qa.hub import load_arguments
 from qa.internals import set_implementation
@@ -187,10 +190,11 @@ def save_model(
     tokenizer: PreTrainedTokenizerFast,
     card: str,
     answering: Answering,
+    contexts: NDArray[np.uint64],
 ) -> None:
     """Writes the folder `final`: weights, config, tokenizer, the card, and `qa.json`; `NAME.tmp` until it is whole.
 
-    Errors: UserError where the disk does not take it.
+    `contexts`: hashes of those that it was trained on. Errors: UserError where the disk does not take it.
     """
     temporary = final.with_name(f"{final.name}.tmp")
     remove(temporary)  # what a run that was killed here left
@@ -199,6 +203,7 @@ def save_model(
         tokenizer.save_pretrained(temporary)
         ModelCard(card).save(temporary / "README.md")
         answering.save(temporary)
+        np.save(temporary / CONTEXTS, contexts)
         for path in temporary.iterdir():
             readable(path)
     except (OSError, SafetensorError) as error:

@@ -32,7 +32,7 @@ class Run(NamedTuple):
     folder: Path
     settings: dict[str, Any]  # and the hashes of its inputs: the same in all runs of a system
     seed: int | None  # of the training; None where it is not known, as of a model of the hub
-    weights: str  # the hash of the checkpoint or model that was evaluated on its own, if any
+    weights: str  # of an evaluation: where in their training they were taken, or the hash of a checkpoint
     results: Results
     questions: dict[str, Question]
     is_cross_fitted: bool = False  # whether its answers are at thresholds that are not those of the run
@@ -63,7 +63,9 @@ def read_run(folder: Path) -> Run:
     weights = "" if settings["stage"] == "fit" else "".join(inputs.pop("resume", []))
     trained = results.identity.get("trained", {})
     if "settings" in trained:  # evaluated on its own: a run of the recipe that trained it
-        weights = weights or "".join(inputs.pop("model", []))
+        inputs.pop("model", None)  # RUN/model and best.ckpt are two files of the same weights
+        step, cut = trained.get("step"), results.no_answer_threshold
+        weights = f"step {step}, threshold {cut:.4g}" if cut else f"step {step}"
         own = {f"evaluated {key}": value for key, value in settings.items() if key.startswith(EVALUATED)}
         settings = {**as_today(trained["settings"]), **own}
         inputs = {**trained["inputs"], **{f"evaluated {role}": content for role, content in inputs.items()}}
@@ -73,7 +75,8 @@ def read_run(folder: Path) -> Run:
         settings["schedule changes"] = changes
     seed = settings.pop("seed")
     del settings["stage"]
-    settings |= {f"content of {role}": " ".join(content) for role, content in inputs.items()}
+    known = {role: content[:1] if role == "model" else content for role, content in inputs.items()}  # not as calibrated
+    settings |= {f"content of {role}": " ".join(content) for role, content in known.items()}
     return Run(folder, settings, seed, weights, results, questions)
 
 
@@ -136,7 +139,7 @@ def _groups(runs: Sequence[Run]) -> list[list[Run]]:
         if again is None:
             groups.append(group)
         elif len({run.weights for run in group}) == len(group):
-            settings = [{**run.settings, "content of the checkpoint": run.weights} for run in group]
+            settings = [{**run.settings, "weights": run.weights} for run in group]
             groups += [[run._replace(settings=own)] for run, own in zip(group, settings, strict=True)]
         else:
             one, other = (str(run.folder) for run in again)

@@ -12,6 +12,7 @@ from typing import Any
 from qa.data.files import find_files
 from qa.errors import UserError
 from qa.hub import cached_commit, model_folder, named
+from qa.model.answering import NAME
 from qa.storage import content_hash
 
 FOLLOWS_SEED = "${seed}"
@@ -128,7 +129,8 @@ def _inputs(values: Mapping[str, Any], folder: Path) -> dict[str, list[str]]:
     if checkpoint and not (stage == "fit" and checkpoint.resolve().is_relative_to(folder.resolve())):
         inputs["resume"] = [_content_of(checkpoint, "resume")]
     if not checkpoint or stage == "fit":
-        inputs["model"] = [model_content(str(values["model.pretrained"]))]
+        contents = model_contents(str(values["model.pretrained"]))
+        inputs["model"] = contents if stage == "fit" else contents[-1:]  # an evaluation takes the calibration, too
     return inputs
 
 
@@ -161,16 +163,18 @@ def is_trained_on(made: Mapping[str, Any], split: str, trained: Mapping[str, Any
     return any("@" not in content for content in {*inputs.get(split, [])} & {*known.get("train", [])})
 
 
-def model_content(pretrained: str) -> str:
-    """A folder by the content of what is loaded from it, a name on the hub by its commit."""
+def model_contents(pretrained: str) -> list[str]:
+    """A name on the hub by its commit; a folder by what is loaded from it, without and with `qa.json` if it has that.
+
+    Only the latter changes where the model is calibrated; runs of earlier versions have it alone.
+    """
     path = Path(model_folder(pretrained))
     if not path.is_dir():
-        return _on_the_hub(pretrained, "model")
+        return [_on_the_hub(pretrained, "model")]
     files = sorted(file for file in path.iterdir() if file.suffix in MODEL_FILES and file.is_file())
-    whole = hashlib.blake2b(digest_size=16)
-    for file in files:
-        whole.update(f"{file.name} {content_hash(file)}\n".encode())
-    return whole.hexdigest()
+    lines = {file.name: f"{file.name} {content_hash(file)}\n" for file in files}
+    texts = "".join(line for name, line in lines.items() if name != NAME), "".join(lines.values())
+    return [hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in dict.fromkeys(texts)]
 
 
 def _on_the_hub(name: str, kind: Any) -> str:
@@ -214,7 +218,8 @@ def _differences(held: Mapping[str, Any], wanted: Mapping[str, Any], resuming: b
     for role in sorted(inputs.keys() | inputs2.keys()):
         if resuming and role == "resume":
             continue  # the checkpoint itself, which is of the other run
-        if not is_same_content(inputs.get(role, []), inputs2.get(role, [])):
+        is_same = is_same_model if role == "model" else is_same_content
+        if not is_same(inputs.get(role, []), inputs2.get(role, [])):
             there = _short(inputs.get(role))
             remedy = f"; {there} can be given" if "@" in there else ""
             yield f"the content of {role} ({there} there, {_short(inputs2.get(role))} here{remedy})"
@@ -237,6 +242,11 @@ def is_same_content(one: list[str], other: list[str]) -> bool:
         a == b or (a.endswith("@") and b.startswith(a)) or (b.endswith("@") and a.startswith(b))
         for a, b in zip(one, other, strict=True)
     )
+
+
+def is_same_model(one: list[str], other: list[str]) -> bool:
+    """Whether two models are the same, each with one or two `model_contents`."""
+    return any(is_same_content([a], [b]) for a in one for b in other)
 
 
 def _short(contents: list[str] | None) -> str:

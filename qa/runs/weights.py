@@ -7,7 +7,7 @@ from typing import Any
 from qa.errors import UserError
 from qa.model.answering import Answering
 from qa.runs.checkpoints import load_checkpoint
-from qa.runs.identity import is_same_content, model_content, question_hashes
+from qa.runs.identity import is_same_model, model_contents, question_hashes
 from qa.runs.results import Row
 
 HISTORY = "History"  # under which a checkpoint has the rows of its run
@@ -45,7 +45,7 @@ def base_of(path: Path, checkpoint: Mapping[str, Any], asked: str) -> str:
     if recorded is None:  # an earlier version's
         return begun
     for name in (begun, asked):
-        if is_same_content([model_content(name)], recorded):
+        if is_same_model(model_contents(name), recorded):
             return name
     raise UserError(
         f"resume={path}: its run began with {begun}, which is not there any more, or not what it was; give"

@@ -106,7 +106,8 @@ def _add_answers(app: FastAPI, desk: Desk) -> None:
         """The hub's question-answering task; a list where `top_k` is more than 1."""
         desk.check([Ask(request.inputs.question, [request.inputs.context])])
         ask, options, answerer = await asyncio.to_thread(hub.understood, request, desk.answerer)
-        (found,) = await desk.wait(desk.submit([ask], options, [None], answerer))
+        language = request.parameters.language if request.parameters else None
+        (found,) = await desk.wait(desk.submit([ask], options, [language], answerer))
         return await asyncio.to_thread(hub.as_hub, found, request)
 
 

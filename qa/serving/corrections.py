@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from filelock import FileLock, Timeout
 from pydantic import Field
 
+from qa.data.example import CORRECTION
 from qa.errors import UserError
 from qa.serving.limits import Refused, busy
 from qa.serving.schemas import Body, Text, Written
@@ -110,7 +111,7 @@ class Corrections:
         name = hashlib.blake2b(f"{given.question}\0{given.context}".encode(), digest_size=8).hexdigest()
         answers = {"text": [given.text], "answer_start": [given.start - begin]} if given.text else None
         return {
-            "id": f"correction-{name}",
+            "id": f"{CORRECTION}{name}",
             "question": given.question,
             "context": context,
             "answers": answers or {"text": [], "answer_start": []},

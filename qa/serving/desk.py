@@ -38,6 +38,7 @@ class Desk:
             trained=self.answerer.engine.trained_head,
             calibrated=known.temperature is not None,
             calibrated_over=[1, *known.several_texts] if known.temperature else [],
+            languages=sorted(known.temperature_by_language),
             may_refuse=known.no_answer_threshold is not None,
             limits=asdict(self.limits),
             corrections=corrections,

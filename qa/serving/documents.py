@@ -5,13 +5,12 @@
 
 import json
 import os
-import re
 import resource
 import sys
 from pathlib import Path
 from typing import Any
 
-from qa.errors import UserError, one_line
+from qa.errors import UserError, one_line, spelled
 from qa.serving.texts import text_of
 from qa.serving.uploads import ExtractionLimits, Upload, remedy, too_large, too_long
 
@@ -19,10 +18,7 @@ LIMITS_FROM = "QA_EXTRACTION_LIMITS"  # the variable by which this process is to
 OPEN_FILES = 64
 BAD_SHOWN = 20  # records that cannot be used and are named
 LONGEST_MESSAGE = 300  # characters; a message may quote the file
-
-SETTING = re.compile(
-    r"(?:give |name its field by )?data\.columns\.(\w+)=NAME(?: names it)?"
-)  # train.py's, which a service does not have
+FIELDS = {r"give data\.columns\.(\w+)=NAME": r"call it '\1'"}
 
 
 def main() -> None:
@@ -71,7 +67,7 @@ def reply(request: str, name: str, limits: ExtractionLimits) -> tuple[dict[str, 
 
 
 def _message(error: Exception) -> str:
-    line = SETTING.sub(r"call it '\1'", one_line(error))
+    line = spelled(one_line(error), FIELDS)
     return line if len(line) <= LONGEST_MESSAGE else f"{line[: LONGEST_MESSAGE - 1]}…"
 
 

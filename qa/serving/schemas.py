@@ -40,7 +40,7 @@ Context = Annotated[  # an error is that of the kind that was given
     AfterValidator(not_all_blank),
 ]
 Learned = Annotated[Text, Field(max_length=5_000)]
-Language = Annotated[str, Field(max_length=20)]  # code
+Language = Annotated[str, Field(max_length=20)]  # code whose temperature is taken
 
 
 class Body(BaseModel):
@@ -78,7 +78,7 @@ class Item(Body):
 
     question: Written
     context: Context
-    language: Language | None = None  # whose calibration is taken
+    language: Language | None = None
 
     @property
     def contexts(self) -> list[str]:
@@ -170,6 +170,7 @@ class HubParameters(Body):
     max_question_len: Annotated[int, Field(ge=1, le=8_192)] | None = None  # tokens; the rest of a question is cut off
     handle_impossible_answer: bool | None = None
     align_to_words: bool | None = None  # whether an answer that begins or ends within a word is widened
+    language: Language | None = None  # as in /answer
 
 
 class HubRequest(BaseModel):
@@ -243,6 +244,7 @@ class ModelInfo(BaseModel):
     trained: bool  # whether it has a span head; without one its answers are drawn
     calibrated: bool
     calibrated_over: list[int]  # numbers of texts over which it is calibrated
+    languages: list[str]  # codes of those that have temperatures of their own
     may_refuse: bool  # whether a question may get no answer, as in SQuAD v2
     limits: dict[str, Any]
     corrections: int

@@ -1,6 +1,9 @@
 """`stage=fit`: trains, or resumes, and writes what the run folder holds in the end."""
 
+import numpy as np
+
 from qa.console import console
+from qa.data.overlap import context_hashes, trained_contexts
 from qa.errors import UserError
 from qa.model.answering import Answering
 from qa.model.pretrained import save_model
@@ -50,7 +53,8 @@ def fit(parts: Parts) -> None:
         chosen_on=chosen_on(made, epoch=several, threshold=history.best.is_v2, temperature=True),
         trained=trained(made, history.best.epoch, history.best.step, history.schedule_changes),
     )
-    save_model(parts.folder / "model", module.model, weights, data.tokenizer, card, answering)
+    contexts = np.union1d(trained_contexts(module.pretrained), context_hashes(data.examples["train"]))
+    save_model(parts.folder / "model", module.model, weights, data.tokenizer, card, answering, contexts)
     finish(parts, results)
 
 

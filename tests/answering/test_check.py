@@ -6,13 +6,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from transformers import BertConfig, BertModel
 
 from qa import QuestionAnswerer, UserError
 from qa.answering import calibrate
 from qa.answering.check import check_answers, read_known
+from qa.answering.files import answer_file, as_json
+from qa.answering.options import AnswerOptions
 from qa.calibrate import main
+from qa.data.overlap import context_hashes
 from qa.evaluation.confidence import calibrated
 from qa.model.answering import Answering
 from qa.storage import content_hash
@@ -47,6 +51,20 @@ def test_a_model_is_calibrated_and_its_other_settings_stay(
     assert one.text == two.text and one.probability != two.probability
     de = later("Who built it?", text, language="de")
     assert de.probability == later(["Who built it?"], text, language=["de"])[0].probability != two.probability
+    with pytest.raises(UserError, match="language=german: there are de, en; give one of them, or none"):
+        later("Who built it?", text, language="german")
+    assert plain("Who built it?", text, language="german") == one  # it has one temperature for all
+    shutil.copy(small_files[1], tmp_path / "b.de.json")
+    shutil.copy(small_files[1], tmp_path / "b.fr.json")
+    found = {}
+    cases: dict[str, AnswerOptions] = {"de": {}, "fr": {}, "fr-de": {"language": "de"}}
+    for name, options in cases.items():
+        answer_file(later, f"{tmp_path}/b.{name[:2]}.json", tmp_path / name, options)
+        found[name] = [json.loads(line)["probability"] for line in (tmp_path / name).read_text().splitlines()]
+    assert found["de"] == found["fr-de"] != found["fr"]  # of which the model has no temperature
+    with pytest.raises(UserError, match="language=german"):
+        answer_file(later, f"{tmp_path}/b.de.json", tmp_path / "x", {"language": "german"})
+    assert not list(tmp_path.glob("x*"))
 
 
 def test_what_a_model_is_calibrated_with_is_kept_and_its_training_file_is_reported(
@@ -64,6 +82,37 @@ def test_what_a_model_is_calibrated_with_is_kept_and_its_training_file_is_report
     assert known.trained == trained
     run(monkeypatch, model, small_files[0])
     assert "WARNING: the model was trained on these questions: its prob" in capsys.readouterr().err
+
+
+def test_no_question_on_a_text_that_the_model_was_trained_on_is_taken(
+    tiny: Path, small_files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, caplog: Any
+) -> None:
+    model, part, both = tmp_path / "model", tmp_path / "part.jsonl", [*map(str, small_files)]
+    shutil.copytree(tiny, model)
+    examples = read_known(str(small_files[0]))
+    np.save(model / "contexts.npy", context_hashes(examples))
+    texts = [f"{example.context.upper()} " for example in examples]
+    rows = [{"question": "Where?", "context": text, "answer": text[:9]} for text in texts]
+    part.write_bytes(b"".join(map(as_json, rows)))
+    for file in (both[0], part):
+        with pytest.raises(UserError, match=r"40 of 40 questions are on texts that .*model was trained on; give quest"):
+            run(monkeypatch, model, file)
+    assert not (model / "qa.json").exists()
+    run(monkeypatch, model, *both)
+    assert "10 questions" in capsys.readouterr().out
+    assert f"40 of 50 questions are on texts that {model} was trained on: they are skipped, such as" in caplog.text
+
+
+def test_the_first_qa_json_is_kept(
+    tiny: Path, small_files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny, model)
+    Answering(temperature=1.25).save(model)
+    before = (model / "qa.json").read_bytes()
+    for file in small_files:
+        run(monkeypatch, model, file)
+    assert (model / "qa.json.old").read_bytes() == before != (model / "qa.json").read_bytes()
 
 
 def test_a_file_with_unanswerable_questions_gives_a_threshold(
@@ -112,7 +161,7 @@ def test_what_cannot_be_calibrated_is_one_line(tiny: Path, tmp_path: Path, monke
     row = '{"question": "Who?", "context": "Ada Brill.", "answer": "Ada Brill"}'
     (tmp_path / "asked.jsonl").write_text(f"{row}\n")
     (tmp_path / "asks.jsonl").write_text('{"question": "Who?", "context": "Ada Brill."}\n')
-    with pytest.raises(UserError, match=r"it has no answer \(there: question, context\); name its field"):
+    with pytest.raises(UserError, match=r"it has no answer \(there: question, context\); give data.columns.answer"):
         run(monkeypatch, tiny, tmp_path / "asks.jsonl")
     assert not (tiny / "qa.json").exists()
     encoder = tmp_path / "encoder"

@@ -79,7 +79,7 @@ def test_a_model_is_calibrated_with_the_good_records(run: Any, model: Path, tmp_
         ("answer", "MODEL --topk 3", "unrecognized arguments: --topk 3; python -m qa.answer --help has all flags"),
         ("calibrate", "MODEL EMPTY", "EMPTY: no question in it; give a file that holds some"),
         ("calibrate", "MODEL ASKS", "ASKS: no question in it (skipped: 1 no answer, the first at ASKS: line 1: it has"
-         " no answer (there: question, context); name its field by --column answer=NAME, or mark it as unanswerable"),
+         " no answer (there: question, context); give --column answer=NAME, or mark it as unanswerable"),
         ("calibrate", "NOWHERE TABLE", "NOWHERE: no such folder; give one that holds a model"),
         ("export", "MODEL --to onnx --out OUT --check EMPTY", "EMPTY: no question in it; give a file that holds some"),
         ("export", "NOWHERE --to onnx --out OUT", "NOWHERE: no such folder; give a model's folder or a hub id"),

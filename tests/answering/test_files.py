@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +141,20 @@ def test_answers_are_printed_for_people_and_for_programs(
     assert ", context 1)" in shown and f", {tmp_path}/one.txt)" in shown.replace("\n", " ").replace("   ", "")
     assert ask(monkeypatch, tiny, "--question", "When?", "--context", CONTEXT, "--min-probability", "1") == 0
     assert "no answer" in capsys.readouterr().out
+
+
+def test_a_question_is_answered_at_the_temperature_of_its_language(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    model = shutil.copytree(tiny, tmp_path / "model")
+    (model / "qa.json").write_text(json.dumps({"temperature": 0.1, "temperature_by_language": {"de": 1000.0}}))
+    words = ("--question", "Who built it?", "--context", CONTEXT, "--format", "jsonl")
+    for language in ((), ("--language", "de")):
+        assert ask(monkeypatch, model, *words, *language) == 0
+    general, german = [json.loads(line)["probability"] for line in capsys.readouterr().out.splitlines()]
+    assert german < general
+    with pytest.raises(UserError, match="language=german: there are de; give one of them, or none"):
+        ask(monkeypatch, model, *words, "--language", "german")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from helpers.questions import squad
 from qa.data.datamodule import SquadDataModule
+from qa.data.example import Example
 from qa.data.sources import Split
 from qa.errors import UserError
 from qa.model.optimization import schedule
@@ -108,6 +109,67 @@ def test_every_seed_is_evaluated_on_the_same_part_of_the_training_file(small_fil
         return [example.id for example in validation]
 
     assert questions(seed=1) == questions(seed=2) != questions(split_seed=7)
+
+
+def corrections(folder: Path, *rows: tuple[str, str, str]) -> Path:
+    """A file of corrections: question, context and answer of each, with which it begins, "" for none."""
+    lines = [
+        {
+            "id": f"correction-{n}",
+            "question": question,
+            "context": context,
+            "answers": [{"text": text, "answer_start": 0}] if text else [],
+        }
+        for n, (question, context, text) in enumerate(rows)
+    ]
+    (folder / "corrections.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder / "corrections.jsonl"
+
+
+def test_corrections_are_trained_and_never_drawn_for_validation(small_files: tuple[Path, Path], tmp_path: Path) -> None:
+    def parts(*files: Path, share: float = 0.3) -> list[list[Example]]:
+        module = SquadDataModule(train_file=[*map(str, files)], validation_share=share)
+        return [module.sources.read("train").examples, module.sources.read("validation").examples]
+
+    _, drawn = parts(small_files[0])
+    text = drawn[0].context
+    other = corrections(tmp_path, *[("Who?", f"Ada built bridge {n}.", "Ada") for n in range(30)])
+    train, validation = parts(small_files[0], other)
+    assert [example.id for example in validation] == [example.id for example in drawn]
+    assert sum(example.is_correction for example in train) == 30
+    corrections(tmp_path, ("Who, then?", text, text.split()[0]))
+    train, validation = parts(small_files[0], other)  # a paragraph that somebody corrected is trained
+    assert [example.id for example in validation] == [example.id for example in drawn if example.context != text]
+    assert len(train) + len(validation) == 41
+    with pytest.raises(UserError, match="all questions but corrections are on one paragraph"):
+        parts(other)
+
+
+@pytest.mark.parametrize("files", ["small_files", "v2_files"])
+def test_corrections_alone_do_not_make_a_model_refuse(
+    minilm: PreTrainedTokenizerFast, tmp_path: Path, files: str, request: pytest.FixtureRequest, caplog: Any
+) -> None:
+    """Those without an answer are trained where other questions have none either, or where that is asked for."""
+    train = str(request.getfixturevalue(files)[0])
+    other = corrections(tmp_path, ("Who?", "Ada built it.", "Ada"), ("When?", "Ada built it.", ""))
+
+    def trained(*paths: str, **columns: str) -> tuple[set[str], list[str]]:
+        module = SquadDataModule(train_file=[*paths], columns=columns, cache_dir=str(tmp_path))
+        module.prepare_split("train", minilm)
+        module.write_lists(tmp_path)
+        names = {example.id for example in module.examples["train"] if example.is_correction}
+        return names, [bad.kind for bad in module.bad["train"]]
+
+    both, one = {"correction-0", "correction-1"}, {"correction-0"}
+    kind = "correction without an answer"
+    assert trained(train, str(other)) == ((both, []) if files == "v2_files" else (one, [kind]))
+    assert trained(str(other)) == (one, [kind])
+    assert f"train: records skipped: 1 {kind}; see skipped.jsonl" in caplog.text
+    row = json.loads((tmp_path / "skipped.jsonl").read_text())
+    assert (row["file"], row["record"], row["was"]) == (str(other), "question 'correction-1'", {"question": "When?"})
+    assert trained(train, str(other), is_impossible="is_impossible")[0] == both
+    with pytest.raises(UserError, match="no question has an answer; training needs some"):
+        trained(str(corrections(tmp_path, ("When?", "Ada built it.", ""))))
 
 
 def test_what_is_skipped_in_a_file_of_two_splits_is_counted_and_listed_once(

@@ -68,7 +68,7 @@ BAD_RECORDS = {
     "no answers": (broken(answers=None), SPOT + "it has no answer", "no answer"),
     "names that are not known": (
         broken(question=None, frage="When?"),
-        r"the field 'question' is missing \(there: .*, context, qas, .*frage\); data.columns.question=NAME names it",
+        r"the field 'question' is missing \(there: .*, context, qas, .*frage\); give data.columns.question=NAME",
         "missing question",
     ),
     "an answer without a text": (

@@ -294,12 +294,14 @@ def test_runs_on_other_data_are_other_systems(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def evaluation(fit: Path, folder: Path, weights: str, role: str = "resume") -> Path:
-    """As if a checkpoint of the fit, or its model, had been evaluated in another folder."""
+def evaluation(fit: Path, folder: Path, weights: str, role: str = "resume", step: int = 10, cut: Any = None) -> Path:
+    """As if a checkpoint of the fit, or its model, had been evaluated in another folder, at a threshold or at none."""
     shutil.copytree(fit, folder)
     results = json.loads((folder / "results.json").read_text())
     made = {"settings": {"seed": 42, "stage": "test"}, "inputs": {"test": ["ee"], role: [weights]}}
-    results["identity"] = {**made, "code": None, "versions": {}, "trained": results["identity"]}
+    trained = {**results["identity"], "step": step}
+    results["identity"] = {**made, "code": None, "versions": {}, "trained": trained}
+    results["no_answer_threshold"] = cut
     (folder / "results.json").write_text(json.dumps(results))
     return folder
 
@@ -314,11 +316,15 @@ def test_evaluations_belong_to_the_recipe_that_trained_them(tmp_path: Path) -> N
     assert [(row["name"], row["seeds"]) for row in found] == [
         ("optimizer.lr=1e-05", [1, 2]), ("optimizer.lr=2e-05", [1, 2]),
     ]  # fmt: skip
-    two = [evaluation(fits[0], tmp_path / f"step-{step}", f"c{step}") for step in (10, 20)]
+    two = [evaluation(fits[0], tmp_path / f"step-{step}", f"c{step}", step=step) for step in (10, 20)]
+    two.append(evaluation(fits[0], tmp_path / "calibrated", "c", "model", cut=-1.5))
     found = report(*two)["systems"]
     assert [(row["name"], row["seeds"]) for row in found] == [
-        ("content of the checkpoint=c10", [1]), ("content of the checkpoint=c20", [1]),
+        ("weights=step 10", [1]), ("weights=step 20", [1]), ("weights=step 10, threshold -1.5", [1]),
     ]  # fmt: skip
+    again = evaluation(fits[0], tmp_path / "model", "c", "model")
+    with pytest.raises(UserError, match=r"step-10 and .*model: the same settings, data and seed 1; give one of them"):
+        report(two[0], again)
 
 
 def test_the_seed_of_an_evaluation_is_no_seed_of_a_recipe(tmp_path: Path) -> None:

@@ -159,6 +159,23 @@ def test_inputs_count_by_their_content_wherever_they_lie(
     ]
 
 
+def test_a_fit_that_began_with_a_model_is_the_same_where_that_is_calibrated_later(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    test, known = changed(config, "stage", "validate"), tmp_path / "model" / "qa.json"
+    plain = identity(config, tmp_path)
+    known.write_text("{}")
+    fit, evaluation = identity(config, tmp_path), identity(test, tmp_path)
+    earlier = {**fit, "inputs": {**fit["inputs"], "model": fit["inputs"]["model"][-1:]}}
+    assert [differences(held, identity(config, tmp_path)) for held in (plain, fit, earlier)] == [[], [], []]
+    known.write_text('{"temperature": 1.5, "no_answer_threshold": 0.5}')
+    assert [differences(held, identity(config, tmp_path)) for held in (plain, fit)] == [[], []]
+    (line,) = differences(evaluation, identity(test, tmp_path))  # whose figures are those of its threshold
+    assert line.startswith("the content of model (")
+    (tmp_path / "model" / "tokenizer.json").write_text("{}")
+    assert differences(fit, identity(config, tmp_path))
+
+
 def test_what_is_evaluated_counts_by_its_content(config: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "a.ckpt").write_text("a")
     (tmp_path / "b.ckpt").write_text("b")

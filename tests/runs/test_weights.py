@@ -10,7 +10,7 @@ import torch
 
 from qa.errors import UserError
 from qa.model.answering import Answering
-from qa.runs.identity import is_trained_on, model_content
+from qa.runs.identity import is_trained_on, model_contents
 from qa.runs.results import PerSplit, Results
 from qa.runs.weights import base_of, known_of, known_of_checkpoint
 
@@ -23,7 +23,7 @@ SETTINGS = {"seed": 7, "stage": "fit", "data.max_length": 64, "data.stride": 16,
 
 def checkpoint(base: Path, step: int) -> dict[str, Any]:
     state = {"rows": ROWS, "best": ROWS[1], "schedule": []}
-    inputs = {"train": ["aa"], "validation": ["bb"], "model": [model_content(str(base))]}
+    inputs = {"train": ["aa"], "validation": ["bb"], "model": model_contents(str(base))}
     made = {"settings": SETTINGS, "inputs": inputs, "code": None, "versions": {}}
     where = {"global_step": step, "steps_per_epoch": 10, "pretrained": str(base)}
     return {"run": made, **where, "callbacks": {"History": state}}
@@ -91,6 +91,8 @@ def test_weights_go_into_the_model_that_they_belong_to(base: Path, finished: Pat
     held, moved = checkpoint(base, 5), tmp_path / "moved"
     assert base_of(finished / "checkpoints" / "a.ckpt", held, "any") == str(finished / "model")
     alone = tmp_path / "alone" / "checkpoints" / "a.ckpt"
+    assert base_of(alone, held, "any") == str(base)
+    Answering(temperature=1.5).save(base)  # as if it were calibrated since
     assert base_of(alone, held, "any") == str(base)
     base.rename(moved)
     with pytest.raises(UserError, match=r"its run began with .*base, which is not there any more, or not what it was"):

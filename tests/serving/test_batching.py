@@ -7,9 +7,13 @@ from pathlib import Path
 from shutil import copytree
 
 import pytest
+from starlette.testclient import TestClient
 
 from qa.answering.answerer import QuestionAnswerer
 from qa.answering.options import Options
+from qa.errors import UserError
+from qa.serving.app import make_app
+from qa.serving.corrections import Corrections
 from qa.serving.desk import Desk
 from qa.serving.limits import Limits
 from qa.serving.schemas import Item
@@ -43,7 +47,20 @@ def test_each_request_has_its_own_options(desk: Desk) -> None:
     assert count < 12  # else no request shared a batch
 
 
+def test_the_hubs_task_takes_a_language(desk: Desk, tmp_path: Path) -> None:
+    app = make_app(desk.answerer, "m", Corrections(tmp_path / "c.jsonl", "m"), Limits(), None, ["testserver"])
+    with TestClient(app) as client:
+        inputs = {"question": "Who built it?", "context": CONTEXT}
+        bodies = [{"inputs": inputs, "parameters": given} for given in ({"language": "de"}, {"language": None}, None)]
+        german, other, plain = [client.post("/", json=body).json()["score"] for body in bodies]
+        assert german < other == plain
+        assert client.get("/model").json()["languages"] == ["de"]
+
+
 def test_each_question_has_the_temperature_of_its_language(desk: Desk) -> None:
     items = [Item(question="Who built it?", context=CONTEXT, language=language) for language in ("de", None, "de")]
     german, other, again = [answer.probability for answer in asyncio.run(desk.answers(items, Options()))]
     assert german == again < other
+    unknown = Item(question="Who built it?", context=CONTEXT, language="german")
+    with pytest.raises(UserError, match="language=german: there are de; give one of them, or none"):
+        asyncio.run(desk.answers([items[0], unknown], Options()))

@@ -521,13 +521,28 @@ def test_a_question_counts_once_in_two_tabs(wide: Page, service: Service, tmp_pa
         expect(tab.locator("#due")).to_have_text("4 questions due now")
 
 
-def test_the_model_is_asked_in_the_language_of_the_file(wide: Page, tmp_path: Path) -> None:
-    wide.click("#to-study")
-    wide.set_input_files("#study-file", questions_file(tmp_path).rename(tmp_path / "x.de.jsonl"))
-    expect(wide.locator("#due")).to_have_text("5 questions due now")
-    with wide.expect_request("**/answer") as sent:
-        answer_card(wide, "Ada Brill0", "Right")
-    assert json.loads(sent.value.post_data or "")["language"] == "de"
+def test_a_model_of_several_languages_is_asked_in_that_of_the_question(
+    tiny: Path, tmp_path: Path, browser: Browser, wide: Page
+) -> None:
+    expect(wide.locator("#model")).to_contain_text("(torch)")
+    assert not wide.locator("#language").is_visible()  # of a model without languages
+    several = copytree(tiny, tmp_path / "several")
+    (several / "qa.json").write_text(
+        json.dumps({"temperature": 1.0, "temperature_by_language": {"de": 2.0, "en": 3.0}})
+    )
+    with served(several, tmp_path) as service, visited(browser, service.url, **WIDE) as page:
+        page.select_option("#language", "de")
+        add(page, MILL)
+        with page.expect_request("**/answer/stream") as sent:
+            ask(page, "Who is the mayor?")
+        assert json.loads(sent.value.post_data or "")["language"] == "de"
+        page.click("#to-study")
+        for code, language in (("en", "en"), ("fr", None)):  # the model has no temperature of the last one
+            page.set_input_files("#study-file", questions_file(tmp_path).rename(tmp_path / f"x.{code}.jsonl"))
+            expect(page.locator("#study-name")).to_contain_text(f"x.{code}.jsonl")
+            with page.expect_request("**/answer") as sent:
+                answer_card(page, "Ada Brill0", "Right")
+            assert json.loads(sent.value.post_data or "")["language"] == language
 
 
 def test_a_learner_may_select_the_answer(wide: Page, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import { get, limits } from "./api.js";
 import { asked, drawScopes, startAsking } from "./ask.js";
 import { drawCorrecting, drawCount, startCorrecting } from "./correct.js";
-import { byId, tell } from "./dom.js";
+import { byId, make, tell } from "./dom.js";
 import { forget } from "./store.js";
 import { loadQuestions, startStudy } from "./study.js";
 import { addFiles, library, startLibrary } from "./texts.js";
@@ -24,6 +24,8 @@ async function showModel() {
   Object.assign(limits, model.limits);
   byId("model").textContent = `${model.model} (${model.engine})`;
   byId("untrained").hidden = model.trained;
+  byId("language").parentElement.hidden = !model.languages.length;
+  byId("language").append(...model.languages.map((code) => make("option", {}, code)));
   drawCount(model.corrections);
 }
 

@@ -159,7 +159,8 @@ function references(context, answers) {
 }
 
 async function drawModel(card) {
-  const { question, context, answers, language } = card;
+  const { question, context, answers } = card;
+  const language = asked.model?.languages.includes(card.language) ? card.language : null;
   const { answers: [said] } = await post("/answer", { question, context, language });
   if (!isGraded || byId("study-question").textContent !== question || deck.questions.get(keyOf(card)) !== card) return;
   const words = make("p", {}, "The model says: ", make("mark", { dir: "auto" }, said.text || "no answer in this text"));
