@@ -27,7 +27,7 @@ from qa.errors import UserError
 from qa.evaluation.collect import EvaluatedBatch, evaluate_batch, joined
 from qa.hub import check_pretrained, local_folder
 from qa.model.answering import Answering
-from qa.model.pretrained import check_model
+from qa.model.pretrained import check_model, check_positions
 
 # the names of train.py's settings, as errors give them
 OF_TRAIN = re.compile(r"model\.pretrained=|\bdata\.(?=(max_length|stride)\b)")
@@ -54,9 +54,11 @@ class QuestionAnswerer:
         tokenizer: PreTrainedTokenizerFast,
         answering: Answering,
         files: Sequence[Path] = (),
+        positions: int | None = None,
     ) -> None:
-        """From parts; see `from_pretrained`."""
+        """From parts; see `from_pretrained`. `positions`: of the model, None where it has no end."""
         self.engine, self.tokenizer, self.answering, self.files = engine, tokenizer, answering, files
+        self.positions = positions
         self._batching = BATCHING.get(engine.device.type, BATCHING["cpu"])
         self._template = pair_template(tokenizer)
         self._tokenizing = threading.Lock()  # a tokenizer is changed while it is in use
@@ -79,17 +81,18 @@ class QuestionAnswerer:
             pretrained = check_pretrained(pretrained)
             tokenizer = load_tokenizer(pretrained)
             answering = _cut(Answering.load(pretrained), tokenizer, max_length, stride)
-            check_model(pretrained, tokenizer, answering.max_length)
+            positions = check_model(pretrained, tokenizer, answering.max_length)
             engine = load_engine(pretrained, device, dtype)
         folder = local_folder(pretrained)
         files = sorted(path for path in folder.iterdir() if path.is_file()) if folder else []
-        return cls(engine, tokenizer, answering, files)
+        return cls(engine, tokenizer, answering, files, positions)
 
     def cut(self, max_length: int | None = None, stride: int | None = None) -> Self:
         """The same model with other windows; see `from_pretrained`. Errors: UserError."""
         other = copy.copy(self)
         with _own_words():
             other.answering = _cut(self.answering, self.tokenizer, max_length, stride)
+            check_positions(self.positions, other.answering.max_length)
         return other
 
     def shortened(self, question: str, tokens: int) -> str:
@@ -187,7 +190,7 @@ def _own_words() -> Iterator[None]:
 
 def _cut(known: Answering, tokenizer: PreTrainedTokenizerFast, max_length: int | None, stride: int | None) -> Answering:
     given = {"max_length": max_length, "stride": stride}
-    answering = known.model_copy(update={key: value for key, value in given.items() if value is not None})
+    answering = known.changed(**{key: value for key, value in given.items() if value is not None})
     check_lengths(tokenizer, answering.max_length, answering.stride)
     return answering
 
