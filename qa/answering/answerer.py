@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple, Self, Unpack, overload
+from typing import Literal, Self, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,15 +34,9 @@ OF_TRAIN = re.compile(r"model\.pretrained=|\bdata\.(?=(max_length|stride)\b)")
 PLAIN = Options()
 
 
-class Batching(NamedTuple):
-    """What goes into a batch where `batch_size` is "auto"."""
-
-    tokens: int  # at most, padding included
-    alike: float  # at least, of a batch's longest window
-
-
-# on a CPU padding a shorter window costs more than another batch
-BATCHING = {"cpu": Batching(1 << 11, 0.8), "cuda": Batching(1 << 16, 0.0)}
+# of a batch where `batch_size` is "auto", padding included; elsewhere each window is computed alone: that costs a CPU
+# little, and beside others its sums would be rounded otherwise, its int8 scales would be theirs, too
+BATCH_TOKENS = {"cuda": 1 << 16}
 
 
 class QuestionAnswerer:
@@ -59,7 +53,7 @@ class QuestionAnswerer:
         """From parts; see `from_pretrained`. `positions`: of the model, None where it has no end."""
         self.engine, self.tokenizer, self.answering, self.files = engine, tokenizer, answering, files
         self.positions = positions
-        self._batching = BATCHING.get(engine.device.type, BATCHING["cpu"])
+        self.batch_tokens = BATCH_TOKENS.get(engine.device.type, 0)
         self._template = pair_template(tokenizer)
         self._tokenizing = threading.Lock()  # a tokenizer is changed while it is in use
 
@@ -169,7 +163,7 @@ class QuestionAnswerer:
         dataset = EvaluationBatches(windows, examples, self._template)
         n_best = max(self.answering.n_best, options.top_k)
         most = options.max_answer_length or self.answering.max_answer_length
-        batches = _batches(windows, options.batch_size, self._batching)
+        batches = _batches(windows, options.batch_size, self.batch_tokens)
         return len(windows), (self._evaluate(dataset[rows], n_best, most) for rows in batches)
 
     def _evaluate(self, batch: EvaluationBatch, n_best: int, max_answer_length: int) -> EvaluatedBatch:
@@ -222,15 +216,12 @@ def _example(number: int, name: str, question: str, context: str) -> Example:
         raise UserError(f"question {number}: its {first['loc'][0]} {what}; give a text") from None
 
 
-def _batches(windows: Windows, size: int | Literal["auto"], batching: Batching) -> Iterator[NDArray[np.int64]]:
-    """Window numbers, [batch] each, of windows of about one length."""
+def _batches(windows: Windows, size: int | Literal["auto"], tokens: int) -> Iterator[NDArray[np.int64]]:
+    """Window numbers, [batch] each, the longest windows first."""
     lengths = windows.lengths()
     order = np.argsort(-lengths, kind="stable")
-    left = lengths[order]
     begin = 0
     while begin < len(order):
-        longest = int(left[begin])
-        near = int(np.searchsorted(-left, -batching.alike * longest, side="right"))
-        end = min(near, begin + max(1, batching.tokens // longest)) if size == "auto" else begin + size
+        end = begin + (max(1, tokens // int(lengths[order[begin]])) if size == "auto" else size)
         yield np.sort(order[begin:end])
         begin = end
