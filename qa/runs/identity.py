@@ -1,7 +1,6 @@
 """What made a run: its settings, the content of its inputs, the code. Two runs are the same where these are equal."""
 
 import functools
-import hashlib
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -12,7 +11,7 @@ from typing import Any
 from qa.data.files import find_files
 from qa.errors import UserError
 from qa.hub import cached_commit, model_folder, named
-from qa.storage import content_hash
+from qa.storage import content_hash, contents_hash
 
 FOLLOWS_SEED = "${seed}"
 LIBRARIES = ("torch", "lightning", "transformers", "tokenizers", "datasets", "numpy")
@@ -166,11 +165,7 @@ def model_content(pretrained: str) -> str:
     path = Path(model_folder(pretrained))
     if not path.is_dir():
         return _on_the_hub(pretrained, "model")
-    files = sorted(file for file in path.iterdir() if file.suffix in MODEL_FILES and file.is_file())
-    whole = hashlib.blake2b(digest_size=16)
-    for file in files:
-        whole.update(f"{file.name} {content_hash(file)}\n".encode())
-    return whole.hexdigest()
+    return contents_hash(sorted(file for file in path.iterdir() if file.suffix in MODEL_FILES and file.is_file()))
 
 
 def _on_the_hub(name: str, kind: Any) -> str:

@@ -43,7 +43,7 @@ def test_both_addresses_read_with_the_models_windows(tiny: Path, tmp_path: Path,
     model = copytree(tiny, tmp_path / "model")
     (model / "qa.json").write_text(json.dumps({"max_length": max_length, "stride": stride}))
     answerer = QuestionAnswerer.from_pretrained(str(model), "cpu")
-    app = make_app(answerer, "m", Corrections(tmp_path / "c.jsonl", "m"), Limits(), None, ["localhost"])
+    app = make_app(answerer, "m", Corrections(tmp_path / "c.jsonl"), Limits(), None, ["localhost"])
     asked = request_of().inputs.model_dump()
     with TestClient(app, base_url="http://localhost") as client:
         one = client.post("/answer", json=asked).json()["answers"][0]
