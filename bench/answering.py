@@ -50,10 +50,10 @@ def memory(kind: str = "VmRSS") -> int:
 
 
 def side_by_side(answerers: dict[str, QuestionAnswerer], examples: list[Example]) -> None:
-    """How much faster than the usual way many questions at once are, and one by one, and how many answers are its."""
+    """How much faster than the usual way questions are answered, and how many answers are its."""
     questions, contexts = [e.question for e in examples], [e.context for e in examples]
     plain = next(iter(answerers.values()))
-    ratios: dict[tuple[str, str], list[float]] = {}
+    ratios: dict[str, list[float]] = {}
     texts: dict[str, list[str]] = {}
     for _ in range(ROUNDS):
         begin = time.perf_counter()
@@ -61,16 +61,12 @@ def side_by_side(answerers: dict[str, QuestionAnswerer], examples: list[Example]
         usually = time.perf_counter() - begin
         for name, answerer in answerers.items():
             begin = time.perf_counter()
-            texts[name] = [answer.text for answer in answerer(questions, contexts)]
-            middle = time.perf_counter()
-            for pair in zip(questions, contexts, strict=True):
-                answerer(*pair)
-            ratios.setdefault((name, "at once"), []).append(usually / (middle - begin))
-            ratios.setdefault((name, "one by one"), []).append(usually / (time.perf_counter() - middle))
-    for (name, how), found in ratios.items():
+            texts[name] = [answerer(*pair).text for pair in zip(questions, contexts, strict=True)]
+            ratios.setdefault(name, []).append(usually / (time.perf_counter() - begin))
+    for name, found in ratios.items():
         same = sum(map(str.__eq__, texts[name], theirs))
         spread = f"{min(found):.1f} to {max(found):.1f}"
-        print(f"{len(examples)} {how}, {name}: {statistics.median(found):.1f} ({spread}), {same} alike", flush=True)
+        print(f"{len(examples)} questions, {name}: {statistics.median(found):.1f} ({spread}), {same} alike", flush=True)
 
 
 def book(answerer: QuestionAnswerer, contexts: list[str]) -> None:

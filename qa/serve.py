@@ -53,7 +53,7 @@ def main() -> None:
         from qa.serving.server import bind, listen, run
 
         bound = bind(arguments.host, arguments.port)
-        corrections = Corrections(arguments.corrections, short)
+        corrections = Corrections(arguments.corrections)
         from qa.answering.answerer import QuestionAnswerer  # torch, which takes a while
         from qa.serving.app import make_app
     except ModuleNotFoundError as error:

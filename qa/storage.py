@@ -26,6 +26,14 @@ def _content_hash(path: Path, *_: int) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
+def contents_hash(paths: Iterable[Path]) -> str:
+    """BLAKE2b of files' names and contents, 32 hexadecimal digits."""
+    whole = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        whole.update(f"{path.name} {content_hash(path)}\n".encode())
+    return whole.hexdigest()
+
+
 def begins_with(path: Path, mark: bytes) -> bool:
     """Whether these are a file's first bytes; False for one that cannot be read."""
     try:

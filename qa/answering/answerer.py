@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple, Self, Unpack, overload
+from typing import Literal, Self, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,21 +28,15 @@ from qa.errors import UserError, spelled
 from qa.evaluation.collect import EvaluatedBatch, evaluate_batch, joined
 from qa.hub import check_pretrained, local_folder
 from qa.model.answering import Answering
-from qa.model.pretrained import check_model
+from qa.model.pretrained import check_model, check_positions
 
 ARGUMENTS = {r"model\.pretrained=": "", r"\bdata\.(max_length|stride)\b": r"\1"}  # for settings of train.py
 PLAIN = Options()
 
 
-class Batching(NamedTuple):
-    """What goes into a batch where `batch_size` is "auto"."""
-
-    tokens: int  # at most, padding included
-    alike: float  # at least, of a batch's longest window
-
-
-# on a CPU padding a shorter window costs more than another batch
-BATCHING = {"cpu": Batching(1 << 11, 0.8), "cuda": Batching(1 << 16, 0.0)}
+# of a batch where `batch_size` is "auto", padding included; elsewhere each window is computed alone: that costs a CPU
+# little, and beside others its sums would be rounded otherwise, its int8 scales would be theirs, too
+BATCH_TOKENS = {"cuda": 1 << 16}
 
 
 class QuestionAnswerer:
@@ -54,10 +48,12 @@ class QuestionAnswerer:
         tokenizer: PreTrainedTokenizerFast,
         answering: Answering,
         files: Sequence[Path] = (),
+        positions: int | None = None,
     ) -> None:
-        """From parts; see `from_pretrained`."""
+        """From parts; see `from_pretrained`. `positions`: of the model, None where it has no end."""
         self.engine, self.tokenizer, self.answering, self.files = engine, tokenizer, answering, files
-        self._batching = BATCHING.get(engine.device.type, BATCHING["cpu"])
+        self.positions = positions
+        self.batch_tokens = BATCH_TOKENS.get(engine.device.type, 0)
         self._template = pair_template(tokenizer)
         self._tokenizing = threading.Lock()  # a tokenizer is changed while it is in use
 
@@ -79,17 +75,18 @@ class QuestionAnswerer:
             pretrained = check_pretrained(pretrained)
             tokenizer = load_tokenizer(pretrained)
             answering = _cut(Answering.load(pretrained), tokenizer, max_length, stride)
-            check_model(pretrained, tokenizer, answering.max_length)
+            positions = check_model(pretrained, tokenizer, answering.max_length)
             engine = load_engine(pretrained, device, dtype)
         folder = local_folder(pretrained)
         files = sorted(path for path in folder.iterdir() if path.is_file()) if folder else []
-        return cls(engine, tokenizer, answering, files)
+        return cls(engine, tokenizer, answering, files, positions)
 
     def cut(self, max_length: int | None = None, stride: int | None = None) -> Self:
         """The same model with other windows; see `from_pretrained`. Errors: UserError."""
         other = copy.copy(self)
         with _own_words():
             other.answering = _cut(self.answering, self.tokenizer, max_length, stride)
+            check_positions(self.positions, other.answering.max_length)
         return other
 
     def shortened(self, question: str, tokens: int) -> str:
@@ -186,7 +183,7 @@ class QuestionAnswerer:
             raise UserError(f"question {name}, '{words[:60]}…', is too long: it leaves {room}; shorten it")
         dataset = EvaluationBatches(windows, examples, self._template)
         most = options.max_answer_length or self.answering.max_answer_length
-        batches = _batches(windows, options.batch_size, self._batching)
+        batches = _batches(windows, options.batch_size, self.batch_tokens)
         return len(windows), (self._evaluate(dataset[rows], most) for rows in batches)
 
     def _evaluate(self, batch: EvaluationBatch, max_answer_length: int) -> EvaluatedBatch:
@@ -207,7 +204,7 @@ def _own_words() -> Iterator[None]:
 
 def _cut(known: Answering, tokenizer: PreTrainedTokenizerFast, max_length: int | None, stride: int | None) -> Answering:
     given = {"max_length": max_length, "stride": stride}
-    answering = known.model_copy(update={key: value for key, value in given.items() if value is not None})
+    answering = known.changed(**{key: value for key, value in given.items() if value is not None})
     check_lengths(tokenizer, answering.max_length, answering.stride)
     return answering
 
@@ -230,15 +227,12 @@ def _example(number: int, name: str, question: str, context: str) -> Example:
         raise UserError(f"question {number}: its {first['loc'][0]} {what}; give a text") from None
 
 
-def _batches(windows: Windows, size: int | Literal["auto"], batching: Batching) -> Iterator[NDArray[np.int64]]:
-    """Window numbers, [batch] each, of windows of about one length."""
+def _batches(windows: Windows, size: int | Literal["auto"], tokens: int) -> Iterator[NDArray[np.int64]]:
+    """Window numbers, [batch] each, the longest windows first."""
     lengths = windows.lengths()
     order = np.argsort(-lengths, kind="stable")
-    left = lengths[order]
     begin = 0
     while begin < len(order):
-        longest = int(left[begin])
-        near = int(np.searchsorted(-left, -batching.alike * longest, side="right"))
-        end = min(near, begin + max(1, batching.tokens // longest)) if size == "auto" else begin + size
+        end = begin + (max(1, tokens // int(lengths[order[begin]])) if size == "auto" else size)
         yield np.sort(order[begin:end])
         begin = end

@@ -19,7 +19,6 @@ from qa.answering.answerer import QuestionAnswerer
 from qa.answering.check import check_answers, check_trained
 from qa.answering.engines import FILES
 from qa.answering.onnx_files import QUANTIZE, Windows, check_installed, check_openvino, write_onnx, write_openvino
-from qa.answering.options import Options
 from qa.data.example import Example
 from qa.data.examples import split_by_paragraph
 from qa.data.overlap import CONTEXTS
@@ -33,7 +32,7 @@ Target = Literal["onnx", "openvino"]
 FITTED, MOST = 0.3, 300  # share and number of the questions, at most, that int8 is fitted with; the others check it
 WEIGHTS = {".safetensors", ".bin", ".onnx", ".data", ".xml"}
 RUNTIMES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO"}
-ROUNDS, MANY = 5, 32  # of timing; questions at once
+ROUNDS, TIMED = 5, 16  # of timing; questions
 
 CARD = Environment(keep_trailing_newline=True).from_string("""
 # For {{ runtime }}, in {{ found.way }}
@@ -56,7 +55,7 @@ class Exported(NamedTuple):
     before: Evaluation
     after: Evaluation
     megabytes: tuple[float, float]
-    speed: dict[str, float]  # how many times as fast, by how many questions at once
+    speed: float | None  # how many times as fast; None where it was refused
 
     @property
     def flipped(self) -> list[tuple[Question, Question]]:
@@ -68,12 +67,11 @@ class Exported(NamedTuple):
         """Of a table: what, of the model, of the folder."""
         old, new = self.before.figures(), self.after.figures()
         figures = [[name, f"{old[key]:.2f}", f"{new[key]:.2f}"] for key, name in (("exact_match", "EM"), ("f1", "F1"))]
-        threads = torch.get_num_threads()
         return [
             *figures,
             ["other answers", "", f"{len(self.flipped)}"],
             ["weights", *(f"{size:.0f} MB" for size in self.megabytes)],
-            *([f"speed, {n} at once, {threads} CPU threads", "1", f"{ratio:.2f}"] for n, ratio in self.speed.items()),
+            *([[f"speed, {torch.get_num_threads()} CPU threads", "1", f"{self.speed:.2f}"]] if self.speed else []),
         ]
 
     @property
@@ -125,7 +123,7 @@ def export(
             answerer = QuestionAnswerer.from_pretrained(str(temporary))
             after = check_answers(answerer, checked)
             sizes = _megabytes(source), _megabytes(temporary)
-            found = Exported(f"{way} int8" if way else "float32", before, after, sizes, {})
+            found = Exported(f"{way} int8" if way else "float32", before, after, sizes, None)
             if max(found.losses.values()) <= tolerance:
                 found = found._replace(speed=_speed(model, answerer, checked))
                 write_text(temporary / "README.md", _card(source, found, to, name))
@@ -173,7 +171,7 @@ def _windows(model: QuestionAnswerer, examples: Sequence[Example]) -> Windows:
         return model.engine.logits(inputs)
 
     watched = QuestionAnswerer(model.engine._replace(logits=logits), model.tokenizer, model.answering)
-    watched.evaluate(examples, Options(batch_size=1))
+    watched.evaluate(examples)
     return found
 
 
@@ -193,19 +191,14 @@ def _card(source: Path, found: Exported, to: Target, checked: str) -> str:
     return str(card)
 
 
-def _speed(model: QuestionAnswerer, answerer: QuestionAnswerer, examples: Sequence[Example]) -> dict[str, float]:
-    """How many times as fast many questions at once and single ones are answered: medians, both sides taking turns."""
-    many = list(examples[:MANY])
-    found: dict[str, float] = {}
-    for size, asked in ((len(many), [many]), (1, [[example] for example in many[:8]])):
-        ratios = []
-        for _ in range(ROUNDS):
-            took = []
-            for side in (model, answerer):
-                begin = time.perf_counter()
-                for part in asked:
-                    side.evaluate(part)
-                took.append(time.perf_counter() - begin)
-            ratios.append(took[0] / took[1])
-        found[str(size)] = median(ratios)
-    return found
+def _speed(model: QuestionAnswerer, answerer: QuestionAnswerer, examples: Sequence[Example]) -> float:
+    """How many times as fast questions are answered: the median of some rounds, both sides taking turns."""
+    ratios = []
+    for _ in range(ROUNDS):
+        took = []
+        for side in (model, answerer):
+            begin = time.perf_counter()
+            side.evaluate(examples[:TIMED])
+            took.append(time.perf_counter() - begin)
+        ratios.append(took[0] / took[1])
+    return median(ratios)

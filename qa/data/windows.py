@@ -85,6 +85,8 @@ def build_windows(
     first = np.cumsum(counts) - counts
     begin = (np.arange(len(example)) - first[example]) * step[example]  # [windows]
     length = np.minimum(room[example], size[example] - begin)  # [windows]
+    is_last = np.append(example[1:] != example[:-1], True)
+    assert (np.where(is_last, size[example], np.roll(begin, -1)) <= begin + length).all(), "tokens that no window has"
 
     answer = _answer_tokens(examples, texts, offsets, bounds, context)[example]  # [windows, 2]
     whole = (answer[:, 0] >= begin) & (answer[:, 1] < begin + length) & (answer[:, 0] <= answer[:, 1])

@@ -81,6 +81,14 @@ class Answering(Decision):
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
             raise UserError(f"{folder / NAME}: {reason}; fix it, or remove it to answer every question") from None
 
+    def changed(self, **values: Any) -> Self:
+        """With other values, which are checked. Errors: UserError."""
+        try:
+            return self.model_validate({**self.model_dump(exclude_unset=True), **values})
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UserError(f"{first['loc'][0]}={first['input']!r}: {first['msg'].removeprefix('Input ')}") from None
+
     def save(self, folder: Path) -> None:
         """Writes what is known; what the folder had at first stays there as `qa.json.old`."""
         first = folder / f"{NAME}.old"

@@ -53,17 +53,26 @@ class Loaded(NamedTuple):
     trained_head: bool
 
 
-def check_model(pretrained: str, tokenizer: PreTrainedTokenizerFast, max_length: int) -> None:
-    """Looks at a model's configuration alone. Errors: UserError where it does not go with windows or tokenizer."""
+def check_model(pretrained: str, tokenizer: PreTrainedTokenizerFast, max_length: int) -> int | None:
+    """How many positions a model knows, None where it has no end, by its configuration alone.
+
+    Errors: UserError where it does not go with windows or tokenizer.
+    """
     model = _skeleton(pretrained)
     positions, tokens = _positions(model), cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
-    if positions is not None and max_length > positions:
-        raise UserError(f"data.max_length={max_length}: the model has {positions} positions; give at most {positions}")
+    check_positions(positions, max_length)
     if len(tokenizer) > tokens:
         raise UserError(
             f"model.pretrained={pretrained}: its tokenizer has {len(tokenizer)} tokens, its model {tokens};"
             " give a folder whose files belong together"
         )
+    return positions
+
+
+def check_positions(positions: int | None, max_length: int) -> None:
+    """Errors: UserError for windows that are longer than a model's positions."""
+    if positions is not None and max_length > positions:
+        raise UserError(f"data.max_length={max_length}: the model has {positions} positions; give at most {positions}")
 
 
 def _configuration(pretrained: str, implementation: str | None) -> PretrainedConfig:
@@ -87,7 +96,7 @@ def _skeleton(pretrained: str) -> PreTrainedModel:
 
 
 def _positions(model: PreTrainedModel) -> int | None:
-    """How many positions a model knows; None where it has no end. RoBERTa's begin after that of the padding."""
+    """As `check_model` returns them. RoBERTa's begin after that of the padding."""
     limits = [
         module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
         for name, module in model.named_modules()

@@ -1,7 +1,6 @@
 """What made a run: its settings, the content of its inputs, the code. Two runs are the same where these are equal."""
 
 import functools
-import hashlib
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -13,7 +12,7 @@ from qa.data.files import find_files
 from qa.errors import UserError
 from qa.hub import cached_commit, model_folder, named
 from qa.model.answering import NAME
-from qa.storage import content_hash
+from qa.storage import contents_hash
 
 FOLLOWS_SEED = "${seed}"
 LIBRARIES = ("torch", "lightning", "transformers", "tokenizers", "datasets", "numpy")
@@ -172,9 +171,8 @@ def model_contents(pretrained: str) -> list[str]:
     if not path.is_dir():
         return [_on_the_hub(pretrained, "model")]
     files = sorted(file for file in path.iterdir() if file.suffix in MODEL_FILES and file.is_file())
-    lines = {file.name: f"{file.name} {content_hash(file)}\n" for file in files}
-    texts = "".join(line for name, line in lines.items() if name != NAME), "".join(lines.values())
-    return [hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in dict.fromkeys(texts)]
+    weights = [file for file in files if file.name != NAME]
+    return list(dict.fromkeys(map(contents_hash, (weights, files))))
 
 
 def _on_the_hub(name: str, kind: Any) -> str:

@@ -77,7 +77,7 @@ def make_app(
     app = FastAPI(title="Question answering", lifespan=lifespan, docs_url=None, redoc_url=None, responses=REFUSALS)
     _add_answers(app, desk)
     _add_looks(app, desk, corrections)
-    add_learning(app, corrections)
+    add_learning(app, desk, corrections)
     _add_page(app)
     _add_errors(app)
     if token:

@@ -1,4 +1,4 @@
-"""One thread for the model: questions that arrive together are answered together, long texts batch by batch."""
+"""One thread for the model: on a GPU requests are answered together, else one by one; long texts batch by batch."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 GATHER = 0.008  # seconds in which requests are waited for
 TOGETHER, TEXT = 64, 64_000  # questions that are answered together, and characters of their texts
-LONG = 20_000  # characters; a request with more is answered alone
+LONG = 20_000  # characters; a request with more is answered alone on a GPU, too
 TURNS = 100  # windows; what has more is answered in turns with others, a batch at a time
 
 
@@ -44,14 +44,14 @@ class Job:
         self.text = sum(len(text) for ask in self.asks for text in ask.contexts)  # characters
 
     @property
-    def is_long(self) -> bool:
-        """Whether it is answered alone."""
-        return self.text > LONG
+    def is_alone(self) -> bool:
+        """Whether it is answered alone: each one is where no windows are computed together."""
+        return not self.answerer.batch_tokens or self.text > LONG
 
     def goes_with(self, other: "Job") -> bool:
         """Whether both can be answered together."""
         alike = self.options == other.options and self.answerer.answering == other.answerer.answering
-        return alike and not self.is_long and not other.is_long
+        return alike and not self.is_alone and not other.is_alone
 
     def deliver(self, found: list[Answer] | Exception) -> None:
         """Hands over the answers, or why there are none, from any thread."""
@@ -146,12 +146,13 @@ class Batcher:
                 self._changed.wait()
             if not self._waiting:
                 return []
-            while not self._closed and (left := self._waiting[0].arrived + GATHER - time.monotonic()) > 0:
+            first = self._waiting[0]
+            while not (self._closed or first.is_alone) and (left := first.arrived + GATHER - time.monotonic()) > 0:
                 self._changed.wait(left)
-            first = self._waiting.popleft()
+            self._waiting.popleft()
             taken, others = [first], deque[Job]()
             questions, text = TOGETHER - len(first.asks), TEXT - first.text  # what there is room for
-            while self._waiting and questions > 0 and text > 0:
+            while not first.is_alone and self._waiting and questions > 0 and text > 0:
                 job = self._waiting.popleft()
                 if job.goes_with(first) and len(job.asks) <= questions and job.text <= text:
                     taken.append(job)

@@ -39,10 +39,9 @@ class Correction(Body):
 class Corrections:
     """A JSONL file of corrected questions; one that is corrected again has its last answer."""
 
-    def __init__(self, path: Path, model: str) -> None:
+    def __init__(self, path: Path) -> None:
         """Errors: UserError for a file that cannot be read or written."""
-        self.path, self.model = path.resolve(), model  # a link stays a link
-        path = self.path
+        path = self.path = path.resolve()  # a link stays a link
         self._lock = FileLock(path.with_name(path.name + ".lock"), timeout=LOCK_SECONDS)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,9 +52,12 @@ class Corrections:
         except (ValueError, KeyError, TypeError):
             raise UserError(f"--corrections {path}: is no file of corrections; give another") from None
 
-    def add(self, given: Correction) -> bool:
-        """Keeps a correction; False where it is there already. Errors: UserError, Refused."""
-        line = self._line(given)
+    def add(self, given: Correction, model: str, content: str) -> bool:
+        """Keeps a correction of the answer of a model, by its name and the hash of its files.
+
+        False where it is there already. Errors: UserError, Refused.
+        """
+        line = _line(given, model, content)
         try:
             with self._lock:
                 return self._add(line)
@@ -101,29 +103,31 @@ class Corrections:
     def _content(self) -> str:
         return self.path.read_text("utf-8") if self.path.exists() else ""  # it may have been moved away
 
-    def _line(self, given: Correction) -> dict[str, Any]:
-        """A record as training reads it, with where it came from. Errors: UserError."""
-        end = given.start + len(given.text)
-        is_there = end <= len(given.context) and given.text == given.context[given.start : end]
-        if not is_there or given.text != given.text.strip():
-            raise UserError(f"start: the context does not have the answer at {given.start}; select it again")
-        begin, context = passage(given.context, given.start, end)
-        name = hashlib.blake2b(f"{given.question}\0{given.context}".encode(), digest_size=8).hexdigest()
-        answers = {"text": [given.text], "answer_start": [given.start - begin]} if given.text else None
-        return {
-            "id": f"{CORRECTION}{name}",
-            "question": given.question,
-            "context": context,
-            "answers": answers or {"text": [], "answer_start": []},
-            "is_impossible": not given.text,
-            "source": {
-                "text": given.name,
-                "start": begin,
-                "model": self.model,
-                "predicted": given.predicted,
-                "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            },
-        }
+
+def _line(given: Correction, model: str, content: str) -> dict[str, Any]:
+    """A record as training reads it, with where it came from. Errors: UserError."""
+    end = given.start + len(given.text)
+    is_there = end <= len(given.context) and given.text == given.context[given.start : end]
+    if not is_there or given.text != given.text.strip():
+        raise UserError(f"start: the context does not have the answer at {given.start}; select it again")
+    begin, context = passage(given.context, given.start, end)
+    name = hashlib.blake2b(f"{given.question}\0{given.context}".encode(), digest_size=8).hexdigest()
+    answers = {"text": [given.text], "answer_start": [given.start - begin]} if given.text else None
+    return {
+        "id": f"{CORRECTION}{name}",
+        "question": given.question,
+        "context": context,
+        "answers": answers or {"text": [], "answer_start": []},
+        "is_impossible": not given.text,
+        "source": {
+            "text": given.name,
+            "start": begin,
+            "model": model,
+            "model_content": content,
+            "predicted": given.predicted,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    }
 
 
 def _by_id(content: str) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from qa.serving.batching import Batcher, Job
 from qa.serving.limits import Limits, Refused
 from qa.serving.metrics import Metrics
 from qa.serving.schemas import AnswerBody, Item, ModelInfo
+from qa.storage import contents_hash
 
 EVERY = 0.25  # seconds between two looks at a long text's answer so far
 
@@ -23,6 +24,7 @@ class Desk:
 
     def __init__(self, answerer: QuestionAnswerer, name: str, limits: Limits) -> None:
         self.answerer, self.name, self.limits, self.metrics = answerer, name, limits, Metrics()
+        self.content = contents_hash(file for file in answerer.files if file.suffix != ".md")
         self.batcher = Batcher(limits, self.metrics)
 
     def close(self) -> None:
@@ -34,6 +36,7 @@ class Desk:
         known = self.answerer.answering
         return ModelInfo(
             model=self.name,
+            content=self.content,
             engine=self.answerer.engine.name,
             trained=self.answerer.engine.trained_head,
             calibrated=known.temperature is not None,

@@ -157,13 +157,11 @@ class Guard:
         return True
 
     async def _rest(self, receive: Receive) -> None:
-        """Reads what a client still sends, within limits: closed before, its connection would be reset unanswered."""
-        left, more = 4 * self.limits.body, True
+        """Reads what a client still sends, for a while: closed before, its connection would be reset unanswered."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self.limits.body_seconds):
-                while more and left > 0:
-                    message = await receive()
-                    more, left = message.get("more_body", False), left - len(message.get("body", b""))
+                while (await receive()).get("more_body"):
+                    pass
 
     async def _run(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Runs the app until it has ended or the client has left."""

@@ -13,9 +13,11 @@ def understood(request: HubRequest, answerer: QuestionAnswerer) -> tuple[Ask, Op
     given, known = request.parameters or HubParameters(), answerer.answering
     if (length := given.max_seq_len or known.max_length) > known.max_length:
         raise UserError(f"max_seq_len={length}: the model was trained with {known.max_length}; give that or less")
-    stride = min(known.stride, length // 3) if given.doc_stride is None else given.doc_stride
-    if stride > length // 2:
-        raise UserError(f"doc_stride={stride}: windows of {length} tokens; give at most {length // 2}")
+    usual = known.stride if length == known.max_length else min(known.stride, length // 2)
+    try:
+        cut = answerer.cut(length, usual if given.doc_stride is None else given.doc_stride)
+    except UserError as error:
+        raise UserError(str(error).replace("max_length", "max_seq_len").replace("stride", "doc_stride")) from None
     question = request.inputs.question
     if given.max_question_len is not None:
         question = answerer.shortened(question, given.max_question_len)
@@ -24,7 +26,7 @@ def understood(request: HubRequest, answerer: QuestionAnswerer) -> tuple[Ask, Op
         max_answer_length=given.max_answer_len,
         handle_impossible_answer=given.handle_impossible_answer,
     )
-    return Ask(question, [request.inputs.context]), options, answerer.cut(length, stride)
+    return Ask(question, [request.inputs.context]), options, cut
 
 
 def as_hub(answer: Answer, request: HubRequest) -> HubAnswer | list[HubAnswer]:

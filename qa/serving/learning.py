@@ -7,6 +7,7 @@ from fastapi import FastAPI, Query, Request, Response
 
 from qa.evaluation.metrics import v2_scores
 from qa.serving.corrections import Correction, Corrections
+from qa.serving.desk import Desk
 from qa.serving.extraction import Extractor
 from qa.serving.schemas import Corrected, Grade, GradeRequest, QuestionsResponse, TextResponse
 
@@ -19,7 +20,7 @@ FILE: dict[str, Any] = {
 Name = Annotated[str, Query(min_length=1, max_length=1000)]  # of the file, whose ending tells its kind
 
 
-def add_learning(app: FastAPI, corrections: Corrections) -> None:
+def add_learning(app: FastAPI, desk: Desk, corrections: Corrections) -> None:
     """Adds these addresses to a service."""
     extractor = Extractor()
 
@@ -43,5 +44,5 @@ def add_learning(app: FastAPI, corrections: Corrections) -> None:
     @app.post("/corrections")
     async def correct(given: Correction) -> Corrected:
         """Keeps the right answer of a question, for training."""
-        added = await asyncio.to_thread(corrections.add, given)
+        added = await asyncio.to_thread(corrections.add, given, desk.name, desk.content)
         return Corrected(corrections=corrections.count, added=added)

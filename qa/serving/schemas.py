@@ -240,6 +240,7 @@ class ModelInfo(BaseModel):
     """What is served."""
 
     model: str
+    content: str  # hash of its files
     engine: str  # torch, onnx or openvino
     trained: bool  # whether it has a span head; without one its answers are drawn
     calibrated: bool

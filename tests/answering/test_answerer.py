@@ -248,11 +248,17 @@ def test_what_cannot_be_asked_is_one_line(
         ({"device": "tpu"}, "device=tpu: .*; give cpu"),
         ({"max_length": 9000}, "^max_length=9000: the model has 512 positions; give at most 512"),
         ({"stride": 500}, "^stride=500: "),
+        ({"stride": -40}, "^stride=-40: should be greater than or equal to 0"),
+        ({"max_length": 0}, "^max_length=0: should be greater than 0"),
+        ({"max_length": 64.5}, r"^max_length=64\.5: should be a valid integer"),
     ],
 )
-def test_what_cannot_be_loaded_is_one_line(tiny: Path, options: Any, message: str) -> None:
+def test_what_cannot_be_loaded_is_one_line(answerer: QuestionAnswerer, tiny: Path, options: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         QuestionAnswerer.from_pretrained(str(tiny), **options)
+    if options.keys() <= {"max_length", "stride"}:
+        with pytest.raises(UserError, match=message):
+            answerer.cut(**options)
 
 
 def test_a_folder_without_a_model_and_a_model_without_a_span_head(

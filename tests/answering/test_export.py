@@ -1,5 +1,6 @@
-"""Exported models answer as the model that they were made of, or are refused."""
+"""Exported models answer as the model that they were made of, or are refused; no answer depends on another question."""
 
+import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch
 from qa import QuestionAnswerer, UserError
 from qa.answering import onnx_files
 from qa.answering.check import read_known
+from qa.answering.options import Options
+from qa.answering.work import Ask
 from qa.export import main
 
 pytestmark = pytest.mark.slow
@@ -24,12 +27,14 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
 
 @pytest.fixture(scope="module")
 def exported(tiny: Path, v2_files: Files, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The tiny model in both forms, by engine."""
+    """The tiny model itself and in all its forms, by engine."""
     made = tmp_path_factory.mktemp("exported")
     with pytest.MonkeyPatch.context() as patch:
         for engine in ("onnx", "openvino"):
-            assert run(patch, tiny, "--to", engine, "--out", made / engine, "--check", v2_files[0]) == 0
-    return {engine: made / engine for engine in ("onnx", "openvino")}
+            words = (tiny, "--to", engine, "--check", v2_files[0], "--out")
+            assert run(patch, *words, made / engine) == 0
+            assert run(patch, *words, made / f"{engine}-int8", "--int8", "--tolerance", "100") == 0
+    return {"torch": tiny, **{path.name: path for path in made.iterdir()}}
 
 
 @pytest.mark.parametrize("engine", ["onnx", "openvino"])
@@ -50,6 +55,23 @@ def test_an_exported_model_answers_as_the_model(
     assert [a.text for a in found] == [a.text for a in other(*texts)] * 4
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("engine", ["torch", "onnx", "onnx-int8", "openvino", "openvino-int8"])
+def test_an_answer_is_the_same_alone_and_beside_others(
+    exported: dict[str, Path], v2_files: Files, engine: str, dtype: str
+) -> None:
+    if engine.startswith("onnx") and dtype != "float32":
+        pytest.skip("ONNX Runtime computes as a model was exported")
+    answerer = QuestionAnswerer.from_pretrained(str(exported[engine]), "cpu", dtype, max_length=64, stride=16)
+    examples, draw = read_known(str(v2_files[1])), random.Random(0)
+    asks = [Ask(example.question, [example.context[: draw.randint(20, 400)]]) for example in examples]
+    asks.append(Ask("Who built it?", [example.context for example in examples]))  # many windows
+    options = Options(top_k=3, handle_impossible_answer=True)
+    alone = [answerer.answers([ask], options)[0] for ask in asks]
+    for company in (asks, draw.sample(asks, 9), draw.sample(asks, 17)):
+        assert answerer.answers(company, options) == [alone[asks.index(ask)] for ask in company]
+
+
 def test_a_folder_of_an_export_holds_what_it_needs_and_says_what_it_is(exported: dict[str, Path]) -> None:
     names = {path.name for path in exported["onnx"].iterdir()}
     assert names == {"README.md", "config.json", "model.onnx", "tokenizer.json", "tokenizer_config.json"}
@@ -61,15 +83,13 @@ def test_a_folder_of_an_export_holds_what_it_needs_and_says_what_it_is(exported:
 
 @pytest.mark.parametrize(("engine", "way"), [("onnx", "dynamic int8"), ("openvino", "static int8")])
 def test_int8_is_smaller_and_fitted_with_other_questions_than_it_is_checked_with(
-    tiny: Path, v2_files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, engine: str, way: str
+    exported: dict[str, Path], tiny: Path, engine: str, way: str
 ) -> None:
-    words = (tiny, "--to", engine, "--int8", "--out", tmp_path / "int8", "--check", v2_files[0], "--tolerance", "100")
-    assert run(monkeypatch, *words) == 0
-    assert f"{engine}, {way}, checked with 42 questions" in capsys.readouterr().out
-    size = sum(path.stat().st_size for path in (tmp_path / "int8").glob("*model.*"))
+    folder = exported[f"{engine}-int8"]
+    card = (folder / "README.md").read_text()
+    assert f", in {way}" in card and "Checked with 42 questions of `train.json`" in card
+    size = sum(path.stat().st_size for path in folder.glob("*model.*"))
     assert size < 1.1 * (tiny / "model.safetensors").stat().st_size  # its embeddings stay
-    answer = QuestionAnswerer.from_pretrained(str(tmp_path / "int8"))("When was it built?", "It was built in 1822.")
-    assert answer.text in "It was built in 1822."
 
 
 def test_an_export_that_loses_too_much_is_refused_and_leaves_nothing(

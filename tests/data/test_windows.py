@@ -139,6 +139,12 @@ def test_windows_of_one_context_share_stride_tokens_and_cover_it(minilm: PreTrai
     assert (end[:-1] - begin[1:] == 20).all()
 
 
+@pytest.mark.parametrize("stride", [-1, -40])
+def test_windows_that_leave_tokens_out_are_never_built(minilm: PreTrainedTokenizerFast, stride: int) -> None:
+    with pytest.raises(AssertionError, match="tokens that no window has"):
+        build_windows([Example(id="a", question="who ?", context="one two three " * 60)], minilm, 64, stride)
+
+
 def test_each_text_is_tokenised_once(minilm: PreTrainedTokenizerFast) -> None:
     context = "one two three four"
     windows = build_windows([Example(id=str(i), question="who ?", context=context) for i in range(9)], minilm, 64, 20)

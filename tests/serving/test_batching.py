@@ -26,7 +26,9 @@ def desk(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]
     """That of a model with two temperatures."""
     model = copytree(tiny, tmp_path_factory.mktemp("desk") / "model")
     (model / "qa.json").write_text(json.dumps({"temperature": 0.1, "temperature_by_language": {"de": 1000.0}}))
-    desk = Desk(QuestionAnswerer.from_pretrained(str(model), "cpu"), "m", Limits())
+    answerer = QuestionAnswerer.from_pretrained(str(model), "cpu")
+    answerer.batch_tokens = 2_048  # as on a GPU
+    desk = Desk(answerer, "m", Limits())
     yield desk
     desk.close()
 
