@@ -11,7 +11,7 @@ HEADINGS = ("Epoch", "Step", "Training Loss", "Validation Loss", "EM", "F1")
 V2_HEADINGS = ("Epoch", "HasAns EM", "HasAns F1", "NoAns EM", "NoAns F1", "Best EM", "at", "Best F1", "at")
 V2_NOTE = "HasAns: questions with an answer. Best: at the threshold that is best here."
 
-LANGUAGE_HEADINGS = ("Language", "Questions", "EM", "F1", "MLQA EM", "MLQA F1")
+LANGUAGE_HEADINGS = ("Language", "EM", "F1", "MLQA EM", "MLQA F1", "Questions")
 LANGUAGE_NOTE = (
     "EM and F1 are SQuAD's official ones, whose rules are those of English. MLQA: by the rules of the language, its"
     " articles and punctuation; Chinese and other scripts without spaces count by character."
@@ -87,7 +87,7 @@ def language_rows(results: Results) -> list[list[str]]:
     rows = {**results.by_language, **({"mean": results.language_mean} if results.language_mean else {})}
     metrics = "exact_match", "f1", "mlqa_exact_match", "mlqa_f1"
     return [
-        [name, f"{row.questions:,}", *(f"{getattr(row, metric):.2f}" for metric in metrics)]
+        [name, *(f"{getattr(row, metric):.2f}" for metric in metrics), f"{row.questions:,}"]
         for name, row in rows.items()
     ]
 
