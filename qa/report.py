@@ -1,15 +1,15 @@
 """Writes the page of a finished run or of a sweep again.
 
-python -m qa.report RUN|SWEEP [--monitor val_loss|exact_match|f1]
+python -m qa.report RUN|SWEEP [--monitor FIGURE]
 """
 
+from argparse import ArgumentTypeError
 from pathlib import Path
-from typing import get_args
 
 from qa.errors import Flags, UserError, door
 from qa.review.run_page import write_page
 from qa.review.sweep_page import write_sweep_page
-from qa.runs.results import Monitor, read_results
+from qa.runs.results import check_monitor, read_results
 from qa.sweeps.sweep import Sweep
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     parser = Flags("qa.report", __doc__)
     parser.add_argument("folder", type=Path, help="of a finished run, or of a sweep")
     parser.add_argument(
-        "--monitor", choices=get_args(Monitor), default="val_loss", help="what makes a job of a sweep the best"
+        "--monitor", type=figure_to_rank, default="val_loss", help="what makes a job of a sweep the best"
     )
     arguments = parser.parse_args()
     folder: Path = arguments.folder
@@ -31,6 +31,14 @@ def main() -> None:
         print(folder / "report.html")
     else:
         raise UserError(f"{folder}: holds neither a finished run nor a sweep; give the folder with its results.json")
+
+
+def figure_to_rank(name: str) -> str:
+    """Errors: ArgumentTypeError for what is no figure."""
+    try:
+        return check_monitor(name)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{name}: should be {error}") from None
 
 
 if __name__ == "__main__":

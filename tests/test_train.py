@@ -252,6 +252,52 @@ def test_bad_records_are_counted_in_the_results(train_py: Run, tiny: Path, small
     assert found["epochs"][-1]["step"] == 1
 
 
+def test_figures_by_language_choose_the_best_epoch_and_name_the_gap(
+    train_py: Run, tiny: Path, small_files: Files, tmp_path: Path
+) -> None:
+    """The German file has the English questions with other contexts, so that its figures are others."""
+    text = small_files[1].read_text()
+    files = {
+        "train.en.json": small_files[0].read_text(),
+        "dev.en.json": text,
+        "dev.de.json": text.replace(" was ", " ward "),
+    }
+    for name, content in files.items():
+        moved = json.loads(content)
+        for paragraph in moved["data"][0]["paragraphs"]:
+            for question in paragraph["qas"]:
+                for answer in question["answers"]:
+                    answer["answer_start"] = paragraph["context"].index(answer["text"])
+        (tmp_path / name).write_text(json.dumps(moved))
+    arguments = quick_fit(small_files, tiny, tmp_path / "cache", f"data.train_file={tmp_path}/train.en.json")
+    arguments += [f"data.validation_file={tmp_path}/dev.*.json", "trainer.max_epochs=2"]
+    refused = train_py(*arguments, "checkpoint.monitor=f1_fr", f"hydra.run.dir={tmp_path}/run")
+    assert refused.returncode == 2
+    assert "checkpoint.monitor=f1_fr: the validation questions are in de, en; choose one" in refused.stderr
+    done = train_py(*arguments, "checkpoint.monitor=f1_de", f"hydra.run.dir={tmp_path}/run")
+    assert done.returncode == 0, done.stderr
+    found = results(tmp_path / "run")
+    assert found["best"]["f1_de"] == max(row["f1_de"] for row in found["epochs"])
+    assert [*found["by_language"]] == ["de", "en"] and found["language_gap"]["trained"] == "en"
+    assert found["by_language"]["de"]["f1"] == pytest.approx(found["best"]["f1_de"])
+    assert found["best"]["f1_mean"] == pytest.approx(found["language_mean"]["f1"])
+    assert "f1_de" in (tmp_path / "run" / "metrics.csv").read_text().partition("\n")[0]
+    words = [" | 20 |\n\nEM and F1 are SQuAD's", "Gap to en, the language of the training data: F1"]
+    assert all(said in (tmp_path / "run" / "results.md").read_text() for said in words)
+    assert "the best by F1 of de" in (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "| mean | " in (tmp_path / "run" / "model" / "README.md").read_text()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "<td>mean</td>" in page and "<th>language</th>" not in page
+    done = train_py(
+        "stage=validate", "data=local", f"data.validation_file={tmp_path}/dev.*.json", "trainer.accelerator=cpu",
+        f"model.pretrained={tmp_path}/run/model", f"data.cache_dir={tmp_path}/cache", f"hydra.run.dir={tmp_path}/again",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "MLQA EM" in done.stdout and "Gap to en, the language of the training data" in done.stdout
+    again = results(tmp_path / "again")
+    assert all(again[key] == found[key] for key in ("by_language", "language_mean", "language_gap"))
+
+
 @pytest.mark.parametrize(
     ("interval", "evaluated"),
     [

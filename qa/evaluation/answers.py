@@ -2,7 +2,8 @@
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -71,10 +72,10 @@ class Evaluation(NamedTuple):
     null_odds: Mapping[str, float] | None = None  # by id; None where every question gets an answer, as in SQuAD v1.1
 
     def figures(self) -> dict[str, float]:
-        """{"val_loss", "exact_match", "f1"}: mean over windows, and percent over questions; SQuAD v2 has more."""
+        """{"val_loss", "exact_match", "f1"}: mean over windows, percent over questions; v2 and languages add some."""
         exact, overlap = mean_scores(self.questions)
         loss = float(self.window_losses.mean(dtype=np.float64)) if len(self.window_losses) else math.nan
-        figures = {"val_loss": loss, "exact_match": exact, "f1": overlap}
+        figures = {"val_loss": loss, "exact_match": exact, "f1": overlap, **figures_by_language(self.questions)}
         if self.null_odds is None:
             return figures
         return {**figures, **figures_by_answer(self.questions), **self._with_best_threshold(self.null_odds)}
@@ -132,6 +133,31 @@ def figures_by_answer(questions: Sequence[Question]) -> dict[str, float]:
         if group := [question for question in questions if question.is_unanswerable == unanswerable]:
             found |= zip((f"{kind}_exact", f"{kind}_f1"), mean_scores(group), strict=True)
     return found
+
+
+def by_language(questions: Iterable[Question]) -> dict[str, list[Question]]:
+    """The scored questions of each language that is known, by code in order."""
+    groups: dict[str, list[Question]] = {}
+    for question in questions:
+        if question.language and question.exact_match is not None:
+            groups.setdefault(question.language, []).append(question)
+    return dict(sorted(groups.items()))
+
+
+def figures_by_language(questions: Iterable[Question]) -> dict[str, float]:
+    """{"exact_match_de", "f1_de", …, "exact_match_mean", "f1_mean"} in percent; none with fewer than two languages.
+
+    The mean is that of the languages, however many questions each has.
+    """
+    found = {language: mean_scores(group) for language, group in by_language(questions).items()}
+    if len(found) < 2:
+        return {}
+    exact, overlap = (fmean(column) for column in zip(*found.values(), strict=True))
+    return {
+        f"{name}_{code}": figure
+        for code, pair in {**found, "mean": (exact, overlap)}.items()
+        for name, figure in zip(("exact_match", "f1"), pair, strict=True)
+    }
 
 
 def score_question(

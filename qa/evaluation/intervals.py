@@ -1,5 +1,6 @@
 """Confidence intervals of a mean over questions, or of the difference of two, over questions and seeds."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from qa.evaluation.answers import Question
 
 TOO_FEW = 10  # clusters; with fewer an interval covers the truth too rarely, so none is given
 LEVEL = 0.95
+FILE_OF_ID = re.compile(r"^(?!\d+\.\d+/)[^/]*/")  # as `read_examples` names it; not a paragraph's numbers
 NO_SPREAD = 1e-12  # a variance below is that of rounding
 
 Scores = NDArray[np.float64]
@@ -51,9 +53,10 @@ def clusters(questions: Sequence[Question]) -> Clusters:
     """The articles where every question has a title, else the paragraphs.
 
     SQuAD was sampled by article, and questions on one article are alike. Titles are ignored where all questions have
-    the same one, or where there are more titles than paragraphs.
+    the same one, or where there are more titles than paragraphs. Translations of each other are one.
     """
-    paragraphs, articles = (_numbered([getattr(q, name) for q in questions]) for name in ("context", "title"))
+    names = ([getattr(q, name) for q in questions] for name in ("context", "title"))
+    paragraphs, articles = (_translated(_numbered(some), questions) for some in names)
     titled = all(question.title for question in questions)
     if titled and 1 < len(articles.sizes) <= len(paragraphs.sizes):
         return articles._replace(kind="articles")
@@ -64,6 +67,31 @@ def _numbered(names: Sequence[str | None]) -> Clusters:
     rows: dict[str | None, int] = {}
     row = np.array([rows.setdefault(name, len(rows)) for name in names], np.intp)
     return Clusters("", row, np.bincount(row, minlength=1))
+
+
+def _translated(by: Clusters, questions: Sequence[Question]) -> Clusters:
+    """The same, with those as one that share a question: one whose id comes once in each of several languages.
+
+    Ids that are mere numbers say nothing. They would join far more than the languages' versions of each cluster: then
+    all stay as they are.
+    """
+    known: dict[str, list[int]] = {}  # rows of questions
+    for row, question in enumerate(questions):
+        if question.language:
+            known.setdefault(FILE_OF_ID.sub("", question.id), []).append(row)
+    shared = [rows for rows in known.values() if 1 < len(rows) == len({questions[row].language for row in rows})]
+    if not shared:
+        return by
+    one = by.row[[row for rows in shared for row in rows]]
+    other = by.row[[rows[0] for rows in shared for _ in rows]]
+    before, least = np.zeros(0, np.intp), np.arange(len(by.sizes))  # of each cluster's own and those it is joined to
+    while not np.array_equal(before, least):
+        before = least.copy()
+        np.minimum.at(least, one, before[other])
+        np.minimum.at(least, other, before[one])
+    names, row = np.unique(least[by.row], return_inverse=True)
+    versions = len({question.language for question in questions})
+    return by if 2 * len(names) * versions < len(by.sizes) else Clusters(by.kind, row, np.bincount(row))
 
 
 def spread(terms: Sequence[Scores], by: Clusters, over_seeds: bool = True) -> Spread:

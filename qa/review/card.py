@@ -12,8 +12,15 @@ from jinja2 import Environment, PackageLoader
 
 from qa.config.settings import Settings
 from qa.hub import local_folder, named
-from qa.runs.results import MONITORS, V2_FIGURES, Results
-from qa.runs.results_table import TRUST_NOTE, cell, counted, markdown_table, markdown_trust_table
+from qa.runs.results import V2_FIGURES, Results, monitor_in_words
+from qa.runs.results_table import (
+    TRUST_NOTE,
+    cell,
+    counted,
+    markdown_language_table,
+    markdown_table,
+    markdown_trust_table,
+)
 
 MAIN = ("optimizer.lr", "data.batch_size", "trainer.max_epochs", "data.name", "data.train_file", "seed")  # shown first
 HUB_NAMES = {"data.name", "model.pretrained", "push_to_hub"}  # settings whose value may be USER/NAME
@@ -58,6 +65,7 @@ def model_card(results: Results, settings: Settings, command: str, languages: It
         evaluation=evaluation if files or share else f"{name}, split validation",
         results=results,
         table=markdown_table(results.epochs, results.evaluated),
+        languages=markdown_language_table(results),
         trust=markdown_trust_table(results.calibration) if results.calibration else "",
         trust_note=TRUST_NOTE,
         counted=counted,
@@ -65,7 +73,7 @@ def model_card(results: Results, settings: Settings, command: str, languages: It
         main=MAIN,
         version="v2.0" if results.best.is_v2 else "v1.1",
         threshold=f"{results.best.threshold or 0:.2f}",
-        monitor=MONITORS[settings.checkpoint.monitor],
+        monitor=monitor_in_words(settings.checkpoint.monitor),
         command=command_without_folders(command),
         settings={
             key: cell(v if key == "data.name" else without_folders(v)) for key, v in shown.items() if v is not None

@@ -21,7 +21,7 @@ from qa.evaluation.intervals import (
 )
 from qa.evaluation.significance import holm, sign_flips
 from qa.review.systems import Run, System
-from qa.runs.results import METRICS, chosen_here
+from qa.runs.results import METRICS, chosen_here, metric_of
 from qa.runs.results_table import counted
 
 ALL_PAIRS = 6  # systems; with more, the highest is compared with each of the others
@@ -31,8 +31,8 @@ REAL = 0.05  # corrected p below which a difference counts as more than chance
 
 def primary_figure(found: Sequence[System]) -> str:
     """The metric that decides: EM where all runs chose their best epoch by it, else F1."""
-    monitors = {run.settings.get("checkpoint.monitor") for system in found for run in system.runs}
-    return "exact_match" if monitors == {"exact_match"} else "f1"
+    metrics = {metric_of(run.settings.get("checkpoint.monitor", ""))[0] for system in found for run in system.runs}
+    return "exact_match" if metrics == {"exact_match"} else "f1"
 
 
 def compare(found: Sequence[System], baseline: System | None = None) -> dict[str, Any]:

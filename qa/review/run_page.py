@@ -22,6 +22,8 @@ from qa.runs.predictions import read_answers
 from qa.runs.results import Results, Row
 from qa.runs.results_table import (
     HEADINGS,
+    LANGUAGE_HEADINGS,
+    LANGUAGE_NOTE,
     TRUST_HEADINGS,
     TRUST_NOTE,
     V2_HEADINGS,
@@ -30,6 +32,7 @@ from qa.runs.results_table import (
     counted,
     format_row,
     format_v2_row,
+    language_rows,
     trust_rows,
 )
 from qa.storage import write_text
@@ -60,6 +63,9 @@ def write_page(folder: Path, results: Results) -> None:
         v2_columns=V2_HEADINGS,
         v2_rows=[(format_v2_row(row), row == results.best) for row in results.epochs if row.is_v2],
         v2_note=V2_NOTE,
+        language_columns=LANGUAGE_HEADINGS,
+        language_rows=language_rows(results),
+        language_note=LANGUAGE_NOTE,
         notes=[*filter(None, [results.evaluated and results.evaluated.note()]), *remarks(results)],
         best_mark=best_mark(results.monitor),
         published=[_placed(row) for row in PUBLISHED] if is_recipe(results.identity) else [],
@@ -81,7 +87,11 @@ def write_page(folder: Path, results: Results) -> None:
         trust_rows=trust_rows(results.calibration) if results.calibration else [],
         few=TOO_FEW,
         counted=counted,
-        breakdowns={name: parts for name, kind in kinds(scored).items() if len(parts := breakdown(scored, kind)) > 1},
+        breakdowns={
+            name: parts
+            for name, kind in kinds(scored).items()
+            if len(parts := breakdown(scored, kind)) > 1 and not (name == "language" and results.by_language)
+        },
         data=_data(shown, folder),
     )
     write_text(folder / "report.html", text)

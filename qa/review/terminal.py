@@ -18,12 +18,15 @@ from qa.runs.identity import other_code
 from qa.runs.results import EvaluatedPart, Monitor, Results, Row, read_results
 from qa.runs.results_table import (
     HEADINGS,
+    LANGUAGE_HEADINGS,
+    LANGUAGE_NOTE,
     TRUST_HEADINGS,
     V2_HEADINGS,
     V2_NOTE,
     best_mark,
     format_row,
     format_v2_row,
+    language_rows,
     trust_rows,
 )
 
@@ -99,6 +102,11 @@ def show_end(folder: Path, results: Results) -> None:
     from qa.evaluation.question_table import read_questions  # needs pyarrow, NumPy and SciPy
     from qa.review.verdict import figures, remarks
 
+    if results.by_language:
+        table = _table(LANGUAGE_HEADINGS, LANGUAGE_NOTE)
+        for row in language_rows(results):
+            table.add_row(*row)
+        console.print(table)
     if results.best and (folder / "questions.parquet").exists():
         console.print(figures([question for question in read_questions(folder) if question.exact_match is not None]))
     for remark in remarks(results):

@@ -7,7 +7,7 @@ import numpy as np
 from qa.evaluation.answers import Question
 from qa.evaluation.calibration import Trust
 from qa.evaluation.intervals import Estimate, bounds, clusters, percent, proportion
-from qa.runs.results import METRICS, MONITORS, Results
+from qa.runs.results import METRICS, Results, monitor_in_words
 from qa.runs.results_table import counted
 
 HEADLINE = {"f1": METRICS["f1"], **METRICS}  # F1 first
@@ -55,10 +55,18 @@ def remarks(results: Results) -> Iterator[str]:
         mine, theirs = (getattr(row, key) for row in (best, top))
         if monitor and monitor != key and mine is not None and theirs > mine:
             yield (
-                f"Epoch {best.epoch:g} is the best by {MONITORS[monitor]}; epoch {top.epoch:g} has the higher {name}"
-                f" ({theirs:.2f}): checkpoint.monitor={key} would keep it."
+                f"Epoch {best.epoch:g} is the best by {monitor_in_words(monitor)}; epoch {top.epoch:g} has the higher"
+                f" {name} ({theirs:.2f}): checkpoint.monitor={key} would keep it."
             )
             break
+    if gap := results.language_gap:
+        yield (
+            f"Gap to {gap.trained}, the language of the training data: F1 {gap.f1:.2f}, EM {gap.exact_match:.2f}"
+            " (its figures less the mean of the other languages')."
+        )
+    named = sum(row.questions for row in results.by_language.values())
+    if named and results.evaluated and (others := results.evaluated.questions - named):
+        yield f"{counted(others, 'question')} whose language is not known: not in the figures by language."
     if best.f1 is not None and best.f1 <= UNTRAINED_F1:
         yield (
             f"F1 {best.f1:.2f} is hardly better than without training:"

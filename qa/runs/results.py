@@ -1,27 +1,58 @@
 """`results.json`: the figures of a run."""
 
 import math
+import re
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, computed_field
+from pydantic_core import PydanticCustomError
 
 from qa.data.overlap import Overlap
 from qa.errors import UserError
 from qa.evaluation.ceiling import Ceiling
 from qa.evaluation.confidence import Calibrated
+from qa.evaluation.languages import LanguageFigures, LanguageGap, gap_to, mean_of_languages
 from qa.runs.identity import is_trained_on, question_hashes
 
-Monitor = Literal["val_loss", "exact_match", "f1"]  # what makes an epoch, or a job, the best
-MONITORS: dict[Monitor, str] = {"val_loss": "validation loss", "exact_match": "EM", "f1": "F1"}
 METRICS = {"exact_match": "EM", "f1": "F1"}  # of the answers
+
+
+def check_monitor(monitor: str) -> str:
+    """The name of a figure. Errors: PydanticCustomError (a ValueError)."""
+    if not re.fullmatch("val_loss|(exact_match|f1)(_mean|_[a-z]{2,3})?", monitor):
+        raise PydanticCustomError("monitor", "val_loss, exact_match, f1, or of languages f1_mean, f1_de and so on")
+    return monitor
+
+
+Monitor = Annotated[str, AfterValidator(check_monitor)]  # what makes an epoch, or a job, the best
+
+
+def metric_of(monitor: Monitor) -> tuple[str, str]:
+    """The metric, and the language or "mean" whose it is: f1_de is ("f1", "de"), f1 is ("f1", "")."""
+    name = next((name for name in METRICS if monitor.startswith(name)), monitor)
+    return name, monitor.removeprefix(name).removeprefix("_")
+
+
+def monitor_in_words(monitor: Monitor) -> str:
+    """ "validation loss", "F1", "F1 of de", "F1 as the mean of the languages"."""
+    name, language = metric_of(monitor)
+    words = {"": "", "mean": " as the mean of the languages"}
+    return METRICS.get(name, "validation loss") + words.get(language, f" of {language}")
+
+
 V2Figure = Annotated[float | None, Field(exclude_if=lambda value: value is None)]  # SQuAD v1.1 does not have the key
 
 
 class Row(BaseModel):
-    """One evaluation. Losses are means over windows, EM and F1 percent over questions; None: not measured."""
+    """One evaluation. Losses are means over windows, EM and F1 percent over questions; None: not measured.
 
+    Of several languages it also has `exact_match_de`, `f1_de` and so on, and their means: see `figures_by_language`.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
     epoch: int | float | None = None  # a fraction where it was cut short
     step: int | None = None
     train_loss: float | None = None
@@ -102,12 +133,26 @@ class Results(BaseModel):
     ceiling: dict[str, Ceiling] = {}  # of each split with answers
     nonfinite_steps: int = 0  # skipped by nonfinite=skip, or by the gradient scaler of 16-mixed
     evaluated: EvaluatedPart | None = None
+    by_language: dict[str, LanguageFigures] = {}  # of the best row, by code
     overlap: Overlap | None = None  # of training and validation
     no_answer_threshold: V2Figure = None  # above which null odds a question got no answer
     calibration: Annotated[Calibrated | None, Field(exclude_if=lambda value: value is None)] = None
     schedule_changes: list[dict[str, int]] = []  # at which step a resumed run was made longer or shorter
     identity: dict[str, Any] = {}  # what made it: settings, content of its inputs, code, versions
     about: dict[str, str] = {}  # for the head of the run's page
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def language_mean(self) -> LanguageFigures | None:
+        """The mean of several languages."""
+        return mean_of_languages(self.by_language.values()) if len(self.by_language) > 1 else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def language_gap(self) -> LanguageGap | None:
+        """How far the other languages are behind that of the training data, where it is known to be one."""
+        languages = self.identity.get("trained", self.identity).get("languages", [])
+        return gap_to(languages[0], self.by_language) if len(languages) == 1 else None
 
     @property
     def monitor(self) -> Monitor | None:
@@ -156,7 +201,7 @@ def sign(monitor: Monitor) -> int:
 
 def better(row: Row, than: Row, monitor: Monitor) -> bool:
     """Whether `row` beats `than`: a lower val_loss, or a higher EM or F1. What was not measured beats nothing."""
-    new, old = getattr(row, monitor), getattr(than, monitor)
+    new, old = (getattr(some, monitor, None) for some in (row, than))
     if new is None or not math.isfinite(new):
         return False
     return old is None or bool(sign(monitor) * new < sign(monitor) * old)

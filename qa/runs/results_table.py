@@ -5,11 +5,17 @@ from typing import Any
 
 from qa.errors import printable
 from qa.evaluation.confidence import Calibrated
-from qa.runs.results import MONITORS, V2_FIGURES, EvaluatedPart, Monitor, Row
+from qa.runs.results import V2_FIGURES, EvaluatedPart, Monitor, Results, Row, monitor_in_words
 
 HEADINGS = ("Epoch", "Step", "Training Loss", "Validation Loss", "EM", "F1")
 V2_HEADINGS = ("Epoch", "HasAns EM", "HasAns F1", "NoAns EM", "NoAns F1", "Best EM", "at", "Best F1", "at")
 V2_NOTE = "HasAns: questions with an answer. Best: at the threshold that is best here."
+
+LANGUAGE_HEADINGS = ("Language", "EM", "F1", "MLQA EM", "MLQA F1", "Questions")
+LANGUAGE_NOTE = (
+    "EM and F1 are SQuAD's official ones, whose rules are those of English. MLQA: by the rules of the language, its"
+    " articles and punctuation; Chinese and other scripts without spaces count by character."
+)
 
 TRUST_HEADINGS = ("Probabilities", "Softmax", "Calibrated")
 TRUST = {
@@ -60,7 +66,7 @@ def format_v2_row(row: Row) -> list[str]:
 
 def best_mark(monitor: Monitor | None) -> str:
     """What stands beside the best row."""
-    return f"← best by {MONITORS[monitor]}" if monitor else "← best"
+    return f"← best by {monitor_in_words(monitor)}" if monitor else "← best"
 
 
 def markdown_rows(rows: Sequence[Sequence[str]]) -> str:
@@ -74,6 +80,23 @@ def markdown_table(rows: Sequence[Row], part: EvaluatedPart | None = None) -> st
     if found := [row for row in rows if row.is_v2]:
         parts += [markdown_rows([V2_HEADINGS, ["---"] * len(V2_HEADINGS), *map(format_v2_row, found)]), V2_NOTE]
     return "\n\n".join([*parts, *filter(None, [part.note() if part else ""])])
+
+
+def language_rows(results: Results) -> list[list[str]]:
+    """The figures of each language and, of several, their mean, in the order of LANGUAGE_HEADINGS."""
+    rows = {**results.by_language, **({"mean": results.language_mean} if results.language_mean else {})}
+    metrics = "exact_match", "f1", "mlqa_exact_match", "mlqa_f1"
+    return [
+        [name, *(f"{getattr(row, metric):.2f}" for metric in metrics), f"{row.questions:,}"]
+        for name, row in rows.items()
+    ]
+
+
+def markdown_language_table(results: Results) -> str:
+    """The same as Markdown with its note, without a line end; empty where no language is known."""
+    rows = language_rows(results)
+    table = markdown_rows([LANGUAGE_HEADINGS, ["---"] * len(LANGUAGE_HEADINGS), *rows])
+    return f"{table}\n\n{LANGUAGE_NOTE}" if rows else ""
 
 
 def trust_rows(found: Calibrated) -> list[list[str]]:

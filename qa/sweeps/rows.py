@@ -8,10 +8,10 @@ from pathlib import PurePath
 from statistics import fmean, stdev
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic_core import PydanticCustomError
 
-from qa.runs.results import MONITORS, Monitor, chosen_here, sign
+from qa.runs.results import METRICS, Monitor, chosen_here, metric_of, monitor_in_words, sign
 
 COLUMNS = ("job", "overrides", "status", "epoch", "val_loss", "exact_match", "f1", "minutes", "error")
 FORMATS = {"epoch": ".1f", "val_loss": ".4f", "exact_match": ".2f", "f1": ".2f", "minutes": ".1f"}
@@ -22,6 +22,7 @@ MEASURED = BEST_KEYS[1:]
 class SweepRow(BaseModel):
     """One job. The figures are those of its best epoch; `status_code`: of its process."""
 
+    model_config = ConfigDict(extra="allow")  # also the monitor's figure of a language
     job: int
     settings: dict[str, Any]  # in which it differs from the other jobs
     folder: str  # relative to the sweep's
@@ -108,7 +109,7 @@ def is_finite(value: float | None) -> bool:
 
 
 def _has_figure(row: SweepRow, monitor: Monitor) -> bool:
-    return row.status == "finished" and is_finite(getattr(row, monitor))
+    return row.status == "finished" and is_finite(getattr(row, monitor, None))
 
 
 def ranked_jobs(rows: Sequence[SweepRow], monitor: Monitor) -> list[SweepRow]:
@@ -129,11 +130,11 @@ def notes(rows: Sequence[SweepRow], monitor: Monitor) -> list[str]:
         return []
     best = settings[0]
     mean = f", the mean of seeds {best.seeds}" if len(best.rows) > 1 and best.seeds else ""
-    lines = [*warnings(rows, monitor), f"Best by {MONITORS[monitor]}{mean}: {best.name}"]
-    judge: Monitor = "exact_match" if monitor == "exact_match" else "f1"  # of `qa.compare`
+    lines = [*warnings(rows, monitor), f"Best by {monitor_in_words(monitor)}{mean}: {best.name}"]
+    judge: Monitor = "exact_match" if metric_of(monitor)[0] == "exact_match" else "f1"  # of `qa.compare`
     by_judge = ranked(rows, judge)
     if by_judge and by_judge[0].settings != best.settings:
-        lines.append(f"By {MONITORS[judge]}, by which qa.compare decides, it is {by_judge[0].name}.")
+        lines.append(f"By {METRICS[judge]}, by which qa.compare decides, it is {by_judge[0].name}.")
     if len(settings) > 1:
         if all(len(setting.rows) == 1 for setting in settings):
             lines.append("The figures are of one seed each: another seed may change the order.")

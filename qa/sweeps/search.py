@@ -103,7 +103,7 @@ class Search:
 
     def tell(self, row: SweepRow) -> None:
         """Takes in a job's end; one that was interrupted stays under way, and resumes with the next start."""
-        value = getattr(row, self.monitor)
+        value = getattr(row, self.monitor, None)
         if row.status == "finished" and is_finite(value):
             self.study.tell(row.job, value, state=TrialState.COMPLETE)
         elif row.status == "pruned":

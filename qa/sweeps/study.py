@@ -48,7 +48,7 @@ def by_share(rows: Sequence[Row], total_steps: int, monitor: Monitor) -> Iterato
 
     Trials of other lengths, or with other evaluations, are so compared at the same share of their schedules.
     """
-    found = ((math.ceil(100 * (row.step or 0) / total_steps), getattr(row, monitor)) for row in rows)
+    found = ((math.ceil(100 * (row.step or 0) / total_steps), getattr(row, monitor, None)) for row in rows)
     known = [(percent, value) for percent, value in found if value is not None]
     ends = [percent for percent, _ in known[1:]] + [percent + 1 for percent, _ in known[-1:]]
     for (begin, value), end in zip(known, ends, strict=True):

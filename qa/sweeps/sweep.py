@@ -181,7 +181,7 @@ class Sweep:
                 results = json.loads((job.folder / "results.json").read_text(encoding="utf-8"))
                 best = results["best"] or {}
                 row.minutes = max(row.minutes, (results.get("seconds") or 0) / 60)  # also of starts that were killed
-                row = row.model_copy(update={name: best.get(name) for name in BEST_KEYS})
+                row = row.model_copy(update={name: best.get(name) for name in {*BEST_KEYS, self.monitor}})
             elif (signum := -status if status < 0 else status - 128) in SIGNALS:
                 row.status, row.status_code = "interrupted", 128 + signum
             else:

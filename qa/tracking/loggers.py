@@ -21,17 +21,15 @@ from qa.tracking.tables import end_of_run
 if TYPE_CHECKING:
     import wandb
 
-# on a dashboard, where a name's first part is its section
-NAMES = {
-    **{name: f"train/{name}" for name in STEP},
-    "epoch": "epoch",
-    "train_loss": "train/epoch_loss",
-    **{
-        name: f"val/{name.removeprefix('val_')}"
-        for name in ("val_loss", "exact_match", "f1", *V2_FIGURES, "kept_threshold")
-    },
-}
 SUMMARY: dict[str, Literal["min", "max"]] = {"val/loss": "min", "val/exact_match": "max", "val/f1": "max"}
+
+
+def dashboard_name(figure: str) -> str:
+    """The name of a figure on a dashboard, where its first part is its section; others keep theirs."""
+    if figure in STEP or figure == "train_loss":
+        return f"train/{figure.replace('train_loss', 'epoch_loss')}"
+    is_ours = figure in (*V2_FIGURES, "kept_threshold") or figure.startswith(("val_loss", "exact_match", "f1"))
+    return f"val/{figure.removeprefix('val_')}" if is_ours else figure
 
 
 class TensorBoard(TensorBoardLogger):
@@ -39,7 +37,7 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        super().log_metrics({NAMES.get(name, name): value for name, value in metrics.items()}, step)
+        super().log_metrics({dashboard_name(name): value for name, value in metrics.items()}, step)
 
 
 class Wandb(Logger):
@@ -135,10 +133,11 @@ class Wandb(Logger):
 
     def _log(self, metrics: Mapping[str, float], step: int) -> None:
         assert self.run is not None
-        for name in V2_FIGURES & metrics.keys():
-            self.run.define_metric(NAMES[name], step_metric="epoch")
+        for name in map(dashboard_name, metrics):
+            if name.startswith("val/") and name not in SUMMARY:  # of SQuAD v2, or of a language
+                self.run.define_metric(name, step_metric="epoch")
         if step >= self.run.step:  # the others are known, and wandb would warn of each
-            self.run.log({NAMES.get(name, name): value for name, value in metrics.items()}, step=step)
+            self.run.log({dashboard_name(name): value for name, value in metrics.items()}, step=step)
 
     @rank_zero_only
     def log_end(self, results: Results, seed: int) -> None:

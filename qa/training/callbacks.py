@@ -140,7 +140,7 @@ class EarlyStopping(AfterEvaluations):
         self.patience, self.min_delta = patience, min_delta
 
     def look(self, trainer: Trainer, module: QuestionAnsweringModule, history: History, rows: list[Row]) -> None:
-        figures = [getattr(row, history.monitor) for row in rows]
+        figures = [getattr(row, history.monitor, None) for row in rows]
         values = [sign(history.monitor) * figure for figure in figures if figure is not None]
         before, last = values[: -self.patience], values[-self.patience :]
         best = min((value for value in before if math.isfinite(value)), default=math.inf)

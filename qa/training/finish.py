@@ -10,6 +10,7 @@ from qa import processes
 from qa.console import console
 from qa.data.datamodule import SquadDataModule
 from qa.data.sources import Split
+from qa.evaluation.languages import language_figures
 from qa.evaluation.question_table import read_questions
 from qa.hub import push
 from qa.review.card import model_name
@@ -17,7 +18,7 @@ from qa.review.run_page import try_page
 from qa.review.terminal import question_in_context, results_table, show_end, show_next
 from qa.review.verdict import remarks
 from qa.runs.results import PerSplit, Results, Row
-from qa.runs.results_table import markdown_table
+from qa.runs.results_table import markdown_language_table, markdown_table
 from qa.storage import write_text
 from qa.tracking.loggers import Wandb
 from qa.training.parts import Parts, evaluated_part
@@ -53,6 +54,7 @@ def collect_results(parts: Parts, rows: list[Row], best: Row | None) -> Results:
         ceiling={str(split): best for split, best in parts.ceiling.items()},
         nonfinite_steps=parts.module.nonfinite_steps,
         evaluated=evaluated_part(parts.data, parts.splits[-1]),
+        by_language=language_figures(read_questions(parts.folder)) if best else {},
         overlap=parts.data.overlap,
         no_answer_threshold=threshold,
         identity=parts.history.final_identity(),
@@ -93,7 +95,8 @@ def finish(parts: Parts, results: Results) -> None:
         console.print(results_table(results.epochs, results.best, results.evaluated, results.monitor))
     show_end(parts.folder, results)
     if results.epochs:
-        lines = [markdown_table(results.epochs, results.evaluated), results.chosen(parts.folder), *remarks(results)]
+        tables = [markdown_table(results.epochs, results.evaluated), markdown_language_table(results)]
+        lines = [*tables, results.chosen(parts.folder), *remarks(results)]
         write_text(parts.folder / "results.md", "\n\n".join(filter(None, lines)) + "\n")
     if parts.settings.push_to_hub and parts.settings.stage == "fit":
         address, private = push(parts.folder / "model", parts.settings.push_to_hub)

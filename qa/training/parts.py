@@ -27,7 +27,7 @@ from qa.model.optimization import parameter_groups
 from qa.model.pretrained import check_model
 from qa.runs.checkpoints import as_begun, check_same_run, find_checkpoint, load_checkpoint
 from qa.runs.identity import identity
-from qa.runs.results import EvaluatedPart
+from qa.runs.results import EvaluatedPart, Monitor, metric_of
 from qa.runs.weights import base_of, known_of
 from qa.tracking.metrics_file import MetricsFile
 from qa.training.callbacks import Metrics, build_callbacks
@@ -110,8 +110,12 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     )
     made = identity(resolved(composed), folder)  # again: now the commits of the hub are known
     made |= known.model_dump(include={"trained", "chosen_on"}, exclude_none=True)
-    if fitting and (base := Answering.load(cfg.model.pretrained).trained):
-        made["base"] = base  # what made the model that this run trains further
+    if fitting:
+        base = Answering.load(cfg.model.pretrained).trained
+        made |= {"base": base} if base else {}  # what made the model that this run trains further
+        before = base.get("languages", [""]) if base else []
+        made["languages"] = sorted({*before, *(example.language or "" for example in data.examples["train"])})
+        check_monitored(settings.checkpoint.monitor, data)
     history = build_history(settings, folder, steps_per_epoch, made)
     metrics = Metrics()
     trainer.callbacks += [metrics, *callbacks, *pruning(cfg, fitting), *([history] if fitting else [])]  # type: ignore[attr-defined]
@@ -119,6 +123,18 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     found = {s: ceiling(data.examples[s], data.windows[s], settings.decode.max_answer_length) for s in splits}
     best = {split: figures for split, figures in found.items() if figures}
     return Parts(settings, folder, words, data, module, trainer, history, metrics, checkpoint, known, splits, best)
+
+
+def check_monitored(monitor: Monitor, data: SquadDataModule) -> None:
+    """Errors: UserError where the validation questions will not give the figure of languages that is asked for."""
+    _, asked = metric_of(monitor)
+    known = sorted({e.language for e in data.evaluated_examples("validation") if e.language})
+    if asked and (len(known) < 2 or asked not in ("mean", *known)):
+        there = f"in {', '.join(known)}" if known else "in no known language"
+        raise UserError(
+            f"checkpoint.monitor={monitor}: the validation questions are {there}; choose one of several languages, name"
+            " them by data.languages, or take f1"
+        )
 
 
 def check_optimizer(cfg: Any, device: torch.device) -> None:

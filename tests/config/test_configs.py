@@ -81,7 +81,7 @@ def test_settings_know_every_top_level_key(tmp_path: Path) -> None:
         ("stage=fti", "stage=fti: should be 'fit', 'validate', 'test' or 'predict'"),
         ("seed=-1", "seed=-1: should be greater than or equal to 0"),
         ("decode.n_best=0", "decode.n_best=0: should be greater than 0"),
-        ("checkpoint.monitor=loss", "checkpoint.monitor=loss: should be 'val_loss', 'exact_match' or 'f1'"),
+        ("checkpoint.monitor=loss", "checkpoint.monitor=loss: should be val_loss, exact_match, f1, or of languages"),
         ("optimizer.lr=abc", "optimizer.lr=abc: should be a number such as 0.1"),
         ("data.stride=400", "data.stride=400: windows of data.max_length=384 cannot share"),
         ("data.batching=sorted", "data.batching=sorted: should be 'bucketed' or 'random'"),

@@ -136,11 +136,11 @@ def test_memory_and_repairs_are_reported_below_the_figures() -> None:
 
 @pytest.mark.parametrize(("monitor", "expected"), [("val_loss", True), ("exact_match", True), ("f1", True)])
 def test_better(monitor: str, expected: bool) -> None:
-    assert better(ROWS[1], ROWS[0], monitor) is expected  # type: ignore[arg-type]
-    assert better(ROWS[0], ROWS[1], monitor) is not expected  # type: ignore[arg-type]
-    assert not better(ROWS[0], ROWS[0], monitor)  # type: ignore[arg-type]
-    assert better(ROWS[0], Row(), monitor)  # type: ignore[arg-type]
-    assert not better(Row(), ROWS[0], monitor)  # type: ignore[arg-type]
+    assert better(ROWS[1], ROWS[0], monitor) is expected
+    assert better(ROWS[0], ROWS[1], monitor) is not expected
+    assert not better(ROWS[0], ROWS[0], monitor)
+    assert better(ROWS[0], Row(), monitor)
+    assert not better(Row(), ROWS[0], monitor)
 
 
 def test_predictions_are_written_whole_and_in_order(tmp_path: Path) -> None:

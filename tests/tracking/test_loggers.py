@@ -17,7 +17,7 @@ from qa.evaluation.answers import Question
 from qa.evaluation.question_table import write_questions
 from qa.runs.metrics_csv import CSV_COLUMNS, read_metrics
 from qa.runs.results import PerSplit, Results
-from qa.tracking.loggers import Wandb
+from qa.tracking.loggers import Wandb, dashboard_name
 from qa.tracking.metrics_file import MetricsFile
 
 Files = tuple[Path, Path]
@@ -116,6 +116,14 @@ def test_tensorboard_has_every_figure_and_the_curves_have_theirs(
     best = json.loads((tmp_path / "run" / "results.json").read_text())["best"]
     assert events.Scalars("val/loss")[0].step == best["step"]
     assert "tensorboard" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("figure", "shown"),
+    [("val_loss", "val/loss"), ("f1_de", "val/f1_de"), ("HasAns_f1", "val/HasAns_f1"), ("mine", "mine")],
+)
+def test_a_figure_is_in_its_section(figure: str, shown: str) -> None:
+    assert dashboard_name(figure) == shown
 
 
 def test_a_figure_without_a_column_adds_one_and_a_resumed_run_keeps_it(tmp_path: Path) -> None:

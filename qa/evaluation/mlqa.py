@@ -1,0 +1,60 @@
+"""Answers by the rules of their language: those of MLQA (Lewis et al. 2020), and the same for other languages.
+
+As in MLQA's script the articles of a language are left out, and Unicode's punctuation with ASCII's; Chinese counts by
+character, all else between its characters by word. Here other scripts without spaces, and Korean, whose particles stick
+to the words (KorQuAD), count by character too. What is one text in two spellings is the same: normal forms, full and
+half width, shapes of Arabic letters, tatweel, vowel signs, and İ and I in Turkish.
+"""
+
+import re
+import string
+import unicodedata
+
+ARTICLES = {
+    "ar": "ال",  # also within a word, as in MLQA's script
+    "de": r"\b(ein|eine|einen|einem|eines|einer|der|die|das|den|dem|des)\b",
+    "en": r"\b(a|an|the)\b",
+    "es": r"\b(un|una|unos|unas|el|la|los|las)\b",
+    "vi": r"\b(của|là|cái|chiếc|những)\b",
+}
+DOTTED = {"az", "tr"}  # whose small I has no dot
+BY_CHARACTER = {"bo", "ja", "km", "ko", "lo", "my", "th", "zh"}
+LONG_CODES = {  # of the languages above
+    "ara": "ar", "aze": "az", "bod": "bo", "cmn": "zh", "deu": "de", "eng": "en", "jpn": "ja", "khm": "km", "kor": "ko",
+    "lao": "lo", "mya": "my", "spa": "es", "tha": "th", "tur": "tr", "vie": "vi", "yue": "zh", "zho": "zh",
+}  # fmt: skip
+SHAPES = ("<wide>", "<narrow>", "<isolated>", "<initial>", "<medial>", "<final>")  # of one letter
+OPTIONAL = re.compile("[\u0640\u064b-\u0652\u0670\u05b0-\u05bc\u05c1\u05c2\u05c7]")  # tatweel, Arabic and Hebrew vowels
+_MARKS = "".join(mark for code in range(0x0E00, 0x1800) if unicodedata.category(mark := chr(code)).startswith("M"))
+CHARACTER = re.compile(  # Thai to Burmese, Khmer, kana, Han, Hangul; vowels and tones go with their letter
+    f"[\u0e00-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff][{_MARKS}]*"
+)
+
+
+class _Kept(dict[int, str]):
+    """What is left of each character, in its usual shape; filled as characters come."""
+
+    def __missing__(self, code: int) -> str:
+        text = chr(code)
+        if unicodedata.decomposition(text).startswith(SHAPES):
+            text = unicodedata.normalize("NFKC", text)
+        kept = (c for c in text if c not in string.punctuation and not unicodedata.category(c).startswith("P"))
+        self[code] = OPTIONAL.sub("", "".join(kept))
+        return self[code]
+
+
+_kept = _Kept()
+
+
+def normalize_in(language: str, answer: str) -> str:
+    """What counts of an answer in a language (a code of ISO 639), its units separated by one space."""
+    language = LONG_CODES.get(language, language)
+    text = unicodedata.normalize("NFC", answer).translate(_kept)
+    if language in DOTTED:
+        text = text.replace("I", "ı").replace("İ", "i")
+    text = unicodedata.normalize("NFC", text.lower())
+    if language in ARTICLES:
+        text = re.sub(ARTICLES[language], " ", text)
+    if language in BY_CHARACTER:
+        text = CHARACTER.sub(r" \g<0> ", text)
+    return " ".join(text.split())
