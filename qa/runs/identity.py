@@ -12,7 +12,7 @@ from qa.data.files import find_files
 from qa.errors import UserError
 from qa.hub import cached_commit, model_folder, named
 from qa.model.answering import NAME
-from qa.storage import contents_hash
+from qa.storage import content_hash, contents_hash
 
 FOLLOWS_SEED = "${seed}"
 LIBRARIES = ("torch", "lightning", "transformers", "tokenizers", "datasets", "numpy")
