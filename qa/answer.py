@@ -76,7 +76,7 @@ def show(questions: list[str], contexts: Sequence[str], answers: list[Answer], n
     for question, answer in zip(questions, answers, strict=True):
         console.print(Text(f"\nQ  {question}", style="bold"))
         if not answer:
-            known = answer.probability is not None
+            known = answer.no_answer_probability is not None
             console.print(f"   {NO_ANSWER}" + (f"   (probability {answer.probability:.2f})" if known else ""))
         for found in (*([answer] if answer else []), *answer.alternatives):
             line = Text("   ").append(in_context(contexts[found.context_index], found.start, found.end))

@@ -15,7 +15,7 @@ class Answer:
     start: int  # characters of the context, end-exclusive
     end: int
     score: float  # start logit + end logit
-    probability: float | None  # that it is right, as EM counts it, in [0, 1]; None where nobody knows
+    probability: float  # that it is right, as EM counts it, in [0, 1]; 0 of no answer where that is not known
     context_index: int = 0  # which of the contexts that were given
     alternatives: tuple["Answer", ...] = ()  # the next best, without alternatives of their own
     no_answer_probability: float | None = None  # None where the model always answers
@@ -26,4 +26,4 @@ class Answer:
 
     def to_dict(self) -> dict[str, Any]:
         """{"answer", "score", "start", "end"}: the hub's question-answering schema, whose score is the probability."""
-        return {"answer": self.text, "score": self.probability or 0.0, "start": self.start, "end": self.end}
+        return {"answer": self.text, "score": self.probability, "start": self.start, "end": self.end}

@@ -56,14 +56,12 @@ def choose(best: BestSpans, options: Options, answering: Answering, language: st
         for span, number, probability in zip(best.spans, best.numbers, each, strict=True)
     ]
     kept = [
-        answer
-        for answer in _apart(answers, options.overlap_threshold)
-        if (answer.probability or 0.0) >= options.min_probability
+        answer for answer in _apart(answers, options.overlap_threshold) if answer.probability >= options.min_probability
     ]
     threshold = options.threshold(answering)
     # the best span is the answer, or nothing is: another, equal ones added up, may be more probable
     if not kept or kept[0] is not answers[0] or (threshold is not None and best.odds > threshold):
-        nothing = Answer("", 0, 0, best.null or 0.0, no_answer, no_answer_probability=no_answer)
+        nothing = Answer("", 0, 0, best.null or 0.0, no_answer or 0.0, no_answer_probability=no_answer)
         return replace(nothing, alternatives=tuple(kept[: options.top_k - 1]))
     first, *others = kept[: options.top_k]
     return replace(first, alternatives=tuple(others), no_answer_probability=no_answer)

@@ -44,7 +44,7 @@ def answer_file(
 
     Errors: UserError for files that cannot be read or written, without a question, and for a target that is there.
     """
-    Options.check(options).temperatures(answerer.answering, 1)
+    Options.check(options).languages(1, answerer.answering)
     if target.exists():
         raise UserError(f"{target}: is there already; remove it, or give another --out")
     paths = find_files(source)
@@ -121,7 +121,7 @@ def _answers(
     if not examples:
         return []
     try:
-        _, known = answerer.answering.temperatures
+        known = answerer.answering.temperature_by_language
         languages = [example.language if example.language in known else None for example in examples]
         chosen = Options.check({**options, "language": options.get("language") or languages})
         return answerer.answers([Ask(example.question, [example.context]) for example in examples], chosen)

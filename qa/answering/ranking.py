@@ -28,4 +28,5 @@ def choose_texts(question: Encoding, texts: Sequence[Encoding], most: int) -> li
     idf = np.log1p((len(texts) - held + 0.5) / (held + 0.5))
     room = SATURATION * (1 - LENGTH + LENGTH * lengths / lengths.mean())
     scores = idf @ (counts * (SATURATION + 1) / (counts + room))
-    return np.argsort(-scores, kind="stable")[:most].tolist()
+    best: list[int] = np.argsort(-scores, kind="stable")[:most].tolist()
+    return best

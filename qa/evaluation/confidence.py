@@ -85,7 +85,10 @@ class Candidates(NamedTuple):
         """Those of some questions, bool [questions]."""
         sizes, kept = self.sizes[chosen], np.repeat(chosen, self.sizes)
         begins = np.cumsum(sizes) - sizes
-        return Candidates(begins, self.scores[kept], self.given[kept], *(column[chosen] for column in self[3:]))
+        return Candidates(
+            begins, self.scores[kept], self.given[kept],
+            self.right[chosen], self.refused[chosen], self.unanswerable[chosen], self.null_odds[chosen],
+        )  # fmt: skip
 
     def probabilities(self, temperature: ArrayLike, line: Line = UNFITTED) -> NDArray[np.float64]:
         """Those of the given answers, float64 [questions]; `temperature`: one, or one for each question."""
@@ -153,9 +156,9 @@ def _candidates(
         odds = null_odds(candidates) if weighed else math.nan
         unanswerable = math.nan if math.isnan(right) else float(question.is_unanswerable)
         outcomes.append((right, weighed and not question.prediction, unanswerable, odds))
-    right, refused, unanswerable, odds = np.array(outcomes, float).reshape(-1, 4).T
+    columns = np.array(outcomes, float).reshape(-1, 4).T
     found = Candidates(
-        np.array(begins, np.intp), np.array(scores), np.array(given, bool), right, refused > 0, unanswerable, odds
+        np.array(begins, np.intp), np.array(scores), np.array(given, bool), columns[0], columns[1] > 0, *columns[2:]
     )
     return questions, np.array(softmax), found
 

@@ -125,7 +125,7 @@ class Alternative(BaseModel):
     start: int
     end: int
     score: float
-    probability: float | None  # None of no answer, where nobody knows
+    probability: float
     context_index: int
 
 

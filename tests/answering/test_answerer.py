@@ -145,9 +145,7 @@ def test_an_answer_is_a_part_of_its_context(
     assert len(found) <= top_k
     for part in found:
         assert context[part.start : part.end] == part.text == part.text.strip()
-        assert part.probability is None or 0 <= part.probability <= 1
-        assert part.alternatives == () or part is answer
-        assert part.probability is not None or (not part and part.no_answer_probability is None)
+        assert (0 <= part.probability <= 1 and part.alternatives == ()) or part is answer
     assert [part.score for part in found] == sorted((part.score for part in found), reverse=True)
     for better, worse in ((a, b) for n, a in enumerate(found) for b in found[n + 1 :]):
         shared = max(0, min(better.end, worse.end) - max(better.start, worse.start))
@@ -167,13 +165,12 @@ def test_equal_answers_add_up_and_never_take_the_best_ones_place() -> None:
     spans = [("Paris", 5.0, 0), ("1912", 4.9, 10), ("1912.", 4.9, 20), ("the 1912", 1.0, 30)]
     best = merge([(0, [NBestAnswer(text, score, 0.0, at, at + len(text)) for text, score, at in spans], None)], 20)
     answer = choose(best, Options(top_k=9), Answering(), None)
-    assert answer.probability is not None and answer.alternatives[0].probability is not None
     assert (answer.text, [other.text for other in answer.alternatives]) == ("Paris", ["1912"])
     assert answer.probability + answer.alternatives[0].probability == pytest.approx(1)
     assert answer.alternatives[0].probability > 0.5 > answer.probability
     sure = choose(best, Options(top_k=9, min_probability=0.5), Answering(), None)
     assert not sure and [other.text for other in sure.alternatives] == ["1912"]
-    assert (choose(best, Options(), Answering(temperature=5), None).probability or 0) < answer.probability
+    assert choose(best, Options(), Answering(temperature=5), None).probability < answer.probability
 
 
 def test_no_answer_is_one_of_the_candidates_where_it_is_asked_for(answerer: QuestionAnswerer) -> None:

@@ -50,7 +50,7 @@ def test_each_request_has_its_own_options(desk: Desk) -> None:
 
 
 def test_the_hubs_task_takes_a_language(desk: Desk, tmp_path: Path) -> None:
-    app = make_app(desk.answerer, "m", Corrections(tmp_path / "c.jsonl", "m"), Limits(), None, ["testserver"])
+    app = make_app(desk.answerer, "m", Corrections(tmp_path / "c.jsonl"), Limits(), None, ["testserver"])
     with TestClient(app) as client:
         inputs = {"question": "Who built it?", "context": CONTEXT}
         bodies = [{"inputs": inputs, "parameters": given} for given in ({"language": "de"}, {"language": None}, None)]
