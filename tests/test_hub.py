@@ -7,12 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pyarrow.parquet
 import pytest
 
 from helpers.commands import Run, quick_fit
 from helpers.hub_server import COMMIT, Hub, hub
 from helpers.paths import ROOT
+from helpers.service import served
 from qa import QuestionAnswerer
 from qa.data.examples import read_examples
 from qa.errors import UserError
@@ -257,3 +259,18 @@ print(push({str(tmp_path / "model")!r}, "ada/arches")[1])
     assert done.returncode == 0, done.stderr
     assert str(private) in done.stdout
     assert said in done.stderr and bool(said) == ("public" in done.stderr)
+
+
+@pytest.mark.slow
+def test_a_reader_of_the_hub_is_served_by_its_name_and_again_offline(root: Path, tiny: Path, tmp_path: Path) -> None:
+    name = "google-bert/bert-base-multilingual-cased"
+    asked = {"question": "Who built it?", "context": "The bridge of Tollen was built in 1822 by Ada Brill."}
+    found = []
+    with hub(root) as server:
+        there = home(server, tmp_path / "home")
+        for offline in ("", "1"):
+            with served(name, tmp_path, env={**there, "HF_HUB_OFFLINE": offline}) as service:
+                model = httpx.get(service.url + "/model").json()
+                assert (model["model"], model["content"]) == (name, model_content(str(tiny)))
+                found.append(httpx.post(service.url + "/answer", json=asked).json()["answers"][0])
+    assert found[0] == found[1] and found[0]["text"] in asked["context"]
