@@ -89,9 +89,9 @@ def _translated(by: Clusters, questions: Sequence[Question]) -> Clusters:
         before = least.copy()
         np.minimum.at(least, one, before[other])
         np.minimum.at(least, other, before[one])
-    names, row = np.unique(least[by.row], return_inverse=True)
+    names, joined = np.unique(least[by.row], return_inverse=True)
     versions = len({question.language for question in questions})
-    return by if 2 * len(names) * versions < len(by.sizes) else Clusters(by.kind, row, np.bincount(row))
+    return by if 2 * len(names) * versions < len(by.sizes) else Clusters(by.kind, joined, np.bincount(joined))
 
 
 def spread(terms: Sequence[Scores], by: Clusters, over_seeds: bool = True) -> Spread:

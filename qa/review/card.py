@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,8 @@ HUB_NAMES = {"data.name", "model.pretrained", "push_to_hub"}  # settings whose v
 PATHS = re.compile(r"""(?<=')[^']+(?=')|(?<=")[^"]+(?=")|[^\[\],'"]+""")  # of a list, or of one
 
 
-def model_card(results: Results, settings: Settings, command: str, languages: Iterable[str] = ()) -> str:
-    """The model card: figures, settings, versions, data, and the command that repeats the run.
-
-    `languages`: the codes of those that were trained, as far as they are known.
-    """
+def model_card(results: Results, settings: Settings, command: str) -> str:
+    """The model card: figures, settings, versions, data, and the command that repeats the run."""
     groups = {name: getattr(settings, name) for name in ("data", "optimizer", "scheduler", "trainer")}
     shown = {f"{group}.{key}": value for group, node in groups.items() for key, value in node.items()}
     shown = {"seed": settings.seed, **{key: without_none(v) for key, v in shown.items() if "._" not in key}}
@@ -49,7 +46,7 @@ def model_card(results: Results, settings: Settings, command: str, languages: It
         tags=["extractive-qa"],
         base_model=None if local else base,
         license=license_of(pretrained),
-        language=sorted(languages) or None,
+        language=list(filter(None, made.get("languages", []))) or None,
         model_name=f"{base.split('/')[-1]}-question-answering",
         eval_results=[
             EvalResult("question-answering", evaluation, evaluation, metric, value, dataset_split="validation")

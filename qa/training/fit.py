@@ -41,8 +41,7 @@ def fit(parts: Parts) -> None:
     results.calibration = calibrate_predictions(parts.folder)
     made, several = results.identity, len(history.rows) > 1
     assert data.tokenizer is not None
-    languages = {example.language for example in data.examples["train"] if example.language}
-    card = model_card(results, parts.settings, parts.command, languages)
+    card = model_card(results, parts.settings, parts.command)
     answering = Answering(
         no_answer_threshold=history.best.threshold,
         max_length=data.max_length,

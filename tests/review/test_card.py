@@ -326,7 +326,8 @@ def test_the_card_takes_the_license_from_the_base_models_own_and_the_language_fr
     settings = SETTINGS.model_copy(update={"model": {"pretrained": str(tmp_path)}})
     assert "\nlicense:" not in model_card(RESULTS, settings, "python train.py")
     (tmp_path / "README.md").write_text("---\nlicense: mit\nlanguage:\n- en\n---\n# a model\n")
-    data = ModelCard(model_card(RESULTS, settings, "python train.py", {"gsw", "de"})).data.to_dict()
+    trained = RESULTS.model_copy(update={"identity": {"languages": ["", "de", "gsw"], "code": None}})
+    data = ModelCard(model_card(trained, settings, "python train.py")).data.to_dict()
     assert (data["license"], data["language"]) == ("mit", ["de", "gsw"])
     assert "\nlanguage:" not in model_card(RESULTS, settings, "python train.py")
 
