@@ -4,7 +4,6 @@ import copy
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Literal, Self, Unpack, overload
 
@@ -15,17 +14,16 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from qa.answering.answer import Answer
-from qa.answering.choice import BestSpans
 from qa.answering.engines import Engine, load_engine
 from qa.answering.options import AnswerOptions, Options
 from qa.answering.ranking import choose_texts
-from qa.answering.work import JOINED, Ask, Reading, Work
+from qa.answering.work import Ask, Reading, Work
 from qa.data.batches import EvaluationBatch, EvaluationBatches
 from qa.data.example import Example
 from qa.data.tokenizer import backend, check_lengths, load_tokenizer, pair_template
 from qa.data.windows import Windows, build_windows, without_room
 from qa.errors import UserError, spelled
-from qa.evaluation.collect import EvaluatedBatch, evaluate_batch, joined
+from qa.evaluation.collect import EvaluatedBatch, evaluate_batch
 from qa.hub import check_pretrained, local_folder
 from qa.model.answering import Answering
 from qa.model.pretrained import check_model, check_positions
@@ -132,13 +130,10 @@ class QuestionAnswerer:
 
     def answers(self, asks: Sequence[Ask], options: Options = PLAIN) -> list[Answer]:
         """The answer of each question. Errors: UserError as above."""
-        return self._worked(asks, options).answers()
+        return self.finish(asks, options).answers()
 
-    def best_spans(self, asks: Sequence[Ask], options: Options = PLAIN) -> list[BestSpans]:
-        """What the answer of each question is chosen of. Errors: UserError as above."""
-        return self._worked(asks, options).best_spans()
-
-    def _worked(self, asks: Sequence[Ask], options: Options) -> Work:
+    def finish(self, asks: Sequence[Ask], options: Options = PLAIN) -> Work:
+        """Questions with all of their windows evaluated. Errors: UserError as above."""
         work = self.begin(asks, options)
         while work.step():
             pass
@@ -152,8 +147,17 @@ class QuestionAnswerer:
             for number, (ask, reading) in enumerate(zip(asks, readings, strict=True), 1)
             for place, text in enumerate(reading.texts)
         ]
-        windows, batches = self._begin(examples, options)
-        return Work(readings, examples, windows, batches, options, self.answering)
+        with self._tokenizing:
+            windows = build_windows(examples, self.tokenizer, self.answering.max_length, self.answering.stride)
+        if len(lost := without_room(windows)):
+            name, words = examples[lost[0]].id, examples[lost[0]].question
+            room = f"no room for its context in windows of {self.answering.max_length} tokens"
+            raise UserError(f"question {name}, '{words[:60]}…', is too long: it leaves {room}; shorten it")
+        dataset = EvaluationBatches(windows, examples, self._template)
+        most = options.max_answer_length or self.answering.max_answer_length
+        batches = _batches(windows, options.batch_size, self.batch_tokens)
+        evaluated = (self._evaluate(dataset[rows], most) for rows in batches)
+        return Work(readings, examples, len(windows), evaluated, options, self.answering)
 
     def _read(self, number: int, ask: Ask, most: int | None) -> Reading:
         """The texts to read. Errors: UserError where all are blank."""
@@ -167,24 +171,6 @@ class QuestionAnswerer:
             question, *each = backend(self.tokenizer).encode_batch([ask.question, *texts], add_special_tokens=False)
         pairs = list(texts.items())
         return Reading(dict(pairs[place] for place in choose_texts(question, each, most)), len(texts))
-
-    def evaluate(self, examples: Sequence[Example], options: Options = PLAIN) -> list[EvaluatedBatch]:
-        """What `qa.evaluation.collect` makes answers of. Errors: UserError for a question that is too long."""
-        _, batches = self._begin(examples, options)
-        return [joined(some) for some in iter(lambda: list(islice(batches, JOINED)), [])]
-
-    def _begin(self, examples: Sequence[Example], options: Options) -> tuple[int, Iterator[EvaluatedBatch]]:
-        """How many windows there are, and their batches, each evaluated when it is asked for."""
-        with self._tokenizing:
-            windows = build_windows(examples, self.tokenizer, self.answering.max_length, self.answering.stride)
-        if len(lost := without_room(windows)):
-            name, words = examples[lost[0]].id, examples[lost[0]].question
-            room = f"no room for its context in windows of {self.answering.max_length} tokens"
-            raise UserError(f"question {name}, '{words[:60]}…', is too long: it leaves {room}; shorten it")
-        dataset = EvaluationBatches(windows, examples, self._template)
-        most = options.max_answer_length or self.answering.max_answer_length
-        batches = _batches(windows, options.batch_size, self.batch_tokens)
-        return len(windows), (self._evaluate(dataset[rows], most) for rows in batches)
 
     def _evaluate(self, batch: EvaluationBatch, max_answer_length: int) -> EvaluatedBatch:
         device = self.engine.device

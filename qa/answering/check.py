@@ -81,7 +81,7 @@ class Asked:
         what = f"answering over {texts} texts" if texts > 1 else "answering"
         begins = range(0, len(examples), AT_ONCE)
         for begin in track(begins, f"{what}, {AT_ONCE} at a time", total=len(begins)):
-            self._spans += answerer.best_spans(self.asks[begin : begin + AT_ONCE])
+            self._spans += answerer.finish(self.asks[begin : begin + AT_ONCE]).best_spans()
 
     def at(self, threshold: float | None) -> Evaluation:
         """Their evaluation at a threshold of null odds; None: every question gets an answer."""

@@ -16,9 +16,10 @@ from torch import Tensor
 from yaml import YAMLError
 
 from qa.answering.answerer import QuestionAnswerer
-from qa.answering.check import check_answers, check_trained
+from qa.answering.check import Asked, check_answers, check_trained
 from qa.answering.engines import FILES
 from qa.answering.onnx_files import QUANTIZE, Windows, check_installed, check_openvino, write_onnx, write_openvino
+from qa.answering.work import Ask
 from qa.data.example import Example
 from qa.data.examples import split_by_paragraph
 from qa.data.overlap import CONTEXTS
@@ -171,7 +172,7 @@ def _windows(model: QuestionAnswerer, examples: Sequence[Example]) -> Windows:
         return model.engine.logits(inputs)
 
     watched = QuestionAnswerer(model.engine._replace(logits=logits), model.tokenizer, model.answering)
-    watched.evaluate(examples)
+    Asked(watched, examples)
     return found
 
 
@@ -193,12 +194,12 @@ def _card(source: Path, found: Exported, to: Target, checked: str) -> str:
 
 def _speed(model: QuestionAnswerer, answerer: QuestionAnswerer, examples: Sequence[Example]) -> float:
     """How many times as fast questions are answered: the median of some rounds, both sides taking turns."""
-    ratios = []
+    asks, ratios = [Ask(example.question, [example.context]) for example in examples[:TIMED]], []
     for _ in range(ROUNDS):
         took = []
         for side in (model, answerer):
             begin = time.perf_counter()
-            side.evaluate(examples[:TIMED])
+            side.answers(asks)
             took.append(time.perf_counter() - begin)
         ratios.append(took[0] / took[1])
     return median(ratios)
