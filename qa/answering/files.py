@@ -6,10 +6,13 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
+
+from filelock import FileLock, Timeout
 
 from qa.answering.answer import Answer
 from qa.answering.answerer import QuestionAnswerer
@@ -22,6 +25,7 @@ from qa.data.example import Example
 from qa.data.files import find_files
 from qa.data.record import BadRecord, Columns
 from qa.errors import UserError, in_flags
+from qa.storage import new_file_mode, rename_new
 
 log = logging.getLogger(__name__)
 
@@ -42,36 +46,48 @@ def answer_file(
     command resumes. Returns how many records were "answered", had "no answer", were "bad", those of earlier starts
     included, and how many were done "before".
 
-    Errors: UserError for files that cannot be read or written, without a question, and for a target that is there.
+    Errors: UserError for files that cannot be read or written, without a question, and for a target that is there, or
+    that another process is writing.
     """
     Options.check(options)
-    if target.exists():
-        raise UserError(f"{target}: is there already; remove it, or give another --out")
     paths = find_files(source)
-    part = target.with_name(f"{target.name}.{_key(answerer, paths, options, columns)}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    asks = chain.from_iterable(examples_to_ask(path, columns) for path in paths)
     counts: Counter[str] = Counter()
-    try:
-        with part.open("ab+") as file:
-            for line in _whole_lines(file):
-                counts["before"] += 1
-                counts["bad"] += "error" in json.loads(line)
-            examples = chain.from_iterable(examples_to_ask(path, columns) for path in paths)
-            left = islice(examples, counts["before"], None)
-            parts = iter(lambda: list(islice(left, AT_ONCE)), [])
-            for some in track(parts, f"answering, {AT_ONCE} at a time", total=None):
-                lines = _lines(answerer, some, options, counts)
-                file.write(b"".join(map(as_json, lines)))
-                file.flush()
-    finally:
-        if not part.stat().st_size:
-            part.unlink()
-    if not part.exists():
-        raise UserError(f"{source}: no question in it; give a file that holds some")
-    part.rename(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(target):
+        if target.exists():
+            raise UserError(f"{target}: is there already; remove it, or give another --out")
+        part = target.with_name(f"{target.name}.{_key(answerer, paths, options, columns)}.part")
+        try:
+            with part.open("ab+") as file:
+                _answer(answerer, _left(file, asks, counts), options, counts, file)
+                os.fsync(file.fileno())
+        finally:
+            if not part.stat().st_size:
+                part.unlink()
+        if not counts:
+            raise UserError(f"{source}: no question in it; give a file that holds some")
+        try:
+            rename_new(part, target)
+        except FileExistsError:
+            raise UserError(f"{target}: another program wrote it meanwhile; the answers are in {part}") from None
     if (more := counts["bad"] - BAD_SHOWN) > 0:
         log.warning("%d more records could not be used; their lines in %s say why", more, target)
     return counts
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Keeps other processes from writing the same file. Errors: UserError where one does."""
+    path = target.with_name(f".{target.name}.lock")
+    try:
+        with FileLock(path, timeout=0, mode=new_file_mode()):
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)  # before its release: who opened it meanwhile does not get it
+    except Timeout:
+        raise UserError(f"{target}: another process is writing it; wait for it, or give another --out") from None
 
 
 def _key(answerer: QuestionAnswerer, paths: Iterable[Path], options: AnswerOptions, columns: Columns) -> str:
@@ -83,16 +99,50 @@ def _key(answerer: QuestionAnswerer, paths: Iterable[Path], options: AnswerOptio
     return hashlib.blake2b(words.encode(), digest_size=4).hexdigest()
 
 
-def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines of a file that were written whole; what comes after them is cut off."""
+def _left(file: IO[bytes], asks: Iterator[Example | BadRecord], counts: Counter[str]) -> Iterator[Example | BadRecord]:
+    """The records that have no line yet; counts the others, and cuts the file off at the first line that is not theirs.
+
+    A machine that lost power leaves lines of which a part is missing.
+    """
     file.seek(0)
     end = 0
-    for line in file:
-        if line.endswith(b"\n"):
-            end += len(line)
-            yield line
+    for line, ask in zip(file, asks, strict=False):
+        row = _row(line)
+        if row.get("id", ...) != _id(ask) or not row.keys() & {"text", "error"}:
+            asks = chain([ask], asks)
+            break
+        end += len(line)
+        counts["before"] += 1
+        counts["bad"] += "error" in row
     file.truncate(end)
-    file.seek(0, os.SEEK_END)
+    return asks
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    """The object of a whole line; empty for anything else."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return row if isinstance(row, dict) and line.endswith(b"\n") else {}
+
+
+def _id(ask: Example | BadRecord) -> str | None:
+    return ask.id if isinstance(ask, Example) else None
+
+
+def _answer(
+    answerer: QuestionAnswerer,
+    asks: Iterator[Example | BadRecord],
+    options: AnswerOptions,
+    counts: Counter[str],
+    file: IO[bytes],
+) -> None:
+    """Writes the lines of records as they are answered."""
+    parts = iter(lambda: list(islice(asks, AT_ONCE)), [])
+    for some in track(parts, f"answering, {AT_ONCE} at a time", total=None):
+        file.write(b"".join(map(as_json, _lines(answerer, some, options, counts))))
+        file.flush()
 
 
 def _lines(
@@ -102,7 +152,7 @@ def _lines(
     answers = iter(_answers(answerer, good, options))
     for example in some:
         found = next(answers) if isinstance(example, Example) else example
-        name = example.id if isinstance(example, Example) else None
+        name = _id(example)
         if isinstance(found, UserError):
             problem = found.problem if isinstance(found, BadRecord) else str(found)
             counts["bad"] += 1
