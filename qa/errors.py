@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from qa.storage import is_pointer
 
@@ -77,12 +77,22 @@ def why_unreadable(error: Exception, place: str | Path) -> str:
     return first_line(error)
 
 
+SPELLED: dict[str, str] = {}  # {name: flag} of the door that runs, such as "top_k": "--top-k"
+
+
 class Flags(argparse.ArgumentParser):
     """The flags of `python -m qa.NAME`; what is wrong with those given is a UserError."""
 
     def __init__(self, name: str, description: str | None) -> None:
         """`description`: of which the first line counts, such as a module's."""
+        SPELLED.clear()
         super().__init__(prog=f"python -m {name}", description=(description or "").partition("\n")[0])
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        """As argparse does; errors then have the flag in place of its name."""
+        action = super().add_argument(*names, **options)
+        SPELLED[action.dest] = names[-1]
+        return action
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; {self.prog} --help has all flags")
@@ -95,8 +105,14 @@ class InFlags(logging.Formatter):
         return f"{record.levelname}: {in_flags(printable(super().format(record)))}"
 
 
+def _spelled(name: re.Match[str]) -> str:
+    flag = SPELLED.get(name[1], "")
+    return f"{flag} " if flag.startswith("--") else name[0]
+
+
 def in_flags(line: str) -> str:
-    """The line in the words of a door: with --column, and without what advises another setting of train.py."""
+    """The line in the words of a door: with its flags, and without what advises a setting of train.py."""
+    line = re.sub(r"(?<!\S)(\w+)=", _spelled, line)
     first, *others = line.replace("data.columns.", "--column ").split("; ")
     return "; ".join([first, *(part for part in others if not OF_TRAIN.search(part))])
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from qa.storage import new_file_mode, rename_new
 
 log = logging.getLogger(__name__)
 
+STANDARD_OUTPUT = Path("-")
 AT_ONCE = 256  # questions that are read, answered and written together
 
 
@@ -47,12 +49,33 @@ def answer_file(
     included, and how many were done "before".
 
     Errors: UserError for files that cannot be read or written, without a question, and for a target that is there, or
-    that another process is writing.
+    that another process is writing. `STANDARD_OUTPUT` is no file: it gets the lines as they are made.
     """
     Options.check(options)
     paths = find_files(source)
     asks = chain.from_iterable(examples_to_ask(path, columns) for path in paths)
     counts: Counter[str] = Counter()
+    if target == STANDARD_OUTPUT:
+        _answer(answerer, asks, options, counts, sys.stdout.buffer)
+    else:
+        _write(answerer, paths, target, asks, options, columns, counts)
+    if not counts:
+        raise UserError(f"{source}: no question in it; give a file that holds some")
+    if (more := counts["bad"] - BAD_SHOWN) > 0:
+        log.warning("%d more records could not be used; their lines in %s say why", more, target)
+    return counts
+
+
+def _write(
+    answerer: QuestionAnswerer,
+    paths: Sequence[Path],
+    target: Path,
+    asks: Iterator[Example | BadRecord],
+    options: AnswerOptions,
+    columns: Columns,
+    counts: Counter[str],
+) -> None:
+    """The file of answers, if there are some. Errors: UserError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with _alone(target):
         if target.exists():
@@ -65,15 +88,11 @@ def answer_file(
         finally:
             if not part.stat().st_size:
                 part.unlink()
-        if not counts:
-            raise UserError(f"{source}: no question in it; give a file that holds some")
         try:
-            rename_new(part, target)
+            if counts:
+                rename_new(part, target)
         except FileExistsError:
             raise UserError(f"{target}: another program wrote it meanwhile; the answers are in {part}") from None
-    if (more := counts["bad"] - BAD_SHOWN) > 0:
-        log.warning("%d more records could not be used; their lines in %s say why", more, target)
-    return counts
 
 
 @contextmanager
@@ -94,7 +113,7 @@ def _key(answerer: QuestionAnswerer, paths: Iterable[Path], options: AnswerOptio
     """What must be the same for a file to be resumed: the model, the questions, the options, the columns."""
     stats = [(path.resolve(), path.stat()) for path in (*paths, *answerer.files)]
     made = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
-    chosen = [dict(sorted(options.items())), columns.model_dump()]
+    chosen = [{name: value for name, value in sorted(options.items()) if name != "batch_size"}, columns.model_dump()]
     words = json.dumps([made, answerer.answering.model_dump(), *chosen])
     return hashlib.blake2b(words.encode(), digest_size=4).hexdigest()
 

@@ -203,6 +203,13 @@ def test_answers_are_printed_for_people_and_for_programs(
     assert ", context 1)" in shown and f", {tmp_path}/one.txt)" in shown.replace("\n", " ").replace("   ", "")
     assert ask(monkeypatch, tiny, "--question", "When?", "--context", CONTEXT, "--min-probability", "1") == 0
     assert "no answer" in capsys.readouterr().out
+    files = ("--in", asks(tmp_path, 12), "--top-k", "2", "--batch-size", "4", "--handle-impossible-answer", "true")
+    assert ask(monkeypatch, tiny, *files, "--out", tmp_path / "answers.jsonl") == 1
+    capsys.readouterr()
+    assert ask(monkeypatch, tiny, *files, "--out", "-") == 1
+    shown = capsys.readouterr()
+    assert shown.out == (tmp_path / "answers.jsonl").read_text() and "3 bad" in shown.err
+    assert "no_answer_probability" in shown.out and not (tmp_path / "-").exists()
 
 
 @pytest.mark.parametrize(
