@@ -100,7 +100,7 @@ def move_aside(folder: Path) -> Path | None:
     Errors: UserError where it cannot be moved; it is left as it was.
     """
     folder = folder.resolve()  # a link may lead to another disk
-    held = [folder / name for name in (*CONTENTS, ".hydra", "model.tmp") if os.path.lexists(folder / name)]
+    held = [folder / name for name in (*CONTENTS, ".hydra") if os.path.lexists(folder / name)]
     if not {path.name for path in held} - {"train.log", ".hydra", "interrupted.txt"}:
         return None
     aside = new_folder(folder.with_name(f"{folder.name}.old-{datetime.now():%Y-%m-%dT%H-%M-%S}"))

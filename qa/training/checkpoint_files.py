@@ -1,6 +1,5 @@
 """The files of a run's checkpoints: written whole, given their names, removed when they are too many."""
 
-import errno
 import logging
 import os
 import shutil
@@ -15,11 +14,10 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from qa.errors import UserError
 from qa.runs.checkpoints import load_checkpoint, step_checkpoints
-from qa.storage import atomic_write
+from qa.storage import NO_LINKS
 
 log = logging.getLogger(__name__)
 
-NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 OF_BEST_EPOCH = ("predictions.json", "nbest.json", "questions.parquet")
 OF_V2 = "null_odds.json"  # of the best epoch too, where some questions have no answer
 
@@ -147,5 +145,9 @@ def without_optimizer(path: Path, name: Path) -> None:
     """Makes `name`, whatever it was, the checkpoint `path` without the optimizer's state: a third of its size."""
     checkpoint = load_checkpoint(path)
     checkpoint["optimizer_states"] = []
-    with atomic_write(name, binary=True) as file:
+    temporary = name.with_suffix(".tmp")  # a kill leaves no more than one of them
+    with temporary.open("wb") as file:
         torch.save(checkpoint, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(name)
