@@ -48,8 +48,6 @@ def main() -> int:
     answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device, **lengths)
     if not answerer.engine.trained_head:
         print(f"WARNING: {arguments.model} was not trained on questions: its answers are drawn", file=sys.stderr)
-    if arguments.language not in (None, *(known := answerer.answering.temperatures[1])):
-        raise UserError(f"language={arguments.language}: has no calibration (there: {', '.join(known)}); leave it out")
     if arguments.source:
         counts = answer_file(answerer, arguments.source, arguments.out, options, columns)
         kinds = ["answered", *(kind for kind in ("no answer", "bad", "before") if counts[kind])]
