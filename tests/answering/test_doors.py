@@ -84,7 +84,6 @@ def test_a_model_is_calibrated_with_the_good_records(run: Any, model: Path, tmp_
         ("answer", "MODEL --question a --context b --max-length 600", "--max-length 600: "),
         ("answer", "MODEL --question a --context b --stride 600", "--stride 600: "),
         ("answer", "MODEL --question a --context b --device tpu", "--device tpu: "),
-        ("answer", "MODEL --question a --context b --language german", "--language german: has no calibration"),
         ("calibrate", "MODEL TABLE --device tpu", "--device tpu: "),
         ("export", "MODEL --to onnx --column id=a", "--column: names fields of --check; give that, too"),
         ("answer", "MODEL --topk 3", "unrecognized arguments: --topk 3; python -m qa.answer --help has all flags"),

@@ -10,7 +10,19 @@ import pytest
 from qa.data import json_text
 from qa.data.json_text import JsonText
 
-SOME: list[Any] = [1, -1.5e7, 12345678901234567890, True, None, "a", 'x\ny"', "\u2028 ü 😀", {"a": [1, None], "": {}}, [], {}]
+SOME: list[Any] = [
+    1,
+    -1.5e7,
+    12345678901234567890,
+    True,
+    None,
+    "a",
+    'x\ny"',
+    "\u2028 ü 😀",
+    {"a": [1, None]},
+    [],
+    {"": {}},
+]
 
 
 def read(text: str) -> list[Any] | int:
