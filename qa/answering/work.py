@@ -7,8 +7,10 @@ from qa.answering.answer import Answer
 from qa.answering.choice import choose
 from qa.answering.options import Options
 from qa.data.example import Example
+from qa.evaluation.answers import NBestAnswer
 from qa.evaluation.collect import EvaluatedBatch, joined, lowest_null_scores
 from qa.evaluation.decode import decode
+from qa.evaluation.whole_words import with_whole_words
 from qa.model.answering import Answering
 
 JOINED = 8  # batches
@@ -67,7 +69,10 @@ class Work:
         found = decode(((part.ids, part.spans) for part in parts), contexts, n_best)
         names, answers = iter(contexts), []
         for ask, temperature in zip(self._asks, self._temperatures, strict=True):
-            mine = zip(ask.texts, names, strict=False)
-            candidates = [(place, found.get(name, []), nulls.get(name)) for (place, _), name in mine]
+            mine = [(*numbered, name) for numbered, name in zip(ask.texts, names, strict=False)]
+            candidates = [(place, self._cut(found.get(name, []), text), nulls.get(name)) for place, text, name in mine]
             answers.append(choose(candidates, options, self._answering, temperature))
         return answers
+
+    def _cut(self, spans: list[NBestAnswer], text: str) -> list[NBestAnswer]:
+        return [with_whole_words(span, text) for span in spans] if self._options.whole_words else spans

@@ -107,7 +107,7 @@ def _add_answers(app: FastAPI, desk: Desk) -> None:
         desk.check([Ask(request.inputs.question, [request.inputs.context])])
         ask, options, answerer = await asyncio.to_thread(hub.understood, request, desk.answerer)
         (found,) = await desk.wait(desk.submit([ask], options, [None], answerer))
-        return await asyncio.to_thread(hub.as_hub, found, request)
+        return hub.as_hub(found, options.top_k)
 
 
 async def _lines(states: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:

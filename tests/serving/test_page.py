@@ -50,7 +50,7 @@ def wide(browser: Browser, service: Service) -> Iterator[Page]:
 
 
 def api_answer(service: Service, question: str, context: str | list[str]) -> dict[str, Any]:
-    body = {"question": question, "context": context, "options": {"top_k": 5}}
+    body = {"question": question, "context": context, "options": {"top_k": 5, "whole_words": True}}
     answer: dict[str, Any] = httpx.post(service.url + "/answer", json=body, timeout=60).json()["answers"][0]
     return answer
 

@@ -65,7 +65,7 @@ async function ask() {
   const timer = setTimeout(() => showProgress({}), PATIENCE);
   try {
     const context = passages.map(({ text, start, end }) => text.text.slice(start, end));
-    const body = { question, context, options: { top_k: CANDIDATES } };
+    const body = { question, context, options: { top_k: CANDIDATES, whole_words: true } };
     for await (const line of stream("/answer/stream", body, stopper.signal)) {
       if (stopper.signal.aborted) return;
       if (line.final) remember(entryOf(question, passages, line.answer));

@@ -160,7 +160,7 @@ function references(context, answers) {
 
 async function drawModel(card) {
   const { question, context, answers, language } = card;
-  const { answers: [said] } = await post("/answer", { question, context, language });
+  const { answers: [said] } = await post("/answer", { question, context, language, options: { whole_words: true } });
   if (!isGraded || byId("study-question").textContent !== question || deck.questions.get(keyOf(card)) !== card) return;
   const words = make("p", {}, "The model says: ", make("mark", { dir: "auto" }, said.text || "no answer in this text"));
   if (asked.model?.calibrated) words.append(` (${percent(said.probability)})`);
