@@ -25,12 +25,25 @@ class Answering(BaseModel):
     temperature: Temperature | None = None  # by which scores are divided; None: nobody calibrated the model
     temperature_by_language: dict[str, Temperature] = {}  # by code, such as "de"
     chosen_on: dict[str, list[str]] | None = None  # {what: the questions that chose it, see `question_hashes`}
-    trained: dict[str, Any] | None = None  # what made the weights, see `qa.runs.weights.trained`
+    # what made the weights, see `qa.runs.weights.trained`, how many questions it took, and the name of their data
+    trained: dict[str, Any] | None = None
 
     @property
     def temperatures(self) -> tuple[float, dict[str, float]]:
         """Those of all questions, and of some languages; 1 where nobody calibrated the model."""
         return self.temperature or 1.0, self.temperature_by_language
+
+    @property
+    def trained_on(self) -> list[tuple[int, str]]:
+        """How many questions of which data trained the weights, first the base model's; as far as it is known."""
+        made: Any = self.trained
+        known = []
+        while isinstance(made, dict):  # of a foreign model it may be anything
+            questions, data = made.get("questions"), made.get("data")
+            if isinstance(questions, int) and isinstance(data, str):
+                known.append((questions, data))
+            made = made.get("base")
+        return known[::-1]
 
     @classmethod
     def load(cls, pretrained: str) -> Self:

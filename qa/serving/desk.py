@@ -13,7 +13,7 @@ from qa.answering.work import Ask, Work
 from qa.serving.batching import Batcher, Job
 from qa.serving.limits import Limits, Refused
 from qa.serving.metrics import Metrics
-from qa.serving.schemas import AnswerBody, Item, ModelInfo
+from qa.serving.schemas import AnswerBody, Item, ModelInfo, TrainedOn
 
 EVERY = 0.25  # seconds between two looks at a long text's answer so far
 
@@ -36,6 +36,7 @@ class Desk:
             model=self.name,
             engine=self.answerer.engine.name,
             trained=self.answerer.engine.trained_head,
+            trained_on=[TrainedOn(questions=questions, data=data) for questions, data in known.trained_on],
             calibrated=known.temperature is not None,
             may_refuse=known.no_answer_threshold is not None,
             limits=asdict(self.limits),

@@ -235,12 +235,20 @@ class QuestionsResponse(BaseModel):
     messages: list[str]
 
 
+class TrainedOn(BaseModel):
+    """What a model learned from."""
+
+    questions: int
+    data: str
+
+
 class ModelInfo(BaseModel):
     """What is served."""
 
     model: str
     engine: str  # torch, onnx or openvino
     trained: bool  # whether it has a span head; without one its answers are drawn
+    trained_on: list[TrainedOn]  # the base model's data first; empty where nobody knows
     calibrated: bool
     may_refuse: bool  # whether a question may get no answer, as in SQuAD v2
     limits: dict[str, Any]

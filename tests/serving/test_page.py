@@ -114,6 +114,7 @@ def test_by_keyboard_alone_the_answer_is_marked_at_its_place(page: Page, service
     expect(page.locator("#reader mark").first).to_be_in_viewport()
     assert page.text_content("#answer .found") == found["text"]
     assert "is a score, not a probability: this model is not calibrated" in page.inner_text("#answer")
+    assert "its origin is not known; how often its answers are right is not known" in page.inner_text("#model")
     assert page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]  # type: ignore[index]
 
 
@@ -405,7 +406,10 @@ def test_texts_run_in_their_own_direction(wide: Page) -> None:
 
 def test_what_is_not_sure_is_no_answer(tiny: Path, tmp_path: Path, browser: Browser) -> None:
     calibrated = copytree(tiny, tmp_path / "calibrated")
-    (calibrated / "qa.json").write_text(json.dumps({"temperature": 1000.0}))  # every probability is low
+    base = {"questions": 90_000, "data": "squad", "base": "unknown"}
+    trained = {"questions": 40, "data": "<b>.json", "base": {"base": base}}
+    known = {"temperature": 1000.0, "trained": trained}  # every probability is low
+    (calibrated / "qa.json").write_text(json.dumps(known))
     with served(calibrated, tmp_path) as service, visited(browser, service.url, **WIDE) as page:
         add(page, MILL)
         ask(page, "Who is the mayor?")
@@ -414,6 +418,10 @@ def test_what_is_not_sure_is_no_answer(tiny: Path, tmp_path: Path, browser: Brow
         assert page.locator("#answer .sentence mark").count() == 1
         assert "right, for questions and texts like its training data" in page.inner_text("#answer")
         assert "likely" not in page.inner_text("#answer")
+        assert page.inner_text("#model").endswith(
+            "(torch): trained on 90,000 questions of squad, then 40 questions of <b>.json; "
+            "its percentages are known only for texts like these"
+        )
 
 
 def test_a_token_is_asked_for_and_a_model_may_find_no_answer(tiny: Path, tmp_path: Path, browser: Browser) -> None:

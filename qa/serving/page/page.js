@@ -3,7 +3,7 @@
 import { get, limits } from "./api.js";
 import { asked, drawScopes, startAsking } from "./ask.js";
 import { drawCorrecting, drawCount, startCorrecting } from "./correct.js";
-import { byId, tell } from "./dom.js";
+import { byId, origin, tell } from "./dom.js";
 import { forget } from "./store.js";
 import { loadQuestions, startStudy } from "./study.js";
 import { addFiles, library, startLibrary } from "./texts.js";
@@ -22,7 +22,7 @@ async function showModel() {
   const model = await get("/model");
   asked.model = model;
   Object.assign(limits, model.limits);
-  byId("model").textContent = `${model.model} (${model.engine})`;
+  byId("model").textContent = `${model.model} (${model.engine})${model.trained ? `: ${origin(model)}` : ""}`;
   byId("untrained").hidden = model.trained;
   drawCount(model.corrections);
 }
