@@ -1,4 +1,4 @@
-"""An uploaded file → its plain text: txt, md, html, docx and pdf, read in the process of `documents.py`."""
+"""An uploaded file → its plain text: txt, Markdown, html, docx and pdf, read in the process of `documents.py`."""
 
 import codecs
 import re
@@ -24,6 +24,7 @@ BLOCKS = (
     "caption", "center", "dd", "details", "dl", "dt", "fieldset", "form", "hr", "legend", "option", "section",
     "summary",
 )  # fmt: skip
+PHRASES = ("a", "b", "code", "em", "i", "kbd", "samp", "span", "strong", "var")  # in <pre> they keep its lines
 
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 PARAGRAPH, ROW, CELL = f"{W}p", f"{W}tr", f"{W}tc"
@@ -75,13 +76,27 @@ def _plain(file: Upload) -> Iterator[str]:
 
 
 def _html(file: Upload) -> Iterator[str]:
+    yield from _words_of(_decoded(file))
+
+
+def _markdown(file: Upload) -> Iterator[str]:
+    from markdown_it import MarkdownIt
+
+    text = clean("".join(_plain(file)))
+    yield from _words_of(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text))
+
+
+def _words_of(page: str) -> Iterator[str]:
+    """What a browser shows of a page of HTML."""
     from inscriptis import Inscriptis, ParserError, document_fromstring
     from inscriptis.css_profiles import STRICT_CSS_PROFILE as STRICT
     from inscriptis.model.config import ParserConfig
+    from inscriptis.model.html_element import HtmlElement
     from lxml.html import HTMLParser
 
-    css = {**STRICT, **dict.fromkeys(BLOCKS, STRICT["div"]), "template": STRICT["script"]}
-    text = clean(_decoded(file)).encode(errors="replace")
+    phrases = dict.fromkeys(PHRASES, HtmlElement(whitespace=None))
+    css = {**STRICT, **dict.fromkeys(BLOCKS, STRICT["div"]), **phrases, "template": STRICT["script"]}
+    text = clean(page).encode(errors="replace")
     try:  # without huge_tree, what is nested deeper than 256 would be left out in silence
         tree = document_fromstring(text, parser=HTMLParser(encoding="utf-8", huge_tree=True))
     except ParserError:  # no element and no word
@@ -145,7 +160,8 @@ def _pdf(file: Upload) -> Iterator[str]:
 
 
 READERS: dict[str, Callable[[Upload], Iterator[str]]] = {
-    **dict.fromkeys(("txt", "text", "md"), _plain),
+    **dict.fromkeys(("txt", "text"), _plain),
+    "md": _markdown,
     **dict.fromkeys(("html", "htm"), _html),
     "docx": _docx,
     "pdf": _pdf,
