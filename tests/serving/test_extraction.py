@@ -51,7 +51,7 @@ WORDS_OF_MARKDOWN = """The mill
 
 Founded by Anna Kern in 1912, and sold for 2 * 3 2 * 3 by_her_son.
 
-Day     Open 
+Day     Open\x20
 Sunday  10–12
 
 mill = "**Wend**"
