@@ -1,5 +1,6 @@
 """JSON and JSONL → records."""
 
+import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from qa.errors import UserError
 
 PARTS = {"paragraphs", "qas", "annotations", "completions", "responses"}  # of one object, and no columns of a table
 LARGEST_JSON = 256 << 20  # bytes, unpacked: JSON is held whole, at eleven times its size
+CORRECTION = "correction-"  # begins the ids of a service's corrections
+CORRECTIONS = re.compile(rb'\{\s*"id"\s*:\s*"' + CORRECTION.encode())  # the begin of their file
 SQUAD = re.compile(rb'\{[^][{}]*"data"\s*:\s*\[')  # the begin of a file of SQuAD, often all in one line
 
 
@@ -30,7 +33,7 @@ def json_records(path: Path, lines: bool, named: Named) -> Iterator[Record]:
         return
     is_whole = begin[:1] == b"[" or begin == b"{" or SQUAD.match(begin)
     if not is_whole if lines else rest.strip() and _is_object(begin):
-        yield from _lines(path, named)
+        yield from _lines(path, named, _replaced(path, named) if CORRECTIONS.match(begin) else set())
     else:
         for index, row in enumerate(_rows(path, _json(path), named)):
             article = isinstance(row, dict) and "paragraphs" in row
@@ -150,7 +153,22 @@ def _has(row: dict[str, Any], *keys: str) -> bool:
     return any(name in NAMES.get(key, (key,)) for name in map(plain, row) for key in keys)
 
 
-def _lines(path: Path, named: Named) -> Iterator[Record]:
+def _replaced(path: Path, named: Named) -> set[int]:
+    """The lines of a service's corrections, from 0 on, that later ones replace or withdraw, and those that withdraw."""
+    last: dict[str, int] = {}  # lines by id
+    replaced: set[int] = set()
+    with unpacked(path) as file:
+        for index, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b"")):
+            row = _line(line, index == 0) if CORRECTIONS.match(line.removeprefix(codecs.BOM_UTF8)) else None
+            if isinstance(row, dict):
+                name = str(row["id"])
+                replaced.update([last[name]] if name in last else [], [index] if row.get("withdrawn") else [])
+                last[name] = index
+    named.replaced = len(replaced)
+    return replaced
+
+
+def _lines(path: Path, named: Named, replaced: set[int]) -> Iterator[Record]:
     with unpacked(path) as file:
         for index in count():
             place = f"line {index + 1}"
@@ -159,7 +177,7 @@ def _lines(path: Path, named: Named) -> Iterator[Record]:
                 raise UserError(f"{path}: {place}: longer than {LONGEST_LINE >> 20} MiB, which is no question; fix it")
             if not line:
                 return
-            if line.strip():
+            if line.strip() and index not in replaced:
                 row = _line(line, index == 0)
                 if isinstance(row, BadField):
                     yield Record(str(path), place, row)

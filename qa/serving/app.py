@@ -185,7 +185,7 @@ def _add_errors(app: FastAPI) -> None:
     def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
-        if "json" not in request.headers.get("content-type", ""):
+        if first["loc"][0] == "body" and "json" not in request.headers.get("content-type", ""):
             return JSONResponse({"error": "Content-Type: send application/json"}, 415)
         if first["type"] == "json_invalid":
             return JSONResponse({"error": f"body: not JSON (character {first['loc'][1]})"}, 400)

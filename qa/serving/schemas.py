@@ -203,10 +203,18 @@ class Grade(BaseModel):
 
 
 class Corrected(BaseModel):
-    """How many corrections there are, and whether this one is new."""
+    """The id of a correction, how many there are, and whether this one is new."""
 
+    id: str
     corrections: int
     added: bool
+
+
+class Withdrawn(BaseModel):
+    """How many corrections there are, and whether one was undone."""
+
+    corrections: int
+    withdrawn: bool
 
 
 class TextResponse(BaseModel):

@@ -232,7 +232,9 @@ def test_a_correction_by_keyboard_is_looked_up_in_the_text(page: Page, service: 
     page.keyboard.press("Enter")
     expect(page.locator("#correct-status")).to_have_text("Thank you, saved.")
     assert corrections(service)[-1]["is_impossible"]
-    expect(page.locator("#corrections")).to_contain_text(f"{len(corrections(service))} correction")
+    last_lines = {line["id"]: line for line in corrections(service)}.values()
+    count = sum("withdrawn" not in line for line in last_lines)
+    expect(page.locator("#corrections")).to_contain_text(f"{count} correction")
 
 
 def test_a_file_of_markup_stays_text(wide: Page, tmp_path: Path) -> None:
@@ -338,17 +340,36 @@ def test_a_correction_is_shown_when_the_question_is_asked_again(wide: Page) -> N
             wide.click("#correct summary")
             wide.fill("#typed", "mill")
             wide.click("#send-right")
-        expect(wide.locator("#answer .corrected")).to_have_text("corrected by you: mill")
+        expect(wide.locator("#answer .corrected")).to_have_text("corrected by you: mill Undo")
         expect(wide.locator("#history li").first).to_contain_text("corrected by you: mill")
 
 
-def test_a_correction_belongs_to_its_text(wide: Page) -> None:
+def test_a_correction_can_be_undone(wide: Page, service: Service) -> None:
+    add(wide, MILL)
+    ask(wide, "What was sold?")
+    wide.click("#correct summary")
+    wide.fill("#typed", "mill")
+    wide.press("#typed", "Enter")
+    ask(wide, "what was  sold")
+    wide.reload()  # also on another day
+    wide.locator("#history .name").first.click()
+    expect(wide.locator("#history li").last).to_contain_text("corrected by you: mill")
+    wide.get_by_role("button", name="Undo").click()
+    expect(wide.locator("#answer .corrected")).to_have_count(0)
+    expect(wide.locator("#history")).not_to_contain_text("corrected")
+    assert corrections(service)[-1]["withdrawn"]
+    wide.reload()
+    wide.locator("#history .name").last.click()
+    expect(wide.locator("#answer")).not_to_contain_text("corrected")
+
+
+def test_a_correction_names_its_text(wide: Page, service: Service) -> None:
     add(wide, MILL)
     ask(wide, "What was built?")
     wide.click("#correct summary")
     wide.fill("#typed", "mill")
     wide.press("#typed", "Enter")
-    expect(wide.locator("#answer .corrected")).to_have_text("corrected by you: mill")
+    expect(wide.locator("#answer .corrected")).to_have_text("corrected by you: mill Undo")
     add(wide, BRIDGE)
     ask(wide, "What was built?")  # in both
     expect(wide.locator("#answer .corrected")).to_have_count(1)
@@ -357,8 +378,12 @@ def test_a_correction_belongs_to_its_text(wide: Page) -> None:
     wide.locator("#texts button.name").last.click()
     wide.check("#this")
     ask(wide, "What was built?")
-    expect(wide.locator("#answer .corrected")).to_have_count(0)
+    expect(wide.locator("#answer .corrected")).to_contain_text("corrected by you: mill, in 😀 Anna")
     assert (wide.inner_text("#place-words"), wide.inner_text("#right-words")) == ("", "nothing yet")
+    expect(wide.locator("#send-none")).to_contain_text("The bridge")
+    wide.click("#send-none")
+    expect(wide.locator("#answer .corrected")).to_contain_text("corrected by you: no answer, in The bridge")
+    assert corrections(service)[-1]["context"] == BRIDGE
 
 
 def test_what_is_marked_belongs_to_the_question_that_is_shown(wide: Page) -> None:
@@ -444,7 +469,7 @@ def test_a_token_is_asked_for_and_a_model_may_find_no_answer(tiny: Path, tmp_pat
         page.click("#correct summary")
         page.fill("#typed", "mill")
         page.press("#typed", "Enter")
-        expect(page.locator("#answer .corrected")).to_have_text("corrected by you: mill")
+        expect(page.locator("#answer .corrected")).to_have_text("corrected by you: mill Undo")
         page.locator("#candidates button").first.click()
         assert "not calibrated" not in page.inner_text("#answer")
         assert page.locator("#reader mark").count() > 0

@@ -195,19 +195,22 @@ def test_what_people_correct_is_learned(train_py: Run, tiny: Path, tmp_path: Pat
         assert found["text"] != text
         right = {"question": question, "context": context, "text": text, "start": context.index(text), "name": "x.txt"}
         made = [post(service, "/corrections", {**right, "predicted": found["text"]}).json() for _ in range(2)]
-        assert made == [{"corrections": 1, "added": True}, {"corrections": 1, "added": False}]
+        name = made[0]["id"]
+        assert made == [{"id": name, "corrections": 1, "added": True}, {"id": name, "corrections": 1, "added": False}]
         other = {**right, "question": "Who broke it?", "text": "", "start": 0}
-        assert post(service, "/corrections", other).json() == {"corrections": 2, "added": True}
+        second = post(service, "/corrections", other).json()
+        assert (second["corrections"], second["added"]) == (2, True)
         assert post(service, "/corrections", {**right, "start": 3}).status_code == 422
         assert httpx.get(service.url + "/model").json()["corrections"] == 2
-    first, second = map(json.loads, service.corrections.read_text().splitlines())
+        undone = httpx.delete(service.url + "/corrections", params={"id": second["id"]}).json()
+        assert undone == {"corrections": 1, "withdrawn": True}
+    first, second, withdrawn = map(json.loads, service.corrections.read_text().splitlines())
+    assert (withdrawn["id"], withdrawn["withdrawn"]) == (second["id"], True)
     assert first["source"]["predicted"] == found["text"] and first["source"]["text"] == "x.txt"
     assert second["is_impossible"]
-    corrected = tmp_path / "corrections.jsonl"
-    corrected.write_text(json.dumps(first) + "\n")
     done = train_py(
-        *quick_fit(files, tiny, tmp_path / "cache"), f"data.train_file=[{files[0]},{corrected}]", "optimizer.lr=5e-3",
-        "trainer.max_epochs=12", "logger=csv", f"hydra.run.dir={tmp_path}/run",
+        *quick_fit(files, tiny, tmp_path / "cache"), f"data.train_file=[{files[0]},{service.corrections}]",
+        "optimizer.lr=5e-3", "trainer.max_epochs=12", "logger=csv", f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0 and "which later ones replace or withdraw: 2" in done.stderr
     assert QuestionAnswerer.from_pretrained(f"{tmp_path}/run/model")(question, context).text == text

@@ -2,7 +2,7 @@
 
 import { get, limits } from "./api.js";
 import { asked, drawScopes, startAsking } from "./ask.js";
-import { drawCorrecting, drawCount, startCorrecting } from "./correct.js";
+import { drawCorrecting, drawCount, startCorrecting, undo } from "./correct.js";
 import { byId, origin, tell } from "./dom.js";
 import { forget } from "./store.js";
 import { loadQuestions, startStudy } from "./study.js";
@@ -54,7 +54,7 @@ window.addEventListener("hashchange", () => {
   if (["", "#ask", "#study"].includes(location.hash)) showView();
 });
 byId("forget").addEventListener("click", forgetEverything);
-asked.onAnswer = drawCorrecting;
+Object.assign(asked, { onAnswer: drawCorrecting, undo });
 library.onChange = () => {
   drawScopes();
   if (asked.last) drawCorrecting(asked.last);
