@@ -50,7 +50,7 @@ def text_of(file: Upload) -> str:
         if left < 0:
             raise UserError(too_long(file.name, file.limits))
     text = clean("".join(pieces))
-    text = text if READERS[kind] is _plain else text.strip()
+    text = text if READERS[kind] is plain_text else text.strip()
     if not text.strip():
         hint = "a scanned pdf has pictures only, which OCR reads" if kind == "pdf" else "give a file with text"
         raise UserError(f"{file.name}: no text in it; {hint}")
@@ -67,7 +67,8 @@ def clean(text: str) -> str:
     return BLANK_LINES.sub(r"\1\n\n", text)
 
 
-def _plain(file: Upload) -> Iterator[str]:
+def plain_text(file: Upload) -> Iterator[str]:
+    """The text of a file that has nothing else. Errors: UserError."""
     encoding = "UTF-16" if file.data.startswith(UTF_16) else "UTF-8"
     try:
         yield file.data.decode("utf-8-sig" if encoding == "UTF-8" else encoding)
@@ -76,17 +77,17 @@ def _plain(file: Upload) -> Iterator[str]:
 
 
 def _html(file: Upload) -> Iterator[str]:
-    yield from _words_of(_decoded(file))
+    yield from words_of(_decoded(file))
 
 
 def _markdown(file: Upload) -> Iterator[str]:
     from markdown_it import MarkdownIt
 
-    text = clean("".join(_plain(file)))
-    yield from _words_of(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text))
+    text = clean("".join(plain_text(file)))
+    yield from words_of(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text))
 
 
-def _words_of(page: str) -> Iterator[str]:
+def words_of(page: str) -> Iterator[str]:
     """What a browser shows of a page of HTML."""
     from inscriptis import Inscriptis, ParserError, document_fromstring
     from inscriptis.css_profiles import STRICT_CSS_PROFILE as STRICT
@@ -114,7 +115,7 @@ def _decoded(file: Upload) -> str:
             return file.data.decode(encoding, "replace")
         except (LookupError, UnicodeError):
             pass  # no encoding of texts
-    return "".join(_plain(file))
+    return "".join(plain_text(file))
 
 
 def _docx(file: Upload) -> Iterator[str]:
@@ -160,7 +161,7 @@ def _pdf(file: Upload) -> Iterator[str]:
 
 
 READERS: dict[str, Callable[[Upload], Iterator[str]]] = {
-    **dict.fromkeys(("txt", "text"), _plain),
+    **dict.fromkeys(("txt", "text"), plain_text),
     "md": _markdown,
     **dict.fromkeys(("html", "htm"), _html),
     "docx": _docx,

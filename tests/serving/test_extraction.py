@@ -468,6 +468,35 @@ print(sorted(heavy & set(sys.modules)), sorted(parsers & set(sys.modules)))
         assert done.stdout.decode().strip() == f"[] {parsers}", done.stderr
 
 
+# cards
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "cards", "bad"),
+    [
+        (
+            "quizlet.txt",
+            'Hund\tdog\n"Katze" x\tcat\nnur\nHund\thound\n',
+            {"Hund": ["dog", "hound"], '"Katze" x': ["cat"]},
+            1,
+        ),
+        ("anki.txt", '#separator:Comma\n#guid column:1\nx,"a, b",c\n', {"a, b": ["c"]}, 0),
+        (
+            "anki.txt",
+            "#separator:tab\n#html:true\nWho&nbsp;is <b>it</b>?\tAda<br>B.\ttag\n",
+            {"Who is it?": ["Ada B."]},
+            0,
+        ),
+        ("a.csv", "Front,Back,Tags\nWho?,Ada,\n", {"Who?": ["Ada"]}, 0),
+        ("a.csv", "id,answer,question\n1,Ada,Who?\n", {"Who?": ["Ada"]}, 0),
+    ],
+)
+def test_cards_need_no_text(name: str, data: str, cards: dict[str, list[str]], bad: int) -> None:
+    found = questions(name, data.encode("utf-8-sig"))
+    assert {question.question: question.answers for question in found.questions} == cards
+    assert (found.contexts, found.bad, {question.context for question in found.questions}) == ([""], bad, {0})
+
+
 # names
 
 
@@ -574,6 +603,7 @@ def test_bad_records_are_counted_and_twenty_of_them_named() -> None:
         ("a.parquet", b"PAR1nothing", "cannot be read"),
         ("a.xlsx", b"PK", "a spreadsheet; save it as CSV"),
         ("a.txt", b"x", "unknown kind of file; name it .json (SQuAD)"),
+        ("a.txt", b"#separator:two\na\tb", "export it again, separated by tabs"),
         ("unnamed", b"x", "unknown kind of file"),
         ("a.jsonl.gz", b"\x1f\x8bx", "cannot be read"),
     ],

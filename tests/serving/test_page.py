@@ -539,6 +539,64 @@ def test_a_wrong_question_returns_and_progress_is_kept(page: Page, tmp_path: Pat
     expect(page.locator("#study-status")).to_have_text("progress.json: is not a progress file of this page.")
 
 
+def test_cards_come_from_a_sample_from_ones_own_questions_and_from_anki(wide: Page, tmp_path: Path) -> None:
+    wide.click("#to-study")
+    expect(wide.locator("#study-kinds")).to_contain_text("question,answer,context")
+    wide.click("#study-own")
+    expect(wide.locator("#study-status")).to_have_text("Ask a text some questions first.")
+    wide.click("#study-sample")
+    expect(wide.locator("#study-name")).to_have_text("Sample: 5 questions")
+    expect(wide.locator("#study-status")).to_be_hidden()
+    answer_card(wide, "anna kern", "Right")
+    wide.click("#to-ask")
+    add(wide, MILL)
+    ask(wide, "Who sold it?")
+    ask(wide, "Who founded it?")
+    wide.click("#correct summary")
+    wide.fill("#typed", "Anna Kern")
+    wide.press("#typed", "Enter")
+    expect(wide.locator("#answer .corrected")).to_be_visible()
+    ask(wide, "Who founded it")
+    wide.click("#to-study")
+    wide.click("#study-own")
+    expect(wide.locator("#study-name")).to_have_text("Your questions: 2 questions")
+    expect(wide.locator("#study-bad")).to_have_text("1 answer of the model, which you did not check.")
+    wide.fill("#given", "x")
+    wide.press("#given", "Enter")
+    wide.press("#given", "Enter")
+    answer_card(wide, "Anna Kern", "Right")
+    (tmp_path / "anki.txt").write_text(
+        '#separator:tab\n#html:true\n"Who <b>built</b> ""it""?"\tAda<br>Brill\nempty\t\n'
+    )
+    wide.set_input_files("#study-file", tmp_path / "anki.txt")
+    expect(wide.locator("#study-question")).to_have_text('Who built "it"?')
+    expect(wide.locator("#study-bad")).to_contain_text("1 question cannot be used.")
+    assert wide.locator("#show-text").is_hidden()
+    wide.fill("#given", "Ada Brill")
+    wide.press("#given", "Enter")
+    expect(wide.locator("#result .found")).to_contain_text("Right")
+
+
+def test_a_text_is_called_by_its_first_line_and_can_be_renamed(wide: Page) -> None:
+    add(wide, f"# The bridge\n\n{BRIDGE}")
+    expect(wide.locator("#reading-title")).to_have_text("The bridge")
+    add(wide, MILL)
+    ask(wide, "Who built it?")
+    wide.once("dialog", lambda dialog: dialog.accept("Tollen"))
+    wide.get_by_role("button", name="Rename The bridge").click()
+    expect(wide.locator("#texts .name").first).to_have_text("Tollen")
+    wide.reload()
+    expect(wide.locator("#texts .name").first).to_have_text("Tollen")
+
+
+def test_the_question_stays_at_hand(page: Page) -> None:
+    add(page, "\n\n".join([MILL] * 40))
+    ask(page, "Who founded it?")
+    page.locator("#history li").last.scroll_into_view_if_needed()
+    expect(page.locator("#question")).to_be_in_viewport()
+    expect(page.locator("#answer .found")).to_be_visible()
+
+
 def test_a_question_counts_once_in_two_tabs(wide: Page, service: Service, tmp_path: Path) -> None:
     wide.set_input_files("#study-file", questions_file(tmp_path))
     expect(wide.locator("#due")).to_have_text("5 questions due now")
@@ -566,6 +624,8 @@ def test_the_model_is_asked_in_the_language_of_the_file(wide: Page, tmp_path: Pa
 def test_a_learner_may_select_the_answer(wide: Page, tmp_path: Path) -> None:
     wide.click("#to-study")
     wide.set_input_files("#study-file", questions_file(tmp_path))
+    assert wide.locator("#study-reader").is_hidden()  # it holds the answer
+    wide.click("#show-text")
     wide.locator("#study-reader p").click(click_count=3)
     expect(wide.locator("#given")).to_have_value("Bridge 0 was built by Ada Brill0.")
     answer_card(wide, "Ada Brill0", "Right")

@@ -138,19 +138,34 @@ function historyRow(entry) {
 
 function summary({ answer, candidates: [best], corrected }) {
   if (corrected) {
-    const where = library.texts.every(({ id }) => id === corrected.text) ? [] : [", in ", bdi(corrected.name)];
+    const where = library.texts.every(({ id }) => id === corrected.text) ? [] : [", in ", bdi(nameNow({ ...corrected, id: corrected.text }))];
     return ["corrected by you: ", corrected.words ? bdi(corrected.words) : "no answer", ...where];
   }
   return answer.text ? [bdi(answer.text), ` (${percent(answer.probability)}`, ...inText(best.text), ")"] : ["no answer"];
 }
 
-const inText = ({ name }) => (library.texts.length > 1 ? [", in ", bdi(name)] : []);
+const inText = (text) => (library.texts.length > 1 ? [", in ", bdi(nameNow(text))] : []);
+
+/** A text's name, which may have changed since it was asked. */
+const nameNow = ({ id, name }) => library.texts.find((text) => text.id === id)?.name ?? name;
 
 /** Keeps with a question what somebody says is right in a text: {id, words, text, name}, no words where nothing is. */
 export function keepCorrection(entry, corrected) {
   entry.corrected = corrected;
   put("history", entry).then(drawHistory);
   if (asked.last === entry) drawAnswer(entry);
+}
+
+/** What was asked of texts that are still here, the last answer of each question: [{question, context, answers, isChecked}]. */
+export function ownCards() {
+  const cards = new Map();
+  for (const { question, answer, candidates: [best], corrected } of history) {
+    const words = corrected ? corrected.words : answer.text;
+    const text = library.texts.find(({ id }) => id === (corrected?.text ?? best?.text.id));
+    if (!text || !(words || corrected)) continue;
+    cards.set(plain(question), { question, context: text.text, answers: words ? [words] : [], isChecked: Boolean(corrected) });
+  }
+  return [...cards.values()];
 }
 
 /** Forgets a correction wherever it is shown. */

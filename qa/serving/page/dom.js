@@ -17,7 +17,7 @@ export function button(words, onclick, properties = {}) {
 
 /** Runs what a control starts; says at `status` why it failed. */
 export async function tell(status, work) {
-  status.textContent = "";
+  for (const said of document.querySelectorAll(".status:not(#lost)")) said.textContent = ""; // of what was done before
   try {
     return await work();
   } catch (error) {
