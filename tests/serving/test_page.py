@@ -587,6 +587,7 @@ def test_a_text_is_called_by_its_first_line_and_can_be_renamed(wide: Page) -> No
     expect(wide.locator("#texts .name").first).to_have_text("Tollen")
     wide.reload()
     expect(wide.locator("#texts .name").first).to_have_text("Tollen")
+    expect(wide.locator("#pasted")).to_be_hidden()
 
 
 def test_on_a_phone_the_question_stays_at_hand(browser: Browser, service: Service) -> None:

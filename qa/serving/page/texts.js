@@ -29,6 +29,7 @@ export async function startLibrary() {
   watch("texts", reload);
   open(null);
   await reload();
+  byId("adding").open = !library.texts.length;
 }
 
 /** Takes over what this browser keeps, also what another tab has changed. */
