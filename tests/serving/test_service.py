@@ -20,7 +20,6 @@ from helpers.commands import Run, quick_fit
 from helpers.questions import write_bridges
 from helpers.service import Service, served
 from qa import QuestionAnswerer
-from qa.answering.options import AnswerOptions
 from qa.data.examples import read_examples
 
 pytestmark = pytest.mark.slow
@@ -101,7 +100,7 @@ def test_the_hubs_own_client_gets_answers(service: Service, answerer: QuestionAn
     )
     assert done.returncode == 0, done.stderr
     plain = answerer(question, context)
-    options: AnswerOptions = {"top_k": 3, "max_answer_length": 1, "handle_impossible_answer": False}
+    options: dict[str, Any] = {"top_k": 3, "max_answer_length": 1, "handle_impossible_answer": False}
     cut = answerer.cut(64, 16)("When was the", context, whole_words=True, **options)
     expected = [part.to_dict() for part in (cut, *cut.alternatives)]
     for one, more in map(json.loads, done.stdout.splitlines()):
