@@ -27,9 +27,15 @@ def cards_of(file: Upload) -> dict[str, Any] | None:
     table = text[sum(len(line) + 1 for line in first) :]
     named = settings.get("separator", "")
     separator = SEPARATORS.get(named, named) or max("\t;,", key=table.partition("\n")[0].count)
-    quoting = csv.QUOTE_NONE if separator == "\t" and not first else csv.QUOTE_MINIMAL  # Quizlet's quotes are letters
+    is_bare = separator == "\t" and not first  # Quizlet: quotes are letters
     try:
-        rows = [row for row in csv.reader(StringIO(table), delimiter=separator, quoting=quoting) if any(row)]
+        rows = [
+            row
+            for row in csv.reader(
+                StringIO(table), delimiter=separator, quoting=csv.QUOTE_NONE if is_bare else csv.QUOTE_MINIMAL
+            )
+            if any(row)
+        ]
     except (csv.Error, TypeError) as error:
         raise UserError(f"{file.name}: {error}; export it again, separated by tabs") from None
     head = [cell.strip().lower() for cell in rows[0]] if rows else []
