@@ -1,5 +1,6 @@
 """JSON and JSONL → records."""
 
+import codecs
 import json
 import re
 from codecs import BOM_UTF8
@@ -8,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from qa.data.example import CORRECTION
 from qa.data.fields import BadField
 from qa.data.files import as_text, unpacked
 from qa.data.json_text import JsonText
@@ -17,6 +19,7 @@ from qa.errors import UserError
 
 PARTS = {"paragraphs", "qas", "annotations", "completions", "responses"}  # of one object, and no columns of a table
 BEGIN = 1 << 16  # bytes that tell what a file is
+CORRECTIONS = re.compile(rb'\{\s*"id"\s*:\s*"' + CORRECTION.encode())  # the begin of a service's corrections
 SQUAD = re.compile(rb'\{[^][{}]*"data"\s*:\s*\[')  # the begin of a file of SQuAD, often all in one line
 
 
@@ -33,7 +36,7 @@ def json_records(path: Path, lines: bool, named: Named) -> Iterator[Record]:
     if not begin:
         return
     if is_lines and not is_whole:
-        yield from _lines(path, named)
+        yield from _lines(path, named, _replaced(path, named) if CORRECTIONS.match(begin) else set())
     else:
         for index, row in enumerate(_objects(path, named)):
             article = isinstance(row, dict) and "paragraphs" in row
@@ -185,7 +188,22 @@ def _has(row: dict[str, Any], *keys: str) -> bool:
     return any(name in NAMES.get(key, (key,)) for name in map(plain, row) for key in keys)
 
 
-def _lines(path: Path, named: Named) -> Iterator[Record]:
+def _replaced(path: Path, named: Named) -> set[int]:
+    """The lines of a service's corrections, from 0 on, that later ones replace or withdraw, and those that withdraw."""
+    last: dict[str, int] = {}  # lines by id
+    replaced: set[int] = set()
+    with unpacked(path) as file:
+        for index, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b"")):
+            row = _line(line, index == 0) if CORRECTIONS.match(line.removeprefix(codecs.BOM_UTF8)) else None
+            if isinstance(row, dict):
+                name = str(row["id"])
+                replaced.update([last[name]] if name in last else [], [index] if row.get("withdrawn") else [])
+                last[name] = index
+    named.replaced = len(replaced)
+    return replaced
+
+
+def _lines(path: Path, named: Named, replaced: set[int]) -> Iterator[Record]:
     with unpacked(path) as file:
         for index in count():
             place = f"line {index + 1}"
@@ -194,7 +212,7 @@ def _lines(path: Path, named: Named) -> Iterator[Record]:
                 raise UserError(f"{path}: {place}: longer than {LONGEST_LINE >> 20} MiB, which is no question; fix it")
             if not line:
                 return
-            if line.strip():
+            if line.strip() and index not in replaced:
                 row = _line(line, index == 0)
                 if isinstance(row, BadField):
                     yield Record(str(path), place, row)

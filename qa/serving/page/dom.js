@@ -17,7 +17,7 @@ export function button(words, onclick, properties = {}) {
 
 /** Runs what a control starts; says at `status` why it failed. */
 export async function tell(status, work) {
-  status.textContent = "";
+  for (const said of document.querySelectorAll(".status:not(#lost)")) said.textContent = ""; // of what was done before
   try {
     return await work();
   } catch (error) {
@@ -37,6 +37,17 @@ export function percent(probability) {
 const BAR = 0.3; // probability below which a passage is no answer
 
 export const isSure = ({ probability }, model) => !model?.calibrated || model.may_refuse || probability >= BAR;
+
+const SMALL = 10_000; // questions
+
+/** What a model learned from, and for which texts its percentages hold. */
+export function origin({ trained_on: sources, calibrated }) {
+  const words = sources.map(({ questions, data }) => `${counted(questions, "question")} of ${data}`).join(", then ");
+  const size = sources.reduce((sum, { questions }) => sum + questions, 0) < SMALL ? ", a small set" : "";
+  const from = words ? `trained on ${words}${size}` : "its origin is not known";
+  const texts = words ? "these" : "those of its calibration";
+  return `${from}; ${calibrated ? `its percentages are known only for texts like ${texts}` : "how often its answers are right is not known"}`;
+}
 
 /** What a percentage of this model means. */
 export const meaning = (model) =>
