@@ -8,7 +8,7 @@ from typing import Any
 
 from qa.answering.answer import Answer
 from qa.answering.answerer import QuestionAnswerer
-from qa.answering.options import Options
+from qa.answering.options import READ, Options
 from qa.answering.work import Ask, Work
 from qa.serving.batching import Batcher, Job
 from qa.serving.limits import Limits, Refused
@@ -43,6 +43,7 @@ class Desk:
             calibrated=known.temperature is not None,
             calibrated_over=[1, *known.several_texts] if known.temperature else [],
             languages=sorted(known.temperature_by_language),
+            read_texts=READ,
             may_refuse=known.no_answer_threshold is not None,
             limits=asdict(self.limits),
             corrections=corrections,

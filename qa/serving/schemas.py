@@ -262,6 +262,7 @@ class ModelInfo(BaseModel):
     calibrated: bool
     calibrated_over: list[int]  # numbers of texts over which it is calibrated
     languages: list[str]  # codes of those that have temperatures of their own
+    read_texts: int  # of those of a question, unless it is asked otherwise
     may_refuse: bool  # whether a question may get no answer, as in SQuAD v2
     limits: dict[str, Any]
     corrections: int

@@ -29,6 +29,7 @@ export function drawScopes() {
   const isOne = library.texts.length < 2;
   byId("all-words").textContent = scopeWords(library.texts.length);
   byId("this-scope").hidden = isOne;
+  byId("some-read").hidden = !(library.texts.length > asked.model?.read_texts);
   const near = byId("near");
   near.parentElement.hidden = !lastPlace();
   if ((!lastPlace() && near.checked) || (isOne && byId("this").checked)) byId("all").checked = true;
@@ -186,7 +187,7 @@ function drawAnswer(entry) {
   const place = shownPlace(entry);
   byId("answer-section").hidden = false;
   const question = make("p", { className: "quiet", dir: "auto" }, entry.question);
-  byId("answer").replaceChildren(question, ...correction(entry), ...(place ? foundWords(place) : noneWords(entry)));
+  byId("answer").replaceChildren(question, ...correction(entry), ...(place ? foundWords(place, entry.texts) : noneWords(entry)));
 }
 
 function correction(entry) {
@@ -211,9 +212,9 @@ function reveal(entry, shown) {
   asked.onAnswer(entry);
 }
 
-function foundWords(place) {
+function foundWords(place, texts) {
   const where = library.texts.length > 1 ? [make("p", { className: "quiet" }, "In ", bdi(place.text.name))] : [];
-  const sure = make("p", { className: "quiet" }, make("strong", {}, percent(place.probability)), ` ${meaning(asked.model)}`);
+  const sure = make("p", { className: "quiet" }, make("strong", {}, percent(place.probability)), ` ${meaning(asked.model, texts)}`);
   const answer = isSure(place, asked.model)
     ? [make("p", { className: "found", dir: "auto" }, place.words)]
     : [make("p", { className: "found none" }, "No sure answer. The nearest passage:")];

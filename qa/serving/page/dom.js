@@ -49,11 +49,14 @@ export function origin({ trained_on: sources, calibrated }) {
   return `${from}; ${calibrated ? `its percentages are known only for texts like ${texts}` : "how often its answers are right is not known"}`;
 }
 
-/** What a percentage of this model means. */
-export const meaning = (model) =>
-  model?.calibrated
-    ? "of such answers are right, for questions and texts like its training data"
-    : "is a score, not a probability: this model is not calibrated";
+/** What a percentage of this model means where it was asked over so many texts. */
+export function meaning(model, texts) {
+  if (!model?.calibrated) return "is a score, not a probability: this model is not calibrated";
+  if (texts > 1 && Math.max(...model.calibrated_over) === 1) {
+    return "is a score, not a probability: this model is calibrated for one text, and you asked several";
+  }
+  return "of such answers are right, for questions and texts like its training data";
+}
 
 export function shortened(text, length) {
   const line = text.trim().slice(0, 4 * length).replace(/\s+/gu, " ");
