@@ -23,4 +23,6 @@ def with_whole_words(answer: NBestAnswer, context: str) -> NBestAnswer:
     after = range(answer.end, answer.end + LONGEST)
     start = next((place for place in before if BORDER.match(context, place)), answer.start)
     end = next((place for place in after if BORDER.match(context, place)), answer.end)
-    return answer._replace(text=context[start:end], start=start, end=end)
+    text = context[start:end].strip()  # a mark behind a blank makes one word with it
+    start = context.index(text, start)
+    return answer._replace(text=text, start=start, end=start + len(text))

@@ -16,6 +16,7 @@ from qa.evaluation.whole_words import LONGEST, with_whole_words
         ("une e\u0301cole", "cole", "e\u0301cole"),
         ("cette école", "é", "école"),
         ("यह किताब है", "ता", "किताब"),
+        ("यह ि है", "ि", "ि"),
         ("أسست المطحنة", "طحن", "المطحنة"),
         ("アンナは1912年", "ンナ", "アンナ"),
         ("建于1912年", "91", "1912"),
