@@ -487,6 +487,7 @@ print(sorted(heavy & set(sys.modules)), sorted(parsers & set(sys.modules)))
             {"Who is it?": ["Ada B."]},
             0,
         ),
+        ("quizlet.txt", "#1: Hund\tdog\nKatze\tcat\n", {"#1: Hund": ["dog"], "Katze": ["cat"]}, 0),
         ("a.csv", "Front,Back,Tags\nWho?,Ada,\n", {"Who?": ["Ada"]}, 0),
         ("a.csv", "id,answer,question\n1,Ada,Who?\n", {"Who?": ["Ada"]}, 0),
     ],
@@ -495,6 +496,11 @@ def test_cards_need_no_text(name: str, data: str, cards: dict[str, list[str]], b
     found = questions(name, data.encode("utf-8-sig"))
     assert {question.question: question.answers for question in found.questions} == cards
     assert (found.contexts, found.bad, {question.context for question in found.questions}) == ([""], bad, {0})
+
+
+def test_sentences_with_commas_are_no_cards() -> None:
+    with pytest.raises(UserError):
+        questions("letter.txt", b"The office is closed, and open.\nIt is, so, fine.\n")
 
 
 # names
