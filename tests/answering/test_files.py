@@ -65,6 +65,10 @@ def test_every_record_has_its_line_and_bad_ones_are_named(
     assert [path.name for path in target.parent.iterdir()] == ["answers.jsonl"]
     with pytest.raises(UserError, match=r"answers\.jsonl: is there already; remove it, or give another --out"):
         answer_file(answerer, str(source), target, {})
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(tmp_path / "nothing.jsonl")
+    with pytest.raises(UserError, match=r"link\.jsonl: is there already"):
+        answer_file(answerer, str(source), link, {})
 
 
 def test_other_questions_or_options_do_not_go_on_with_these(
