@@ -16,6 +16,7 @@ from qa import QuestionAnswerer, UserError
 from qa.answer import main
 from qa.answering import files
 from qa.answering.files import answer_file, as_line
+from qa.answering.options import AnswerOptions
 
 CONTEXT = "The bridge of Tollen was built in 1822 by Ada Brill. A flood took its arches away."
 
@@ -218,7 +219,7 @@ def test_answers_are_printed_for_people_and_for_programs(
     every = ("--question", "Who built it?", *texts, "--read-texts", "null", "--whole-words", "true", "--top-k", "20")
     assert ask(monkeypatch, tiny, *every, "--overlap-threshold", "1", "--format", "jsonl") == 0
     (line,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
-    options = {"read_texts": None, "whole_words": True, "top_k": 20, "overlap_threshold": 1}
+    options: AnswerOptions = {"read_texts": None, "whole_words": True, "top_k": 20, "overlap_threshold": 1}
     assert line == {"question": "Who built it?", **as_line(answerer("Who built it?", texts[1::2], **options))}
     assert line != {"question": "Who built it?", **as_line(answerer("Who built it?", texts[1::2], top_k=20))}
     assert "no_answer_probability" in shown.out and not (tmp_path / "-").exists()

@@ -627,5 +627,5 @@ def test_questions_are_limited_as_texts_are() -> None:
     many = "\n".join(json.dumps({**ROW, "id": str(number)}) for number in range(1000)).encode()
     assert len(questions("a.jsonl", many, characters=60_000).questions) == 1000
     assert "holds more than 30,000 characters" in refused("a.jsonl", many, questions, characters=30_000)
-    bomb = zlib.compress(b"[" + b"{}," * 10_000_000 + b"{}]", wbits=31)
+    bomb = zlib.compress(b"[[" + b"{}," * 10_000_000 + b"{}]]", wbits=31)
     assert "within 0.25 GiB of memory; give it in parts" in refused("a.json.gz", bomb, questions, memory=256 << 20)
