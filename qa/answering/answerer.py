@@ -160,7 +160,10 @@ class QuestionAnswerer:
         return Work(readings, examples, len(windows), evaluated, options, self.answering)
 
     def _read(self, number: int, ask: Ask, most: int | None) -> Reading:
-        """The texts to read. Errors: UserError where all are blank."""
+        """The texts to read. Errors: UserError where all are blank, or one is no text."""
+        for text in ask.contexts:
+            if str(text).strip():
+                _example(number, f"{number}", ask.question, text)
         if not (texts := ask.texts):
             count = len(ask.contexts)
             what = f"all of its {count} contexts are" if count > 1 else "its context is"

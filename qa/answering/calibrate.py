@@ -64,7 +64,9 @@ def calibrate(
 def _fit(asked: Asked, known: Answering, has_threshold: bool) -> Worth:
     threshold = asked.at(0.0).figures()["kept_threshold"] if has_threshold else known.no_answer_threshold
     found = asked.at(threshold)
-    questions, fitted = calibrated((question, found.answers[question.id]) for question in found.questions)
+    is_learned = any(question.is_unanswerable for question in found.questions)  # else none would be likely any more
+    line = None if is_learned else known.no_answer_line
+    questions, fitted = calibrated(((q, found.answers[q.id]) for q in found.questions), line=line)
     if fitted is None:
         raise UserError("no answer is known; give questions with their answers")
     decision = Decision(no_answer_threshold=threshold, **fitted.fitted)

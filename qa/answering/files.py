@@ -78,7 +78,7 @@ def _write(
     """The file of answers, if there are some. Errors: UserError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with _alone(target):
-        if target.exists():
+        if target.exists() or target.is_symlink():
             raise UserError(f"{target}: is there already; remove it, or give another --out")
         part = target.with_name(f"{target.name}.{_key(answerer, paths, options, columns)}.part")
         try:

@@ -9,10 +9,11 @@ from qa.errors import Flags
 
 HELP = {
     "top_k": "how many answers of each question; default: 1",
-    "read_texts": "how many of several texts are read, the best by BM25; default: 5",
+    "read_texts": "how many of several texts are read, the best by BM25; null: all; default: 5",
     "min_probability": "leaves less probable answers out",
     "max_answer_length": "in tokens",
     "handle_impossible_answer": "true or false: whether there may be no answer; default: as in training",
+    "whole_words": "true: an answer never begins or ends inside a word or a number",
     "overlap_threshold": "share of an answer that a better one may have; default: 0.5",
     "language": "code of the questions, whose calibration is taken; default: by the name of the file",
     "batch_size": "windows at a time; default: auto",
@@ -22,17 +23,17 @@ HELP = {
 def add_options(parser: Flags) -> None:
     """Adds a flag for each option."""
     for name, about in HELP.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=_value, help=about)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=_value, default=argparse.SUPPRESS, help=about)
 
 
 def read_options(arguments: argparse.Namespace) -> AnswerOptions:
     """The options that the flags give. Errors: UserError."""
-    given = {name: value for name in HELP if (value := getattr(arguments, name)) is not None}
+    given = {name: value for name, value in vars(arguments).items() if name in HELP}
     return cast(AnswerOptions, Options.check(given).model_dump(exclude_unset=True))
 
 
 def _value(word: str) -> Any:
-    """A number, true or false, or else the word."""
+    """A number, true, false or null, or else the word."""
     try:
         return json.loads(word)
     except ValueError:

@@ -1,14 +1,13 @@
 """Which of several texts may hold the answer of a question: BM25."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from tokenizers import Encoding
 
 SATURATION, LENGTH = 1.2, 0.75  # k1 and b
-SHARED = (
-    0.5  # of a question's tokens, which texts of its language hold: 0.57 to 1 of XQuAD's questions, others 0 to 0.5
-)
+SHARED = 0.5  # of a question's tokens; texts of its language hold 0.57 to 1 of XQuAD's questions, others 0 to 0.5
 
 
 def choose_texts(question: Encoding, texts: Sequence[Encoding], most: int) -> list[int]:
@@ -19,12 +18,12 @@ def choose_texts(question: Encoding, texts: Sequence[Encoding], most: int) -> li
     question's are in another language.
     """
     terms = {token for token, word in zip(question.ids, question.tokens, strict=True) if any(map(str.isalnum, word))}
-    ids = [np.array(text.ids) for text in texts]
-    counts = np.array([[np.count_nonzero(text == term) for text in ids] for term in sorted(terms)])  # [terms, texts]
+    each = [Counter(text.ids) for text in texts]
+    counts = np.array([[tokens[term] for tokens in each] for term in sorted(terms)])  # [terms, texts]
     held = np.count_nonzero(counts, axis=1) if terms else np.zeros(0)
     if np.count_nonzero(held) <= SHARED * len(terms):
         return list(range(len(texts)))
-    lengths = np.array([len(text) for text in ids])
+    lengths = np.array([tokens.total() for tokens in each])
     idf = np.log1p((len(texts) - held + 0.5) / (held + 0.5))
     room = SATURATION * (1 - LENGTH + LENGTH * lengths / lengths.mean())
     scores = idf @ (counts * (SATURATION + 1) / (counts + room))

@@ -19,7 +19,7 @@ from qa.errors import UserError
 
 PARTS = {"paragraphs", "qas", "annotations", "completions", "responses"}  # of one object, and no columns of a table
 BEGIN = 1 << 16  # bytes that tell what a file is
-CORRECTIONS = re.compile(rb'\{\s*"id"\s*:\s*"' + CORRECTION.encode())  # the begin of a service's corrections
+CORRECTIONS = re.compile(rb'\{\s*"id"\s*:\s*"' + CORRECTION.encode())  # the begin of a service's correction
 SQUAD = re.compile(rb'\{[^][{}]*"data"\s*:\s*\[')  # the begin of a file of SQuAD, often all in one line
 
 
@@ -36,7 +36,7 @@ def json_records(path: Path, lines: bool, named: Named) -> Iterator[Record]:
     if not begin:
         return
     if is_lines and not is_whole:
-        yield from _lines(path, named, _replaced(path, named) if CORRECTIONS.match(begin) else set())
+        yield from _lines(path, named, _replaced(path, named))
     else:
         for index, row in enumerate(_objects(path, named)):
             article = isinstance(row, dict) and "paragraphs" in row

@@ -101,21 +101,21 @@ class Candidates(NamedTuple):
 
 
 def calibrated(
-    answered: Iterable[tuple[Question, Sequence[NBestAnswer]]], known: Scales | None = None
+    answered: Iterable[tuple[Question, Sequence[NBestAnswer]]], known: Scales | None = None, line: Line | None = None
 ) -> tuple[list[Question], Calibrated | None]:
     """Questions with the probabilities of their answers, and what those are worth; None where no answer is known.
 
     `answered`: questions, each with its candidates. Without `known` temperatures they are fitted with all questions and
-    judged as `cross_fitted` does.
+    judged as `cross_fitted` does; a `line` that is known stays.
     """
     questions, softmax, found = _candidates(answered)
     languages = np.array([question.language or "" for question in questions])
     judged = ~np.isnan(found.right)
-    scales = known or _fit(found, languages, judged)
+    scales = known or _fit(found, languages, judged, line)
     probability = found.probabilities(_each(scales, languages), scales[2])
     scored = [q._replace(probability=p) for q, p in zip(questions, probability.tolist(), strict=True)]
     before = trust(softmax[judged], found.right[judged])
-    after = trust((probability if known else cross_fitted(questions, found))[judged], found.right[judged])
+    after = trust((probability if known else cross_fitted(questions, found, line))[judged], found.right[judged])
     if before is None or after is None:
         return scored, None
     slope, offset = scales[2] if np.isfinite(found.null_odds).any() else (None, None)
@@ -125,13 +125,13 @@ def calibrated(
     )  # fmt: skip
 
 
-def cross_fitted(questions: Sequence[Question], found: Candidates) -> NDArray[np.float64]:
+def cross_fitted(questions: Sequence[Question], found: Candidates, line: Line | None = None) -> NDArray[np.float64]:
     """Probabilities, float64 [questions], at temperatures that do not know the question's half of the contexts."""
     languages = np.array([question.language or "" for question in questions])
     judged, half = ~np.isnan(found.right), in_first_half(questions)
     probability = np.zeros(len(questions))
     for part in (half, ~half):
-        fitted = _fit(found, languages, judged & ~part)
+        fitted = _fit(found, languages, judged & ~part, line)
         probability[part] = found.take(part).probabilities(_each(fitted, languages[part]), fitted[2])
     return probability
 
@@ -170,10 +170,11 @@ def in_first_half(questions: Sequence[Question]) -> NDArray[np.bool_]:
     return np.array([first[contexts[question.context]] for question in questions], bool)
 
 
-def _fit(found: Candidates, languages: NDArray[np.str_], chosen: NDArray[np.bool_]) -> Scales:
+def _fit(found: Candidates, languages: NDArray[np.str_], chosen: NDArray[np.bool_], line: Line | None) -> Scales:
     """The temperatures of the `chosen` questions, bool [questions], by language where there are several; the line."""
     weighed = chosen & np.isfinite(found.null_odds)
-    line = fit_line(found.null_odds[weighed], found.unanswerable[weighed]) if weighed.any() else UNFITTED
+    if line is None:
+        line = fit_line(found.null_odds[weighed], found.unanswerable[weighed]) if weighed.any() else UNFITTED
     answered = chosen & ~found.refused
     general = fit_temperature(found.take(answered), 1.0, line)
     names = sorted(set(languages[chosen].tolist()))

@@ -1,6 +1,7 @@
 """Cards for study that have no text: two columns, front and back, as Anki and Quizlet export them."""
 
 import csv
+import re
 from io import StringIO
 from itertools import takewhile
 from typing import Any
@@ -12,6 +13,7 @@ from qa.serving.uploads import Upload, ending, too_long
 KINDS = ("csv", "tsv", "txt", "text")
 # as Anki names them
 SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "colon": ":", "space": " "}
+SETTING = re.compile(r"#(?:separator|html|columns|(?:guid|notetype|deck|tags)(?: column)?|if matches):", re.IGNORECASE)
 HEADS = {"front", "back", "question", "answer", "term", "definition"}  # in a first row that is no card
 
 
@@ -22,7 +24,7 @@ def cards_of(file: Upload) -> dict[str, Any] | None:
     text = clean("".join(plain_text(file))).lstrip()
     if len(text) > file.limits.characters:
         raise UserError(too_long(file.name, file.limits))
-    first = list(takewhile(lambda line: line.startswith("#") and ":" in line, text.split("\n")))  # Anki's settings
+    first = list(takewhile(SETTING.match, text.split("\n")))
     settings = dict(line[1:].lower().split(":", 1) for line in first)
     table = text[sum(len(line) + 1 for line in first) :]
     named = settings.get("separator", "")
@@ -43,7 +45,8 @@ def cards_of(file: Upload) -> dict[str, Any] | None:
     sides = [head.index(name) for name in ("question", "answer") if name in head]
     sides = sides if len(sides) == 2 else [place for place in range(len(head)) if place not in others][:2]
     has_names = len(HEADS & {*head}) > 1
-    is_other = ending(file.name) in ("csv", "tsv") and not first and not has_names  # a table of other columns
+    # a table of other columns, or sentences with commas
+    is_other = not (first or has_names) and (ending(file.name) in ("csv", "tsv") or not is_bare)
     if is_other or "context" in head or len(sides) < 2:
         return None
     is_html = settings.get("html") == "true"

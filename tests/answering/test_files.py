@@ -15,7 +15,8 @@ from helpers.paths import ROOT
 from qa import QuestionAnswerer, UserError
 from qa.answer import main
 from qa.answering import files
-from qa.answering.files import answer_file
+from qa.answering.files import answer_file, as_line
+from qa.answering.options import AnswerOptions
 
 CONTEXT = "The bridge of Tollen was built in 1822 by Ada Brill. A flood took its arches away."
 
@@ -65,6 +66,10 @@ def test_every_record_has_its_line_and_bad_ones_are_named(
     assert [path.name for path in target.parent.iterdir()] == ["answers.jsonl"]
     with pytest.raises(UserError, match=r"answers\.jsonl: is there already; remove it, or give another --out"):
         answer_file(answerer, str(source), target, {})
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(tmp_path / "nothing.jsonl")
+    with pytest.raises(UserError, match=r"link\.jsonl: is there already"):
+        answer_file(answerer, str(source), link, {})
 
 
 def test_other_questions_or_options_do_not_go_on_with_these(
@@ -210,6 +215,13 @@ def test_answers_are_printed_for_people_and_for_programs(
     assert ask(monkeypatch, tiny, *files, "--out", "-") == 1
     shown = capsys.readouterr()
     assert shown.out == (tmp_path / "answers.jsonl").read_text() and "3 bad" in shown.err
+    texts = [word for letter in "abcdef" for word in ("--context", f"{letter}: {CONTEXT}")]
+    every = ("--question", "Who built it?", *texts, "--read-texts", "null", "--whole-words", "true", "--top-k", "20")
+    assert ask(monkeypatch, tiny, *every, "--overlap-threshold", "1", "--format", "jsonl") == 0
+    (line,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    options: AnswerOptions = {"read_texts": None, "whole_words": True, "top_k": 20, "overlap_threshold": 1}
+    assert line == {"question": "Who built it?", **as_line(answerer("Who built it?", texts[1::2], **options))}
+    assert line != {"question": "Who built it?", **as_line(answerer("Who built it?", texts[1::2], top_k=20))}
     assert "no_answer_probability" in shown.out and not (tmp_path / "-").exists()
 
 

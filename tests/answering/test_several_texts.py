@@ -138,3 +138,14 @@ def test_a_refusal_is_as_probable_as_no_answer(calibrated: QuestionAnswerer) -> 
     assert sum(distinct.values()) <= 1 - (shares.no_answer_probability or 0) + 1e-9
     always = calibrated(question, TEXTS, handle_impossible_answer=False)
     assert always.text and always.probability == pytest.approx(spans[0].probability)
+
+
+def test_questions_that_all_have_an_answer_do_not_say_how_likely_there_is_none(
+    calibrated: QuestionAnswerer, small_files: Files
+) -> None:
+    known = calibrated.answering.changed(no_answer_slope=0.5, no_answer_offset=-0.25)
+    answerer = QuestionAnswerer(calibrated.engine, calibrated.tokenizer, known)
+    _, answering = calibrate(answerer, read_known(str(small_files[1])), ["aa"])
+    for texts in (1, 5):
+        assert answering.over(texts).no_answer_line == known.over(texts).no_answer_line
+        assert answering.over(texts).no_answer_threshold == known.over(texts).no_answer_threshold

@@ -135,6 +135,19 @@ def test_a_file_that_an_editor_has_changed_stays_one_line_each(tmp_path: Path) -
     ]
 
 
+def test_corrections_behind_other_questions_are_read_as_in_a_file_of_their_own(tmp_path: Path) -> None:
+    corrections = Corrections(tmp_path / "c.jsonl")
+    for text in ("Line 7", "Line 8"):  # the second replaces the first
+        assert added(corrections, correction(text, BOOK.index(f"{text} ")))
+    name, _ = corrections.add(correction("", 5, "Nothing of the kind."), *MODEL)
+    assert corrections.withdraw(name)
+    other = {"id": "1", "question": "Who?", "context": "Ada Brill", "answers": {"text": ["Ada"], "answer_start": [0]}}
+    both = tmp_path / "both.jsonl"
+    both.write_text(json.dumps(other) + "\n" + corrections.path.read_text())
+    read = read_examples(str(both))
+    assert [example.answers[0].text for example in read.examples] == ["Ada", "Line 8"] and not read.bad
+
+
 IN_SMALL_FILE = """
 import sys
 from pathlib import Path

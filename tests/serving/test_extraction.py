@@ -487,6 +487,7 @@ print(sorted(heavy & set(sys.modules)), sorted(parsers & set(sys.modules)))
             {"Who is it?": ["Ada B."]},
             0,
         ),
+        ("quizlet.txt", "#1: Hund\tdog\nKatze\tcat\n", {"#1: Hund": ["dog"], "Katze": ["cat"]}, 0),
         ("a.csv", "Front,Back,Tags\nWho?,Ada,\n", {"Who?": ["Ada"]}, 0),
         ("a.csv", "id,answer,question\n1,Ada,Who?\n", {"Who?": ["Ada"]}, 0),
     ],
@@ -495,6 +496,11 @@ def test_cards_need_no_text(name: str, data: str, cards: dict[str, list[str]], b
     found = questions(name, data.encode("utf-8-sig"))
     assert {question.question: question.answers for question in found.questions} == cards
     assert (found.contexts, found.bad, {question.context for question in found.questions}) == ([""], bad, {0})
+
+
+def test_sentences_with_commas_are_no_cards() -> None:
+    with pytest.raises(UserError):
+        questions("letter.txt", b"The office is closed, and open.\nIt is, so, fine.\n")
 
 
 # names
@@ -621,5 +627,5 @@ def test_questions_are_limited_as_texts_are() -> None:
     many = "\n".join(json.dumps({**ROW, "id": str(number)}) for number in range(1000)).encode()
     assert len(questions("a.jsonl", many, characters=60_000).questions) == 1000
     assert "holds more than 30,000 characters" in refused("a.jsonl", many, questions, characters=30_000)
-    bomb = zlib.compress(b"[" + b"{}," * 10_000_000 + b"{}]", wbits=31)
+    bomb = zlib.compress(b"[[" + b"{}," * 10_000_000 + b"{}]]", wbits=31)
     assert "within 0.25 GiB of memory; give it in parts" in refused("a.json.gz", bomb, questions, memory=256 << 20)
