@@ -15,7 +15,7 @@ from qa.data.example import Answer, Example
 from qa.data.fields import NO_LABEL, BadField, Reference, read_answers, read_flag, read_id
 from qa.data.languages import language_of
 from qa.data.places import Place, occurrences, repaired
-from qa.data.record import BadRecord, Columns, Record
+from qa.data.record import SKIP_REMEDY, BadRecord, Columns, Record
 from qa.data.records import read_records
 from qa.errors import UserError
 
@@ -128,7 +128,7 @@ def _answers(
     places = [_place(context, reference, repair and need == "places") for reference in references]
     located = sum(place is not None for place in places)
     if not located and need == "places":
-        raise BadRecord(record, *_misplaced(context, references[0]), REPAIR_REMEDY)
+        raise _misplaced(record, context, references[0])
     read.unplaced += len(references) - located if need == "places" else 0
     for (text, start, _), place in zip(references, places, strict=True):
         if place and place.kind:
@@ -151,15 +151,18 @@ def _place(context: str, reference: Reference, repair: bool) -> Place | None:
     return repaired(context, text, hint if start is None else start) if repair else None
 
 
-def _misplaced(context: str, reference: Reference) -> tuple[str, str]:
-    """Kind and reason for an answer that is not where it should be."""
+def _misplaced(record: Record, context: str, reference: Reference) -> BadRecord:
+    """The error of an answer that is not where it should be."""
     text, start, hint = reference
-    if start is None:
-        times = "more than once" if any(occurrences(context, text, whole_words=True)) else "not"
-        where = "has no answer_start" if hint is None else f"does not begin at {hint}"
-        return "answer not located", f"the answer {_short(text)} is {times} in the context, and {where}"
-    there = _short(context[start : start + len(text)])
-    return "misplaced answer", f"the answer {_short(text)} is not at answer_start {start} (there: {there})"
+    if start is not None:
+        reason = f"is not at answer_start {start} (there: {_short(context[start : start + len(text)])})"
+        return BadRecord(record, "misplaced answer", f"the answer {_short(text)} {reason}", REPAIR_REMEDY)
+    several, remedy = any(occurrences(context, text, whole_words=True)), REPAIR_REMEDY
+    where = "has no answer_start" if hint is None else f"does not begin at {hint}"
+    if several and hint is None and isinstance(record.fields, dict) and (there := _there(record.fields)):
+        where, remedy = where + there, SKIP_REMEDY.replace("fix it,", "fix it or give data.columns.answer_start=NAME,")
+    reason = f"is {'more than once' if several else 'not'} in the context, and {where}"
+    return BadRecord(record, "answer not located", f"the answer {_short(text)} {reason}", remedy)
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:

@@ -225,4 +225,6 @@ def _line(line: bytes, first: bool) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        return BadField("not JSON", f"not JSON ({error})", text.strip())
+        # the decoder counts lines in this line alone, where its break makes a second one
+        why = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else error
+        return BadField("not JSON", f"not JSON ({why})", text.strip())

@@ -193,7 +193,11 @@ BAD_FILES = {
     "nested too deeply": (b"[" * 100_000, "f.json", "nested too deeply"),
     "truncated gzip": (gzip.compress(json.dumps(GOOD).encode())[:-9], "f.json.gz", "cannot be read"),
     "unknown kind": (b"a,b", "f.txt", "unknown kind of file"),
-    "truncated JSONL line": (b'{"id": "a", "ques', "f.jsonl", "line 1: not JSON"),
+    "truncated JSONL line": (
+        b'{"id": "a",\n',
+        "f.jsonl",
+        r"line 1: not JSON \(Expecting property name enclosed in double quotes at character 13\)",
+    ),
     "not UTF-8 JSONL": (
         b'{"question": "\xfc", "context": "a", "answer": "a"}',
         "f.jsonl",
@@ -344,7 +348,10 @@ def test_tables_hold_the_same_examples(tmp_path: Path) -> None:
     [
         ("id,q,context\n1,a,b\n", r"no column 'question' \(there: id, q, context\); give data\.columns\.question=NAME"),
         ("question,context,answer\na,b\n", "line 2: 2 fields, not 3"),
-        ("question,context,answer\na,b b,b\n", "line 2: the answer 'b' is more than once in the context"),
+        (
+            "question,context,answer\na,b b,b\n",
+            r"more than once .* \(there: question, context, answer\); fix it or give data\.columns\.answer_start=NAME",
+        ),
         ("question,context,answer\na,b b,c\n", "line 2: the answer 'c' is not in the context"),
         ('question,context,answer\n"a,b,c\n', "line 2: unexpected end of data; fix the quotes of it"),
         ("question,context,answer\n\xe9,b,b\n", "not UTF-8"),
