@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
@@ -25,10 +25,13 @@ from qa.runs.folder import is_run
 from qa.runs.results import Monitor
 from qa.runs.results_table import markdown_rows
 from qa.storage import new_folder, remove, write_text
-from qa.sweeps.engines import ERROR, Engine, Job, job_error, run_jobs
+from qa.sweeps.engines import ERROR, Job, JobEngine, job_error, run_jobs
 from qa.sweeps.job_locks import JobLocks
 from qa.sweeps.rows import BEST_KEYS, COLUMNS, Intervals, SweepRow, notes, outcome, ranked, ranked_jobs, tables
 from qa.sweeps.scripts import SEEDS_FOLDER, best_script, new_seeds_script
+
+if TYPE_CHECKING:
+    from qa.sweeps.search import Search
 
 JOURNAL = "study.journal"  # of a search
 BEST, NEW_SEEDS = "best.sh", "new-seeds.sh"
@@ -48,16 +51,6 @@ def finished_jobs(folder: Path) -> list[Path]:
     if not jobs:
         raise UserError(f"{folder}: no job of this sweep is finished; the same command resumes it")
     return jobs
-
-
-class Study(Protocol):
-    """Proposes the jobs of a search and learns how they end."""
-
-    def pruned(self, number: int) -> bool:
-        """Whether a job was cut short."""
-
-    def tell(self, row: SweepRow) -> None:
-        """Records a job's end."""
 
 
 class Sweep:
@@ -147,7 +140,7 @@ class Sweep:
             self._put(row)
         return row
 
-    def run(self, jobs: Iterator[Job], engine: Engine, study: "Study | None" = None) -> int:
+    def run(self, jobs: Iterator[Job], engine: JobEngine, search: "Search | None" = None) -> int:
         """Runs the jobs and writes each row as it changes. Returns the status of a signal or of the worst job."""
         begun: dict[int, float] = {}
         codes = [0]
@@ -161,11 +154,11 @@ class Sweep:
 
         def end(job: Job, status: int) -> None:
             minutes = (time.monotonic() - begun[job.number]) / 60
-            row = self._ended(job, status, minutes, pruned=study is not None and study.pruned(job.number))
+            row = self._ended(job, status, minutes, pruned=search is not None and search.pruned(job.number))
             codes.append(row.status_code)
             console.print(f"job {job.number}: {outcome(row)}")
-            if study:
-                study.tell(row)
+            if search:
+                search.tell(row)
 
         signum = run_jobs(jobs, engine, begin, end)
         return 128 + signum if signum else max(codes)
