@@ -11,8 +11,7 @@ from pathlib import Path
 from rich.text import Text
 
 from qa.answering.answer import Answer
-from qa.answering.columns import add_column, read_columns
-from qa.answering.flags import add_options, read_options
+from qa.answering.flags import add_column, add_options, read_columns, read_options
 from qa.console import console
 from qa.errors import Flags, UserError, door
 from qa.evaluation.answers import NO_ANSWER

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from qa.answering.columns import add_column, read_columns
+from qa.answering.flags import add_column, read_columns
 from qa.console import console
 from qa.data.demo_corpus import write_demo
 from qa.errors import Flags, UserError, door
