@@ -72,7 +72,7 @@ def make_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await asyncio.to_thread(desk.close)
+        await asyncio.to_thread(desk.batcher.close)
 
     app = FastAPI(title="Question answering", lifespan=lifespan, docs_url=None, redoc_url=None, responses=REFUSALS)
     _add_answers(app, desk)

@@ -27,10 +27,6 @@ class Desk:
         self.content = contents_hash(file for file in answerer.files if file.suffix != ".md")
         self.batcher = Batcher(limits, self.metrics)
 
-    def close(self) -> None:
-        """Answers what was accepted."""
-        self.batcher.close()
-
     def info(self, corrections: int) -> ModelInfo:
         """What is served."""
         known = self.answerer.answering
