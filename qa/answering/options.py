@@ -1,15 +1,15 @@
 """How to answer: what callers may say, and its checks."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, TypedDict
+from typing import Any, Literal, Self, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
+from qa.data.mixture import Share
 from qa.errors import UserError
 from qa.model.answering import Answering
 
 READ = 5  # texts
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class AnswerOptions(TypedDict, total=False):
