@@ -129,7 +129,7 @@ ALIASES = {
 }
 # how flags are read that do not take one text: switches, those that are on without being asked, lists, numbers; of what
 # is only noted nobody needs the value
-KINDS = {
+FLAG_KINDS = {
     "switch": "activation_checkpointing bf16 do_eval do_predict do_train fp16 full_determinism gradient_checkpointing"
     " group_by_length overwrite_output_dir push_to_hub tf32 use_cpu use_mps_device",
     "on": "average_tokens_across_devices dataloader_in_order dataloader_pin_memory eval_do_concat_batches"
@@ -141,4 +141,4 @@ KINDS = {
     "real": "adam_beta1 adam_beta2 adam_epsilon eval_steps learning_rate max_grad_norm num_train_epochs save_steps"
     " warmup_ratio warmup_steps weight_decay",
 }
-KIND = {**dict.fromkeys(WHY, "noted"), **{name: kind for kind, names in KINDS.items() for name in names.split()}}
+KIND = {**dict.fromkeys(WHY, "noted"), **{name: kind for kind, names in FLAG_KINDS.items() for name in names.split()}}

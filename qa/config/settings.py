@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 NonFinite = Literal["stop", "skip"]  # what a step does whose loss or gradient is not finite
 
 # {argument of lightning.Trainer: (the one value that is allowed, why no other is)}
-REFUSED: dict[str, tuple[Any, str]] = {
+REFUSED_ARGUMENTS: dict[str, tuple[Any, str]] = {
     "accumulate_grad_batches": (1, "data.batch_size is the batch of one optimiser step on any hardware"),
     "use_distributed_sampler": (False, "batches are formed before the processes share them"),
     "overfit_batches": (0.0, "use data.limit"),
@@ -49,7 +49,7 @@ EVALUATION_LIMITS = {
     "test": "limit_test_batches",
     "predict": "limit_predict_batches",
 }
-READ: dict[str, tuple[Split, ...]] = {
+READ_SPLITS: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "validation"),
     "validate": ("validation",),
     "test": ("test",),
@@ -148,7 +148,7 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
     """Checks what can be checked without importing a target. Errors: UserError, one line with the valid choices."""
     settings = validated(Settings, config)
     trainer, data = settings.trainer, settings.data
-    for key, (allowed, reason) in REFUSED.items():
+    for key, (allowed, reason) in REFUSED_ARGUMENTS.items():
         if trainer[key] not in (allowed, []):
             raise UserError(f"trainer.{key}={trainer[key]}: refused; {reason}")
     strategy = trainer["strategy"]
@@ -201,7 +201,7 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
 def check_files(settings: Settings) -> None:
     """Looks for the data files before anything slow begins. Errors: UserError for a file that does not exist."""
     data = settings.data
-    files = {split: data.get(f"{split}_file") for split in READ[settings.stage]}
+    files = {split: data.get(f"{split}_file") for split in READ_SPLITS[settings.stage]}
     for given in filter(None, files.values()):
         find_files(given)
     if isinstance(languages := data.get("languages"), Mapping):
@@ -222,7 +222,7 @@ def check_sources(settings: Settings) -> SquadData:
     check_files(settings)
     names = inspect.signature(SquadData).parameters.keys() & settings.data.keys()  # a target of its own may have more
     data = SquadData(**{name: settings.data[name] for name in names})
-    for split in READ[settings.stage]:
+    for split in READ_SPLITS[settings.stage]:
         data.sources.check(split)
     return data
 

@@ -97,14 +97,14 @@ class Adam(AdamW):
     decoupled_weight_decay: bool = False
 
 
-def schedule(name: Literal["linear", "cosine", "constant"], warmup_ratio: Annotated[float, Field(ge=0, le=1)]) -> None:
+def scheduler(name: Literal["linear", "cosine", "constant"], warmup_ratio: Annotated[float, Field(ge=0, le=1)]) -> None:
     """What conf/scheduler gives to `qa.schedule`."""
 
 
 SIGNATURES: dict[str, Callable[..., Any]] = {
     "qa.SquadDataModule": SquadData.__init__,
     "qa.QuestionAnsweringModule": module,
-    "qa.schedule": schedule,
+    "qa.schedule": scheduler,
     "lightning.Trainer": trainer,
     "torch.optim.Adam": Adam,
     "torch.optim.AdamW": AdamW,

@@ -24,7 +24,7 @@ PLAIN_SHARE = 0.5  # of the choices that take the first wording, before the othe
 HELD_OUT_SHARE = 0.1  # of the choices in validation that have a wording of its own
 
 # What can fill a slot, by kind: every way to take one string of each part.
-KINDS: dict[str, tuple[str, ...]] = {
+SLOT_PARTS: dict[str, tuple[str, ...]] = {
     "first": ("Al|Bel|Cor|Dor|Fen|Gar|Hal|Jor|Kel|Lin|Nor|Per|Ros|Sel|Tam|Wil|Zan", "ina|essa|ora|ric|omir|eth|ivar"),
     "last": ("Ab|Brask|Crad|Dren|Elst|Forn|Grim|Hask|Jarn|Kest|Lund|Mosk|Nask|Orb|Rusk|Stav", "er|ow|ley|en|all|itz"),
     "town": ("Arl|Brem|Cald|Dorn|Eld|Fenn|Gell|Hest|Ink|Jeld|Kirn|Mist|Nedd|Oss|Pell|Stam", "brook|bury|fell|ham|wick"),
@@ -50,12 +50,12 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 
 TOPICS = Path(__file__).with_name("demo_topics.txt")
-CHOICE = re.compile(r"\[([^\[\]]*)\]")
+WORDINGS = re.compile(r"\[([^\[\]]*)\]")
 # what a reader may also answer, accepted in validation where the context has it
 LONGER_ANSWERS = {"year": "in {}", "reason": "because {}"}
 
 
-class Value(str):
+class SlotValue(str):
     """What fills a slot, with the forms that templates ask for: {person1.last} and {person1.her}."""
 
     @property
@@ -99,7 +99,7 @@ def entities(split: DemoSplit, seed: int = 42) -> dict[str, list[str]]:
     """All that may fill a slot in this split, by kind; nothing is in both splits."""
     rng = random.Random(seed)
     pools = {}
-    for kind, parts in KINDS.items():
+    for kind, parts in SLOT_PARTS.items():
         pool = ["".join(strings) for strings in product(*(part.split("|") for part in parts))]
         rng.shuffle(pool)
         cut = len(pool) * 3 // 4
@@ -108,7 +108,7 @@ def entities(split: DemoSplit, seed: int = 42) -> dict[str, list[str]]:
     return pools
 
 
-def cast(pools: dict[str, list[str]], rng: random.Random) -> dict[str, Value]:
+def cast(pools: dict[str, list[str]], rng: random.Random) -> dict[str, SlotValue]:
     """The entities of one paragraph by slot, all of a kind different."""
     drawn = {kind: rng.sample(pool, SLOTS_PER_KIND) for kind, pool in pools.items()}
     drawn["person"] = [f"{first} {last}" for first, last in zip(drawn.pop("first"), drawn.pop("last"), strict=True)]
@@ -116,12 +116,12 @@ def cast(pools: dict[str, list[str]], rng: random.Random) -> dict[str, Value]:
     near = len(pools["year"]) // 8
     begin = rng.randrange(len(pools["year"]) - near)
     drawn["year"] = sorted(rng.sample(pools["year"][begin : begin + near], SLOTS_PER_KIND))
-    return {f"{kind}{i}": Value(value) for kind, values in drawn.items() for i, value in enumerate(values, 1)}
+    return {f"{kind}{i}": SlotValue(value) for kind, values in drawn.items() for i, value in enumerate(values, 1)}
 
 
-def choose(template: str, split: DemoSplit, rng: random.Random) -> str:
+def choose_wordings(template: str, split: DemoSplit, rng: random.Random) -> str:
     """The template with every [choice] made, inner ones first."""
-    while found := CHOICE.search(template):
+    while found := WORDINGS.search(template):
         wordings = found[1].split("|")
         shared = [wording for wording in wordings if not wording.startswith("*")]
         held_out = [wording[1:] for wording in wordings if wording.startswith("*")]
@@ -133,7 +133,7 @@ def choose(template: str, split: DemoSplit, rng: random.Random) -> str:
     return template
 
 
-def answers(slot: str, text: str, context: str, split: DemoSplit) -> list[dict[str, Any]]:
+def reference_answers(slot: str, text: str, context: str, split: DemoSplit) -> list[dict[str, Any]]:
     """The reference answers: the entity itself and, in validation, its longer form where the context has it."""
     texts = [text]
     if split == "validation" and (kind := slot[:-1]) in LONGER_ANSWERS:
@@ -149,12 +149,12 @@ def article(
     """A SQuAD article of one paragraph; its questions have no ids yet."""
     names = cast(pools, rng)
     told = [facts[0], *rng.sample(facts[1:], FACTS_PER_PARAGRAPH)]
-    context = " ".join(choose(fact.text, split, rng).format(**names) for fact in told)
+    context = " ".join(choose_wordings(fact.text, split, rng).format(**names) for fact in told)
     asked = rng.sample([question for fact in told for question in fact.questions], QUESTIONS_PER_PARAGRAPH)
     qas = [
         {
-            "question": choose(question, split, rng).format(**names),
-            "answers": answers(slot, names[slot], context, split),
+            "question": choose_wordings(question, split, rng).format(**names),
+            "answers": reference_answers(slot, names[slot], context, split),
         }
         for slot, question in asked
     ]

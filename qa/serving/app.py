@@ -23,7 +23,7 @@ from qa.errors import UserError, one_line
 from qa.serving import hub
 from qa.serving.corrections import Corrections
 from qa.serving.desk import Desk
-from qa.serving.guard import FAULT, FILES, OPEN, Guard
+from qa.serving.guard import FAULT, OPEN, PAGE_FILES, Guard
 from qa.serving.learning import add_learning
 from qa.serving.limits import Limits, Refused
 from qa.serving.schemas import (
@@ -39,7 +39,7 @@ from qa.serving.schemas import (
 from qa.serving.wording import complaint
 
 PAGE = Path(__file__).parent / "page"
-LINES: dict[str, Any] = {"application/x-ndjson": {"schema": {"type": "string"}}}
+JSON_LINES: dict[str, Any] = {"application/x-ndjson": {"schema": {"type": "string"}}}
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": words}
     for status, words in {
@@ -94,7 +94,7 @@ def _add_answers(app: FastAPI, desk: Desk) -> None:
         answers = await desk.answers(request.all_items(), request.options.library())
         return AnswerResponse(answers=[AnswerBody.of(found) for found in answers])
 
-    @app.post("/answer/stream", response_class=StreamingResponse, responses={200: {"content": LINES}})
+    @app.post("/answer/stream", response_class=StreamingResponse, responses={200: {"content": JSON_LINES}})
     async def stream(request: OneRequest) -> StreamingResponse:
         """Answers one question of a long text: lines of JSON with the answer so far, and the windows that are done."""
         states = desk.watch(request, request.options.library())
@@ -156,7 +156,7 @@ def _describe_token(schema: dict[str, Any]) -> None:
 
 
 def _add_page(app: FastAPI) -> None:
-    for path, file in {"/": "index.html", **{f"/{name}": name for name in FILES}}.items():
+    for path, file in {"/": "index.html", **{f"/{name}": name for name in PAGE_FILES}}.items():
         app.get(path, include_in_schema=False)(_file(PAGE / file))
 
 

@@ -29,7 +29,7 @@ PHRASES = ("a", "b", "code", "em", "i", "kbd", "samp", "span", "strong", "var") 
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 PARAGRAPH, ROW, CELL = f"{W}p", f"{W}tr", f"{W}tc"
 LINE_ENDS = {("start", PARAGRAPH), ("end", PARAGRAPH), ("start", ROW), ("end", f"{W}tbl")}
-WORDS = {f"{W}t": "", f"{W}tab": "\t", f"{W}br": "\n", f"{W}cr": "\n", f"{W}noBreakHyphen": "-"}  # "": its own text
+INLINE = {f"{W}t": "", f"{W}tab": "\t", f"{W}br": "\n", f"{W}cr": "\n", f"{W}noBreakHyphen": "-"}  # "": its own text
 TWICE = {f"{W}moveFrom", "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"}  # is elsewhere too
 
 
@@ -132,8 +132,8 @@ def _docx(file: Upload) -> Iterator[str]:
         tag = element.tag
         if event == "start" and tag in TWICE:
             walk.skip_subtree()
-        elif event == "start" and tag in WORDS:
-            yield WORDS[tag] or element.text or ""
+        elif event == "start" and tag in INLINE:
+            yield INLINE[tag] or element.text or ""
         elif event == "start" and tag == CELL:
             yield "\t" if element.getprevious() is not None and element.getprevious().tag == CELL else ""
         elif tag == PARAGRAPH and element.getparent().tag == CELL:  # a row is one line

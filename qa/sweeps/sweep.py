@@ -27,14 +27,14 @@ from qa.runs.results_table import markdown_rows
 from qa.storage import new_folder, remove, write_text
 from qa.sweeps.engines import ERROR, Job, JobEngine, job_error, run_jobs
 from qa.sweeps.job_locks import JobLocks
-from qa.sweeps.rows import BEST_KEYS, COLUMNS, Intervals, SweepRow, notes, outcome, ranked, ranked_jobs, tables
+from qa.sweeps.rows import BEST_KEYS, ROW_COLUMNS, Intervals, SweepRow, notes, outcome, ranked, ranked_jobs, tables
 from qa.sweeps.scripts import SEEDS_FOLDER, best_script, new_seeds_script
 
 if TYPE_CHECKING:
     from qa.sweeps.search import Search
 
 JOURNAL = "study.journal"  # of a search
-BEST, NEW_SEEDS = "best.sh", "new-seeds.sh"
+BEST_SH, NEW_SEEDS = "best.sh", "new-seeds.sh"
 EVALUATIONS = {"stage=validate", "stage=test", "stage=predict"}  # arguments of jobs that train nothing
 
 
@@ -94,7 +94,7 @@ class Sweep:
             )
         folder = self.folder.resolve()  # a link may lead to another disk
         jobs = [folder / row.folder for row in self.rows()]
-        tables = ("sweep.json", "sweep.csv", "sweep.md", "sweep.html", BEST, NEW_SEEDS, SEEDS_FOLDER, JOURNAL)
+        tables = ("sweep.json", "sweep.csv", "sweep.md", "sweep.html", BEST_SH, NEW_SEEDS, SEEDS_FOLDER, JOURNAL)
         paths = [*jobs, *(folder / name for name in tables)]
         held = [path for path in paths if path.exists() and path.resolve().is_relative_to(folder)]
         if held:
@@ -192,8 +192,8 @@ class Sweep:
     def next_steps(self) -> list[str]:
         """What to run and to open after the sweep, a line each."""
         lines, folder = [], shlex.quote(str(self.folder))
-        if (self.folder / BEST).exists():
-            lines.append(f"the best setting again:  sh {folder}/{BEST}")
+        if (self.folder / BEST_SH).exists():
+            lines.append(f"the best setting again:  sh {folder}/{BEST_SH}")
         if (self.folder / NEW_SEEDS).exists():
             lines.append(f"the two best, new seeds: sh {folder}/{NEW_SEEDS}")
         if len(self.best()) > 1:
@@ -219,7 +219,7 @@ class Sweep:
     def _put(self, row: SweepRow) -> None:
         rows = sorted([row, *(other for other in self.rows() if other.job != row.job)], key=lambda row: row.job)
         table = io.StringIO()
-        writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore")
+        writer = csv.DictWriter(table, ROW_COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows({**row.model_dump(), "overrides": row.overrides} for row in rows)
         write_text(self.folder / "sweep.json", json.dumps([row.model_dump() for row in rows], indent=1))
@@ -239,7 +239,8 @@ class Sweep:
         rows = self.rows()
         settings = ranked(rows, self.monitor)
         if settings and settings[0].rows[0].arguments:
-            write_text(self.folder / BEST, best_script(settings[0], f"the best of {self.folder} by {self.monitor}"))
+            what = f"the best of {self.folder} by {self.monitor}"
+            write_text(self.folder / BEST_SH, best_script(settings[0], what))
             if len(settings) > 1 and EVALUATIONS.isdisjoint(settings[0].rows[0].arguments):
                 write_text(self.folder / NEW_SEEDS, new_seeds_script(settings[:2], rows, str(self.folder)))
         pruned = [other for other in rows if other.status == "pruned"]
