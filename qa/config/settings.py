@@ -39,6 +39,7 @@ REFUSED_ARGUMENTS: dict[str, tuple[Any, str]] = {
     "overfit_batches": (0.0, "use data.limit"),
     "logger": (None, "it is a group of its own: logger=wandb|csv|tensorboard|none"),
     "callbacks": (None, "it is a group of its own: callbacks=…"),
+    "num_nodes": (1, "start the nodes with torchrun or srun, which set their number"),
     "barebones": (False, "it takes loggers and progress away, and this program's own callbacks stay"),
 }
 # lightning's other strategies start processes themselves, or keep weights where checkpoints do not find them
@@ -156,10 +157,6 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
         raise UserError(
             f"trainer.strategy={strategy}: refused; trainer.devices=N starts the processes, trainer=sharded divides the"
             f" model among them; else choose {', '.join(STRATEGIES)}"
-        )
-    if trainer["num_nodes"] != 1:
-        raise UserError(
-            f"trainer.num_nodes={trainer['num_nodes']}: start the nodes with torchrun or srun, which set their number"
         )
     for key in ("max_epochs", "max_steps", "check_val_every_n_epoch", "val_check_interval"):
         value = trainer.get(key)

@@ -87,7 +87,7 @@ def test_settings_know_every_top_level_key(tmp_path: Path) -> None:
         ("data.batching=sorted", "data.batching=sorted: should be 'bucketed' or 'random'"),
         ("data.batch_size=0", "data.batch_size=0: should be greater than 0"),
         ("data.limit=none", "data.limit=none: should be a whole number such as 16"),
-        ("trainer.num_nodes=2", "trainer.num_nodes=2: start the nodes with torchrun or srun"),
+        ("trainer.num_nodes=2", "trainer.num_nodes=2: refused; start the nodes with torchrun or srun"),
         ("checkpoint.every_n_steps=0", "checkpoint.every_n_steps=0: should be greater than 0"),
         ("checkpoint.optimizer_state=best", "checkpoint.optimizer_state=best: should be 'all' or 'last'"),
         ("data.cache_gib=0", "data.cache_gib=0: should be greater than 0"),
