@@ -138,8 +138,7 @@ def run_ranks(command: Sequence[str], count: int, lock: int | None) -> int:
         def hand_on(signum: int) -> None:
             received.append(signum)
             for process in processes:
-                if process.poll() is None:
-                    process.send_signal(signum)
+                process.send_signal(signum)
 
         stop_handling = handle_signals(hand_on)
         try:
