@@ -30,8 +30,6 @@ from qa.model.pretrained import check_model, check_positions
 
 ARGUMENTS = {r"model\.pretrained=": "", r"\bdata\.(max_length|stride)\b": r"\1"}  # for settings of train.py
 USUAL_OPTIONS = Options()
-
-
 # of a batch where `batch_size` is "auto", padding included; elsewhere each window is computed alone: that costs a CPU
 # little, and beside others its sums would be rounded otherwise, its int8 scales would be theirs, too
 BATCH_TOKENS = {"cuda": 1 << 16}

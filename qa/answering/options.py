@@ -63,10 +63,6 @@ class Options(Choice):
         known = answering.no_answer_threshold
         return {None: known, True: known or 0.0, False: None}[self.handle_impossible_answer]
 
-    def weighs_no_answer(self, answering: Answering) -> bool:
-        """Whether no answer is a candidate, too, be it never chosen."""
-        return answering.no_answer_threshold is not None or bool(self.handle_impossible_answer)
-
     def languages(self, questions: int, answering: Answering) -> list[str | None]:
         """The language of each question. Errors: UserError for another number of languages, or an unknown one."""
         languages = self.language if isinstance(self.language, list) else [self.language] * questions

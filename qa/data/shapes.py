@@ -78,14 +78,10 @@ def _article(row: JsonObject, place: str, index: int, named: Named) -> Iterator[
         if isinstance(paragraph, BadField):
             yield Record(named.file, place if number < 0 else spot, paragraph)
         else:
-            yield from _questions({"title": row.get("title"), **paragraph}, spot, f"{index}.{number}", named)
+            yield from _paragraph({"title": row.get("title"), **paragraph}, spot, f"{index}.{number}", named)
 
 
-def _paragraph(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
-    yield from _questions(row, place, str(index), named)
-
-
-def _questions(row: JsonObject, place: str, group: str, named: Named) -> Iterator[Record]:
+def _paragraph(row: JsonObject, place: str, group: int | str, named: Named) -> Iterator[Record]:
     shared = {key: value for key, value in named.fields(row).items() if key in ("context", "title")}
     for number, question in _members(row, "qas"):
         spot = place if number < 0 else f"{place}, question {number}"
@@ -95,7 +91,7 @@ def _questions(row: JsonObject, place: str, group: str, named: Named) -> Iterato
             fields = {**shared, **named.fields(question), "there": (*row, *question)}
             if "detected_answers" in question:
                 fields["answer"] = _mrqa_answers(question, fields.get("context"))
-            yield Record(named.file, spot, fields, f"{group}/{number}", group)
+            yield Record(named.file, spot, fields, f"{group}/{number}", f"{group}")
 
 
 def _members(parent: JsonObject, key: str) -> Iterator[tuple[int, Any]]:

@@ -78,7 +78,8 @@ def make_app(
     _add_answers(app, desk)
     _add_looks(app, desk, corrections)
     add_learning(app, desk, corrections)
-    _add_page(app)
+    for path, file in {"/": "index.html", **{f"/{name}": name for name in PAGE_FILES}}.items():
+        app.get(path, include_in_schema=False)(_file(PAGE / file))
     _add_errors(app)
     if token:
         _describe_token(app.openapi())
@@ -153,11 +154,6 @@ def _describe_token(schema: dict[str, Any]) -> None:
     schema["security"] = [{"token": []}]
     for path in OPEN & schema["paths"].keys():
         schema["paths"][path].get("get", {})["security"] = []
-
-
-def _add_page(app: FastAPI) -> None:
-    for path, file in {"/": "index.html", **{f"/{name}": name for name in PAGE_FILES}}.items():
-        app.get(path, include_in_schema=False)(_file(PAGE / file))
 
 
 def _file(path: Path) -> Callable[[Request], Awaitable[Response]]:

@@ -76,10 +76,6 @@ def plain_text(file: Upload) -> Iterator[str]:
         raise UserError(f"{file.name}: byte {error.start} is not {encoding}; save it in UTF-8") from None
 
 
-def _html(file: Upload) -> Iterator[str]:
-    yield from words_of(_decoded(file))
-
-
 def _markdown(file: Upload) -> Iterator[str]:
     from markdown_it import MarkdownIt
 
@@ -163,7 +159,7 @@ def _pdf(file: Upload) -> Iterator[str]:
 READERS: dict[str, Callable[[Upload], Iterator[str]]] = {
     **dict.fromkeys(("txt", "text"), plain_text),
     "md": _markdown,
-    **dict.fromkeys(("html", "htm"), _html),
+    **dict.fromkeys(("html", "htm"), lambda file: words_of(_decoded(file))),
     "docx": _docx,
     "pdf": _pdf,
 }
