@@ -22,8 +22,8 @@ from qa.errors import UserError
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-    from qa.sweeps.engines import Engine, Job
-    from qa.sweeps.sweep import Study
+    from qa.sweeps.engines import Job, JobEngine
+    from qa.sweeps.search import Search
 
 
 class JobLauncher(Launcher):
@@ -31,7 +31,7 @@ class JobLauncher(Launcher):
 
     n_jobs: int
 
-    def engine(self, folder: Path) -> "Engine":
+    def engine(self, folder: Path) -> "JobEngine":
         """What runs the jobs of the sweep in `folder`."""
         raise NotImplementedError
 
@@ -123,7 +123,7 @@ class JobLauncher(Launcher):
         """What was given several values on the command line."""
         return [override for override in self.parsed(self.config.hydra.overrides.task) if override.is_sweep_override()]
 
-    def run(self, jobs: Iterator["Job"], count: int, study: "Study | None" = None) -> None:
+    def run(self, jobs: Iterator["Job"], count: int, search: "Search | None" = None) -> None:
         """Runs `count` jobs, shows their results, and raises SystemExit where one failed."""
         from qa.console import console
         from qa.sweeps.sweep import report_disk
@@ -131,7 +131,7 @@ class JobLauncher(Launcher):
         if self.config.stage == "fit":
             kept = min(count, self.n_jobs + (self.settings.keep_best or count))
             report_disk(self.config.model.pretrained, self.config.checkpoint, self.sweep.folder, kept)
-        status = self.sweep.run(jobs, self.engine(self.sweep.folder), study)
+        status = self.sweep.run(jobs, self.engine(self.sweep.folder), search)
         from qa.review.sweep_page import write_sweep_page
 
         based_on = write_sweep_page(self.sweep)
@@ -157,7 +157,7 @@ class LocalLauncher(JobLauncher):
     def __init__(self, n_jobs: int) -> None:
         self.n_jobs = n_jobs
 
-    def engine(self, folder: Path) -> "Engine":
+    def engine(self, folder: Path) -> "JobEngine":
         from qa.config.devices import wanted_devices
         from qa.sweeps.engines import Processes, device_slots, visible_gpus
 
@@ -181,7 +181,7 @@ class SubmititLauncher(JobLauncher):
         self.cluster, self.n_jobs = cluster, n_jobs
         self.parameters = {name: value for name, value in parameters.items() if value is not None}
 
-    def engine(self, folder: Path) -> "Engine":
+    def engine(self, folder: Path) -> "JobEngine":
         from qa.sweeps.engines import Submitted, visible_gpus
 
         if self.cluster == "local" and self.config.trainer.accelerator != "cpu" and visible_gpus():

@@ -11,8 +11,7 @@ from pathlib import Path
 from rich.text import Text
 
 from qa.answering.answer import Answer
-from qa.answering.columns import add_column, read_columns
-from qa.answering.flags import add_options, read_options
+from qa.answering.flags import add_column, add_options, read_columns, read_options
 from qa.console import console
 from qa.errors import Flags, UserError, door
 from qa.evaluation.answers import NO_ANSWER
@@ -62,7 +61,7 @@ def main() -> int:
     names, contexts = zip(*(texts or [("", _text(None))]), strict=True)
     answers = [answerer(question, contexts, **options) for question in arguments.question]
     if arguments.format in (None, "text"):
-        show(arguments.question, contexts, answers, names)
+        show_answers(arguments.question, contexts, answers, names)
         return 0
     lines = [{"question": asked, **as_line(answer)} for asked, answer in zip(arguments.question, answers, strict=True)]
     parts = [as_json(lines, indent=1)] if arguments.format == "json" else map(as_json, lines)
@@ -70,7 +69,7 @@ def main() -> int:
     return 0
 
 
-def show(questions: list[str], contexts: Sequence[str], answers: list[Answer], names: Sequence[str]) -> None:
+def show_answers(questions: list[str], contexts: Sequence[str], answers: list[Answer], names: Sequence[str]) -> None:
     """Prints the answers of questions to one list of contexts; the context's name where there are several."""
     for question, answer in zip(questions, answers, strict=True):
         console.print(Text(f"\nQ  {question}", style="bold"))

@@ -6,7 +6,7 @@ python -m qa.calibrate MODEL FILE …
 import sys
 from pathlib import Path
 
-from qa.answering.columns import add_column, read_columns
+from qa.answering.flags import add_column, read_columns
 from qa.console import console
 from qa.data.files import find_files
 from qa.errors import Flags, UserError, door

@@ -17,7 +17,7 @@ from qa.storage import write_text
 from qa.sweeps.rows import warnings
 from qa.sweeps.sweep import Sweep, finished_jobs, is_sweep
 
-FILES = {
+REPORTS = {
     "json": "all figures, and who alone answers what",
     "html": "the tables as a page, with the questions that one alone answers",
     "markdown": "the tables in Markdown",
@@ -30,7 +30,7 @@ def main() -> None:
     parser = Flags("qa.compare", __doc__)
     parser.add_argument("run", nargs="+", type=Path, help="folders of finished runs, or of sweeps")
     parser.add_argument("--baseline", type=Path, metavar="RUN", help="what each other is compared with")
-    for kind, what in FILES.items():
+    for kind, what in REPORTS.items():
         parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=what)
     arguments = parser.parse_args()
     folders = {folder.resolve(): folder for given in arguments.run for folder in finished_jobs(given)}

@@ -15,7 +15,7 @@ from rich.segment import Segment
 
 from qa.errors import printable
 
-T = TypeVar("T")
+Element = TypeVar("Element")
 REFRESH = 0.1  # seconds between two states of a live line
 
 if isinstance(sys.stdout, io.TextIOWrapper):
@@ -106,7 +106,7 @@ def live_line(*columns: str, time_left: bool = True) -> Progress:
     )
 
 
-def track(items: Iterable[T], description: str, total: int | None, patience: float = 2.0) -> Iterator[T]:
+def track(items: Iterable[Element], description: str, total: int | None, patience: float = 2.0) -> Iterator[Element]:
     """Yields `items`, with a live line once `patience` seconds have passed."""
     due = time.monotonic() + patience
     line: Progress | None = None

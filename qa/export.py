@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from qa.answering.columns import add_column, read_columns
+from qa.answering.flags import add_column, read_columns
 from qa.console import console
 from qa.data.demo_corpus import write_demo
 from qa.errors import Flags, UserError, door
@@ -20,7 +20,7 @@ from qa.hub import model_folder, named
 if TYPE_CHECKING:
     from qa.answering.export import Exported
 
-SHOWN = 10  # of the answers that are not the same
+CHANGED_SHOWN = 10  # of the answers that are not the same
 
 
 def main() -> int:
@@ -50,7 +50,7 @@ def main() -> int:
         examples = read_known(arguments.check or str(write_demo(Path(demo))[1]), columns)
     name = Path(arguments.check).name if arguments.check else "the demo"
     found, good = export(arguments.model, arguments.to, arguments.int8, out, examples, name, arguments.tolerance)
-    show(found)
+    show_export(found)
     if good:
         console.print(f"{out}: {arguments.to}, {found.way}, checked with {len(found.before.questions)} questions")
         return 0
@@ -61,16 +61,16 @@ def main() -> int:
     return 1
 
 
-def show(found: "Exported") -> None:
+def show_export(found: "Exported") -> None:
     """Prints what the export is worth, and answers that are not the same."""
     table = Table("", "model", "exported", box=None, header_style="bold")
     for row in found.rows():
         table.add_row(*row)
     console.print(table)
-    for old, new in found.flipped[:SHOWN]:
+    for old, new in found.flipped[:CHANGED_SHOWN]:
         console.print(f"{old.id}: {old.shown_prediction!r} → {new.shown_prediction!r}")
-    if len(found.flipped) > SHOWN:
-        console.print(f"… and {len(found.flipped) - SHOWN} more")
+    if len(found.flipped) > CHANGED_SHOWN:
+        console.print(f"… and {len(found.flipped) - CHANGED_SHOWN} more")
 
 
 if __name__ == "__main__":

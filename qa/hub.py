@@ -11,7 +11,7 @@ from qa.errors import UserError, first_line
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["model", "dataset"]
+RepositoryKind = Literal["model", "dataset"]
 OWN_FILES = "data=local data.train_file=… data.validation_file=…"
 REMEDIES = {
     "model": "or give a model's folder",
@@ -43,7 +43,7 @@ def named(name: str) -> tuple[str, str | None]:
     return plain, revision or None
 
 
-def cached_commit(name: str, revision: str | None, kind: Kind) -> str:
+def cached_commit(name: str, revision: str | None, kind: RepositoryKind) -> str:
     """The commit that the hub's cache has for a revision, without a look at the hub; empty where it has none."""
     if revision and re.fullmatch("[0-9a-f]{40}", revision):
         return revision
@@ -85,14 +85,14 @@ def _is_path(pretrained: str) -> bool:
     return pretrained.startswith((".", "/", "~")) or pretrained.count("/") > 1
 
 
-def _cache(name: str, kind: Kind) -> Path:
+def _cache(name: str, kind: RepositoryKind) -> Path:
     # where huggingface_hub has it; to import that here would be before it is known whether the hub is reached
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
     return cache / f"{kind}s--{name.replace('/', '--')}"
 
 
-def fetch(given: str, kind: Kind) -> str:
+def fetch(given: str, kind: RepositoryKind) -> str:
     """Brings `NAME` or `NAME@REVISION` into the hub's cache, if it is not there, and checks what was downloaded.
 
     Returns NAME@COMMIT. Errors: UserError where it is not available, and for a download whose checksum is wrong, which

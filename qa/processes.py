@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -39,7 +39,7 @@ def starts_over(resume: str) -> bool:
 
 
 def started_here() -> bool:
-    """Whether this process was started by `run_processes`."""
+    """Whether this process was started by this program, as a rank or as a job of a sweep."""
     return ERROR_FILE in os.environ
 
 
@@ -109,45 +109,36 @@ def _leave_terminal() -> None:
 
 
 def run_ranks(command: Sequence[str], count: int, lock: int | None) -> int:
-    """Runs `command` once for every rank on this machine; see `run_processes`.
+    """Runs `command` once for every rank on this machine; returns 0, or the status of the first that failed.
 
-    They meet in a file that is this user's alone and listen on the loopback device: torch.distributed runs what its
-    peers send, without authentication.
+    A rank that fails ends all others, and its error is the one that is shown. Signals are handed on; `lock` is
+    inherited, so that it is held until the last rank is gone. Only the first rank prints. They meet in a file that is
+    this user's alone and listen on the loopback device: torch.distributed runs what its peers send, without
+    authentication.
     """
     interfaces = {name: os.environ.get(name, LOOPBACK) for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")}
     with tempfile.TemporaryDirectory() as folder:
         shared = {"WORLD_SIZE": str(count), "NODE_RANK": "0", MEETING: str(Path(folder, "meeting")), **interfaces}
-        ranks = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
-        return run_processes(command, ranks, lock)
-
-
-def run_processes(command: Sequence[str], environments: Sequence[Mapping[str, str]], lock: int | None = None) -> int:
-    """Runs `command` in each environment; returns 0 once all are done, else the status of the first that failed.
-
-    A process that fails ends all others, and its error is the one that is shown. Signals are handed on; `lock` is
-    inherited, so that it is held until the last process is gone. Only the first process prints.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        errors = [Path(folder, str(number)) for number in range(len(environments))]
+        environment = {**environment_without_slurm(), **shared}
+        errors = [Path(folder, f"error-{number}") for number in range(count)]
         processes = [
             subprocess.Popen(
                 command,
-                env={**environment_without_slurm(), **environment, ERROR_FILE: str(error)},
+                env={**environment, "RANK": str(number), "LOCAL_RANK": str(number), ERROR_FILE: str(error)},
                 stdin=subprocess.PIPE,
                 stdout=None if number == 0 else subprocess.DEVNULL,
                 stderr=None if number == 0 else subprocess.DEVNULL,
                 start_new_session=True,
                 pass_fds=() if lock is None else (lock,),
             )
-            for number, (environment, error) in enumerate(zip(environments, errors, strict=True))
+            for number, error in enumerate(errors)
         ]
         received: list[int] = []
 
         def hand_on(signum: int) -> None:
             received.append(signum)
             for process in processes:
-                if process.poll() is None:
-                    process.send_signal(signum)
+                process.send_signal(signum)
 
         stop_handling = handle_signals(hand_on)
         try:
@@ -177,10 +168,7 @@ def _wait(processes: Sequence["subprocess.Popen[bytes]"], received: Sequence[int
 
 
 def _status(
-    first: int | None,
-    processes: Sequence["subprocess.Popen[bytes]"],
-    errors: Sequence[Path],
-    received: Sequence[int],
+    first: int | None, processes: Sequence["subprocess.Popen[bytes]"], errors: Sequence[Path], received: Sequence[int]
 ) -> int:
     """The exit status of the whole; reports the error that ended it."""
     if received and any(process.returncode for process in processes):

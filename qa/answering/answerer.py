@@ -29,9 +29,7 @@ from qa.model.answering import Answering
 from qa.model.pretrained import check_model, check_positions
 
 ARGUMENTS = {r"model\.pretrained=": "", r"\bdata\.(max_length|stride)\b": r"\1"}  # for settings of train.py
-PLAIN = Options()
-
-
+USUAL_OPTIONS = Options()
 # of a batch where `batch_size` is "auto", padding included; elsewhere each window is computed alone: that costs a CPU
 # little, and beside others its sums would be rounded otherwise, its int8 scales would be theirs, too
 BATCH_TOKENS = {"cuda": 1 << 16}
@@ -128,18 +126,18 @@ class QuestionAnswerer:
         answers = self.answers(asks, chosen)
         return answers[0] if isinstance(question, str) else answers
 
-    def answers(self, asks: Sequence[Ask], options: Options = PLAIN) -> list[Answer]:
+    def answers(self, asks: Sequence[Ask], options: Options = USUAL_OPTIONS) -> list[Answer]:
         """The answer of each question. Errors: UserError as above."""
         return self.finish(asks, options).answers()
 
-    def finish(self, asks: Sequence[Ask], options: Options = PLAIN) -> Work:
+    def finish(self, asks: Sequence[Ask], options: Options = USUAL_OPTIONS) -> Work:
         """Questions with all of their windows evaluated. Errors: UserError as above."""
         work = self.begin(asks, options)
         while work.step():
             pass
         return work
 
-    def begin(self, asks: Sequence[Ask], options: Options = PLAIN) -> Work:
+    def begin(self, asks: Sequence[Ask], options: Options = USUAL_OPTIONS) -> Work:
         """Questions ready to be answered, a batch at a time. Errors: UserError as above."""
         readings = [self._read(number, ask, options.read_texts) for number, ask in enumerate(asks, 1)]
         examples = [

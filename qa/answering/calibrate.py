@@ -17,7 +17,7 @@ from qa.model.answering import Answering, Decision
 log = logging.getLogger(__name__)
 
 SEVERAL = (5, 20)  # texts over which a question is asked
-MOST = 600  # questions that are asked over several texts
+MOST_ASKED = 600  # questions that are asked over several texts
 ENOUGH = 50  # questions without an answer, for a threshold
 
 
@@ -45,7 +45,7 @@ def calibrate(
     elif unanswerable:
         log.warning("%d questions without an answer: the threshold stays; give %d to fit it", unanswerable, ENOUGH)
     contexts = len({example.context for example in examples})
-    some = [examples[row] for row in np.random.default_rng(SEED).permutation(len(examples))[:MOST].tolist()]
+    some = [examples[row] for row in np.random.default_rng(SEED).permutation(len(examples))[:MOST_ASKED].tolist()]
     worth = {
         texts: _fit(Asked(answerer, examples if texts == 1 else some, texts), known.over(texts), "threshold" in chosen)
         for texts in (1, *SEVERAL)

@@ -74,9 +74,7 @@ class Asked:
     def __init__(self, answerer: QuestionAnswerer, examples: Sequence[Example], texts: int = 1) -> None:
         """Each question is asked over so many texts: its own, and others of its language, drawn."""
         self._examples = examples
-        self.asks = [Ask(example.question, [example.context]) for example in examples]
-        if texts > 1:
-            self.asks = _beside_others(examples, texts)
+        self.asks = _beside_others(examples, texts)
         self._spans: list[BestSpans] = []
         what = f"answering over {texts} texts" if texts > 1 else "answering"
         begins = range(0, len(examples), AT_ONCE)

@@ -47,7 +47,8 @@ def choose(best: BestSpans, options: Options, answering: Answering, language: st
     """The answer of a question. `answering`: for the number of its texts, see `Answering.over`."""
     temperature = answering.temperature_of(language)
     no_answer = None
-    if options.weighs_no_answer(answering) and best.null is not None:
+    may_refuse = answering.no_answer_threshold is not None or options.handle_impossible_answer
+    if may_refuse and best.null is not None:
         no_answer = float(no_answer_probability(best.odds, answering.no_answer_line))
     each = probabilities([span.text for span in best.spans], [span.score for span in best.spans], temperature)
     each = [(1 - (no_answer or 0.0)) * probability for probability in each]

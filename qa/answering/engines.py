@@ -13,8 +13,8 @@ from qa.errors import UserError, first_line
 from qa.hub import local_folder
 from qa.model.pretrained import INPUTS, load_model
 
-FILES = {"onnx": "model.onnx", "openvino": "openvino_model.xml"}
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")  # of PyTorch; where they are, they are taken
+EXPORTED_FILES = {"onnx": "model.onnx", "openvino": "openvino_model.xml"}
+TORCH_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")  # of PyTorch; where they are, they are taken
 PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}  # of OpenVINO
 INSTALL = "pip install --no-deps -r requirements-export.lock"
 
@@ -39,9 +39,9 @@ def load_engine(pretrained: str, device: str, dtype: str) -> Engine:
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
         raise UserError(f"dtype={dtype}: no kind of number to compute with; give float32, bfloat16 or float16")
     folder = local_folder(pretrained)
-    if folder and any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
+    if folder and any(path for pattern in TORCH_WEIGHTS for path in folder.glob(pattern)):
         return _load_torch(pretrained, device, kind)
-    for load, file in ((load_onnx, FILES["onnx"]), (load_openvino, FILES["openvino"])):
+    for load, file in ((load_onnx, EXPORTED_FILES["onnx"]), (load_openvino, EXPORTED_FILES["openvino"])):
         if folder and (path := folder / file).is_file():
             if device not in ("auto", "cpu"):
                 raise UserError(f"device={device}: {path} runs on the CPU; give cpu, or the model it was made of")

@@ -17,8 +17,8 @@ from yaml import YAMLError
 
 from qa.answering.answerer import QuestionAnswerer
 from qa.answering.check import Asked, check_answers, check_trained
-from qa.answering.engines import FILES
-from qa.answering.onnx_files import QUANTIZE, Windows, check_installed, check_openvino, write_onnx, write_openvino
+from qa.answering.engines import EXPORTED_FILES
+from qa.answering.onnx_files import QUANTIZE, WindowInputs, check_installed, check_openvino, write_onnx, write_openvino
 from qa.answering.work import Ask
 from qa.data.example import Example
 from qa.data.examples import split_by_paragraph
@@ -30,8 +30,9 @@ from qa.model.answering import NAME
 from qa.storage import readable, remove, rename_new, temporary_name, write_text
 
 Target = Literal["onnx", "openvino"]
-FITTED, MOST = 0.3, 300  # share and number of the questions, at most, that int8 is fitted with; the others check it
-WEIGHTS = {".safetensors", ".bin", ".onnx", ".data", ".xml"}
+# share and number of the questions, at most, that int8 is fitted with; the others check it
+FITTED, MOST_FITTED = 0.3, 300
+WEIGHT_SUFFIXES = {".safetensors", ".bin", ".onnx", ".data", ".xml"}
 RUNTIMES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 ROUNDS, TIMED = 5, 16  # of timing; questions
 
@@ -103,9 +104,9 @@ def export(
         raise UserError(f"{pretrained}: is exported already; give the model that it was made of")
     check_trained(model)
     checked: Sequence[Example] = examples
-    windows: Windows = []
+    windows: WindowInputs = []
     if int8:
-        checked, fitted = split_by_paragraph(examples, min(FITTED, MOST / len(examples)), seed=42)
+        checked, fitted = split_by_paragraph(examples, min(FITTED, MOST_FITTED / len(examples)), seed=42)
         windows = _windows(model, fitted)
     before = check_answers(model, checked)
     found: Exported | None = None
@@ -142,8 +143,8 @@ def _write(
     source: Path,
     folder: Path,
     to: Target,
-    quantize: Callable[[Path, Windows], None] | None,
-    windows: Windows,
+    quantize: Callable[[Path, WindowInputs], None] | None,
+    windows: WindowInputs,
 ) -> None:
     folder.mkdir()
     path = write_onnx(model.engine, folder, model.answering.max_length)
@@ -154,7 +155,7 @@ def _write(
         if not quantize:
             check_openvino(model.engine, path, model.answering.max_length)
     if quantize or to == "openvino":
-        remove(folder / f"{FILES['onnx']}.data")  # a large model's weights, which are in other files now
+        remove(folder / f"{EXPORTED_FILES['onnx']}.data")  # a large model's weights, which are in other files now
     for name in ("config.json", NAME, CONTEXTS):
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
@@ -163,7 +164,7 @@ def _write(
         readable(file)
 
 
-def _windows(model: QuestionAnswerer, examples: Sequence[Example]) -> Windows:
+def _windows(model: QuestionAnswerer, examples: Sequence[Example]) -> WindowInputs:
     """The windows of some questions, one by one, as the model gets them."""
     found: list[dict[str, Any]] = []
 
@@ -178,7 +179,7 @@ def _windows(model: QuestionAnswerer, examples: Sequence[Example]) -> Windows:
 
 def _megabytes(folder: Path) -> float:
     """What the weights take."""
-    return sum(file.stat().st_size for file in folder.iterdir() if file.suffix in WEIGHTS) / 1e6
+    return sum(file.stat().st_size for file in folder.iterdir() if file.suffix in WEIGHT_SUFFIXES) / 1e6
 
 
 def _card(source: Path, found: Exported, to: Target, checked: str) -> str:

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from qa.answering.answer import Answer
 from qa.answering.answerer import QuestionAnswerer
-from qa.answering.check import BAD_SHOWN
+from qa.answering.check import AT_ONCE, BAD_SHOWN
 from qa.answering.options import AnswerOptions, Options
 from qa.answering.work import Ask
 from qa.console import track
@@ -31,15 +31,10 @@ from qa.storage import new_file_mode, rename_new
 log = logging.getLogger(__name__)
 
 STANDARD_OUTPUT = Path("-")
-AT_ONCE = 256  # questions that are read, answered and written together
 
 
 def answer_file(
-    answerer: QuestionAnswerer,
-    source: str,
-    target: Path,
-    options: AnswerOptions,
-    columns: Columns = Columns(),
+    answerer: QuestionAnswerer, source: str, target: Path, options: AnswerOptions, columns: Columns = Columns()
 ) -> Counter[str]:
     """Writes a line of JSON for each record of `source`, of any kind that training reads, in its order.
 

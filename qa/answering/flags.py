@@ -1,11 +1,13 @@
-"""The flags of `qa.answer` that say how to answer: those of `AnswerOptions`."""
+"""Flags of several doors: how to answer, those of `AnswerOptions`, and the names of fields in a file of questions."""
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any, cast
 
 from qa.answering.options import AnswerOptions, Options
-from qa.errors import Flags
+from qa.data.record import Columns
+from qa.errors import Flags, UserError
 
 HELP = {
     "top_k": "how many answers of each question; default: 1",
@@ -38,3 +40,23 @@ def _value(word: str) -> Any:
         return json.loads(word)
     except ValueError:
         return word
+
+
+def add_column(parser: Flags) -> None:
+    """Adds `--column KEY=NAME`, which may be given several times."""
+    parser.add_argument(
+        "--column", action="append", default=[], metavar="KEY=NAME",
+        help=f"the file's name of a field; KEY: {', '.join(Columns.model_fields)}; several times",
+    )  # fmt: skip
+
+
+def read_columns(words: Sequence[str]) -> Columns:
+    """The columns that the flags name. Errors: UserError."""
+    names: dict[str, str] = {}
+    for word in words:
+        key, _, name = word.partition("=")
+        if not name or key not in Columns.model_fields or key in names:
+            keys = ", ".join(Columns.model_fields)
+            raise UserError(f"--column {word}: give KEY=NAME, each KEY once; the keys are {keys}")
+        names[key] = name
+    return Columns.model_validate(names)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qa.answering.engines import FILES, INSTALL, Engine, LogitsOf, load_onnx, load_openvino
+from qa.answering.engines import EXPORTED_FILES, INSTALL, Engine, LogitsOf, load_onnx, load_openvino
 from qa.errors import UserError, first_line
 
 # the first has attention as one operator; it also has ModernBERT's positions as one, with which onnxruntime 1.32 fails
@@ -21,7 +21,7 @@ CLOSE = 1e-4  # of logits
 OUTPUTS = ("start_logits", "end_logits")
 NEEDED = ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
 
-Windows = Sequence[dict[str, Any]]  # inputs, an int64 array [1, length] by name
+WindowInputs = Sequence[dict[str, Any]]  # inputs, an int64 array [1, length] by name
 
 
 class Logits(nn.Module):
@@ -54,7 +54,7 @@ def write_onnx(engine: Engine, folder: Path, longest: int) -> Path:
 
     Errors: UserError for a model that cannot be exported so.
     """
-    path, problem = folder / FILES["onnx"], ""
+    path, problem = folder / EXPORTED_FILES["onnx"], ""
     for opset in OPSETS:
         try:
             with _quiet():
@@ -101,7 +101,7 @@ def write_openvino(path: Path) -> Path:
     """`model.onnx` → `openvino_model.xml` and its weights, beside it and instead of it."""
     import openvino
 
-    model, made = openvino.Core().read_model(path), path.with_name(FILES["openvino"])
+    model, made = openvino.Core().read_model(path), path.with_name(EXPORTED_FILES["openvino"])
     openvino.save_model(model, made, compress_to_fp16=False)
     del model  # it reads the files
     path.unlink()
@@ -115,7 +115,7 @@ def check_openvino(engine: Engine, path: Path, longest: int) -> None:
         raise UserError(f"OpenVINO's logits differ by {difference:.1g} from the model's; take --to onnx")
 
 
-def quantize_dynamic(path: Path, _: Windows) -> None:
+def quantize_dynamic(path: Path, _: WindowInputs) -> None:
     """int8 weights by channel, int8 inputs by what each batch holds; all but the span head."""
     from onnxruntime import quantization
 
@@ -126,7 +126,7 @@ def quantize_dynamic(path: Path, _: Windows) -> None:
         )  # fmt: skip
 
 
-def quantize_static(path: Path, windows: Windows) -> None:
+def quantize_static(path: Path, windows: WindowInputs) -> None:
     """int8 weights by channel, int8 inputs by what `windows` hold, after outliers moved into the weights (SmoothQuant).
 
     All but the span head; attention stays one operator, in float32. NNCF's bias correction costs EM here.
@@ -144,7 +144,7 @@ def quantize_static(path: Path, windows: Windows) -> None:
         onnx.save(model, path)
 
 
-QUANTIZE: dict[str, dict[str, Callable[[Path, Windows], None]]] = {  # the fastest first
+QUANTIZE: dict[str, dict[str, Callable[[Path, WindowInputs], None]]] = {  # the fastest first
     "onnx": {"dynamic": quantize_dynamic, "static": quantize_static},
     "openvino": {"static": quantize_static},
 }

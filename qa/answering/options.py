@@ -1,15 +1,15 @@
 """How to answer: what callers may say, and its checks."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, TypedDict
+from typing import Any, Literal, Self, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
+from qa.data.mixture import Share
 from qa.errors import UserError
 from qa.model.answering import Answering
 
 READ = 5  # texts
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class AnswerOptions(TypedDict, total=False):
@@ -62,10 +62,6 @@ class Options(Choice):
         """Null odds above which there is no answer; None: always answer."""
         known = answering.no_answer_threshold
         return {None: known, True: known or 0.0, False: None}[self.handle_impossible_answer]
-
-    def weighs_no_answer(self, answering: Answering) -> bool:
-        """Whether no answer is a candidate, too, be it never chosen."""
-        return answering.no_answer_threshold is not None or bool(self.handle_impossible_answer)
 
     def languages(self, questions: int, answering: Answering) -> list[str | None]:
         """The language of each question. Errors: UserError for another number of languages, or an unknown one."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from tokenizers import Encoding
 
-SATURATION, LENGTH = 1.2, 0.75  # k1 and b
+SATURATION, LENGTH_WEIGHT = 1.2, 0.75  # k1 and b
 SHARED = 0.5  # of a question's tokens; texts of its language hold 0.57 to 1 of XQuAD's questions, others 0 to 0.5
 
 
@@ -25,7 +25,7 @@ def choose_texts(question: Encoding, texts: Sequence[Encoding], most: int) -> li
         return list(range(len(texts)))
     lengths = np.array([tokens.total() for tokens in each])
     idf = np.log1p((len(texts) - held + 0.5) / (held + 0.5))
-    room = SATURATION * (1 - LENGTH + LENGTH * lengths / lengths.mean())
+    room = SATURATION * (1 - LENGTH_WEIGHT + LENGTH_WEIGHT * lengths / lengths.mean())
     scores = idf @ (counts * (SATURATION + 1) / (counts + room))
     best: list[int] = np.argsort(-scores, kind="stable")[:most].tolist()
     return best

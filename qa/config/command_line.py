@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./:+-]*")
+PLAIN_WORD = re.compile(r"[A-Za-z_/][A-Za-z0-9_./:+-]*")
 NOT_TEXT = {"true", "false", "null", "inf", "nan"}  # to Hydra, in any case
 
 
@@ -25,7 +25,7 @@ def quoted(value: Any) -> str:
         return "{" + ",".join(f"{key}:{quoted(child)}" for key, child in value.items()) + "}"
     if not isinstance(value, str):
         return json.dumps(value).replace("Infinity", "inf").replace("NaN", "nan")
-    if PLAIN.fullmatch(value) and value.lower() not in NOT_TEXT:
+    if PLAIN_WORD.fullmatch(value) and value.lower() not in NOT_TEXT:
         return value
     # a backslash is itself except before a quote
     return '"' + re.sub(r'(\\*)("|\Z)', lambda found: found[1] * 2 + (found[2] and '\\"'), value) + '"'

@@ -20,7 +20,7 @@ OF_HYDRA = (
 # flags whose value is the next word, which has no = in it
 VALUED = re.compile(r"--(cfg|pack|config|exp|info)[a-z-]*|-(c|p|cp|cn|cd|i)")
 NULL_CHOICE = re.compile(r"^(data|model|optimizer|scheduler|trainer|callbacks|logger|sweep|experiment)=null$")
-SEVERAL = re.compile(r"^(data|model|optimizer|scheduler|logger)=\[")
+SEVERAL_CHOICES = re.compile(r"^(data|model|optimizer|scheduler|logger)=\[")
 TOP_LEVEL = {*Settings.model_fields, "experiment"}
 
 
@@ -38,7 +38,7 @@ def plain_words(words: Sequence[str]) -> list[str]:
     for before, word in pairwise(["", *plain]):
         is_value = bool(VALUED.fullmatch(before)) and "=" not in word
         (flags if word.startswith("-") or is_value else settings).append(word)
-    if several := next(filter(SEVERAL.match, settings), None):
+    if several := next(filter(SEVERAL_CHOICES.match, settings), None):
         raise UserError(f"{several}: a group with one choice; write it without [ ]")
     return [*flags, *(NULL_CHOICE.sub(r"~\1", word) for word in settings)]
 

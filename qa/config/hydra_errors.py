@@ -4,7 +4,6 @@ import re
 import shlex
 import sys
 import traceback
-from pathlib import Path
 
 import hydra
 from hydra import compose
@@ -14,12 +13,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from qa.config.command_line import quoted
-from qa.config.settings import READ, Settings
-from qa.config.suggestions import own_files, suggestion
+from qa.config.settings import READ_SPLITS, Settings
+from qa.config.suggestions import CONF, own_files, suggestion
 from qa.errors import explain, first_line, one_line
 from qa.runs.identity import dotted
 
-CONF = Path(__file__).parent.parent.parent / "conf"
 CHOICE = re.compile(r"([A-Za-z_/]+)=([A-Za-z0-9_/]+)")  # of a group, if CONF has a folder of that name
 SEARCHES = "-m sweep=optuna searches: sweep.n_trials, sweep.space, sweep.sampler and sweep.pruner"
 
@@ -90,6 +88,6 @@ def explain_hydra(error: BaseException) -> str:
 def _as_setting(word: str) -> str:
     """How to write a word that has no =."""
     name = re.split(r"[:\s]", word)[0]
-    if word in READ:
+    if word in READ_SPLITS:
         return f"write stage={word}"
     return f"write {name}=VALUE" if name.partition(".")[0] in Settings.model_fields else "settings are KEY=VALUE"

@@ -16,7 +16,7 @@ DEFAULTS = {
     "per_device_eval_batch_size": 8,
     "learning_rate": 5e-5,
 }
-FILES = {"fit": "train_file", "validate": "validation_file", "predict": "test_file"}
+STAGE_FILES = {"fit": "train_file", "validate": "validation_file", "predict": "test_file"}
 POSITIVE = {
     *(*BATCH, *SAMPLES.values()),
     *("per_device_eval_batch_size", "max_seq_length", "n_best_size", "max_answer_length", "num_train_epochs"),
@@ -57,7 +57,7 @@ def _checked_stage(flags: Mapping[str, Any]) -> str:
     if "model_name_or_path" not in flags:
         wrong.append("--model_name_or_path: not given; name the model")
     if "dataset_name" not in flags:
-        needed = [FILES[stage] for stage in stages if stage != "validate" or stages[0] == "validate"]
+        needed = [STAGE_FILES[stage] for stage in stages if stage != "validate" or stages[0] == "validate"]
         wrong += [f"--{name}: not given, nor --dataset_name" for name in needed if name not in flags]
     if flags.get("fp16") and flags.get("bf16"):
         wrong.append("--fp16, --bf16: give one of them")

@@ -127,26 +127,18 @@ ALIASES = {
     "max_val_samples": "max_eval_samples",
     "max_test_samples": "max_predict_samples",
 }
-# how flags are read that do not take one text: switches, those that are on without being asked, lists, numbers
-KINDS = {
-    "off": "activation_checkpointing adafactor auto_find_batch_size batch_eval_metrics bf16 bf16_full_eval"
-    " dataloader_drop_last dataloader_persistent_workers do_eval do_predict do_train enable_jit_checkpoint"
-    " eval_on_start eval_use_gather_object fp16 fp16_full_eval full_determinism gradient_checkpointing group_by_length"
-    " hub_always_push ignore_data_skip include_inputs_for_metrics include_num_input_tokens_seen"
-    " include_tokens_per_second jit_mode_eval load_best_model_at_end logging_first_step overwrite_cache"
-    " overwrite_output_dir prediction_loss_only push_to_hub restore_callback_states_from_checkpoint save_on_each_node"
-    " save_only_model save_safetensors torch_compile tpu_metrics_debug trust_remote_code use_auth_token use_cache"
-    " use_cpu use_ipex use_legacy_prediction_loop use_liger_kernel use_mps_device version_2_with_negative",
+# how flags are read that do not take one text: switches, those that are on without being asked, lists, numbers; of what
+# is only noted nobody needs the value
+FLAG_KINDS = {
+    "switch": "activation_checkpointing bf16 do_eval do_predict do_train fp16 full_determinism gradient_checkpointing"
+    " group_by_length overwrite_output_dir push_to_hub tf32 use_cpu use_mps_device",
     "on": "average_tokens_across_devices dataloader_in_order dataloader_pin_memory eval_do_concat_batches"
     " log_on_each_node logging_nan_inf_filter pad_to_max_length remove_unused_columns skip_memory_metrics",
-    "on or off": "ddp_broadcast_buffers ddp_find_unused_parameters disable_tqdm greater_is_better hub_private_repo"
-    " tf32",
     "list": "debug include_for_metrics label_names",
-    "text or nothing": "fsdp",
     "whole": "data_seed dataloader_num_workers doc_stride gradient_accumulation_steps max_answer_length"
     " max_eval_samples max_predict_samples max_seq_length max_steps max_train_samples n_best_size"
     " per_device_eval_batch_size per_device_train_batch_size save_total_limit seed",
     "real": "adam_beta1 adam_beta2 adam_epsilon eval_steps learning_rate max_grad_norm num_train_epochs save_steps"
     " warmup_ratio warmup_steps weight_decay",
 }
-KIND = {name: kind for kind, names in KINDS.items() for name in names.split()}
+KIND = {**dict.fromkeys(WHY, "noted"), **{name: kind for kind, names in FLAG_KINDS.items() for name in names.split()}}

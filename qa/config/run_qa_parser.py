@@ -52,11 +52,10 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
 def _run_qa() -> _Parser:
     parser = _Parser()
     kinds: dict[str | None, dict[str, Any]] = {
-        "off": {"nargs": "?", "const": True, "type": _switch},
-        "on": {"nargs": "?", "const": True, "type": _switch},
-        "on or off": {"type": _switch},
+        "switch": {"nargs": "?", "const": True, "type": _switch},
+        "on": {"nargs": "?", "const": True},
+        "noted": {"nargs": "?", "const": True},
         "list": {"nargs": "+"},
-        "text or nothing": {"nargs": "?", "const": "true"},
         "whole": {"type": _number(int)},
         "real": {"type": _number(float)},
         None: {},

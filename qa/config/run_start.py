@@ -57,7 +57,6 @@ class RunFolder(Callback):
         try:
             check_complete(OmegaConf.to_container(config))  # type: ignore[arg-type]
             check_sweep(config)
-            folder = Path(config.hydra.run.dir)
             if not rank:
                 folder = _lock(folder, config)
             RunFolder.finished = RunFolder.finished or is_finished(folder, config)

@@ -33,12 +33,13 @@ log = logging.getLogger(__name__)
 NonFinite = Literal["stop", "skip"]  # what a step does whose loss or gradient is not finite
 
 # {argument of lightning.Trainer: (the one value that is allowed, why no other is)}
-REFUSED: dict[str, tuple[Any, str]] = {
+REFUSED_ARGUMENTS: dict[str, tuple[Any, str]] = {
     "accumulate_grad_batches": (1, "data.batch_size is the batch of one optimiser step on any hardware"),
     "use_distributed_sampler": (False, "batches are formed before the processes share them"),
     "overfit_batches": (0.0, "use data.limit"),
     "logger": (None, "it is a group of its own: logger=wandb|csv|tensorboard|none"),
     "callbacks": (None, "it is a group of its own: callbacks=…"),
+    "num_nodes": (1, "start the nodes with torchrun or srun, which set their number"),
     "barebones": (False, "it takes loggers and progress away, and this program's own callbacks stay"),
 }
 # lightning's other strategies start processes themselves, or keep weights where checkpoints do not find them
@@ -49,7 +50,7 @@ EVALUATION_LIMITS = {
     "test": "limit_test_batches",
     "predict": "limit_predict_batches",
 }
-READ: dict[str, tuple[Split, ...]] = {
+READ_SPLITS: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "validation"),
     "validate": ("validation",),
     "test": ("test",),
@@ -148,7 +149,7 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
     """Checks what can be checked without importing a target. Errors: UserError, one line with the valid choices."""
     settings = validated(Settings, config)
     trainer, data = settings.trainer, settings.data
-    for key, (allowed, reason) in REFUSED.items():
+    for key, (allowed, reason) in REFUSED_ARGUMENTS.items():
         if trainer[key] not in (allowed, []):
             raise UserError(f"trainer.{key}={trainer[key]}: refused; {reason}")
     strategy = trainer["strategy"]
@@ -156,10 +157,6 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
         raise UserError(
             f"trainer.strategy={strategy}: refused; trainer.devices=N starts the processes, trainer=sharded divides the"
             f" model among them; else choose {', '.join(STRATEGIES)}"
-        )
-    if trainer["num_nodes"] != 1:
-        raise UserError(
-            f"trainer.num_nodes={trainer['num_nodes']}: start the nodes with torchrun or srun, which set their number"
         )
     for key in ("max_epochs", "max_steps", "check_val_every_n_epoch", "val_check_interval"):
         value = trainer.get(key)
@@ -201,7 +198,7 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
 def check_files(settings: Settings) -> None:
     """Looks for the data files before anything slow begins. Errors: UserError for a file that does not exist."""
     data = settings.data
-    files = {split: data.get(f"{split}_file") for split in READ[settings.stage]}
+    files = {split: data.get(f"{split}_file") for split in READ_SPLITS[settings.stage]}
     for given in filter(None, files.values()):
         find_files(given)
     if isinstance(languages := data.get("languages"), Mapping):
@@ -222,7 +219,7 @@ def check_sources(settings: Settings) -> SquadData:
     check_files(settings)
     names = inspect.signature(SquadData).parameters.keys() & settings.data.keys()  # a target of its own may have more
     data = SquadData(**{name: settings.data[name] for name in names})
-    for split in READ[settings.stage]:
+    for split in READ_SPLITS[settings.stage]:
         data.sources.check(split)
     return data
 

@@ -12,7 +12,6 @@ from pydantic import Field
 
 from qa.data.squad_data import SquadData
 
-Attention = Literal["auto", "sdpa", "eager", "flash"]
 Precision = Literal[
     "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "32", "16", "bf16", "64",
     "transformer-engine", "transformer-engine-float16",
@@ -21,7 +20,7 @@ Precision = Literal[
 
 def module(
     pretrained: str,
-    attention: Attention = "auto",
+    attention: Literal["auto", "sdpa", "eager", "flash"] = "auto",
     gradient_checkpointing: bool = False,
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None,
 ) -> None:
@@ -98,14 +97,14 @@ class Adam(AdamW):
     decoupled_weight_decay: bool = False
 
 
-def schedule(name: Literal["linear", "cosine", "constant"], warmup_ratio: Annotated[float, Field(ge=0, le=1)]) -> None:
+def scheduler(name: Literal["linear", "cosine", "constant"], warmup_ratio: Annotated[float, Field(ge=0, le=1)]) -> None:
     """What conf/scheduler gives to `qa.schedule`."""
 
 
 SIGNATURES: dict[str, Callable[..., Any]] = {
     "qa.SquadDataModule": SquadData.__init__,
     "qa.QuestionAnsweringModule": module,
-    "qa.schedule": schedule,
+    "qa.schedule": scheduler,
     "lightning.Trainer": trainer,
     "torch.optim.Adam": Adam,
     "torch.optim.AdamW": AdamW,

@@ -132,12 +132,7 @@ class TrainingBatches(WindowDataset):
     """
 
     def __init__(
-        self,
-        windows: Windows,
-        examples: Sequence[Example],
-        template: Template,
-        rank: int = 0,
-        world_size: int = 1,
+        self, windows: Windows, examples: Sequence[Example], template: Template, rank: int = 0, world_size: int = 1
     ) -> None:
         super().__init__(windows, examples, template)
         self.rank, self.world_size, self.lengths = rank, world_size, windows.lengths()

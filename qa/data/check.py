@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from qa.data.example import Answer, Example
-from qa.data.fields import NO_LABEL, BadField, Reference, read_answers, read_flag, read_id
+from qa.data.fields import NO_LABEL, BadField, Reference, read_flag, read_id, read_references
 from qa.data.languages import language_of
 from qa.data.places import Place, occurrences, repaired
 from qa.data.record import SKIP_REMEDY, BadRecord, Columns, Record
@@ -93,7 +93,7 @@ def _references(fields: dict[str, Any], need: Need, assumed: Counter[str]) -> tu
         flag = read_flag(fields.get("is_impossible"))
         if flag is None and (answerable := read_flag(fields.get("is_answerable"), "answerable")) is not None:
             flag = not answerable
-        references = read_answers(answer, fields.get("answer_start"), fields.get("hint"))
+        references = read_references(answer, fields.get("answer_start"), fields.get("hint"))
     except (BadField, UserError):
         if need != "nothing" and not flag:
             raise

@@ -16,7 +16,7 @@ NO_LABEL = ()  # the answer of a text in which nobody labelled anything
 LONGEST_LITERAL = 1 << 16  # characters of a cell that may hold a list
 # as tables write a missing value
 MISSING = {"na", "n/a", "#n/a", "nan", "none", "null", "\\n", "<na>"}
-FLAGS = {
+TRUTH_VALUES = {
     **dict.fromkeys(("true", "t", "yes", "y", "1"), True),
     **dict.fromkeys(("false", "f", "no", "n", "0"), False),
 }
@@ -73,9 +73,9 @@ def read_flag(value: Any, name: str = "is_impossible") -> bool | None:
     if is_missing(value) or isinstance(value, bool):
         return value if isinstance(value, bool) else None
     text = read_text(value, name).strip().lower()
-    if text not in FLAGS:
+    if text not in TRUTH_VALUES:
         raise BadField("wrong flag", f"the field {name!r} should be true or false, not {reprlib.repr(value)}")
-    return FLAGS[text]
+    return TRUTH_VALUES[text]
 
 
 def read_start(value: Any) -> int | None:
@@ -111,7 +111,7 @@ def read_hint(value: Any) -> int | None:
         return None
 
 
-def read_answers(value: Any, starts: Any = None, hint: Any = None) -> list[Reference]:
+def read_references(value: Any, starts: Any = None, hint: Any = None) -> list[Reference]:
     """The answers of a question, without empty ones.
 
     `value`: a text, a list of texts, `{"text", "answer_start"}` with single values or lists, or a list of those;
@@ -145,7 +145,7 @@ def _read_member(value: Any) -> list[Reference]:
     text, start = value.get("text"), value.get("answer_start")
     if type(text) is str and type(start) is int and start >= 0 and text and not text.isspace():
         return [Reference(text, start)]  # SQuAD's, which most are
-    return read_answers(value)
+    return read_references(value)
 
 
 def _listed(value: Any) -> list[Any]:

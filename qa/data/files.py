@@ -81,7 +81,8 @@ def _members(path: Path) -> list[str]:
     """The names of the files in a .zip, without what macOS adds; empty for what is no such archive."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return [name for name in archive.namelist() if not name.endswith("/") and not _is_mac(name)]
+            names = [name for name in archive.namelist() if not name.startswith("__MACOSX/")]
+            return [name for name in names if name.rpartition("/")[2] not in ("", ".DS_Store")]  # "": of a folder
     except (OSError, zipfile.BadZipFile):
         return []
 
@@ -92,11 +93,6 @@ def _only_member(path: Path) -> str:
         there = f"{len(names)} files ({', '.join(names)[:300]})"
         raise UserError(f"{path}: an archive of {there}; unpack it and give the files")
     return names[0]
-
-
-def _is_mac(name: str) -> bool:
-    """Whether a member of an archive is what macOS adds to those that people packed."""
-    return name.startswith("__MACOSX/") or name.rpartition("/")[2] == ".DS_Store"
 
 
 def check_readable(path: Path) -> None:

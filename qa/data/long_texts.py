@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from qa.data.order import Ints
 
 LONG = 200_000  # characters of a text that is taken in pieces
-PIECE = 100_000  # characters, about
+PIECE_LENGTH = 100_000  # characters, about
 BESIDE = 2_000  # characters beyond a piece, to be compared with the next one's
 LAST = 20  # tokens at the end of that, whose word may have been cut
 BREAK = re.compile(
@@ -47,7 +47,7 @@ def _cuts(text: str) -> Iterator[int]:
     place = 0
     while place < len(text):
         yield place
-        found = BREAK.search(text, place + PIECE)
+        found = BREAK.search(text, place + PIECE_LENGTH)
         place = found.start() if found else len(text)
     yield len(text)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from qa.data.order import Ints
 
-FIRST = 0x300  # code of the first mark
+FIRST_MARK = 0x300  # code of the first mark
 MARKS = {"Mn", "Mc", "Me"}  # of Unicode's categories
 JOINERS = {0x200C, 0x200D}  # part of a word in Indic scripts, in Arabic and in emoji
 
@@ -20,7 +20,7 @@ def with_marks(texts: Sequence[str], offsets: Ints, bounds: Ints) -> Ints:
     gives "की" the offsets of "क" alone, and a text that is cut there is another word.
     """
     codes = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
-    if not _are_marks(codes[codes >= FIRST]).any():
+    if not _are_marks(codes[codes >= FIRST_MARK]).any():
         return offsets
     tokens = np.diff(bounds)  # [texts]
     stops = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))  # [texts]
@@ -29,7 +29,7 @@ def with_marks(texts: Sequence[str], offsets: Ints, bounds: Ints) -> Ints:
     room = np.append(offsets[1:, 0] + begin[1:], 0)  # [tokens]: where the next token begins; of a text's last, its end
     room[bounds[1:][tokens > 0] - 1] = stops[tokens > 0]
     rows = np.flatnonzero(end < room)
-    rows = rows[codes[end[rows]] >= FIRST]
+    rows = rows[codes[end[rows]] >= FIRST_MARK]
     before = end.copy()
     while len(rows):
         rows = rows[_are_marks(codes[end[rows]])]

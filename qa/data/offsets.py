@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 # words apart by single spaces, in several scripts, without marks that a tokenizer may strip
-KNOWN = (
+KNOWN_TEXT = (
     "Amsterdam is big, and (Utrecht) too: 1,912 miles. Öffentliche Straße café 'le garçon'. Москва и Киев. Αθήνα."
     " القاهرة كتاب. 東京 北京大学。 서울 도시 🙂 end"
 )
@@ -35,13 +35,13 @@ def lost_letters(tokenizer: Tokenizer) -> str:
 
     A word of which nothing is in a token is unknown to the tokenizer, not cut.
     """
-    offsets = tokenizer.encode(KNOWN, add_special_tokens=False).offsets
+    offsets = tokenizer.encode(KNOWN_TEXT, add_special_tokens=False).offsets
     covered = {place for begin, end in offsets for place in range(begin, end)}
     for begin, end in offsets:
-        if len(KNOWN[begin:end].split()) > 1:
-            return KNOWN[begin:end]
+        if len(KNOWN_TEXT[begin:end].split()) > 1:
+            return KNOWN_TEXT[begin:end]
     start = 0
-    for word in KNOWN.split(" "):
+    for word in KNOWN_TEXT.split(" "):
         if 0 < len(covered.intersection(range(start, start + len(word)))) < len(word):
             return word
         start += len(word) + 1

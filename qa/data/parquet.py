@@ -17,7 +17,7 @@ from qa.errors import UserError
 
 LARGEST_ROW_GROUP = 512 << 20  # bytes of a Parquet file, unpacked
 BUFFER = 1 << 20  # bytes of a column that are read at once
-AT_ONCE = 32  # rows of a Parquet file, each text of which may be as long as a line
+ROWS_AT_ONCE = 32  # rows of a Parquet file, each text of which may be as long as a line
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def _row_groups(
     """
     for group in range(file.num_row_groups):
         for first in islice(coded.iter_batches(1, row_groups=[group], columns=names), 1):
-            at_once = max(1, min(AT_ONCE, 2 * LONGEST_LINE // (_longest_of(first) + 1)))
+            at_once = max(1, min(ROWS_AT_ONCE, 2 * LONGEST_LINE // (_longest_of(first) + 1)))
             yield from file.iter_batches(at_once, row_groups=[group], columns=names)
 
 
@@ -76,7 +76,7 @@ def _slices(batches: Iterable[pyarrow.RecordBatch], names: list[str]) -> Iterato
     for batch in batches:
         batch.validate(full=True)  # else a damaged file is read beyond its end
         wanted = batch.select(names)
-        yield from (wanted.slice(begin, AT_ONCE) for begin in range(0, len(batch), AT_ONCE))
+        yield from (wanted.slice(begin, ROWS_AT_ONCE) for begin in range(0, len(batch), ROWS_AT_ONCE))
 
 
 def _columns(there: Sequence[str], named: Named) -> list[str]:

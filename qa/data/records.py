@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 LINES = ("jsonl", "ndjson", "jsonlines")
 TABLES = ("csv", "tsv")
-KINDS = ".json (SQuAD), .jsonl (one question a line), .csv, .tsv, .parquet or .arrow"
+FILE_KINDS = ".json (SQuAD), .jsonl (one question a line), .csv, .tsv, .parquet or .arrow"
 COLUMNAR = ("parquet", "arrow", "feather")
 
 
@@ -33,6 +33,6 @@ def read_records(path: Path, columns: Columns = Columns()) -> Iterator[Record]:
 
         yield from (parquet_records if kind == "parquet" else arrow_records)(path, named)
     else:
-        raise UserError(f"{path}: unknown kind of file; name it {KINDS}")
+        raise UserError(f"{path}: unknown kind of file; name it {FILE_KINDS}")
     if note := named.note():
         log.warning("%s", note)

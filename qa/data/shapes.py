@@ -10,7 +10,7 @@ from qa.data.places import fold
 from qa.data.record import Named, Record
 from qa.data.spans import Span, answers_of, span_of
 
-Row = dict[str, Any]
+JsonObject = dict[str, Any]
 Marked = list[Span | BadField] | BadField
 DOCCANO_LABELS = ("entities", "label", "labels", "annotations")  # what doccano calls its labels
 NO_SPANS = {"choices", "rating", "number", "taxonomy"}  # of Label Studio's results, what says something of a span
@@ -24,7 +24,7 @@ class Shape(NamedTuple):
 
     name: str
     keys: frozenset[str]
-    read: "Callable[[Row, str, int, Named], Iterator[Record]]"
+    read: "Callable[[JsonObject, str, int, Named], Iterator[Record]]"
     example: str
     one_of: tuple[str, ...] = ()
 
@@ -47,7 +47,7 @@ def records_of(row: Any, place: str, index: int, named: Named) -> Iterator[Recor
         yield Record(named.file, place, BadField("wrong type", problem, row))
 
 
-def records_of_cells(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+def records_of_cells(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
     """The records of a row of a table, whose cells may hold lists and objects, written as text."""
     if shape_of(row, named) is QUESTION:
         yield Record(named.file, place, named.cells(row), str(index + 1))
@@ -72,20 +72,16 @@ def _by_keys(there: tuple[str, ...]) -> Shape:
     return next(shape for shape in SHAPES if shape.keys <= keys and (not shape.one_of or keys & {*shape.one_of}))
 
 
-def _article(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+def _article(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
     for number, paragraph in _members(row, "paragraphs"):
         spot = f"{place}, paragraph {number}"
         if isinstance(paragraph, BadField):
             yield Record(named.file, place if number < 0 else spot, paragraph)
         else:
-            yield from _questions({"title": row.get("title"), **paragraph}, spot, f"{index}.{number}", named)
+            yield from _paragraph({"title": row.get("title"), **paragraph}, spot, f"{index}.{number}", named)
 
 
-def _paragraph(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
-    yield from _questions(row, place, str(index), named)
-
-
-def _questions(row: Row, place: str, group: str, named: Named) -> Iterator[Record]:
+def _paragraph(row: JsonObject, place: str, group: int | str, named: Named) -> Iterator[Record]:
     shared = {key: value for key, value in named.fields(row).items() if key in ("context", "title")}
     for number, question in _members(row, "qas"):
         spot = place if number < 0 else f"{place}, question {number}"
@@ -95,10 +91,10 @@ def _questions(row: Row, place: str, group: str, named: Named) -> Iterator[Recor
             fields = {**shared, **named.fields(question), "there": (*row, *question)}
             if "detected_answers" in question:
                 fields["answer"] = _mrqa_answers(question, fields.get("context"))
-            yield Record(named.file, spot, fields, f"{group}/{number}", group)
+            yield Record(named.file, spot, fields, f"{group}/{number}", f"{group}")
 
 
-def _members(parent: Row, key: str) -> Iterator[tuple[int, Any]]:
+def _members(parent: JsonObject, key: str) -> Iterator[tuple[int, Any]]:
     """The objects in `parent[key]` with their index; BadFields where the structure is broken (-1: all of it)."""
     members = [parent[key]] if isinstance(parent.get(key), dict) else parent.get(key)
     if not isinstance(members, list):
@@ -110,7 +106,7 @@ def _members(parent: Row, key: str) -> Iterator[tuple[int, Any]]:
             yield index, member if isinstance(member, dict) else bad
 
 
-def _mrqa_answers(question: Row, context: Any) -> Any:
+def _mrqa_answers(question: JsonObject, context: Any) -> Any:
     """MRQA's detected answers, whose `char_spans` include their last character, then the texts of its `answers`."""
     there = question["detected_answers"] or []
     if isinstance(there, dict):  # the hub's: a list for each field
@@ -131,12 +127,12 @@ def _mrqa_answers(question: Row, context: Any) -> Any:
     return [*located, *({"text": text} for text in question.get("answers") or [] if text not in texts)]
 
 
-def _mrqa_question(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+def _mrqa_question(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
     fields = named.fields(row)
     yield Record(named.file, place, {**fields, "answer": _mrqa_answers(row, fields.get("context"))}, str(index + 1))
 
 
-def _haystack(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+def _haystack(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
     """A label of Haystack 1: an answer, and whether an annotator called it right."""
     fields = named.fields({**row, "context": row["document"]["content"]})
     if row.get("is_correct_answer") is False:
@@ -144,7 +140,7 @@ def _haystack(row: Row, place: str, index: int, named: Named) -> Iterator[Record
     yield Record(named.file, place, fields, str(index + 1))
 
 
-def _natural_question(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+def _natural_question(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
     """Natural Questions, simplified: places are tokens of a text that is split at single spaces."""
     text = str(row["document_text"])
     starts = list(accumulate((len(token) + 1 for token in text.split(" ")), initial=0))
@@ -164,7 +160,7 @@ def _natural_question(row: Row, place: str, index: int, named: Named) -> Iterato
     yield Record(named.file, place, fields, str(index + 1))
 
 
-def _label_studio(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+def _label_studio(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
     """A task of Label Studio (JSON): the spans that annotators marked in `data`'s text, and what they chose beside."""
     annotations = row.get("annotations", row.get("completions")) or []
     made = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
@@ -182,7 +178,7 @@ def _label_studio(row: Row, place: str, index: int, named: Named) -> Iterator[Re
     yield _marked({"id": row.get("id"), **chosen, **row["data"]}, spans, place, index, named)
 
 
-def _argilla(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+def _argilla(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
     """A record of Argilla: `responses` holds, by the name of a question to annotators, what each of them answered."""
     responses = row["responses"] or {}
     if isinstance(responses, list):  # Argilla 1: a response of each annotator, with the values of all questions
@@ -201,14 +197,14 @@ def _argilla(row: Row, place: str, index: int, named: Named) -> Iterator[Record]
     yield _marked({"id": row.get("id"), **row["fields"]}, spans, place, index, named, "utf-32-le")
 
 
-def _label_studio_min(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+def _label_studio_min(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
     """A task of Label Studio (JSON_MIN, CSV): the spans are in the field that has the name of the control tag."""
     lists = ((name, value) for name, values in row.items() if isinstance(values, list) for value in values)
     spans = [span_of(v, name) for name, v in lists if isinstance(v, dict) and {"start", "end"} <= v.keys()]
     yield _marked(row, spans, place, index, named)
 
 
-def _prodigy(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+def _prodigy(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
     """A task of Prodigy: `answer` is what the annotator did with it."""
     task = {**(row.get("meta") or {}), **{key: value for key, value in row.items() if key != "answer"}}
     spans: Marked = [span_of(value, "spans") for value in row.get("spans") or []]
@@ -217,7 +213,7 @@ def _prodigy(row: Row, place: str, index: int, named: Named) -> Iterator[Record]
     yield _marked(task, spans, place, index, named, "utf-32-le")
 
 
-def _doccano(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+def _doccano(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
     """A text of doccano: spans as [begin, end, label] or as objects, or the answers' texts."""
     name = next(key for key in DOCCANO_LABELS if key in row)
     values = row[name] if isinstance(row[name], list) else [row[name]] if row[name] else []
@@ -225,7 +221,7 @@ def _doccano(row: Row, place: str, index: int, named: Named) -> Iterator[Record]
     yield _marked(task, [span_of(value, name) for value in values], place, index, named, "utf-32-le")
 
 
-def _marked(row: Row, spans: Marked, place: str, index: int, named: Named, code: str = "utf-16-le") -> Record:
+def _marked(row: JsonObject, spans: Marked, place: str, index: int, named: Named, code: str = "utf-16-le") -> Record:
     """The record of a text with spans, or with the reason why it has none."""
     fields = named.fields(row)
     context = fields.setdefault(
@@ -241,7 +237,7 @@ def _marked(row: Row, spans: Marked, place: str, index: int, named: Named, code:
     return Record(named.file, place, fields, str(index + 1))
 
 
-def _question(row: Row, place: str, index: int, named: Named) -> Iterator[Record]:
+def _question(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
     yield Record(named.file, place, named.fields(row), str(index + 1))
 
 

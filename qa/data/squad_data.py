@@ -90,7 +90,7 @@ class SquadData:
         self.tokenizer: PreTrainedTokenizerFast | None = None
         self.examples: dict[str, list[Example]] = {}
         self.windows: dict[str, Windows] = {}
-        self.turns: Turns | None = None  # of the windows of training, once they are there
+        self.turns: Turns  # of the windows of training, once they are there
         self.trained_files: list[Path] = []  # each training example's
         self.evaluated: dict[str, NDArray[np.int64]] = {}  # windows that an evaluation of the split takes
         self.fingerprints: dict[str, str] = {}  # of content, tokenizer and window settings
@@ -238,12 +238,10 @@ class SquadData:
 
     def epoch_size(self) -> int:
         """Windows of a training epoch, each as often as it comes."""
-        assert self.turns is not None
         return int(self.turns.count.sum())
 
     def epoch_in_words(self) -> str:
         """The windows of a training epoch, by file; empty where each window comes once."""
-        assert self.turns is not None
         plain = self.mixture is None and self.negative_windows == 1
         return "" if plain else self.turns.in_words(self.trained_files)
 
@@ -253,14 +251,12 @@ class SquadData:
 
     def training_batches(self, epoch: int) -> list[NDArray[np.int64]]:
         """The window numbers of each batch of a training epoch; a function of (seed, epoch) alone."""
-        assert self.turns is not None
         rows, lengths = self.turns.rows(epoch), self.windows["train"].lengths()
         batches = epoch_batches(lengths[rows], self.batch_size, self.batching, self.seed, epoch, copies(rows))
         return [rows[batch] for batch in batches]
 
     def epoch_tokens(self) -> int:
         """Tokens of the first training epoch, without padding."""
-        assert self.turns is not None
         return int(self.windows["train"].lengths()[self.turns.rows(0)].sum())
 
     def padded_share(self) -> float:

@@ -14,7 +14,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from qa.internals import flash_attention
 
 UNPADDED = "unpadded"
-STEP = 256  # tokens of a batch are rounded up to a multiple of it, so that batches have few shapes
+TOKENS_STEP = 256  # tokens of a batch are rounded up to a multiple of it, so that batches have few shapes
 # families whose every layer attends to all that is not padding, and whose positions can be given
 FAMILIES = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"}
 
@@ -36,7 +36,7 @@ def fits(model: PreTrainedModel, device: torch.device, precision: str) -> bool:
 
 def padded_tokens(lengths: NDArray[Any]) -> int:
     """Tokens of a batch of windows, rounded up."""
-    return -(-int(lengths.sum()) // STEP) * STEP
+    return -(-int(lengths.sum()) // TOKENS_STEP) * TOKENS_STEP
 
 
 def unpadded_logits(
@@ -58,7 +58,7 @@ def unpadded_logits(
     }
     # [batch + 2]: the first token of each window, of the filling, and the end
     bounds = pad(pad(mask.sum(1).cumsum(0), (1, 0)), (0, 1), value=tokens).int()
-    longest = max(mask.shape[1], STEP)
+    longest = max(mask.shape[1], TOKENS_STEP)
     output = model(
         **packed,
         position_ids=(places % mask.shape[1] + first_position(model))[None],

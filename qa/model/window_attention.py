@@ -18,7 +18,7 @@ from qa.model.feed_forward import join_gelu
 from qa.model.unpadded import FAMILIES
 
 WINDOWS = "windows"
-AT_ONCE = 200_000  # scores: they, their mask and their gradients stay in the cache of a core
+SCORES_AT_ONCE = 200_000  # scores: they, their mask and their gradients stay in the cache of a core
 
 
 def fits_windows(model: PreTrainedModel, device: torch.device, precision: str) -> bool:
@@ -102,11 +102,11 @@ def _pieces(how: How, *tensors: Tensor) -> Iterator[tuple[list[Tensor], Tensor |
     """
     heads = len(tensors[0])
     longest = max(how.sizes)
-    room = tensors[0].new_empty(3, min(heads * longest**2, max(AT_ONCE, longest**2)))
+    room = tensors[0].new_empty(3, min(heads * longest**2, max(SCORES_AT_ONCE, longest**2)))
     for number, window in enumerate(zip(*(tensor.split(how.sizes, 1) for tensor in tensors), strict=True)):
         tokens = how.sizes[number]
         drawn = how.dropout.drawn(how.windows, number, (heads, tokens, tokens)) if how.dropout and how.windows else None
-        at_once = max(1, AT_ONCE // tokens**2)
+        at_once = max(1, SCORES_AT_ONCE // tokens**2)
         for first in range(0, heads, at_once):
             some = slice(first, min(first + at_once, heads))
             shape = (3, some.stop - first, tokens, tokens)

@@ -23,7 +23,7 @@ from qa.errors import UserError, one_line
 from qa.serving import hub
 from qa.serving.corrections import Corrections
 from qa.serving.desk import Desk
-from qa.serving.guard import FAULT, FILES, OPEN, Guard
+from qa.serving.guard import FAULT, OPEN, PAGE_FILES, Guard
 from qa.serving.learning import add_learning
 from qa.serving.limits import Limits, Refused
 from qa.serving.schemas import (
@@ -39,7 +39,7 @@ from qa.serving.schemas import (
 from qa.serving.wording import complaint
 
 PAGE = Path(__file__).parent / "page"
-LINES: dict[str, Any] = {"application/x-ndjson": {"schema": {"type": "string"}}}
+JSON_LINES: dict[str, Any] = {"application/x-ndjson": {"schema": {"type": "string"}}}
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": words}
     for status, words in {
@@ -72,13 +72,14 @@ def make_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await asyncio.to_thread(desk.close)
+        await asyncio.to_thread(desk.batcher.close)
 
     app = FastAPI(title="Question answering", lifespan=lifespan, docs_url=None, redoc_url=None, responses=REFUSALS)
     _add_answers(app, desk)
     _add_looks(app, desk, corrections)
     add_learning(app, desk, corrections)
-    _add_page(app)
+    for path, file in {"/": "index.html", **{f"/{name}": name for name in PAGE_FILES}}.items():
+        app.get(path, include_in_schema=False)(_file(PAGE / file))
     _add_errors(app)
     if token:
         _describe_token(app.openapi())
@@ -94,7 +95,7 @@ def _add_answers(app: FastAPI, desk: Desk) -> None:
         answers = await desk.answers(request.all_items(), request.options.library())
         return AnswerResponse(answers=[AnswerBody.of(found) for found in answers])
 
-    @app.post("/answer/stream", response_class=StreamingResponse, responses={200: {"content": LINES}})
+    @app.post("/answer/stream", response_class=StreamingResponse, responses={200: {"content": JSON_LINES}})
     async def stream(request: OneRequest) -> StreamingResponse:
         """Answers one question of a long text: lines of JSON with the answer so far, and the windows that are done."""
         states = desk.watch(request, request.options.library())
@@ -153,11 +154,6 @@ def _describe_token(schema: dict[str, Any]) -> None:
     schema["security"] = [{"token": []}]
     for path in OPEN & schema["paths"].keys():
         schema["paths"][path].get("get", {})["security"] = []
-
-
-def _add_page(app: FastAPI) -> None:
-    for path, file in {"/": "index.html", **{f"/{name}": name for name in FILES}}.items():
-        app.get(path, include_in_schema=False)(_file(PAGE / file))
 
 
 def _file(path: Path) -> Callable[[Request], Awaitable[Response]]:

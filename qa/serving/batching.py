@@ -16,18 +16,18 @@ from qa.answering.options import Options
 from qa.answering.work import Ask, Work
 from qa.errors import UserError
 from qa.serving.limits import Limits, Refused, busy
-from qa.serving.metrics import Metrics
+from qa.serving.metrics import Counters
 
 log = logging.getLogger(__name__)
 
 GATHER = 0.008  # seconds in which requests are waited for
-TOGETHER, TEXT = 64, 64_000  # questions that are answered together, and characters of their texts
-LONG = 20_000  # characters; a request with more is answered alone on a GPU, too
-TURNS = 100  # windows; what has more is answered in turns with others, a batch at a time
+TOGETHER, TOGETHER_TEXT = 64, 64_000  # questions that are answered together, and characters of their texts
+LONG_REQUEST = 20_000  # characters; a request with more is answered alone on a GPU, too
+SHARED_TURNS = 100  # windows; what has more is answered in turns with others, a batch at a time
 
 
 @dataclass(eq=False)
-class Job:
+class RequestJob:
     """The questions of one request."""
 
     asks: list[Ask]
@@ -46,9 +46,9 @@ class Job:
     @property
     def is_alone(self) -> bool:
         """Whether it is answered alone: each one is where no windows are computed together."""
-        return not self.answerer.batch_tokens or self.text > LONG
+        return not self.answerer.batch_tokens or self.text > LONG_REQUEST
 
-    def goes_with(self, other: "Job") -> bool:
+    def goes_with(self, other: "RequestJob") -> bool:
         """Whether it can be answered together with one that is not answered alone."""
         alike = self.options == other.options and self.answerer.answering == other.answerer.answering
         return alike and not self.is_alone
@@ -70,16 +70,16 @@ class Job:
 class Group(NamedTuple):
     """Jobs that are answered together."""
 
-    jobs: Sequence[Job]
+    jobs: Sequence[RequestJob]
     work: Work
 
 
 class Batcher:
     """The thread that answers, and the jobs that wait for it."""
 
-    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, limits: Limits, metrics: Counters) -> None:
         self.limits, self.metrics = limits, metrics
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[RequestJob] = deque()
         self._questions = 0  # accepted and not answered
         self._changed = threading.Condition()
         self._closed = False
@@ -96,7 +96,7 @@ class Batcher:
         """Whether it would accept a question."""
         return self.is_alive and not self._closed and self._questions < self.limits.waiting
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: RequestJob) -> None:
         """Accepts a job. Errors: Refused where too much waits."""
         with self._changed:
             if self._closed:
@@ -128,7 +128,7 @@ class Batcher:
         is_idle = not long
         jobs = self._take(wait=is_idle)
         for group in self._started(jobs):
-            if group.work.windows > TURNS:
+            if group.work.windows > SHARED_TURNS:
                 long.append(group)
             else:
                 while self._step(group):
@@ -139,7 +139,7 @@ class Batcher:
                 long.pop()
         return bool(jobs) or not is_idle
 
-    def _take(self, wait: bool) -> list[Job]:
+    def _take(self, wait: bool) -> list[RequestJob]:
         """The jobs that are answered together next; none where none has come and `wait` is false, or at the end."""
         with self._changed:
             while wait and not self._waiting and not self._closed:
@@ -150,8 +150,8 @@ class Batcher:
             while not (self._closed or first.is_alone) and (left := first.arrived + GATHER - time.monotonic()) > 0:
                 self._changed.wait(left)
             self._waiting.popleft()
-            taken, others = [first], deque[Job]()
-            questions, text = TOGETHER - len(first.asks), TEXT - first.text  # what there is room for
+            taken, others = [first], deque[RequestJob]()
+            questions, text = TOGETHER - len(first.asks), TOGETHER_TEXT - first.text  # what there is room for
             while not first.is_alone and self._waiting and questions > 0 and text > 0:
                 job = self._waiting.popleft()
                 if job.goes_with(first) and len(job.asks) <= questions and job.text <= text:
@@ -162,7 +162,7 @@ class Batcher:
             self._waiting.extendleft(reversed(others))
             return taken
 
-    def _started(self, jobs: Sequence[Job]) -> list[Group]:
+    def _started(self, jobs: Sequence[RequestJob]) -> list[Group]:
         """The jobs as one group; where one of them has an error, each of the others alone."""
         for job in (job for job in jobs if job.cancelled):
             self._finish(job, [])
@@ -209,19 +209,19 @@ class Batcher:
                 self._finish(job, list(islice(found, len(job.asks))))
         return more
 
-    def _finish(self, job: Job, found: list[Answer] | Exception) -> None:
+    def _finish(self, job: RequestJob, found: list[Answer] | Exception) -> None:
         with self._changed:
             self._count(-len(job.asks))
         job.deliver(found)
 
-    def _fail(self, jobs: Sequence[Job], error: BaseException) -> None:
+    def _fail(self, jobs: Sequence[RequestJob], error: BaseException) -> None:
         """A fault of ours, or of a library: it is logged, and the thread continues."""
         log.error("%d requests failed", len(jobs), exc_info=error)
         for job in jobs:
             self._finish(job, RuntimeError("the model failed"))
 
 
-def _begin(jobs: Sequence[Job]) -> Work:
+def _begin(jobs: Sequence[RequestJob]) -> Work:
     asks = [ask for job in jobs for ask in job.asks]
     languages = [language for job in jobs for language in job.languages]
     return jobs[0].answerer.begin(asks, jobs[0].options.model_copy(update={"language": languages}))

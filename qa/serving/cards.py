@@ -10,16 +10,16 @@ from qa.errors import UserError
 from qa.serving.texts import clean, plain_text, words_of
 from qa.serving.uploads import Upload, ending, too_long
 
-KINDS = ("csv", "tsv", "txt", "text")
+CARD_KINDS = ("csv", "tsv", "txt", "text")
 # as Anki names them
-SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "colon": ":", "space": " "}
+NAMED_SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "colon": ":", "space": " "}
 SETTING = re.compile(r"#(?:separator|html|columns|(?:guid|notetype|deck|tags)(?: column)?|if matches):", re.IGNORECASE)
-HEADS = {"front", "back", "question", "answer", "term", "definition"}  # in a first row that is no card
+CARD_HEADS = {"front", "back", "question", "answer", "term", "definition"}  # in a first row that is no card
 
 
 def cards_of(file: Upload) -> dict[str, Any] | None:
     """The cards of a file, as `QuestionsResponse` without texts; None where it has none. Errors: UserError."""
-    if ending(file.name) not in KINDS:
+    if ending(file.name) not in CARD_KINDS:
         return None
     text = clean("".join(plain_text(file))).lstrip()
     if len(text) > file.limits.characters:
@@ -28,7 +28,7 @@ def cards_of(file: Upload) -> dict[str, Any] | None:
     settings = dict(line[1:].lower().split(":", 1) for line in first)
     table = text[sum(len(line) + 1 for line in first) :]
     named = settings.get("separator", "")
-    separator = SEPARATORS.get(named, named) or max("\t;,", key=table.partition("\n")[0].count)
+    separator = NAMED_SEPARATORS.get(named, named) or max("\t;,", key=table.partition("\n")[0].count)
     is_bare = separator == "\t" and not first  # Quizlet: quotes are letters
     try:
         rows = [
@@ -44,7 +44,7 @@ def cards_of(file: Upload) -> dict[str, Any] | None:
     others = {int(value) - 1 for key, value in settings.items() if key.endswith(" column") and value.isdecimal()}
     sides = [head.index(name) for name in ("question", "answer") if name in head]
     sides = sides if len(sides) == 2 else [place for place in range(len(head)) if place not in others][:2]
-    has_names = len(HEADS & {*head}) > 1
+    has_names = len(CARD_HEADS & {*head}) > 1
     # a table of other columns, or sentences with commas
     is_other = not (first or has_names) and (ending(file.name) in ("csv", "tsv") or not is_bare)
     if is_other or "context" in head or len(sides) < 2:

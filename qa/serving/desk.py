@@ -10,9 +10,9 @@ from qa.answering.answer import Answer
 from qa.answering.answerer import QuestionAnswerer
 from qa.answering.options import READ, Options
 from qa.answering.work import Ask, Work
-from qa.serving.batching import Batcher, Job
+from qa.serving.batching import Batcher, RequestJob
 from qa.serving.limits import Limits, Refused
-from qa.serving.metrics import Metrics
+from qa.serving.metrics import Counters
 from qa.serving.schemas import AnswerBody, Item, ModelInfo, TrainedOn
 from qa.storage import contents_hash
 
@@ -23,13 +23,9 @@ class Desk:
     """A model, its thread, and the limits of those who ask."""
 
     def __init__(self, answerer: QuestionAnswerer, name: str, limits: Limits) -> None:
-        self.answerer, self.name, self.limits, self.metrics = answerer, name, limits, Metrics()
+        self.answerer, self.name, self.limits, self.metrics = answerer, name, limits, Counters()
         self.content = contents_hash(file for file in answerer.files if file.suffix != ".md")
         self.batcher = Batcher(limits, self.metrics)
-
-    def close(self) -> None:
-        """Answers what was accepted."""
-        self.batcher.close()
 
     def info(self, corrections: int) -> ModelInfo:
         """What is served."""
@@ -62,10 +58,10 @@ class Desk:
         languages: list[str | None],
         answerer: QuestionAnswerer | None = None,
         progress: Callable[[Work], None] | None = None,
-    ) -> Job:
+    ) -> RequestJob:
         """Accepts questions that were checked. Errors: Refused where too many wait."""
         loop = asyncio.get_running_loop()
-        job = Job(asks, languages, options, answerer or self.answerer, loop, loop.create_future(), progress)
+        job = RequestJob(asks, languages, options, answerer or self.answerer, loop, loop.create_future(), progress)
         self.batcher.submit(job)
         return job
 
@@ -79,7 +75,7 @@ class Desk:
         if (size := sum(len(text) for ask in asks for text in ask.contexts)) > limits.context:
             raise Refused(413, f"context: {size:,} characters; at most {limits.context:,} in a request")
 
-    async def wait(self, job: Job) -> list[Answer]:
+    async def wait(self, job: RequestJob) -> list[Answer]:
         """The answers of a job. Errors: Refused, UserError."""
         try:
             async with asyncio.timeout(self.limits.seconds):
@@ -106,7 +102,7 @@ class Desk:
         return _states(self.submit(asks, options, [item.language], None, look), latest)
 
 
-async def _states(job: Job, latest: list[tuple[int, int, Answer]]) -> AsyncIterator[dict[str, Any]]:
+async def _states(job: RequestJob, latest: list[tuple[int, int, Answer]]) -> AsyncIterator[dict[str, Any]]:
     """Errors: UserError."""
     try:
         while not (await asyncio.wait({job.result}, timeout=EVERY))[0]:

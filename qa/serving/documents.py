@@ -17,7 +17,7 @@ from qa.serving.uploads import ExtractionLimits, Upload, remedy, too_large, too_
 
 LIMITS_FROM = "QA_EXTRACTION_LIMITS"  # the variable by which this process is told its limits
 OPEN_FILES = 64
-BAD_SHOWN = 20  # records that cannot be used and are named
+BAD_NAMED = 20  # records that cannot be used and are named
 LONGEST_MESSAGE = 300  # characters; a message may quote the file
 FIELDS = {r"give data\.columns\.(\w+)=NAME": r"call it '\1'"}
 
@@ -99,7 +99,7 @@ def _examples_of(file: Upload) -> dict[str, Any]:
     for example in examples_to_ask(path, need="texts"):
         if isinstance(example, BadRecord):
             bad_count += 1
-            if bad_count <= BAD_SHOWN:
+            if bad_count <= BAD_NAMED:
                 bad.append(_message(UserError(example.problem)))
             continue
         if example.context not in contexts:

@@ -20,19 +20,19 @@ from qa.serving.uploads import ExtractionLimits, remedy, too_large, too_long
 
 log = logging.getLogger(__name__)
 
-AT_ONCE, WAITING = 2, 8  # processes, and files that wait for one
+FILES_AT_ONCE, WAITING = 2, 8  # processes, and files that wait for one
 LONGEST_NAME = 200  # bytes, of which a file system takes 255
-PATIENCE = 5.0  # seconds for a killed process to be gone
+KILL_PATIENCE = 5.0  # seconds for a killed process to be gone
 OVERHEAD = 1 << 16  # bytes of an answer that are no text
-LIMITS = ExtractionLimits()
+USUAL_LIMITS = ExtractionLimits()
 
 
 class Extractor:
     """Reads uploaded files, at most `AT_ONCE` at a time, each within `limits`. One for a server, in one event loop."""
 
-    def __init__(self, limits: ExtractionLimits = LIMITS) -> None:
+    def __init__(self, limits: ExtractionLimits = USUAL_LIMITS) -> None:
         self.limits = limits
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._room = asyncio.Semaphore(FILES_AT_ONCE)
         self._files = 0
 
     async def extract_text(self, name: str, data: bytes) -> str:
@@ -44,7 +44,7 @@ class Extractor:
         return await self._ask("questions", file_name(name), data)
 
     async def _ask(self, request: Literal["text", "questions"], name: str, data: bytes) -> bytes:
-        if self._files >= AT_ONCE + WAITING:
+        if self._files >= FILES_AT_ONCE + WAITING:
             raise busy("other files are being read")
         self._files += 1
         try:
@@ -136,7 +136,7 @@ async def _feed(stdin: asyncio.StreamWriter, data: bytes) -> None:
 async def _ended(process: asyncio.subprocess.Process, stdout: asyncio.StreamReader) -> None:
     """Returns once a killed process is gone; asyncio waits for its pipe's end too, which it finds only by reading."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(KILL_PATIENCE):
             while await stdout.read(1 << 16):
                 pass
             await process.wait()

@@ -18,15 +18,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qa.serving.limits import Limits, Refused, busy
 from qa.serving.log import log_request
-from qa.serving.metrics import Metrics
+from qa.serving.metrics import Counters
 
 log = logging.getLogger(__name__)
 
-FILES = (
+PAGE_FILES = (
     "page.css", "icon.svg", "page.js", "api.js", "ask.js", "boxes.js", "correct.js", "dom.js", "places.js", "reader.js",
     "store.js", "study.js", "texts.js",
 )  # fmt: skip
-OPEN = {"/", "/health", "/ready", *(f"/{name}" for name in FILES)}  # to GET without a token
+OPEN = {"/", "/health", "/ready", *(f"/{name}" for name in PAGE_FILES)}  # to GET without a token
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)  # of a client or a proxy
 FAULT = "a fault of the service; its log has more"
 HEADERS = {
@@ -42,7 +42,7 @@ class Guard:
     """Refuses requests, reads whole bodies within limits, drops the work for clients that left, and counts."""
 
     def __init__(
-        self, app: ASGIApp, limits: Limits, metrics: Metrics, token: str | None, hosts: Iterable[str], paths: set[str]
+        self, app: ASGIApp, limits: Limits, metrics: Counters, token: str | None, hosts: Iterable[str], paths: set[str]
     ) -> None:
         """`hosts`: names by which clients may call the service, "*" for any; `paths`: those that are counted."""
         self.app, self.limits, self.metrics, self.paths = app, limits, metrics, paths

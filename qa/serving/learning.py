@@ -19,8 +19,6 @@ FILE: dict[str, Any] = {
 }
 Name = Annotated[str, Query(min_length=1, max_length=1000)]  # of the file, whose ending tells its kind
 
-CorrectionName = Annotated[str, Query(alias="id", max_length=100)]
-
 
 def add_learning(app: FastAPI, desk: Desk, corrections: Corrections) -> None:
     """Adds these addresses to a service."""
@@ -50,7 +48,7 @@ def add_learning(app: FastAPI, desk: Desk, corrections: Corrections) -> None:
         return Corrected(id=name, corrections=corrections.count, added=added)
 
     @app.delete("/corrections")
-    async def withdraw(name: CorrectionName) -> Withdrawn:
+    async def withdraw(name: Annotated[str, Query(alias="id", max_length=100)]) -> Withdrawn:
         """Undoes a correction by its id: training no longer reads it."""
         withdrawn = await asyncio.to_thread(corrections.withdraw, name)
         return Withdrawn(corrections=corrections.count, withdrawn=withdrawn)

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 from qa.answering.answer import Answer
 from qa.answering.options import Choice, Options
 from qa.data.example import encodable
-from qa.serving.limits import CONTEXTS, QUESTIONS
+from qa.serving.limits import MOST_CONTEXTS, MOST_QUESTIONS
 
 NO_FIELD = "no_field"  # the type of an error
 
@@ -33,14 +33,14 @@ Text = Annotated[str, AfterValidator(encodable)]
 Written = Annotated[str, AfterValidator(written)]
 TopK = Annotated[int, Field(ge=1, le=100)]
 AnswerLength = Annotated[int, Field(ge=1, le=512)]  # tokens
-Texts = Annotated[list[Text], Field(min_length=1, max_length=CONTEXTS)]
+Texts = Annotated[list[Text], Field(min_length=1, max_length=MOST_CONTEXTS)]
 Context = Annotated[  # an error is that of the kind that was given
     Annotated[Text, Tag("str")] | Annotated[Texts, Tag("list[str]")],
     Discriminator(lambda given: "list[str]" if isinstance(given, list) else "str"),
     AfterValidator(not_all_blank),
 ]
 Learned = Annotated[Text, Field(max_length=5_000)]
-Language = Annotated[str, Field(max_length=20)]  # code whose temperature is taken
+LanguageCode = Annotated[str, Field(max_length=20)]  # code whose temperature is taken
 
 
 class Body(BaseModel):
@@ -78,7 +78,7 @@ class Item(Body):
 
     question: Written
     context: Context
-    language: Language | None = None
+    language: LanguageCode | None = None
 
     @property
     def contexts(self) -> list[str]:
@@ -97,8 +97,8 @@ class AnswerRequest(Body):
 
     question: Written | None = None
     context: Context | None = None
-    language: Language | None = None
-    items: Annotated[list[Item], Field(min_length=1, max_length=QUESTIONS)] | None = None
+    language: LanguageCode | None = None
+    items: Annotated[list[Item], Field(min_length=1, max_length=MOST_QUESTIONS)] | None = None
     options: RequestOptions = RequestOptions()
 
     @model_validator(mode="after")
@@ -170,7 +170,7 @@ class HubParameters(Body):
     max_question_len: Annotated[int, Field(ge=1, le=8_192)] | None = None  # tokens; the rest of a question is cut off
     handle_impossible_answer: bool | None = None
     align_to_words: bool | None = None  # whether an answer that begins or ends within a word is widened
-    language: Language | None = None  # as in /answer
+    language: LanguageCode | None = None  # as in /answer
 
 
 class HubRequest(BaseModel):

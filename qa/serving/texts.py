@@ -29,7 +29,7 @@ PHRASES = ("a", "b", "code", "em", "i", "kbd", "samp", "span", "strong", "var") 
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 PARAGRAPH, ROW, CELL = f"{W}p", f"{W}tr", f"{W}tc"
 LINE_ENDS = {("start", PARAGRAPH), ("end", PARAGRAPH), ("start", ROW), ("end", f"{W}tbl")}
-WORDS = {f"{W}t": "", f"{W}tab": "\t", f"{W}br": "\n", f"{W}cr": "\n", f"{W}noBreakHyphen": "-"}  # "": its own text
+INLINE = {f"{W}t": "", f"{W}tab": "\t", f"{W}br": "\n", f"{W}cr": "\n", f"{W}noBreakHyphen": "-"}  # "": its own text
 TWICE = {f"{W}moveFrom", "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"}  # is elsewhere too
 
 
@@ -74,10 +74,6 @@ def plain_text(file: Upload) -> Iterator[str]:
         yield file.data.decode("utf-8-sig" if encoding == "UTF-8" else encoding)
     except UnicodeDecodeError as error:
         raise UserError(f"{file.name}: byte {error.start} is not {encoding}; save it in UTF-8") from None
-
-
-def _html(file: Upload) -> Iterator[str]:
-    yield from words_of(_decoded(file))
 
 
 def _markdown(file: Upload) -> Iterator[str]:
@@ -132,8 +128,8 @@ def _docx(file: Upload) -> Iterator[str]:
         tag = element.tag
         if event == "start" and tag in TWICE:
             walk.skip_subtree()
-        elif event == "start" and tag in WORDS:
-            yield WORDS[tag] or element.text or ""
+        elif event == "start" and tag in INLINE:
+            yield INLINE[tag] or element.text or ""
         elif event == "start" and tag == CELL:
             yield "\t" if element.getprevious() is not None and element.getprevious().tag == CELL else ""
         elif tag == PARAGRAPH and element.getparent().tag == CELL:  # a row is one line
@@ -163,7 +159,7 @@ def _pdf(file: Upload) -> Iterator[str]:
 READERS: dict[str, Callable[[Upload], Iterator[str]]] = {
     **dict.fromkeys(("txt", "text"), plain_text),
     "md": _markdown,
-    **dict.fromkeys(("html", "htm"), _html),
+    **dict.fromkeys(("html", "htm"), lambda file: words_of(_decoded(file))),
     "docx": _docx,
     "pdf": _pdf,
 }

@@ -6,7 +6,7 @@ from typing import Any
 from qa.serving.schemas import NO_FIELD
 
 # by the beginning of the type of pydantic's error
-WORDS = {
+COMPLAINTS = {
     "missing": "is missing",
     "string_type": "should be text",
     "string_too_long": "at most {max_length} characters",
@@ -29,6 +29,6 @@ def complaint(error: Mapping[str, Any]) -> str:
     parts = [part for part in parts if part != "str" and "[" not in part]
     if error["type"] == NO_FIELD:
         parts.append(error["ctx"]["key"])
-    words = next((words for kind, words in WORDS.items() if error["type"].startswith(kind)), None)
+    words = next((words for kind, words in COMPLAINTS.items() if error["type"].startswith(kind)), None)
     said = words.format(**error.get("ctx", {})) if words else error["msg"].removeprefix("Value error, ")
     return f"{'.'.join(parts)[:80] or 'body'}: {said}"

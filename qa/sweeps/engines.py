@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from qa.config.command_line import command
 from qa.errors import UserError, first_line
@@ -31,35 +31,14 @@ class Job(NamedTuple):
         return command(self.arguments, str(self.folder))
 
 
-class Running(Protocol):
-    """A job that was started."""
-
-    def poll(self) -> int | None:
-        """Its exit status, negative for a signal; None as long as it runs."""
-
-    def send_signal(self, signum: int, /) -> None:
-        """Asks it to end."""
-
-    def kill(self) -> None:
-        """Ends it."""
-
-
-class Engine(Protocol):
-    """What runs jobs, so many at once."""
-
-    at_once: int
-
-    def start(self, job: Job, slot: int) -> Running:
-        """`slot`: one in [0, at_once) that no other running job has."""
-
-
 class Processes:
     """Jobs on this machine; `slots`: the environment of each of the jobs that run at the same time."""
 
     def __init__(self, slots: Sequence[Mapping[str, str]]) -> None:
         self.at_once, self.slots = len(slots), slots
 
-    def start(self, job: Job, slot: int) -> Running:
+    def start(self, job: Job, slot: int) -> "subprocess.Popen[bytes]":
+        """`slot`: one in [0, at_once) that no other running job has."""
         environment = {
             **environment_without_slurm(),
             **job.environment,
@@ -92,7 +71,7 @@ class Submitted:
         except (NameError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f"hydra/launcher=submitit_{cluster}: {first_line(error)}") from None
 
-    def start(self, job: Job, slot: int) -> Running:
+    def start(self, job: Job, slot: int) -> "Submission":
         environment = {**job.environment, ERROR_FILE: str((job.folder / ERROR).resolve())}
         try:
             return Submission(self._executor.submit(Command(job.command, environment, Path.cwd())), job)
@@ -134,6 +113,7 @@ class Submission:
         self._received = 0  # the signal that it got
 
     def poll(self) -> int | None:
+        """Its exit status; None as long as it runs."""
         if not self._submitted.done():
             return None
         try:
@@ -155,8 +135,12 @@ class Submission:
         self._submitted.cancel()
 
 
+JobEngine = Processes | Submitted
+Running = subprocess.Popen[bytes] | Submission
+
+
 def run_jobs(
-    jobs: Iterator[Job], engine: Engine, began: Callable[[Job], None], ended: Callable[[Job, int], None]
+    jobs: Iterator[Job], engine: JobEngine, began: Callable[[Job], None], ended: Callable[[Job, int], None]
 ) -> int:
     """Starts each job as soon as there is room for it. Returns the signal that ended it all before its time, or 0.
 

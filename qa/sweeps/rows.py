@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from qa.runs.results import METRICS, Monitor, chosen_here, metric_of, monitor_in_words, sign
 
-COLUMNS = ("job", "overrides", "status", "epoch", "val_loss", "exact_match", "f1", "minutes", "error")
+ROW_COLUMNS = ("job", "overrides", "status", "epoch", "val_loss", "exact_match", "f1", "minutes", "error")
 FORMATS = {"epoch": ".1f", "val_loss": ".4f", "exact_match": ".2f", "f1": ".2f", "minutes": ".1f"}
 BEST_KEYS = ("epoch", "val_loss", "exact_match", "f1")
 MEASURED = BEST_KEYS[1:]
@@ -172,7 +172,7 @@ def tables(
     rows: Sequence[SweepRow], settings: Sequence[Setting], intervals: Intervals | None = None
 ) -> list[tuple[str, list[str], Lines]]:
     """Title, head and lines of a sweep's tables: its jobs, and its settings where they say more."""
-    parts = [("", list(COLUMNS), [_texts(row) for row in rows])]
+    parts = [("", list(ROW_COLUMNS), [_texts(row) for row in rows])]
     if intervals or any(len(setting.rows) > 1 or setting.others for setting in settings):
         title = "mean ± standard deviation over seeds" + (" (95% interval)" if intervals else "") + ", the best first"
         lines = []
@@ -185,7 +185,7 @@ def tables(
 
 
 def _texts(row: SweepRow) -> list[str]:
-    values = [(getattr(row, name), FORMATS.get(name, "")) for name in COLUMNS]
+    values = [(getattr(row, name), FORMATS.get(name, "")) for name in ROW_COLUMNS]
     return ["" if value is None else format(value, form) for value, form in values]
 
 

@@ -17,12 +17,6 @@ from qa.errors import UserError
 from qa.runs.results import Monitor, Row, sign
 
 
-def _cut_torn_line(journal: Path) -> None:
-    """Cuts off a last line that a power cut or a full disk left unfinished: the next would be glued to it."""
-    if journal.exists() and not (content := journal.read_bytes()).endswith(b"\n"):
-        os.truncate(journal, content.rfind(b"\n") + 1)
-
-
 def open_study(journal: Path, monitor: Monitor = "val_loss", pruner: Any = None) -> Study:
     """The study that the file keeps, or a new one in it. Several processes may have it open.
 
@@ -31,7 +25,9 @@ def open_study(journal: Path, monitor: Monitor = "val_loss", pruner: Any = None)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     lock = FileLock(journal.with_name(f".{journal.name}.lock"))  # Optuna's own locks outlive a kill
     with lock:
-        _cut_torn_line(journal)
+        # to a last line that a power cut or a full disk left unfinished the next would be glued
+        if journal.exists() and not (content := journal.read_bytes()).endswith(b"\n"):
+            os.truncate(journal, content.rfind(b"\n") + 1)
     backend = JournalFileBackend(str(journal), cast(Any, lock))
     direction = StudyDirection.MINIMIZE if sign(monitor) == 1 else StudyDirection.MAXIMIZE
     try:

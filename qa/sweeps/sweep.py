@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
@@ -25,13 +25,16 @@ from qa.runs.folder import is_run
 from qa.runs.results import Monitor
 from qa.runs.results_table import markdown_rows
 from qa.storage import new_folder, remove, write_text
-from qa.sweeps.engines import ERROR, Engine, Job, job_error, run_jobs
+from qa.sweeps.engines import ERROR, Job, JobEngine, job_error, run_jobs
 from qa.sweeps.job_locks import JobLocks
-from qa.sweeps.rows import BEST_KEYS, COLUMNS, Intervals, SweepRow, notes, outcome, ranked, ranked_jobs, tables
+from qa.sweeps.rows import BEST_KEYS, ROW_COLUMNS, Intervals, SweepRow, notes, outcome, ranked, ranked_jobs, tables
 from qa.sweeps.scripts import SEEDS_FOLDER, best_script, new_seeds_script
 
+if TYPE_CHECKING:
+    from qa.sweeps.search import Search
+
 JOURNAL = "study.journal"  # of a search
-BEST, NEW_SEEDS = "best.sh", "new-seeds.sh"
+BEST_SH, NEW_SEEDS = "best.sh", "new-seeds.sh"
 EVALUATIONS = {"stage=validate", "stage=test", "stage=predict"}  # arguments of jobs that train nothing
 
 
@@ -48,16 +51,6 @@ def finished_jobs(folder: Path) -> list[Path]:
     if not jobs:
         raise UserError(f"{folder}: no job of this sweep is finished; the same command resumes it")
     return jobs
-
-
-class Study(Protocol):
-    """Proposes the jobs of a search and learns how they end."""
-
-    def pruned(self, number: int) -> bool:
-        """Whether a job was cut short."""
-
-    def tell(self, row: SweepRow) -> None:
-        """Records a job's end."""
 
 
 class Sweep:
@@ -101,7 +94,7 @@ class Sweep:
             )
         folder = self.folder.resolve()  # a link may lead to another disk
         jobs = [folder / row.folder for row in self.rows()]
-        tables = ("sweep.json", "sweep.csv", "sweep.md", "sweep.html", BEST, NEW_SEEDS, SEEDS_FOLDER, JOURNAL)
+        tables = ("sweep.json", "sweep.csv", "sweep.md", "sweep.html", BEST_SH, NEW_SEEDS, SEEDS_FOLDER, JOURNAL)
         paths = [*jobs, *(folder / name for name in tables)]
         held = [path for path in paths if path.exists() and path.resolve().is_relative_to(folder)]
         if held:
@@ -147,7 +140,7 @@ class Sweep:
             self._put(row)
         return row
 
-    def run(self, jobs: Iterator[Job], engine: Engine, study: "Study | None" = None) -> int:
+    def run(self, jobs: Iterator[Job], engine: JobEngine, search: "Search | None" = None) -> int:
         """Runs the jobs and writes each row as it changes. Returns the status of a signal or of the worst job."""
         begun: dict[int, float] = {}
         codes = [0]
@@ -161,11 +154,11 @@ class Sweep:
 
         def end(job: Job, status: int) -> None:
             minutes = (time.monotonic() - begun[job.number]) / 60
-            row = self._ended(job, status, minutes, pruned=study is not None and study.pruned(job.number))
+            row = self._ended(job, status, minutes, pruned=search is not None and search.pruned(job.number))
             codes.append(row.status_code)
             console.print(f"job {job.number}: {outcome(row)}")
-            if study:
-                study.tell(row)
+            if search:
+                search.tell(row)
 
         signum = run_jobs(jobs, engine, begin, end)
         return 128 + signum if signum else max(codes)
@@ -199,8 +192,8 @@ class Sweep:
     def next_steps(self) -> list[str]:
         """What to run and to open after the sweep, a line each."""
         lines, folder = [], shlex.quote(str(self.folder))
-        if (self.folder / BEST).exists():
-            lines.append(f"the best setting again:  sh {folder}/{BEST}")
+        if (self.folder / BEST_SH).exists():
+            lines.append(f"the best setting again:  sh {folder}/{BEST_SH}")
         if (self.folder / NEW_SEEDS).exists():
             lines.append(f"the two best, new seeds: sh {folder}/{NEW_SEEDS}")
         if len(self.best()) > 1:
@@ -226,7 +219,7 @@ class Sweep:
     def _put(self, row: SweepRow) -> None:
         rows = sorted([row, *(other for other in self.rows() if other.job != row.job)], key=lambda row: row.job)
         table = io.StringIO()
-        writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore")
+        writer = csv.DictWriter(table, ROW_COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows({**row.model_dump(), "overrides": row.overrides} for row in rows)
         write_text(self.folder / "sweep.json", json.dumps([row.model_dump() for row in rows], indent=1))
@@ -246,7 +239,8 @@ class Sweep:
         rows = self.rows()
         settings = ranked(rows, self.monitor)
         if settings and settings[0].rows[0].arguments:
-            write_text(self.folder / BEST, best_script(settings[0], f"the best of {self.folder} by {self.monitor}"))
+            what = f"the best of {self.folder} by {self.monitor}"
+            write_text(self.folder / BEST_SH, best_script(settings[0], what))
             if len(settings) > 1 and EVALUATIONS.isdisjoint(settings[0].rows[0].arguments):
                 write_text(self.folder / NEW_SEEDS, new_seeds_script(settings[:2], rows, str(self.folder)))
         pruned = [other for other in rows if other.status == "pruned"]

@@ -206,7 +206,7 @@ def test_a_long_text_is_answered_as_in_one_piece(answerer: QuestionAnswerer, mon
     text = "".join(f"In {year} Ada Brill built the bridge of Tollen{year} from stone. " for year in range(1500, 1800))
     whole = answerer(QUESTION, text)
     monkeypatch.setattr(windows, "LONG", 500)
-    monkeypatch.setattr(long_texts, "PIECE", 3000)
+    monkeypatch.setattr(long_texts, "PIECE_LENGTH", 3000)
     assert answerer(QUESTION, text) == whole
 
 

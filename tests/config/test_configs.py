@@ -15,7 +15,7 @@ from pydantic import BaseModel
 import train  # noqa: F401  registers the resolvers
 from helpers.configs import GROUPS, composed
 from helpers.paths import ROOT
-from qa.config.settings import REFUSED, Settings, check_settings
+from qa.config.settings import REFUSED_ARGUMENTS, Settings, check_settings
 from qa.config.targets import check_values
 from qa.errors import UserError
 from qa.training.checkpoint_files import CheckpointFiles
@@ -49,7 +49,7 @@ def test_every_file_begins_with_its_purpose_and_a_command(path: Path) -> None:
 def test_every_argument_of_the_trainer_can_be_set() -> None:
     keys = set(OmegaConf.load(ROOT / "conf" / "trainer" / "default.yaml")) - {"_target_"}
     assert keys == set(inspect.signature(lightning.Trainer).parameters)
-    assert set(REFUSED) <= keys
+    assert set(REFUSED_ARGUMENTS) <= keys
 
 
 def test_the_default_is_the_published_recipe(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_settings_know_every_top_level_key(tmp_path: Path) -> None:
         ("data.batching=sorted", "data.batching=sorted: should be 'bucketed' or 'random'"),
         ("data.batch_size=0", "data.batch_size=0: should be greater than 0"),
         ("data.limit=none", "data.limit=none: should be a whole number such as 16"),
-        ("trainer.num_nodes=2", "trainer.num_nodes=2: start the nodes with torchrun or srun"),
+        ("trainer.num_nodes=2", "trainer.num_nodes=2: refused; start the nodes with torchrun or srun"),
         ("checkpoint.every_n_steps=0", "checkpoint.every_n_steps=0: should be greater than 0"),
         ("checkpoint.optimizer_state=best", "checkpoint.optimizer_state=best: should be 'all' or 'last'"),
         ("data.cache_gib=0", "data.cache_gib=0: should be greater than 0"),

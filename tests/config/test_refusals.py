@@ -15,9 +15,10 @@ from helpers.configs import GROUPS, composed
 from qa import processes
 from qa.config.devices import wanted_devices
 from qa.config.flags import plain_words
-from qa.config.hydra_errors import CONF, explain_hydra, explain_in_job
+from qa.config.hydra_errors import explain_hydra, explain_in_job
 from qa.config.run_start import check_sweep
 from qa.config.settings import check_settings, check_sources
+from qa.config.suggestions import CONF
 from qa.config.targets import build, check_complete, check_values
 from qa.errors import UserError
 

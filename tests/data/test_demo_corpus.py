@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from qa.data.demo_corpus import KINDS, DemoSplit, corpus, entities, write_demo
+from qa.data.demo_corpus import SLOT_PARTS, DemoSplit, corpus, entities, write_demo
 from qa.data.examples import read_examples
 
 SPLITS: tuple[DemoSplit, DemoSplit] = ("train", "validation")
@@ -110,7 +110,7 @@ def test_type_alone_does_not_find_the_answer(corpora: Corpora) -> None:
             context = p["context"].lower()
             for qa in p["qas"]:
                 answer = qa["answers"][0]["text"].lower()
-                kinds = [kind for kind in KINDS if answer in pools[kind] or answer.split()[-1] in pools[kind]]
+                kinds = [kind for kind in SLOT_PARTS if answer in pools[kind] or answer.split()[-1] in pools[kind]]
                 assert kinds, qa
                 rivals = [value for value in pools[kinds[0]] if re.search(rf"\b{re.escape(value)}\b", context)]
                 assert len(rivals) >= 2, (qa, context)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa.data.fields import BadField, Reference, read_answers, read_flag, read_id, read_literal, read_start
+from qa.data.fields import BadField, Reference, read_flag, read_id, read_literal, read_references, read_start
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_place_that_is_none_is_named(value: Any) -> None:
     ],
 )
 def test_answers_in_all_their_shapes(value: Any, starts: Any, wanted: list[tuple[str, int | None]]) -> None:
-    assert read_answers(value, starts) == [Reference(*each) for each in wanted]
+    assert read_references(value, starts) == [Reference(*each) for each in wanted]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_no_text_breaks_the_reading_of_cells(text: str) -> None:
 def test_objects_of_a_list_are_read_as_each_alone(members: list[dict[str, Any]]) -> None:
     def read(value: Any) -> list[Reference] | str:
         try:
-            return read_answers(value)
+            return read_references(value)
         except BadField as bad:
             return str(bad)
 

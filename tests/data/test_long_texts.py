@@ -27,7 +27,7 @@ WORDS = st.lists(
 
 @pytest.fixture(autouse=True)
 def short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(long_texts, "PIECE", 300)
+    monkeypatch.setattr(long_texts, "PIECE_LENGTH", 300)
     monkeypatch.setattr(long_texts, "BESIDE", 250)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import AutoModelForQuestionAnswering, PreTrainedModel
 
 from helpers.training import config_of
-from qa.model.unpadded import FAMILIES, STEP, UNPADDED, fits, padded_tokens, unpadded_logits
+from qa.model.unpadded import FAMILIES, TOKENS_STEP, UNPADDED, fits, padded_tokens, unpadded_logits
 
 LENGTHS = np.array([9, 30, 17, 64])
 
@@ -72,8 +72,8 @@ def test_no_window_sees_another() -> None:
 
 
 def test_a_batch_is_filled_up_to_few_sizes() -> None:
-    assert padded_tokens(np.array([STEP])) == STEP
-    assert padded_tokens(np.array([STEP, 1])) == 2 * STEP
+    assert padded_tokens(np.array([TOKENS_STEP])) == TOKENS_STEP
+    assert padded_tokens(np.array([TOKENS_STEP, 1])) == 2 * TOKENS_STEP
 
 
 def test_a_saved_model_is_an_ordinary_one(tmp_path: Any) -> None:

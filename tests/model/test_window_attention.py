@@ -50,10 +50,10 @@ def plain(layer: Layer, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return torch.cat(parts, 2).transpose(1, 2)
 
 
-@pytest.mark.parametrize("at_once", [attention.AT_ONCE, 2000], ids=["whole windows", "some heads"])
+@pytest.mark.parametrize("at_once", [attention.SCORES_AT_ONCE, 2000], ids=["whole windows", "some heads"])
 @pytest.mark.parametrize("p", [0.0, 0.3])
 def test_output_and_gradients_are_those_of_the_formula(p: float, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "AT_ONCE", at_once)
+    monkeypatch.setattr(attention, "SCORES_AT_ONCE", at_once)
     layer, inputs = Layer(p), states()
     expected = plain(layer, *inputs)
     found, _ = window_attention(layer, *inputs, None, cu_seq_lens_q=bounds(), dropout=p)

@@ -30,7 +30,7 @@ def desk(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]
     answerer.batch_tokens = 2_048  # as on a GPU
     desk = Desk(answerer, "m", Limits())
     yield desk
-    desk.close()
+    desk.batcher.close()
 
 
 def test_each_request_has_its_own_options(desk: Desk) -> None:

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from helpers.browser import chromium, visited
 from helpers.service import Service, served
 from qa.serving.app import PAGE
-from qa.serving.guard import FILES
+from qa.serving.guard import PAGE_FILES
 
 WIDE: dict[str, Any] = {"viewport": {"width": 1200, "height": 900}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}}
@@ -732,4 +732,4 @@ def test_axe_finds_nothing(
 
 
 def test_every_file_of_the_page_is_served() -> None:
-    assert {path.name for path in PAGE.iterdir()} == {"index.html", *FILES}
+    assert {path.name for path in PAGE.iterdir()} == {"index.html", *PAGE_FILES}

@@ -27,7 +27,7 @@ from qa.internals import live_trial
 from qa.review.systems import read_run, systems
 from qa.runs.results import Monitor, Row
 from qa.sweeps.engines import Job, Processes, device_slots, run_jobs
-from qa.sweeps.rows import COLUMNS, SweepRow, notes, warnings
+from qa.sweeps.rows import ROW_COLUMNS, SweepRow, notes, warnings
 from qa.sweeps.search import Search
 from qa.sweeps.study import by_share, open_study
 from qa.sweeps.sweep import Sweep, finished_jobs
@@ -476,7 +476,7 @@ def test_nothing_in_a_setting_is_run_or_breaks_a_table(tmp_path: Path) -> None:
     )
     assert not list(tmp_path.rglob("PWNED"))
     lines = (tmp_path / "sweep" / "sweep.md").read_text().split("\n\n")[0].split("\n")
-    assert [line.replace("\\|", "").count("|") for line in lines] == [len(COLUMNS) + 1] * 3
+    assert [line.replace("\\|", "").count("|") for line in lines] == [len(ROW_COLUMNS) + 1] * 3
 
 
 def a_run(folder: Path) -> None:
