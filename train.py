@@ -12,7 +12,7 @@ from qa import processes
 from qa.config.composed import resolved
 from qa.config.entry import ask_hub, exit_status, read_settings, register_resolvers, run_ranks_here
 from qa.config.hydra_errors import explain_in_job
-from qa.config.run_start import RunFolder, take
+from qa.config.run_start import RunStart, take
 from qa.config.settings import check_sources
 from qa.config.targets import check_groups
 from qa.console import console, mute_rank, quiet_libraries
@@ -44,7 +44,7 @@ def main(cfg: DictConfig) -> None:
 def run(cfg: DictConfig) -> int:
     """One job, here or in processes of its own. Returns the exit status."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    if RunFolder.finished:
+    if RunStart.finished:
         show(cfg, folder)
         return 0
     if cfg.resume == "never" and not processes.starts_over(cfg.resume):

@@ -11,6 +11,7 @@ from qa.evaluation.answers import Question, figures_by_answer, figures_by_langua
 from qa.evaluation.languages import language_figures
 from qa.evaluation.question_table import write_questions
 from qa.review.terminal import results_table, show_end
+from qa.runs.folder import RunFolder
 from qa.runs.predictions import read_predictions
 from qa.runs.results import EvaluatedPart, PerSplit, Results, Row
 from qa.runs.results_table import markdown_language_table, markdown_table
@@ -70,9 +71,10 @@ def score_predictions(data: SquadData, identity: dict[str, Any]) -> tuple[list[Q
 
 def write_scores(folder: Path, questions: list[Question], results: Results) -> None:
     """Writes what `score_predictions` returned, `results.json` last, and shows it."""
+    run = RunFolder(folder)
     write_questions(folder, questions)
     parts = [markdown_table(results.epochs), markdown_language_table(results)]
-    write_text(folder / "results.md", "\n\n".join(filter(None, parts)) + "\n")
-    write_text(folder / "results.json", results.model_dump_json(indent=1))
+    write_text(run.table, "\n\n".join(filter(None, parts)) + "\n")
+    write_text(run.results, results.model_dump_json(indent=1))
     console.print(results_table(results.epochs, results.best))
     show_end(folder, results)

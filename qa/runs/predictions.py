@@ -11,6 +11,7 @@ from qa.evaluation.answers import Evaluation, NBestAnswer, Question, given_answe
 from qa.evaluation.confidence import Calibrated, calibrated
 from qa.evaluation.metrics import v2_scores
 from qa.evaluation.question_table import read_questions, write_questions
+from qa.runs.folder import RunFolder
 from qa.storage import write_object
 
 
@@ -19,13 +20,13 @@ def write_predictions(folder: Path, evaluation: Evaluation) -> None:
 
     SQuAD v2 also has `null_odds.json` ({id: null score − score of the best span}, for the official script).
     """
-    answers = evaluation.answers
+    run, answers = RunFolder(folder), evaluation.answers
     names = sorted(answers)
     texts = {question.id: question.prediction for question in evaluation.questions}
-    write_object(folder / "predictions.json", ((name, texts[name]) for name in names))
+    write_object(run.predictions, ((name, texts[name]) for name in names))
     if evaluation.null_odds is not None:
-        write_object(folder / "null_odds.json", sorted(evaluation.null_odds.items()))
-    write_object(folder / "nbest.json", ((name, [answer._asdict() for answer in answers[name]]) for name in names))
+        write_object(run.null_odds, sorted(evaluation.null_odds.items()))
+    write_object(run.candidates, ((name, [answer._asdict() for answer in answers[name]]) for name in names))
     write_questions(folder, evaluation.questions)
 
 
@@ -61,7 +62,7 @@ def read_answers(folder: Path, names: Collection[str]) -> Iterator[tuple[str, li
     """Each of the questions `names` with its answers from `nbest.json`, line by line as `write_object` wrote it."""
     name, lines = "", [""]
     decoder = json.JSONDecoder()
-    with (folder / "nbest.json").open(encoding="utf-8") as file:
+    with RunFolder(folder).candidates.open(encoding="utf-8") as file:
         for line in file:
             if line.startswith((' "', "}")):
                 if name in names:

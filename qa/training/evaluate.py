@@ -42,7 +42,7 @@ def evaluate(parts: Parts) -> None:
         assert module.evaluation is not None
         found, answers = module.evaluation, module.evaluation.answers
         questions, trust = calibrated(((q, answers[q.id]) for q in found.questions), parts.known.scales)
-        write_predictions(parts.folder, found._replace(questions=questions))
+        write_predictions(parts.run.path, found._replace(questions=questions))
         module.evaluation = None  # large, and on the disk
         results = collect_results(parts, [row] if row else [], row)
         results.calibration = trust

@@ -54,7 +54,7 @@ def collect_results(parts: Parts, rows: list[Row], best: Row | None) -> Results:
         ceiling={str(split): best for split, best in parts.ceiling.items()},
         nonfinite_steps=parts.module.nonfinite_steps,
         evaluated=evaluated_part(parts.data, parts.splits[-1]),
-        by_language=language_figures(read_questions(parts.folder)) if best else {},
+        by_language=language_figures(read_questions(parts.run.path)) if best else {},
         overlap=parts.data.overlap,
         no_answer_threshold=threshold,
         identity=parts.history.final_identity(),
@@ -83,7 +83,7 @@ def show_answers(parts: Parts) -> None:
     """Five questions of the evaluation, from all over it, with what was answered."""
     examples = parts.data.evaluated_examples(parts.splits[-1])
     few = {example.id for example in examples[:: max(1, len(examples) // 5)][:5]}
-    questions = {question.id: question for question in read_questions(parts.folder) if question.id in few}
+    questions = {question.id: question for question in read_questions(parts.run.path) if question.id in few}
     for name in (example.id for example in examples if example.id in few):
         console.print(question_in_context(questions[name]))
 
@@ -93,20 +93,20 @@ def finish(parts: Parts, results: Results) -> None:
     results.about = about(parts, results)
     if results.best:
         console.print(results_table(results.epochs, results.best, results.evaluated, results.monitor))
-    show_end(parts.folder, results)
+    show_end(parts.run.path, results)
     if results.epochs:
         tables = [markdown_table(results.epochs, results.evaluated), markdown_language_table(results)]
-        lines = [*tables, results.chosen(parts.folder), *remarks(results)]
-        write_text(parts.folder / "results.md", "\n\n".join(filter(None, lines)) + "\n")
+        lines = [*tables, results.chosen(parts.run.path), *remarks(results)]
+        write_text(parts.run.table, "\n\n".join(filter(None, lines)) + "\n")
     if parts.settings.push_to_hub and parts.settings.stage == "fit":
-        address, private = push(parts.folder / "model", parts.settings.push_to_hub)
+        address, private = push(parts.run.model, parts.settings.push_to_hub)
         who = "private until you make it public" if private else "public: everybody sees it"
         console.print(f"the model is at {address}, {who}")
-    write_text(parts.folder / "results.json", results.model_dump_json(indent=1))
-    try_page(parts.folder, results)
+    write_text(parts.run.results, results.model_dump_json(indent=1))
+    try_page(parts.run.path, results)
     if processes.SWEEP not in os.environ:  # where the sweep's own table is what is read
         show_answers(parts)
-    show_next(parts.folder)
+    show_next(parts.run.path)
     for logger in parts.trainer.loggers:
         if isinstance(logger, Wandb):
             logger.log_end(results, parts.settings.seed)

@@ -35,10 +35,10 @@ def fit(parts: Parts) -> None:
     disconnect()
     if not trainer.is_global_zero:
         return
-    best = load_checkpoint(parts.folder / "checkpoints" / "best.ckpt")["state_dict"]
+    best = load_checkpoint(parts.run.best)["state_dict"]
     weights = {name.removeprefix("model."): weight for name, weight in best.items() if name.startswith("model.")}
     results = collect_results(parts, history.rows, history.best)
-    results.calibration = calibrate_predictions(parts.folder)
+    results.calibration = calibrate_predictions(parts.run.path)
     made, several = results.identity, len(history.rows) > 1
     assert data.tokenizer is not None
     card = model_card(results, parts.settings, parts.command)
@@ -53,7 +53,7 @@ def fit(parts: Parts) -> None:
         trained=trained(made, history.best.epoch, history.best.step, history.schedule_changes),
     )
     contexts = np.union1d(trained_contexts(module.pretrained), context_hashes(data.examples["train"]))
-    save_model(parts.folder / "model", module.model, weights, data.tokenizer, card, answering, contexts)
+    save_model(parts.run.model, module.model, weights, data.tokenizer, card, answering, contexts)
     finish(parts, results)
 
 
@@ -69,7 +69,7 @@ def resume(parts: Parts) -> int:
     if not checkpoint["optimizer_states"]:
         raise UserError(f"{parts.checkpoint}: without the optimizer's state, no run resumes from it; take last.ckpt")
     history, module, trainer = parts.history, parts.module, parts.trainer
-    check_same_run(parts.checkpoint, checkpoint, history.identity, parts.folder)
+    check_same_run(parts.checkpoint, checkpoint, history.identity, parts.run.path)
     parts.data.resume(step, history.steps_per_epoch)
     history.resume_from(parts.checkpoint, checkpoint, trainer.is_global_zero)
     parts.metrics.load_state_dict(checkpoint["callbacks"][parts.metrics.state_key])
@@ -83,5 +83,5 @@ def resume(parts: Parts) -> int:
         trainer.validate(module, datamodule=parts.data, verbose=False)
         history.add_evaluation(trainer, module, step)
         if history.best is history.rows[-1] and trainer.is_global_zero:
-            history.files.give_name(parts.checkpoint, parts.folder / "checkpoints" / "best.ckpt")
+            history.files.give_name(parts.checkpoint, parts.run.best)
     return step

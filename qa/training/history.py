@@ -149,7 +149,7 @@ class History(Checkpoint):
         if better(row, self.best or Row(), self.monitor):
             self.best = row
             if trainer.is_global_zero and module.evaluation:
-                write_predictions(self.files.run_folder, module.evaluation)
+                write_predictions(self.files.run.path, module.evaluation)
         module.evaluation = None  # large, and on the disk where it is the best
         console.print(row_in_words(row) + (" ← best so far" if row is self.best else ""), soft_wrap=True)
 
@@ -163,7 +163,7 @@ class History(Checkpoint):
         self.best = state["best"] and Row(**state["best"])
         self.ended, self.pruned = state["ended"], state["pruned"]
         self.schedule_changes = list(state["schedule"])
-        self._take_identity(checkpoint, is_own(path, self.files.run_folder))
+        self._take_identity(checkpoint, is_own(path, self.files.run.path))
         self.files.resume_from(path, checkpoint["global_step"])
         best = path.with_name("best.ckpt")
         held = load_checkpoint(best)["global_step"] if best.exists() else None
