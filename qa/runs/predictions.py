@@ -1,7 +1,10 @@
 """`predictions.json`, `nbest.json` and `null_odds.json`."""
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -31,9 +34,9 @@ def write_predictions(folder: Path, evaluation: Evaluation) -> None:
 
 
 def calibrate_predictions(folder: Path) -> Calibrated | None:
-    """Fits temperatures with what a run predicted, and gives `questions.parquet` the probabilities that follow."""
-    questions = {question.id: question for question in read_questions(folder)}
-    scored, found = calibrated((questions[name], answers) for name, answers in read_answers(folder, questions))
+    """Calibrates the probabilities in `questions.parquet`, which earlier versions did at a fit's end."""
+    answers = WrittenAnswers(RunFolder(folder).candidates)
+    scored, found = calibrated((question, answers[question.id]) for question in read_questions(folder))
     write_questions(folder, scored)
     return found
 
@@ -58,16 +61,33 @@ def read_predictions(path: Path) -> dict[str, str]:
         raise UserError(f'{path}: {place}: {first["msg"]}; give JSON of the form {{"id": "answer"}}') from None
 
 
-def read_answers(folder: Path, names: Collection[str]) -> Iterator[tuple[str, list[NBestAnswer]]]:
-    """Each of the questions `names` with its answers from `nbest.json`, line by line as `write_object` wrote it."""
-    name, lines = "", [""]
-    decoder = json.JSONDecoder()
-    with RunFolder(folder).candidates.open(encoding="utf-8") as file:
-        for line in file:
-            if line.startswith((' "', "}")):
-                if name in names:
-                    answers = json.loads("{" + "".join(lines).rstrip(",\n") + "}")[name]
-                    yield name, [NBestAnswer(**answer) for answer in answers]
-                name, lines = decoder.raw_decode(line, 1)[0] if line[0] == " " else "", []
-            if name in names:
-                lines.append(line)
+class WrittenAnswers(Mapping[str, list[NBestAnswer]]):
+    """The answers of each question in an `nbest.json`, read when they are asked for; empty where there is no file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[int, int]]:
+        """The bytes of each question's member of the object, line by line as `write_object` wrote it."""
+        begins: dict[str, int] = {}
+        place = 0
+        with self.path.open("rb") if self.path.exists() else BytesIO() as file:
+            for line in file:
+                if line.startswith(b' "'):
+                    begins[json.JSONDecoder().raw_decode(line.decode(), 1)[0]] = place
+                end, place = place, place + len(line)
+        return dict(zip(begins, pairwise([*begins.values(), end]), strict=True)) if begins else {}
+
+    def __getitem__(self, name: str) -> list[NBestAnswer]:
+        begin, end = self._places[name]
+        with self.path.open("rb") as file:
+            file.seek(begin)
+            member = file.read(end - begin).decode().rstrip(",\n")
+        return [NBestAnswer(**answer) for answer in json.loads(f"{{{member}}}")[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)

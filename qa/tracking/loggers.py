@@ -12,10 +12,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from qa import processes
 from qa.console import console
 from qa.errors import UserError, first_line
+from qa.review.report import RunReport
 from qa.runs.folder import RunFolder
 from qa.runs.identity import commit
 from qa.runs.metrics_csv import STEP, read_metrics
-from qa.runs.results import V2_FIGURES, Results
+from qa.runs.results import V2_FIGURES
 from qa.tracking.account import host, why_offline
 from qa.tracking.tables import end_of_run
 
@@ -141,14 +142,15 @@ class Wandb(Logger):
             self.run.log({dashboard_name(name): value for name, value in metrics.items()}, step=step)
 
     @rank_zero_only
-    def log_end(self, results: Results, seed: int) -> None:
+    def log_end(self, report: RunReport, seed: int) -> None:
         """Logs what a finished run shows and, asked to, its best model; ends the run. `seed`: of samples."""
         self.begin()
         assert self.run is not None
+        results = report.results
         if results.windows.train is None and results.best:  # the figures of a fit are logged by its history
             row = results.best.model_dump(exclude={"step"}, exclude_none=True)
             self._log(row, results.best.step or 0)
-        self.run.log(end_of_run(self.files.path, results, seed, self.answers), step=self.run.step)
+        self.run.log(end_of_run(report, seed, self.answers), step=self.run.step)
         if self.log_model and self.files.model.exists():
             self.run.log_model(self.files.model, name=f"model-{self.run.id}", aliases=["best"])
         self._end(0)
