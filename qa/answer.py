@@ -12,7 +12,7 @@ from rich.text import Text
 
 from qa.answering.answer import Answer
 from qa.answering.columns import add_column, read_columns
-from qa.answering.options import AnswerOptions
+from qa.answering.flags import add_options, read_options
 from qa.console import console
 from qa.errors import Flags, UserError, door
 from qa.evaluation.answers import NO_ANSWER
@@ -27,27 +27,22 @@ def main() -> int:
     parser.add_argument("--context", action="append", help="the text; without it and --context-file: standard input")
     parser.add_argument("--context-file", action="append", type=Path, metavar="FILE", help="with the text, in UTF-8")
     parser.add_argument("--in", dest="source", metavar="FILE", help="questions, in any kind that training reads")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="a new file, a line of JSON for each record of --in")
-    parser.add_argument("--format", choices=("text", "json", "jsonl"), default="text", help="of what is printed")
-    parser.add_argument("--top-k", type=int, default=1, help="how many answers of each question")
-    parser.add_argument("--min-probability", type=float, default=0.0, help="leaves less probable answers out")
-    parser.add_argument("--max-answer-length", type=int, default=None, help="in tokens")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="a new file, or -: a line of JSON for each record")
+    parser.add_argument("--format", choices=("text", "json", "jsonl"), help="of what is printed; default: text")
+    add_options(parser)
     parser.add_argument("--max-length", type=int, default=None, help="tokens of a window; default: as in training")
     parser.add_argument("--stride", type=int, default=None, help="tokens that windows share; default: as in training")
-    parser.add_argument("--language", metavar="CODE", help="whose temperature is taken; default: of name.de.jsonl de")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     add_column(parser)
     arguments = parser.parse_args()
-    options = AnswerOptions(
-        top_k=arguments.top_k, min_probability=arguments.min_probability,
-        max_answer_length=arguments.max_answer_length, language=arguments.language,
-    )  # fmt: skip
     reads = bool(arguments.source)
-    if reads != bool(arguments.out) or reads == bool(arguments.question) or (arguments.column and not reads):
-        raise UserError("give --question with a text, or --in with --out, to which --column belongs; --help shows both")
-    columns = read_columns(arguments.column)
+    others = arguments.context or arguments.context_file or arguments.format if reads else arguments.column
+    if reads != bool(arguments.out) or reads == bool(arguments.question) or others:
+        ways = "--question with a text, or --in with --out"
+        raise UserError(f"give {ways}: --context and --format belong to the one, --column to the other")
+    options, columns = read_options(arguments), read_columns(arguments.column)
     from qa.answering.answerer import QuestionAnswerer
-    from qa.answering.files import answer_file, as_json, as_line
+    from qa.answering.files import STANDARD_OUTPUT, answer_file, as_json, as_line
 
     lengths = {"max_length": arguments.max_length, "stride": arguments.stride}
     answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device, **lengths)
@@ -56,13 +51,17 @@ def main() -> int:
     if arguments.source:
         counts = answer_file(answerer, arguments.source, arguments.out, options, columns)
         kinds = ["answered", *(kind for kind in ("no answer", "bad", "before") if counts[kind])]
-        console.print(f"{arguments.out}: {', '.join(f'{counts[kind]} {kind}' for kind in kinds)}")
+        words = ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
+        if arguments.out == STANDARD_OUTPUT:
+            print(words, file=sys.stderr)
+        else:
+            console.print(f"{arguments.out}: {words}")
         return int(counts["bad"] > 0)
-    given = [(f"context {number}", text) for number, text in enumerate(arguments.context or [], 1)]
-    given += [(str(path), _text(path)) for path in arguments.context_file or []]
-    names, contexts = zip(*(given or [("", _text(None))]), strict=True)
+    texts = [(f"context {number}", text) for number, text in enumerate(arguments.context or [], 1)]
+    texts += [(str(path), _text(path)) for path in arguments.context_file or []]
+    names, contexts = zip(*(texts or [("", _text(None))]), strict=True)
     answers = [answerer(question, contexts, **options) for question in arguments.question]
-    if arguments.format == "text":
+    if arguments.format in (None, "text"):
         show(arguments.question, contexts, answers, names)
         return 0
     lines = [{"question": asked, **as_line(answer)} for asked, answer in zip(arguments.question, answers, strict=True)]

@@ -7,9 +7,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from qa.storage import is_pointer
 
@@ -79,12 +78,22 @@ def why_unreadable(error: Exception, place: str | Path) -> str:
     return first_line(error)
 
 
+SPELLED: dict[str, str] = {}  # {name: flag} of the door that runs, such as "top_k": "--top-k"
+
+
 class Flags(argparse.ArgumentParser):
     """The flags of `python -m qa.NAME`; what is wrong with those given is a UserError."""
 
     def __init__(self, name: str, description: str | None) -> None:
         """`description`: of which the first line counts, such as a module's."""
+        SPELLED.clear()
         super().__init__(prog=f"python -m {name}", description=(description or "").partition("\n")[0])
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        """As argparse does; errors then have the flag in place of its name."""
+        action = super().add_argument(*names, **options)
+        SPELLED[action.dest] = names[-1]
+        return action
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; {self.prog} --help has all flags")
@@ -105,7 +114,10 @@ def spelled(line: str, names: Mapping[str, str]) -> str:
     return "; ".join([first, *(part for part in others if not OF_TRAIN.search(part))])
 
 
-in_flags = partial(spelled, names=FLAGS)
+def in_flags(line: str) -> str:
+    """The line in the words of a door: with its flags, and without what advises a setting of train.py."""
+    flags = {rf"(?<!\S){name}=": f"{flag} " for name, flag in SPELLED.items() if flag.startswith("--")}
+    return spelled(line, {**flags, **FLAGS})
 
 
 def door(main: Callable[[], int | None]) -> NoReturn:

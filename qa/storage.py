@@ -1,16 +1,19 @@
 """Files as others may read them, whole or not there."""
 
+import errno
 import functools
 import hashlib
 import itertools
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 LFS = b"version https://git-lfs.github.com/spec/"
 
 
@@ -49,21 +52,44 @@ def is_pointer(path: Path) -> bool:
 
 
 @contextmanager
+def temporary_name(path: Path) -> Iterator[Path]:
+    """Where to write a file or a folder until it is whole; what is still there at the end of the block is removed.
+
+    It is in a new folder beside `path`, of which no other program can know.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:100]}-")
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    with folder as name:
+        yield Path(name, f"{path.name}.tmp")
+
+
+@contextmanager
 def atomic_write(path: Path, binary: bool = False) -> Iterator[IO[Any]]:
     """A new file that takes the name `path` once it is whole and on the disk; text is UTF-8.
 
-    Until then it is `NAME.tmp`; an error within the block removes it and leaves what `path` was.
+    An error within the block leaves what `path` was.
     """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    with temporary_name(path) as temporary:
         with temporary.open("wb") if binary else temporary.open("w", encoding="utf-8", newline="") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+
+
+def rename_new(path: Path, name: Path) -> None:
+    """Gives a file or a folder a name that nothing has. Errors: FileExistsError."""
+    try:
+        os.link(path, name)
+        path.unlink()
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        name.mkdir() if path.is_dir() else name.touch(exist_ok=False)
+        path.replace(name)
 
 
 def write_text(path: Path, text: str) -> None:

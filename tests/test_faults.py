@@ -20,7 +20,7 @@ import pytest
 
 from helpers.commands import Run, quick_fit
 from helpers.paths import ROOT
-from qa.data import json_records, parquet, tables
+from qa.data import json_records, json_text, parquet, tables
 from qa.data.examples import read_examples
 from qa.data.tokenizer import load_tokenizer
 from qa.errors import UserError
@@ -99,9 +99,9 @@ def test_a_folder_that_cannot_be_written(train_py: Run, tiny: Path, small_files:
 
 def bomb(path: Path) -> None:
     with gzip.open(path, "wb") as file:
-        file.write(b'{"a":')
+        file.write(b'{"a":"')
         for _ in range(64):
-            file.write(b" " * (1 << 20))
+            file.write(b"x" * (1 << 20))
 
 
 def long_line(path: Path) -> None:
@@ -137,13 +137,13 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "deep.jsonl": (lambda path: path.write_text("[" * 1_000_000), "nested too deeply"),
     "digits.json": (lambda path: path.write_text('{"data": ' + "9" * 5000 + "}"), "thousands of digits"),
     "digits.jsonl": (lambda path: path.write_text('{"id": ' + "9" * 5000 + "}"), "line 1: not JSON"),
-    "bomb.json.gz": (bomb, "more than 8 MiB of JSON; make it .jsonl"),
+    "bomb.json.gz": (bomb, "more than 8 MiB of JSON in one value; make it .jsonl"),
     "bomb.jsonl.gz": (bomb, "line 1: longer than 8 MiB"),
-    "huge.json": (lambda path: path.write_text("{" + " " * (9 << 20)), "more than 8 MiB of JSON"),
+    "huge.json": (lambda path: path.write_text("{" + " " * (9 << 20)), "it may be truncated"),
     "line.csv.gz": (long_line, "a record of more than 8 MiB"),
     "record.csv.gz": (endless_record, "a record of more than 8 MiB"),
-    "text.parquet": (one_text, "rows 1 to 32: a text of more than 8 MiB"),
-    "answer.parquet": (one_answer, "rows 1 to 32: a text of more than 8 MiB"),
+    "text.parquet": (one_text, "rows 1 to 1: a text of more than 8 MiB"),
+    "answer.parquet": (one_answer, "rows 1 to 1: a text of more than 8 MiB"),
     "pickle.json": (lambda path: path.write_bytes(pickle.dumps([1])), "not UTF-8"),
 }
 
@@ -164,7 +164,7 @@ def peak(code: str, *arguments: str) -> int:
 def test_hostile_data_files_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write, complaint = HOSTILE[name]
     write(tmp_path / name)
-    monkeypatch.setattr(json_records, "LARGEST_JSON", 8 << 20)
+    monkeypatch.setattr(json_text, "LARGEST_VALUE", 8 << 20)
     for module in (json_records, tables, parquet):
         monkeypatch.setattr(module, "LONGEST_LINE", 8 << 20)
     with pytest.raises(UserError, match=complaint) as error:

@@ -19,6 +19,7 @@ from helpers.paths import ROOT
 from qa.data.examples import read_examples
 from qa.data.overlap import context_hashes, trained_contexts
 from qa.evaluation.question_table import read_questions
+from qa.model.answering import Answering
 
 Files = tuple[Path, Path]
 FILES = {
@@ -185,6 +186,7 @@ def test_an_evaluation_gives_the_fits_figures_to_the_bit(
     known = json.loads((folder / "model" / "qa.json").read_text())
     assert made["trained"] == known["trained"]
     assert made["trained"].items() > results(folder)["identity"].items()
+    assert Answering.load(str(folder / "model")).trained_on == [(40, small_files[0].name)]
     assert (made["settings"]["data.max_length"], made["settings"]["data.stride"]) == (64, 16)  # as in training
     assert "the model's own" not in done.stdout
     said = "These questions were also used to choose the best epoch and temperature, so its figures"

@@ -27,7 +27,7 @@ from qa.errors import UserError, first_line
 from qa.evaluation.answers import Evaluation, Question
 from qa.hub import local_folder
 from qa.model.answering import NAME
-from qa.storage import readable, remove, write_text
+from qa.storage import readable, remove, rename_new, temporary_name, write_text
 
 Target = Literal["onnx", "openvino"]
 FITTED, MOST = 0.3, 300  # share and number of the questions, at most, that int8 is fitted with; the others check it
@@ -108,10 +108,9 @@ def export(
         checked, fitted = split_by_paragraph(examples, min(FITTED, MOST / len(examples)), seed=42)
         windows = _windows(model, fitted)
     before = check_answers(model, checked)
-    temporary = out.with_name(f"{out.name}.tmp")
     found: Exported | None = None
     problem = ""
-    try:
+    with temporary_name(out) as temporary:
         for way, quantize in QUANTIZE[to].items() if int8 else [("", None)]:
             remove(temporary)
             try:
@@ -128,10 +127,11 @@ def export(
             if max(found.losses.values()) <= tolerance:
                 found = found._replace(speed=_speed(model, answerer, checked))
                 write_text(temporary / "README.md", _card(source, found, to, name))
-                temporary.rename(out)
+                try:
+                    rename_new(temporary, out)
+                except FileExistsError:
+                    raise UserError(f"{out}: was written meanwhile; remove it, or give another --out") from None
                 return found, True
-    finally:
-        remove(temporary)
     if found is None:
         raise UserError(f"{pretrained}: cannot be exported to {to} ({problem}); answer with the model itself")
     return found, False

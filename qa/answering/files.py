@@ -4,12 +4,16 @@ import hashlib
 import json
 import logging
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
+
+from filelock import FileLock, Timeout
 
 from qa.answering.answer import Answer
 from qa.answering.answerer import QuestionAnswerer
@@ -22,9 +26,11 @@ from qa.data.example import Example
 from qa.data.files import find_files
 from qa.data.record import BadRecord, Columns
 from qa.errors import UserError, in_flags
+from qa.storage import new_file_mode, rename_new
 
 log = logging.getLogger(__name__)
 
+STANDARD_OUTPUT = Path("-")
 AT_ONCE = 256  # questions that are read, answered and written together
 
 
@@ -42,57 +48,120 @@ def answer_file(
     command resumes. Returns how many records were "answered", had "no answer", were "bad", those of earlier starts
     included, and how many were done "before".
 
-    Errors: UserError for files that cannot be read or written, without a question, and for a target that is there.
+    Errors: UserError for files that cannot be read or written, without a question, and for a target that is there, or
+    that another process is writing. `STANDARD_OUTPUT` is no file: it gets the lines as they are made.
     """
     Options.check(options).languages(1, answerer.answering)
-    if target.exists():
-        raise UserError(f"{target}: is there already; remove it, or give another --out")
     paths = find_files(source)
-    part = target.with_name(f"{target.name}.{_key(answerer, paths, options, columns)}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    asks = chain.from_iterable(examples_to_ask(path, columns) for path in paths)
     counts: Counter[str] = Counter()
-    try:
-        with part.open("ab+") as file:
-            for line in _whole_lines(file):
-                counts["before"] += 1
-                counts["bad"] += "error" in json.loads(line)
-            examples = chain.from_iterable(examples_to_ask(path, columns) for path in paths)
-            left = islice(examples, counts["before"], None)
-            parts = iter(lambda: list(islice(left, AT_ONCE)), [])
-            for some in track(parts, f"answering, {AT_ONCE} at a time", total=None):
-                lines = _lines(answerer, some, options, counts)
-                file.write(b"".join(map(as_json, lines)))
-                file.flush()
-    finally:
-        if not part.stat().st_size:
-            part.unlink()
-    if not part.exists():
+    if target == STANDARD_OUTPUT:
+        _answer(answerer, asks, options, counts, sys.stdout.buffer)
+    else:
+        _write(answerer, paths, target, asks, options, columns, counts)
+    if not counts:
         raise UserError(f"{source}: no question in it; give a file that holds some")
-    part.rename(target)
     if (more := counts["bad"] - BAD_SHOWN) > 0:
         log.warning("%d more records could not be used; their lines in %s say why", more, target)
     return counts
+
+
+def _write(
+    answerer: QuestionAnswerer,
+    paths: Sequence[Path],
+    target: Path,
+    asks: Iterator[Example | BadRecord],
+    options: AnswerOptions,
+    columns: Columns,
+    counts: Counter[str],
+) -> None:
+    """The file of answers, if there are some. Errors: UserError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(target):
+        if target.exists():
+            raise UserError(f"{target}: is there already; remove it, or give another --out")
+        part = target.with_name(f"{target.name}.{_key(answerer, paths, options, columns)}.part")
+        try:
+            with part.open("ab+") as file:
+                _answer(answerer, _left(file, asks, counts), options, counts, file)
+                os.fsync(file.fileno())
+        finally:
+            if not part.stat().st_size:
+                part.unlink()
+        try:
+            if counts:
+                rename_new(part, target)
+        except FileExistsError:
+            raise UserError(f"{target}: another program wrote it meanwhile; the answers are in {part}") from None
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Keeps other processes from writing the same file. Errors: UserError where one does."""
+    path = target.with_name(f".{target.name}.lock")
+    try:
+        with FileLock(path, timeout=0, mode=new_file_mode()):
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)  # before its release: who opened it meanwhile does not get it
+    except Timeout:
+        raise UserError(f"{target}: another process is writing it; wait for it, or give another --out") from None
 
 
 def _key(answerer: QuestionAnswerer, paths: Iterable[Path], options: AnswerOptions, columns: Columns) -> str:
     """What must be the same for a file to be resumed: the model, the questions, the options, the columns."""
     stats = [(path.resolve(), path.stat()) for path in (*paths, *answerer.files)]
     made = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
-    chosen = [dict(sorted(options.items())), columns.model_dump()]
+    chosen = [{name: value for name, value in sorted(options.items()) if name != "batch_size"}, columns.model_dump()]
     words = json.dumps([made, answerer.answering.model_dump(), *chosen])
     return hashlib.blake2b(words.encode(), digest_size=4).hexdigest()
 
 
-def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines of a file that were written whole; what comes after them is cut off."""
+def _left(file: IO[bytes], asks: Iterator[Example | BadRecord], counts: Counter[str]) -> Iterator[Example | BadRecord]:
+    """The records that have no line yet; counts the others, and cuts the file off at the first line that is not theirs.
+
+    A machine that lost power leaves lines of which a part is missing.
+    """
     file.seek(0)
     end = 0
-    for line in file:
-        if line.endswith(b"\n"):
-            end += len(line)
-            yield line
+    for line, ask in zip(file, asks, strict=False):
+        row = _row(line)
+        if row.get("id", ...) != _id(ask) or not row.keys() & {"text", "error"}:
+            asks = chain([ask], asks)
+            break
+        end += len(line)
+        counts["before"] += 1
+        counts["bad"] += "error" in row
     file.truncate(end)
-    file.seek(0, os.SEEK_END)
+    return asks
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    """The object of a whole line; empty for anything else."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return row if isinstance(row, dict) and line.endswith(b"\n") else {}
+
+
+def _id(ask: Example | BadRecord) -> str | None:
+    return ask.id if isinstance(ask, Example) else None
+
+
+def _answer(
+    answerer: QuestionAnswerer,
+    asks: Iterator[Example | BadRecord],
+    options: AnswerOptions,
+    counts: Counter[str],
+    file: IO[bytes],
+) -> None:
+    """Writes the lines of records as they are answered."""
+    parts = iter(lambda: list(islice(asks, AT_ONCE)), [])
+    for some in track(parts, f"answering, {AT_ONCE} at a time", total=None):
+        file.write(b"".join(map(as_json, _lines(answerer, some, options, counts))))
+        file.flush()
 
 
 def _lines(
@@ -102,7 +171,7 @@ def _lines(
     answers = iter(_answers(answerer, good, options))
     for example in some:
         found = next(answers) if isinstance(example, Example) else example
-        name = example.id if isinstance(example, Example) else None
+        name = _id(example)
         if isinstance(found, UserError):
             problem = found.problem if isinstance(found, BadRecord) else str(found)
             counts["bad"] += 1

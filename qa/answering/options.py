@@ -23,6 +23,7 @@ class AnswerOptions(TypedDict, total=False):
     # 0.5: alternatives that share more than this part of the shorter one with a better answer are left out
     overlap_threshold: float
     batch_size: int | Literal["auto"]  # windows at a time; "auto": as many as have a fixed number of tokens
+    whole_words: bool  # False: whether an answer that begins or ends inside a word or number is widened to the whole
     language: str | Sequence[str | None] | None  # code of the questions, or of each, whose temperature is taken
 
 
@@ -36,6 +37,7 @@ class Choice(BaseModel):
     min_probability: Share = 0.0
     handle_impossible_answer: bool | None = None
     overlap_threshold: Share = 0.5
+    whole_words: bool = False
 
 
 class Options(Choice):

@@ -9,6 +9,7 @@ from qa.answering.options import Options
 from qa.data.example import Example
 from qa.evaluation.collect import EvaluatedBatch, joined, lowest_null_scores
 from qa.evaluation.decode import decode
+from qa.evaluation.whole_words import with_whole_words
 from qa.model.answering import Answering
 
 JOINED = 8  # batches
@@ -81,7 +82,10 @@ class Work:
         """Those of each question, from the windows so far."""
         n_best, parts = self._answering.n_best, [*self._parts, *self._new]
         contexts = {example.id: example.context for example in self._examples}
-        spans, nulls = decode(((part.ids, part.spans) for part in parts), contexts, n_best), lowest_null_scores(parts)
+        decoded, nulls = decode(((part.ids, part.spans) for part in parts), contexts, n_best), lowest_null_scores(parts)
+        spans = dict(decoded)
+        if self._options.whole_words:
+            spans = {name: [with_whole_words(span, contexts[name]) for span in spans[name]] for name in spans}
         names = iter(contexts)
         each = [[(number, name) for number, name in zip(r.texts.values(), names, strict=False)] for r in self._readings]
         return [merge([(number, spans[name], nulls.get(name)) for number, name in pairs], n_best) for pairs in each]

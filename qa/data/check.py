@@ -1,5 +1,6 @@
 """Record → example: its fields read, its answers found in the context, as far as the stage needs them."""
 
+import re
 import reprlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -167,6 +168,11 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     name = str(first["loc"][0])
     if first["type"] == "blank":
         return f"empty {name}", f"the {name} is empty"
+    if first["type"] == "surrogate" and re.search("[\udc80-\udcff]", str(first["input"])):  # as `as_text` reads bytes
+        return (
+            "not UTF-8",
+            f"the field {name!r} is not UTF-8 (iconv -f cp1252 -t utf-8 would convert the file from cp1252)",
+        )
     if first["type"] == "surrogate":
         return "not UTF-8", f"the field {name!r} holds half of a surrogate pair, which is no UTF-8"
     return "wrong type", f"the field {name!r} should be text, not {reprlib.repr(first['input'])}"

@@ -1,38 +1,44 @@
 """JSON and JSONL → records."""
 
+import codecs
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from qa.data.example import CORRECTION
 from qa.data.fields import BadField
-from qa.data.files import not_utf8, unpacked
+from qa.data.files import as_text, unpacked
+from qa.data.json_text import JsonText
 from qa.data.record import LONGEST_LINE, NAMES, Named, Record, plain
 from qa.data.shapes import QUESTION, records_of, shape_of
 from qa.errors import UserError
 
 PARTS = {"paragraphs", "qas", "annotations", "completions", "responses"}  # of one object, and no columns of a table
-LARGEST_JSON = 256 << 20  # bytes, unpacked: JSON is held whole, at eleven times its size
+BEGIN = 1 << 16  # bytes that tell what a file is
+CORRECTIONS = re.compile(rb'\{\s*"id"\s*:\s*"' + CORRECTION.encode())  # the begin of a service's corrections
 SQUAD = re.compile(rb'\{[^][{}]*"data"\s*:\s*\[')  # the begin of a file of SQuAD, often all in one line
 
 
 def json_records(path: Path, lines: bool, named: Named) -> Iterator[Record]:
     """JSON or JSONL, by what is in the file: its name may be wrong."""
+    begin, is_lines = b"", lines
     with unpacked(path) as file:
-        first = file.readline(LONGEST_LINE + 1)
-        while first.strip() in (b"", b"\xef\xbb\xbf") and first:
-            first = file.readline(LONGEST_LINE + 1)
-        rest = file.readline(LONGEST_LINE + 1)
-    begin = first.removeprefix(b"\xef\xbb\xbf").strip()
+        while not begin and (line := file.readline(BEGIN)):
+            begin = line.removeprefix(BOM_UTF8).strip()
+        is_whole = begin[:1] == b"[" or begin == b"{" or SQUAD.match(begin)
+        if not lines and not is_whole:
+            whole = begin if line.endswith(b"\n") else line + file.readline(LONGEST_LINE)
+            is_lines = bool(file.readline(BEGIN).strip()) and _is_object(whole)
     if not begin:
         return
-    is_whole = begin[:1] == b"[" or begin == b"{" or SQUAD.match(begin)
-    if not is_whole if lines else rest.strip() and _is_object(begin):
-        yield from _lines(path, named)
+    if is_lines and not is_whole:
+        yield from _lines(path, named, _replaced(path, named) if CORRECTIONS.match(begin) else set())
     else:
-        for index, row in enumerate(_rows(path, _json(path), named)):
+        for index, row in enumerate(_objects(path, named)):
             article = isinstance(row, dict) and "paragraphs" in row
             yield from records_of(row, f"article {index}" if article else f"row {index + 1}", index, named)
 
@@ -44,24 +50,54 @@ def _is_object(line: bytes) -> bool:
         return False
 
 
-def _json(path: Path) -> Any:
-    """The whole of a JSON file. Errors: UserError."""
+def _objects(path: Path, named: Named) -> Iterator[Any]:
+    """The objects of a JSON file, one by one. Errors: UserError."""
     with unpacked(path) as file:
-        content = file.read(LARGEST_JSON + 1)
-    if len(content) > LARGEST_JSON:
-        raise UserError(
-            f"{path}: more than {LARGEST_JSON >> 20} MiB of JSON; make it .jsonl, which is read line by line"
-        )
-    try:
-        return json.loads(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise not_utf8(path, f"byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON at line {error.lineno}: {_why(error)}") from None
-    except RecursionError:
-        raise UserError(f"{path}: JSON nested too deeply to be SQuAD; give a SQuAD file") from None
-    except ValueError:
-        raise UserError(f"{path}: a number of thousands of digits is no SQuAD; give a SQuAD file") from None
+        text = JsonText(as_text(file))
+        try:
+            if text.peek() == "[":
+                for _ in text.members("[", "]"):
+                    yield text.value()
+                text.take("")
+            elif text.peek() == "{":
+                yield from _inside(path, text, named)
+            else:
+                root = text.value()
+                text.take("")
+                yield from _rows(path, root, named)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}: not JSON at line {text.line_of(error)}: {_why(error)}") from None
+        except OverflowError as error:
+            raise UserError(f"{path}: {error}; make it .jsonl, which is read line by line") from None
+        except RecursionError:
+            raise UserError(f"{path}: JSON nested too deeply to be SQuAD; give a SQuAD file") from None
+        except ValueError:
+            raise UserError(f"{path}: a number of thousands of digits is no SQuAD; give a SQuAD file") from None
+
+
+def _inside(path: Path, text: JsonText, named: Named) -> Iterator[Any]:
+    """The objects in an object: those of its list "data", as they are read, or what `_rows` makes of the whole."""
+    root: dict[str, Any] = {}
+    is_read = False
+    for _ in text.members("{", "}"):
+        if text.peek() != '"':
+            raise text.error("Expecting property name enclosed in double quotes")
+        name = text.value()
+        text.take(":")
+        if name != "data" or text.peek() != "[":
+            root[name] = text.value()
+            continue
+        rows = root[name] = []
+        for _ in text.members("[", "]"):
+            row = text.value()
+            is_read = is_read or (isinstance(row, dict) and not rows)  # else lists, one for each row of a table
+            if is_read:
+                yield row
+            else:
+                rows.append(row)
+    text.take("")
+    if not is_read:
+        yield from _rows(path, root, named)
 
 
 def _why(error: json.JSONDecodeError) -> str:
@@ -71,6 +107,8 @@ def _why(error: json.JSONDecodeError) -> str:
         return f"a comma too many before {after[0]}; remove it"
     if error.msg == "Extra data" and after[0] == "{":
         return "several objects one after another; put them into a list, or one on a line in a .jsonl file"
+    if "\udc80" <= after[:1] <= "\udcff":
+        return "it is not UTF-8; get the file again, or convert it from its encoding"
     if not before and after.startswith("<"):
         return "a web page, or XML; get the file itself"
     if not after or error.msg.startswith("Unterminated"):
@@ -150,7 +188,22 @@ def _has(row: dict[str, Any], *keys: str) -> bool:
     return any(name in NAMES.get(key, (key,)) for name in map(plain, row) for key in keys)
 
 
-def _lines(path: Path, named: Named) -> Iterator[Record]:
+def _replaced(path: Path, named: Named) -> set[int]:
+    """The lines of a service's corrections, from 0 on, that later ones replace or withdraw, and those that withdraw."""
+    last: dict[str, int] = {}  # lines by id
+    replaced: set[int] = set()
+    with unpacked(path) as file:
+        for index, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b"")):
+            row = _line(line, index == 0) if CORRECTIONS.match(line.removeprefix(codecs.BOM_UTF8)) else None
+            if isinstance(row, dict):
+                name = str(row["id"])
+                replaced.update([last[name]] if name in last else [], [index] if row.get("withdrawn") else [])
+                last[name] = index
+    named.replaced = len(replaced)
+    return replaced
+
+
+def _lines(path: Path, named: Named, replaced: set[int]) -> Iterator[Record]:
     with unpacked(path) as file:
         for index in count():
             place = f"line {index + 1}"
@@ -159,7 +212,7 @@ def _lines(path: Path, named: Named) -> Iterator[Record]:
                 raise UserError(f"{path}: {place}: longer than {LONGEST_LINE >> 20} MiB, which is no question; fix it")
             if not line:
                 return
-            if line.strip():
+            if line.strip() and index not in replaced:
                 row = _line(line, index == 0)
                 if isinstance(row, BadField):
                     yield Record(str(path), place, row)
@@ -168,9 +221,8 @@ def _lines(path: Path, named: Named) -> Iterator[Record]:
 
 
 def _line(line: bytes, first: bool) -> Any:
+    text = line.decode("utf-8-sig" if first else "utf-8", errors="surrogateescape")
     try:
-        return json.loads(line.decode("utf-8-sig" if first else "utf-8"))
-    except UnicodeDecodeError:
-        return BadField("not UTF-8", "not UTF-8", line.decode(errors="replace").strip())
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
-        return BadField("not JSON", f"not JSON ({error})", line.decode().strip())
+        return BadField("not JSON", f"not JSON ({error})", text.strip())

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from qa.data.shapes import QUESTION, records_of_cells, shape_of
 from qa.errors import UserError
 
 LARGEST_ROW_GROUP = 512 << 20  # bytes of a Parquet file, unpacked
+BUFFER = 1 << 20  # bytes of a column that are read at once
 AT_ONCE = 32  # rows of a Parquet file, each text of which may be as long as a line
 
 
@@ -30,19 +31,34 @@ def _errors(path: Path) -> Iterator[None]:
 
 def parquet_records(path: Path, named: Named) -> Iterator[Record]:
     """Records of one file. Errors: UserError."""
-    with _errors(path):
-        with pyarrow.parquet.ParquetFile(path) as file:
-            names = _columns(file.schema_arrow.names, named)
-            leaves = [file.schema.column(number) for number in range(len(file.schema))]
-            groups = [file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)]
+    with _errors(path), _opened(path) as file:
+        names = _columns(file.schema_arrow.names, named)
+        groups = [file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)]
         if max(groups, default=0) > LARGEST_ROW_GROUP:
             most = f"{LARGEST_ROW_GROUP >> 20} MiB"
             raise UserError(f"{path}: a row group of more than {most}; write it with a smaller row_group_size")
-        as_dictionaries = [
-            leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY" and leaf.path.partition(".")[0] in names
-        ]
-        with pyarrow.parquet.ParquetFile(path, read_dictionary=as_dictionaries) as file:
-            yield from _records(file.iter_batches(AT_ONCE, columns=names), named)
+        leaves = [file.schema.column(number) for number in range(len(file.schema))]
+        texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+        with _opened(path, [text for text in texts if text.partition(".")[0] in names]) as coded:
+            yield from _records(_row_groups(file, coded, names), named)
+
+
+def _opened(path: Path, as_dictionaries: Sequence[str] = ()) -> pyarrow.parquet.ParquetFile:
+    """A file of which little is in memory."""
+    return pyarrow.parquet.ParquetFile(path, read_dictionary=as_dictionaries, buffer_size=BUFFER, pre_buffer=False)
+
+
+def _row_groups(
+    file: pyarrow.parquet.ParquetFile, coded: pyarrow.parquet.ParquetFile, names: list[str]
+) -> Iterator[pyarrow.RecordBatch]:
+    """The rows of all groups, fewer at once where the dictionary of a group has a long text, which rows may repeat.
+
+    `coded`: the same file, read as dictionaries; a dictionary comes whole with the first row.
+    """
+    for group in range(file.num_row_groups):
+        for first in islice(coded.iter_batches(1, row_groups=[group], columns=names), 1):
+            at_once = max(1, min(AT_ONCE, 2 * LONGEST_LINE // (_longest_of(first) + 1)))
+            yield from file.iter_batches(at_once, row_groups=[group], columns=names)
 
 
 def arrow_records(path: Path, named: Named) -> Iterator[Record]:
@@ -74,16 +90,19 @@ def _columns(there: Sequence[str], named: Named) -> list[str]:
 
 
 def _records(batches: Iterable[pyarrow.RecordBatch], named: Named) -> Iterator[Record]:
-    """Each distinct text is held once, however many rows have it."""
-    texts: dict[str, str] = {}
     numbers = count()
     for batch in batches:
-        if max(map(_longest, batch.columns), default=0) > LONGEST_LINE:
+        if _longest_of(batch) > LONGEST_LINE:
             where = f"{named.file}: rows {(first := next(numbers) + 1)} to {first + len(batch) - 1}"
             raise UserError(f"{where}: a text of more than {LONGEST_LINE >> 20} MiB is no question; fix it")
+        texts: dict[str, str] = {}  # each held once, however many rows have it
         for row in batch.to_pylist():
             index = next(numbers)
             yield from records_of_cells(_shared(row, texts), f"row {index + 1}", index, named)
+
+
+def _longest_of(batch: pyarrow.RecordBatch) -> int:
+    return max(map(_longest, batch.columns), default=0)
 
 
 def _longest(array: pyarrow.Array) -> int:

@@ -117,6 +117,7 @@ class Named:
         self.absent = set(columns.model_dump(exclude_none=True).values())  # names that no record had yet
         self.labels: dict[str, str] = {}  # {label: its field} of the spans so far
         self.cut = 0  # spans so far that begin or end inside a word, as where their end is their last character
+        self.replaced = 0  # lines so far that a later one replaces or withdraws
         self._known: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {}
 
     def names(self, there: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -181,5 +182,6 @@ class Named:
         read = f"read {names}; data.columns.KEY=NAME chooses other columns" if names else ""
         absent = f"no record has {', '.join(map(repr, sorted(self.absent)))}" if self.absent else ""
         cut = f"labels that begin or end inside a word: {self.cut}; check their bounds" if self.cut else ""
-        notes = "; ".join(filter(None, [absent, read, cut]))
+        replaced = f"lines not read, which later ones replace or withdraw: {self.replaced}" if self.replaced else ""
+        notes = "; ".join(filter(None, [absent, read, cut, replaced]))
         return f"{self.file}: {notes}" if notes else ""

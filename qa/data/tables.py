@@ -4,12 +4,12 @@ import codecs
 import csv
 import io
 import re
+from collections import deque
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 from qa.data.fields import BadField
-from qa.data.files import not_utf8, unpacked
+from qa.data.files import as_text, not_utf8, unpacked
 from qa.data.record import LONGEST_LINE, Named, Record
 from qa.data.shapes import QUESTION, records_of_cells, shape_of
 from qa.errors import UserError
@@ -21,39 +21,56 @@ def table_records(path: Path, named: Named) -> Iterator[Record]:
     """The records of a table whose first line names its columns. Errors: UserError."""
     csv.field_size_limit(LONGEST_LINE)
     with unpacked(path) as file:
-        lines = BoundedLines(path, io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
-        begin = 1  # line of the record that is read
+        lines = TableLines(path, as_text(file))
+        head, separator = _head(lines)
+        if not head:
+            return
+        lines.unread(head)
+        rows = _rows(path, head, lines, separator)
         try:
-            head, separator = _head(lines)
-            if not head:
-                return
-            rows = _rows(path, head, lines, separator)
+            head.encode()
             names = tuple(next(rows))
-            if len(names) == 1:
-                raise UserError(f"{path}: one column only ({names[0]}); separate fields by commas, semicolons or tabs")
-            named.check(names, shape_of(names, named) is QUESTION)
-            number = 0
-            while True:
-                lines.taken, begin = 0, lines.number + 1
-                row = next(rows, None)
-                if row is None:
-                    return
-                if not any(row):  # a spreadsheet ends in rows of separators
-                    continue
-                number += 1
-                if len(row) != len(names):
-                    problem = f"{len(row)} fields, not {len(names)} as the first line has"
-                    yield Record(named.file, f"line {begin}", BadField("wrong number of fields", problem, row))
-                else:
-                    cells = dict(zip(names, row, strict=True))
-                    yield from records_of_cells(cells, f"line {begin}", number - 1, named)
-        except UnicodeDecodeError:
-            raise not_utf8(path, f"the text near line {lines.number + 1}") from None
+        except UnicodeEncodeError:
+            raise not_utf8(path, "the line with the names") from None
         except csv.Error as error:
-            raise UserError(f"{path}: line {begin}: {error}; fix its quotes") from None
+            raise UserError(f"{path}: line {lines.number}: {error}; fix its quotes") from None
+        if len(names) == 1:
+            raise UserError(f"{path}: one column only ({names[0]}); separate fields by commas, semicolons or tabs")
+        named.check(names, shape_of(names, named) is QUESTION)
+        for index, (place, row) in enumerate(_placed(lines, rows, len(names))):
+            if isinstance(row, BadField):
+                yield Record(named.file, place, row)
+            else:
+                yield from records_of_cells(dict(zip(names, row, strict=True)), place, index, named)
 
 
-def _head(lines: "BoundedLines") -> tuple[str, str]:
+def _placed(lines: "TableLines", rows: Iterator[list[str]], columns: int) -> Iterator[tuple[str, list[str] | BadField]]:
+    """The rows with their places. A quote that is not closed takes in further rows: they are read once more."""
+    taken_in = 0  # the last line that a bad row took in
+    while True:
+        begin = lines.begin_record()
+        bad: BadField | None = None
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            through = f"lines {begin} to {lines.number}" if lines.number > begin else "it"
+            row, bad = [], BadField("broken quotes", f"{error}; fix the quotes of {through}", lines.taken[0])
+        if row is None:
+            return
+        if bad is None and not any(row):  # a spreadsheet ends in rows of separators
+            continue
+        if bad is None and len(row) != columns:
+            bad = BadField("wrong number of fields", f"{len(row)} fields, not {columns} as the first line has", row)
+        if begin > taken_in:
+            yield f"line {begin}", bad or row
+        elif bad is None:
+            yield f"line {begin}", row
+        if bad:
+            taken_in = max(taken_in, lines.number - 1)
+            lines.unread(*lines.taken[1:])
+
+
+def _head(lines: "TableLines") -> tuple[str, str]:
     """The line that names the columns, and the separator: of Excel's line `sep=;`, or the one the names have most."""
     head = next((line for line in lines if line.strip()), "")
     if told := re.fullmatch(r"sep=(.)\s*", head):
@@ -62,11 +79,11 @@ def _head(lines: "BoundedLines") -> tuple[str, str]:
     return head, max(SEPARATORS, key=bare.count)
 
 
-def _rows(path: Path, head: str, lines: "BoundedLines", separator: str) -> Iterator[list[str]]:
+def _rows(path: Path, head: str, lines: "TableLines", separator: str) -> Iterator[list[str]]:
     """Rows of cells, the names of the columns first."""
     if separator == "\t" and _has_no_quoting(path, head.count("\t")):
-        return (line.rstrip("\r\n").split("\t") for line in chain([head], lines))
-    return csv.reader(chain([head], lines), delimiter=separator, strict=True)
+        return (line.rstrip("\r\n").split("\t") for line in lines)
+    return csv.reader(lines, delimiter=separator, strict=True)
 
 
 def _has_no_quoting(path: Path, tabs: int) -> bool:
@@ -90,19 +107,40 @@ def _is_quoted(cell: bytes) -> bool:
     return b'"' not in inner.replace(b'""', b"") and (inner != cell or b'"' not in cell)
 
 
-class BoundedLines:
-    """The lines of a text; a record of several, in quotes, may have LONGEST_LINE characters. Errors: UserError."""
+class TableLines(Iterator[str]):
+    """The lines of a text; a record of several, in quotes, may have LONGEST_LINE characters."""
 
     def __init__(self, path: Path, text: io.TextIOWrapper) -> None:
         self.path, self.text = path, text
-        self.taken = 0  # characters since the last whole record
+        self.taken: list[str] = []  # of the record that is read
+        self._size = 0  # of them, in characters
         self.number = 0  # lines read so far
+        self._waiting: deque[str] = deque()  # that are read once more
+        self._read_again = 0  # characters
 
-    def __iter__(self) -> Iterator[str]:
-        while line := self.text.readline(LONGEST_LINE + 1 - self.taken):
-            self.taken += len(line)
-            self.number += 1
-            if self.taken > LONGEST_LINE:
-                size = f"{LONGEST_LINE >> 20} MiB"
-                raise UserError(f"{self.path}: a record of more than {size} is no question; fix its quotes")
-            yield line
+    def begin_record(self) -> int:
+        """The number of the line in which the next record begins."""
+        self.taken, self._size = [], 0
+        return self.number + 1
+
+    def __next__(self) -> str:
+        """Errors: UserError for a record that is too long."""
+        line = self._waiting.popleft() if self._waiting else self.text.readline(LONGEST_LINE + 1)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        self.taken.append(line)
+        self._size += len(line)
+        if self._size > LONGEST_LINE:
+            place = f"line {self.number - len(self.taken) + 1}"
+            most = f"{LONGEST_LINE >> 20} MiB"
+            raise UserError(f"{self.path}: {place}: a record of more than {most} is no question; fix its quotes")
+        return line
+
+    def unread(self, *lines: str) -> None:
+        """Gives these lines back, which are the last ones. Errors: UserError where that is too much."""
+        self._waiting.extendleft(reversed(lines))
+        self.number -= len(lines)
+        self._read_again += sum(map(len, lines))
+        if self._read_again > 4 * LONGEST_LINE:
+            raise UserError(f"{self.path}: line {self.number}: too many quotes that are not closed; fix them")

@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import os
-import tempfile
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,7 +24,7 @@ from qa.data.example import Example
 from qa.data.tokenizer import backend
 from qa.data.windows import Windows, build_windows, distinct_texts
 from qa.errors import first_line
-from qa.storage import new_file_mode, readable
+from qa.storage import new_file_mode, readable, temporary_name
 
 log = logging.getLogger(__name__)
 
@@ -68,17 +67,12 @@ def cached_windows(
 
 
 def _save(path: Path, windows: Windows, metadata: dict[str, str]) -> None:
-    """Writes the file under a temporary name that nobody can foresee, and marks the folder as a cache."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
+    """Writes the file, and marks the folder as a cache."""
+    with temporary_name(path) as temporary:
         arrays = {field.name: torch.from_numpy(getattr(windows, field.name)) for field in fields(Windows)}
         save_file(arrays, temporary, {**metadata, "checksum": _checksum(windows)})
         readable(temporary)
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     with suppress(FileExistsError), (path.parent / "CACHEDIR.TAG").open("x", encoding="utf-8") as file:
         file.write(TAG)
 

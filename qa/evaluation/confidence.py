@@ -179,13 +179,13 @@ def in_first_half(questions: Sequence[Question]) -> NDArray[np.bool_]:
 
 def _fit(found: Candidates, languages: NDArray[np.str_], chosen: NDArray[np.bool_]) -> Scales:
     """The temperatures of the `chosen` questions, bool [questions], by language where there are several; the line."""
-    answered = chosen & ~found.refused
-    general = fit_temperature(found.take(answered), 1.0)
-    names = sorted(set(languages[chosen].tolist()))
-    parts = {name: found.take(answered & (languages == name)) for name in names if name and len(names) > 1}
     weighed = chosen & np.isfinite(found.null_odds)
     line = fit_line(found.null_odds[weighed], found.unanswerable[weighed]) if weighed.any() else UNFITTED
-    return general, {name: fit_temperature(part, general) for name, part in parts.items()}, line
+    answered = chosen & ~found.refused
+    general = fit_temperature(found.take(answered), 1.0, line)
+    names = sorted(set(languages[chosen].tolist()))
+    parts = {name: found.take(answered & (languages == name)) for name in names if name and len(names) > 1}
+    return general, {name: fit_temperature(part, general, line) for name, part in parts.items()}, line
 
 
 def fit_line(null_odds: NDArray[np.float64], unanswerable: NDArray[np.float64]) -> Line:
@@ -204,7 +204,7 @@ def fit_line(null_odds: NDArray[np.float64], unanswerable: NDArray[np.float64]) 
     return float(slope), float(offset)
 
 
-def fit_temperature(found: Candidates, expected: float) -> float:
+def fit_temperature(found: Candidates, expected: float, line: Line) -> float:
     """The most probable temperature of some questions, whose ln is expected around that of `expected`, by SPREAD.
 
     The likelihood is that of the outcomes, right or wrong, under the probabilities of the given answers: a calibrated
@@ -216,7 +216,7 @@ def fit_temperature(found: Candidates, expected: float) -> float:
         return expected
 
     def cost(log: float) -> float:
-        probability = found.probabilities(math.exp(log)).clip(1e-6, 1 - 1e-6)
+        probability = found.probabilities(math.exp(log), line).clip(1e-6, 1 - 1e-6)
         likelihood = np.log(np.where(found.right > 0, probability, 1 - probability)).sum()
         return float(((log - math.log(expected)) / SPREAD) ** 2 / 2 - likelihood)
 

@@ -40,7 +40,8 @@ class Answering(Decision):
     temperature_by_language: dict[str, Temperature] = {}  # by code, such as "de"
     several_texts: dict[PositiveInt, Decision] = {}  # by the number of texts that hold the answer of a question
     chosen_on: dict[str, list[str]] | None = None  # {what: the questions that chose it, see `question_hashes`}
-    trained: dict[str, Any] | None = None  # what made the weights, see `qa.runs.weights.trained`
+    # what made the weights, see `qa.runs.weights.trained`, how many questions it took, and the name of their data
+    trained: dict[str, Any] | None = None
 
     def over(self, texts: int) -> Self:
         """The same for questions with so many texts, between the known numbers of texts on the way from one to another.
@@ -68,6 +69,18 @@ class Answering(Decision):
     def temperature_of(self, language: str | None) -> float:
         """That of a language, else of all questions, else 1."""
         return self.temperature_by_language.get(language or "", self.temperature or 1.0)
+
+    @property
+    def trained_on(self) -> list[tuple[int, str]]:
+        """How many questions of which data trained the weights, first the base model's; as far as it is known."""
+        made: Any = self.trained
+        known = []
+        while isinstance(made, dict):  # of a foreign model it may be anything
+            questions, data = made.get("questions"), made.get("data")
+            if isinstance(questions, int) and isinstance(data, str):
+                known.append((questions, data))
+            made = made.get("base")
+        return known[::-1]
 
     @classmethod
     def load(cls, pretrained: str) -> Self:

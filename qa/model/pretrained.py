@@ -26,7 +26,7 @@ from qa.errors import UserError, first_line, why_unreadable
 from qa.hub import load_arguments
 from qa.internals import set_implementation
 from qa.model.answering import Answering
-from qa.storage import readable, remove
+from qa.storage import readable, remove, temporary_name
 
 Attention = Literal["auto", "sdpa", "eager", "flash"]
 # as a model is loaded and tried, which is on the CPU, where flash attention does not run
@@ -201,22 +201,20 @@ def save_model(
     answering: Answering,
     contexts: NDArray[np.uint64],
 ) -> None:
-    """Writes the folder `final`: weights, config, tokenizer, the card, and `qa.json`; `NAME.tmp` until it is whole.
+    """Writes the folder `final`: weights, config, tokenizer, the card, and `qa.json`; whole or not at all.
 
     `contexts`: hashes of those that it was trained on. Errors: UserError where the disk does not take it.
     """
-    temporary = final.with_name(f"{final.name}.tmp")
-    remove(temporary)  # what a run that was killed here left
     try:
-        model.save_pretrained(temporary, state_dict=weights)
-        tokenizer.save_pretrained(temporary)
-        ModelCard(card).save(temporary / "README.md")
-        answering.save(temporary)
-        np.save(temporary / CONTEXTS, contexts)
-        for path in temporary.iterdir():
-            readable(path)
+        with temporary_name(final) as temporary:
+            model.save_pretrained(temporary, state_dict=weights)
+            tokenizer.save_pretrained(temporary)
+            ModelCard(card).save(temporary / "README.md")
+            answering.save(temporary)
+            np.save(temporary / CONTEXTS, contexts)
+            for path in temporary.iterdir():
+                readable(path)
+            remove(final)  # what a run that was killed just here left
+            temporary.rename(final)
     except (OSError, SafetensorError) as error:
-        remove(temporary)
         raise UserError(f"{final}: cannot be written ({first_line(error)}); make room there, and start again") from None
-    remove(final)  # what a run that was killed just here left
-    temporary.rename(final)

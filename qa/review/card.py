@@ -37,7 +37,7 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
     local, base = Path(pretrained).is_dir(), model_name(pretrained)
     made = results.identity
     name, files, share = (settings.data.get(key) for key in ("name", "validation_file", "validation_share"))
-    training = without_folders(settings.data["train_file"]) if settings.data["train_file"] else name
+    training = training_data(settings)
     part = f"a part of {training} (data.validation_share={share})" if share else str(name)
     evaluation = without_folders(files) if files else part
     assert results.best is not None
@@ -84,6 +84,12 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
     return f"---\n{data.to_yaml()}\n---\n\n{body}"
 
 
+def training_data(settings: Settings) -> str:
+    """The names of what a fit learns from, for anybody."""
+    files = settings.data["train_file"]
+    return without_folders(files) if files else str(settings.data["name"])
+
+
 def model_name(pretrained: str) -> str:
     """A model by its own name: on the hub without a revision, of a folder without the folders above it.
 
@@ -118,14 +124,16 @@ def without_none(value: Any) -> Any:
 def without_folders(value: Any) -> str:
     """A setting as anybody may read it: paths without the folders that tell whose machine it was.
 
-    An installed package's folder is named from the package on, a run's model by `RUN/model`, all else by its last part.
+    An installed package's folder is named from the package on, a run's model by `RUN/model`, the demo's files by
+    `demo/NAME`, all else by its last part.
     """
     if isinstance(value, list):
         return ", ".join(map(without_folders, value))
     path = Path(str(value))
     if "site-packages" in path.parts:
         return "/".join(path.parts[path.parts.index("site-packages") + 1 :])
-    return "/".join(path.parts[-2:]) if RunFolder(path.parent).results.exists() else path.name or str(value)
+    is_known = path.parent.name == "demo" or RunFolder(path.parent).results.exists()
+    return "/".join(path.parts[-2:]) if is_known else path.name or str(value)
 
 
 def command_without_folders(command: str) -> str:

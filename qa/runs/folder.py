@@ -93,7 +93,7 @@ def move_aside(folder: Path) -> Path | None:
     """
     folder = folder.resolve()  # a link may lead to another disk
     run = RunFolder(folder)
-    held = [path for path in (*run.contents, run.hydra, folder / "model.tmp") if os.path.lexists(path)]
+    held = [path for path in (*run.contents, run.hydra) if os.path.lexists(path)]
     if {*held} <= {run.log, run.hydra, run.interrupted}:
         return None
     aside = new_folder(folder.with_name(f"{folder.name}.old-{datetime.now():%Y-%m-%dT%H-%M-%S}"))

@@ -108,7 +108,7 @@ def _add_answers(app: FastAPI, desk: Desk) -> None:
         ask, options, answerer = await asyncio.to_thread(hub.understood, request, desk.answerer)
         language = request.parameters.language if request.parameters else None
         (found,) = await desk.wait(desk.submit([ask], options, [language], answerer))
-        return await asyncio.to_thread(hub.as_hub, found, request)
+        return hub.as_hub(found, options.top_k)
 
 
 async def _lines(states: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
@@ -186,7 +186,7 @@ def _add_errors(app: FastAPI) -> None:
     def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
-        if "json" not in request.headers.get("content-type", ""):
+        if first["loc"][0] == "body" and "json" not in request.headers.get("content-type", ""):
             return JSONResponse({"error": "Content-Type: send application/json"}, 415)
         if first["type"] == "json_invalid":
             return JSONResponse({"error": f"body: not JSON (character {first['loc'][1]})"}, 400)

@@ -49,9 +49,9 @@ class Job:
         return not self.answerer.batch_tokens or self.text > LONG
 
     def goes_with(self, other: "Job") -> bool:
-        """Whether both can be answered together."""
+        """Whether it can be answered together with one that is not answered alone."""
         alike = self.options == other.options and self.answerer.answering == other.answerer.answering
-        return alike and not self.is_alone and not other.is_alone
+        return alike and not self.is_alone
 
     def deliver(self, found: list[Answer] | Exception) -> None:
         """Hands over the answers, or why there are none, from any thread."""

@@ -1,6 +1,5 @@
 """Answers that people corrected, as a file that training reads."""
 
-import errno
 import hashlib
 import json
 import logging
@@ -15,7 +14,7 @@ from qa.data.example import CORRECTION
 from qa.errors import UserError
 from qa.serving.limits import Refused, busy
 from qa.serving.schemas import Body, Text, Written
-from qa.storage import append_text, write_text
+from qa.storage import append_text
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +36,7 @@ class Correction(Body):
 
 
 class Corrections:
-    """A JSONL file of corrected questions; one that is corrected again has its last answer."""
+    """A JSONL file of corrected questions, to which lines are only added: of a question the last one counts."""
 
     def __init__(self, path: Path) -> None:
         """Errors: UserError for a file that cannot be read or written."""
@@ -52,15 +51,32 @@ class Corrections:
         except (ValueError, KeyError, TypeError):
             raise UserError(f"--corrections {path}: is no file of corrections; give another") from None
 
-    def add(self, given: Correction, model: str, content: str) -> bool:
+    def add(self, given: Correction, model: str, content: str) -> tuple[str, bool]:
         """Keeps a correction of the answer of a model, by its name and the hash of its files.
 
-        False where it is there already. Errors: UserError, Refused.
+        Returns its id, and whether it is new. Errors: UserError, Refused.
         """
         line = _line(given, model, content)
+        return line["id"], self._append(line)
+
+    def withdraw(self, name: str) -> bool:
+        """Undoes the correction with an id; False where there is none. Errors: Refused."""
+        return self._append({"id": name, "withdrawn": True, "time": _now()})
+
+    def _append(self, line: dict[str, Any]) -> bool:
         try:
             with self._lock:
-                return self._add(line)
+                content = self._content()
+                lines = _by_id(content)
+                before = lines.get(line["id"], {})
+                if before.get("answers") == line.get("answers"):
+                    return False
+                # an editor may have left the last line open
+                text = "\n" * (content[-1:] not in ("", "\n")) + json.dumps(line, ensure_ascii=False) + "\n"
+                if len(content.encode()) + len(text.encode()) > MOST:
+                    raise Refused(503, f"corrections: {MOST >> 20} MiB are full; move {self.path.name} away")
+                append_text(self.path, text)
+                self.count = len(lines) + ("answers" in line) - bool(before)
         except (ValueError, KeyError, TypeError) as error:
             log.error("%s: %s", self.path, error)
             raise Refused(503, "the file of corrections cannot be read; the log has more") from None
@@ -70,35 +86,7 @@ class Corrections:
             log.error("%s: %s", self.path, error)
             words = f"corrections: the file cannot be written ({error.strerror})"
             raise Refused(507, f"{words}; tell whoever runs this service") from None
-
-    def _add(self, line: dict[str, Any]) -> bool:
-        content = self._content()
-        lines = _by_id(content)
-        before = lines.get(line["id"])
-        if before is not None and before["answers"] == line["answers"]:
-            return False
-        lines[line["id"]] = line
-        can_append = before is None and content[-1:] in ("", "\n")  # an editor may have left the last line open
-        text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in ([line] if can_append else lines.values()))
-        if len(text.encode()) + (len(content.encode()) if can_append else 0) > MOST:
-            raise Refused(503, f"corrections: {MOST >> 20} MiB are full; move {self.path.name} away")
-        if can_append:
-            append_text(self.path, text)
-        else:
-            self._rewrite(text)
-        self.count = len(lines)
         return True
-
-    def _rewrite(self, text: str) -> None:
-        try:
-            write_text(self.path, text)
-        except OSError as error:
-            if error.errno != errno.EBUSY:  # a file that is mounted by itself cannot be replaced
-                raise
-            append_text(self.path, f"\n{text}")  # this needs room, what follows needs none
-            with self.path.open("r+b") as file:
-                file.write(text.encode())
-                file.truncate()
 
     def _content(self) -> str:
         return self.path.read_text("utf-8") if self.path.exists() else ""  # it may have been moved away
@@ -125,15 +113,21 @@ def _line(given: Correction, model: str, content: str) -> dict[str, Any]:
             "model": model,
             "model_content": content,
             "predicted": given.predicted,
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "time": _now(),
         },
     }
 
 
 def _by_id(content: str) -> dict[str, dict[str, Any]]:
-    """The corrections of a file, the last one of each question. Errors: ValueError, KeyError, TypeError."""
+    """The corrections that count: the last of each question, unless it was withdrawn. Errors: ValueError, KeyError,
+    TypeError."""
     lines = [json.loads(line) for line in content.split("\n") if line.strip()]
-    return {line["id"]: line for line in lines}
+    last = {line["id"]: line for line in lines}
+    return {name: line for name, line in last.items() if "withdrawn" not in line}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def passage(text: str, start: int, end: int, most: int = PASSAGE) -> tuple[int, str]:

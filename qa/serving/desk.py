@@ -8,12 +8,12 @@ from typing import Any
 
 from qa.answering.answer import Answer
 from qa.answering.answerer import QuestionAnswerer
-from qa.answering.options import Options
+from qa.answering.options import READ, Options
 from qa.answering.work import Ask, Work
 from qa.serving.batching import Batcher, Job
 from qa.serving.limits import Limits, Refused
 from qa.serving.metrics import Metrics
-from qa.serving.schemas import AnswerBody, Item, ModelInfo
+from qa.serving.schemas import AnswerBody, Item, ModelInfo, TrainedOn
 from qa.storage import contents_hash
 
 EVERY = 0.25  # seconds between two looks at a long text's answer so far
@@ -39,9 +39,11 @@ class Desk:
             content=self.content,
             engine=self.answerer.engine.name,
             trained=self.answerer.engine.trained_head,
+            trained_on=[TrainedOn(questions=questions, data=data) for questions, data in known.trained_on],
             calibrated=known.temperature is not None,
             calibrated_over=[1, *known.several_texts] if known.temperature else [],
             languages=sorted(known.temperature_by_language),
+            read_texts=READ,
             may_refuse=known.no_answer_threshold is not None,
             limits=asdict(self.limits),
             corrections=corrections,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from qa.errors import UserError, one_line, spelled
+from qa.serving.cards import cards_of
 from qa.serving.texts import text_of
 from qa.serving.uploads import ExtractionLimits, Upload, remedy, too_large, too_long
 
@@ -72,7 +73,17 @@ def _message(error: Exception) -> str:
 
 
 def questions_of(file: Upload) -> dict[str, Any]:
-    """The questions of a file, of any kind that training reads, as `QuestionsResponse`. Errors: UserError.
+    """The questions of a file, of any kind that training reads, or cards, as `QuestionsResponse`. Errors: UserError."""
+    try:
+        return _examples_of(file)
+    except UserError:
+        if (cards := cards_of(file)) and cards["questions"]:
+            return cards
+        raise
+
+
+def _examples_of(file: Upload) -> dict[str, Any]:
+    """Errors: UserError.
 
     The file is written into the working directory, so that messages name it without a folder.
     """

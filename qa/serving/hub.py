@@ -25,30 +25,12 @@ def understood(request: HubRequest, answerer: QuestionAnswerer) -> tuple[Ask, Op
         top_k=given.top_k or 1,
         max_answer_length=given.max_answer_len,
         handle_impossible_answer=given.handle_impossible_answer,
+        whole_words=bool(given.align_to_words),
     )
     return Ask(question, [request.inputs.context]), options, cut
 
 
-def as_hub(answer: Answer, request: HubRequest) -> HubAnswer | list[HubAnswer]:
+def as_hub(answer: Answer, top_k: int) -> HubAnswer | list[HubAnswer]:
     """One answer, or the list of them where more than one is asked for, as the hub's client documents it."""
-    given = request.parameters or HubParameters()
-    found = [answer, *answer.alternatives]
-    if given.align_to_words:
-        whole = [_widened(request.inputs.context, one.start, one.end) for one in found]
-    else:
-        whole = [(one.start, one.end) for one in found]
-    context = request.inputs.context
-    answers = [
-        HubAnswer(answer=context[start:end], score=one.probability, start=start, end=end)
-        for one, (start, end) in zip(found, whole, strict=True)
-    ]
-    return answers if (given.top_k or 1) > 1 else answers[0]
-
-
-def _widened(text: str, start: int, end: int) -> tuple[int, int]:
-    """A part of a text that begins and ends between words."""
-    while 0 < start < end and text[start - 1].isalnum() and text[start].isalnum():
-        start -= 1
-    while start < end < len(text) and text[end - 1].isalnum() and text[end].isalnum():
-        end += 1
-    return start, end
+    answers = [HubAnswer(**one.to_dict()) for one in (answer, *answer.alternatives)]
+    return answers if top_k > 1 else answers[0]

@@ -9,7 +9,7 @@ from qa.evaluation.metrics import v2_scores
 from qa.serving.corrections import Correction, Corrections
 from qa.serving.desk import Desk
 from qa.serving.extraction import Extractor
-from qa.serving.schemas import Corrected, Grade, GradeRequest, QuestionsResponse, TextResponse
+from qa.serving.schemas import Corrected, Grade, GradeRequest, QuestionsResponse, TextResponse, Withdrawn
 
 FILE: dict[str, Any] = {
     "requestBody": {
@@ -18,6 +18,8 @@ FILE: dict[str, Any] = {
     }
 }
 Name = Annotated[str, Query(min_length=1, max_length=1000)]  # of the file, whose ending tells its kind
+
+CorrectionName = Annotated[str, Query(alias="id", max_length=100)]
 
 
 def add_learning(app: FastAPI, desk: Desk, corrections: Corrections) -> None:
@@ -44,5 +46,11 @@ def add_learning(app: FastAPI, desk: Desk, corrections: Corrections) -> None:
     @app.post("/corrections")
     async def correct(given: Correction) -> Corrected:
         """Keeps the right answer of a question, for training."""
-        added = await asyncio.to_thread(corrections.add, given, desk.name, desk.content)
-        return Corrected(corrections=corrections.count, added=added)
+        name, added = await asyncio.to_thread(corrections.add, given, desk.name, desk.content)
+        return Corrected(id=name, corrections=corrections.count, added=added)
+
+    @app.delete("/corrections")
+    async def withdraw(name: CorrectionName) -> Withdrawn:
+        """Undoes a correction by its id: training no longer reads it."""
+        withdrawn = await asyncio.to_thread(corrections.withdraw, name)
+        return Withdrawn(corrections=corrections.count, withdrawn=withdrawn)

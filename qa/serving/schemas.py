@@ -204,10 +204,18 @@ class Grade(BaseModel):
 
 
 class Corrected(BaseModel):
-    """How many corrections there are, and whether this one is new."""
+    """The id of a correction, how many there are, and whether this one is new."""
 
+    id: str
     corrections: int
     added: bool
+
+
+class Withdrawn(BaseModel):
+    """How many corrections there are, and whether one was undone."""
+
+    corrections: int
+    withdrawn: bool
 
 
 class TextResponse(BaseModel):
@@ -236,6 +244,13 @@ class QuestionsResponse(BaseModel):
     messages: list[str]
 
 
+class TrainedOn(BaseModel):
+    """What a model learned from."""
+
+    questions: int
+    data: str
+
+
 class ModelInfo(BaseModel):
     """What is served."""
 
@@ -243,9 +258,11 @@ class ModelInfo(BaseModel):
     content: str  # hash of its files
     engine: str  # torch, onnx or openvino
     trained: bool  # whether it has a span head; without one its answers are drawn
+    trained_on: list[TrainedOn]  # the base model's data first; empty where nobody knows
     calibrated: bool
     calibrated_over: list[int]  # numbers of texts over which it is calibrated
     languages: list[str]  # codes of those that have temperatures of their own
+    read_texts: int  # of those of a question, unless it is asked otherwise
     may_refuse: bool  # whether a question may get no answer, as in SQuAD v2
     limits: dict[str, Any]
     corrections: int

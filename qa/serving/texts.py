@@ -1,4 +1,4 @@
-"""An uploaded file → its plain text: txt, md, html, docx and pdf, read in the process of `documents.py`."""
+"""An uploaded file → its plain text: txt, Markdown, html, docx and pdf, read in the process of `documents.py`."""
 
 import codecs
 import re
@@ -24,6 +24,7 @@ BLOCKS = (
     "caption", "center", "dd", "details", "dl", "dt", "fieldset", "form", "hr", "legend", "option", "section",
     "summary",
 )  # fmt: skip
+PHRASES = ("a", "b", "code", "em", "i", "kbd", "samp", "span", "strong", "var")  # in <pre> they keep its lines
 
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 PARAGRAPH, ROW, CELL = f"{W}p", f"{W}tr", f"{W}tc"
@@ -49,7 +50,7 @@ def text_of(file: Upload) -> str:
         if left < 0:
             raise UserError(too_long(file.name, file.limits))
     text = clean("".join(pieces))
-    text = text if READERS[kind] is _plain else text.strip()
+    text = text if READERS[kind] is plain_text else text.strip()
     if not text.strip():
         hint = "a scanned pdf has pictures only, which OCR reads" if kind == "pdf" else "give a file with text"
         raise UserError(f"{file.name}: no text in it; {hint}")
@@ -66,7 +67,8 @@ def clean(text: str) -> str:
     return BLANK_LINES.sub(r"\1\n\n", text)
 
 
-def _plain(file: Upload) -> Iterator[str]:
+def plain_text(file: Upload) -> Iterator[str]:
+    """The text of a file that has nothing else. Errors: UserError."""
     encoding = "UTF-16" if file.data.startswith(UTF_16) else "UTF-8"
     try:
         yield file.data.decode("utf-8-sig" if encoding == "UTF-8" else encoding)
@@ -75,13 +77,27 @@ def _plain(file: Upload) -> Iterator[str]:
 
 
 def _html(file: Upload) -> Iterator[str]:
+    yield from words_of(_decoded(file))
+
+
+def _markdown(file: Upload) -> Iterator[str]:
+    from markdown_it import MarkdownIt
+
+    text = clean("".join(plain_text(file)))
+    yield from words_of(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text))
+
+
+def words_of(page: str) -> Iterator[str]:
+    """What a browser shows of a page of HTML."""
     from inscriptis import Inscriptis, ParserError, document_fromstring
     from inscriptis.css_profiles import STRICT_CSS_PROFILE as STRICT
     from inscriptis.model.config import ParserConfig
+    from inscriptis.model.html_element import HtmlElement
     from lxml.html import HTMLParser
 
-    css = {**STRICT, **dict.fromkeys(BLOCKS, STRICT["div"]), "template": STRICT["script"]}
-    text = clean(_decoded(file)).encode(errors="replace")
+    phrases = dict.fromkeys(PHRASES, HtmlElement(whitespace=None))
+    css = {**STRICT, **dict.fromkeys(BLOCKS, STRICT["div"]), **phrases, "template": STRICT["script"]}
+    text = clean(page).encode(errors="replace")
     try:  # without huge_tree, what is nested deeper than 256 would be left out in silence
         tree = document_fromstring(text, parser=HTMLParser(encoding="utf-8", huge_tree=True))
     except ParserError:  # no element and no word
@@ -99,7 +115,7 @@ def _decoded(file: Upload) -> str:
             return file.data.decode(encoding, "replace")
         except (LookupError, UnicodeError):
             pass  # no encoding of texts
-    return "".join(_plain(file))
+    return "".join(plain_text(file))
 
 
 def _docx(file: Upload) -> Iterator[str]:
@@ -145,7 +161,8 @@ def _pdf(file: Upload) -> Iterator[str]:
 
 
 READERS: dict[str, Callable[[Upload], Iterator[str]]] = {
-    **dict.fromkeys(("txt", "text", "md"), _plain),
+    **dict.fromkeys(("txt", "text"), plain_text),
+    "md": _markdown,
     **dict.fromkeys(("html", "htm"), _html),
     "docx": _docx,
     "pdf": _pdf,

@@ -32,7 +32,7 @@ def too_long(name: str, limits: ExtractionLimits) -> str:
 
 def remedy(name: str) -> str:
     """What to do about a file that cannot be read."""
-    return "give its text as .txt" if ending(name) in ("html", "htm", "docx", "pdf") else "give it in parts"
+    return "give its text as .txt" if ending(name) in ("md", "html", "htm", "docx", "pdf") else "give it in parts"
 
 
 def ending(name: str) -> str:

@@ -1,6 +1,5 @@
 """The files of a run's checkpoints: written whole, given their names, removed when they are too many."""
 
-import errno
 import logging
 import os
 import shutil
@@ -16,11 +15,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from qa.errors import UserError
 from qa.runs.checkpoints import is_own, load_checkpoint, step_checkpoints
 from qa.runs.folder import RunFolder
-from qa.storage import atomic_write
+from qa.storage import NO_LINKS
 
 log = logging.getLogger(__name__)
-
-NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
 class SyncedFile(TorchCheckpointIO):
@@ -147,5 +144,9 @@ def without_optimizer(path: Path, name: Path) -> None:
     """Makes `name`, whatever it was, the checkpoint `path` without the optimizer's state: a third of its size."""
     checkpoint = load_checkpoint(path)
     checkpoint["optimizer_states"] = []
-    with atomic_write(name, binary=True) as file:
+    temporary = name.with_suffix(".tmp")  # a kill leaves no more than one of them
+    with temporary.open("wb") as file:
         torch.save(checkpoint, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(name)

@@ -8,7 +8,7 @@ from qa.errors import UserError
 from qa.evaluation.question_table import read_questions
 from qa.model.answering import Answering
 from qa.model.pretrained import save_model
-from qa.review.card import model_card
+from qa.review.card import model_card, training_data
 from qa.runs.checkpoints import check_same_run, load_checkpoint
 from qa.runs.predictions import WrittenAnswers, calibrate_predictions
 from qa.runs.weights import chosen_on, trained
@@ -54,7 +54,11 @@ def fit(parts: Parts) -> None:
         n_best=module.n_best,
         **(results.calibration.fitted if results.calibration else {}),
         chosen_on=chosen_on(made, epoch=several, threshold=history.best.is_v2, temperature=True),
-        trained=trained(made, history.best.epoch, history.best.step, history.schedule_changes),
+        trained={
+            **trained(made, history.best.epoch, history.best.step, history.schedule_changes),
+            "questions": results.examples.train,
+            "data": training_data(parts.settings),
+        },
     )
     contexts = np.union1d(trained_contexts(module.pretrained), context_hashes(data.examples["train"]))
     save_model(parts.run.model, module.model, weights, data.tokenizer, card, answering, contexts)

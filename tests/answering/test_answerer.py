@@ -133,14 +133,15 @@ def test_blank_texts_among_others_are_passed_over(answerer: QuestionAnswerer) ->
     st.text(st.sampled_from("ab Ç文🙂क्षि\u0301\x00\t\n.'\"\u200b"), min_size=1, max_size=300),
     st.integers(1, 5),
     st.sampled_from([0, 0.5, 1]),
+    st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
 def test_an_answer_is_a_part_of_its_context(
-    answerer: QuestionAnswerer, context: str, top_k: int, overlap: float
+    answerer: QuestionAnswerer, context: str, top_k: int, overlap: float, whole: bool
 ) -> None:
     if not context.strip():
         return
-    answer = answerer("What is it?", context, top_k=top_k, overlap_threshold=overlap)
+    answer = answerer("What is it?", context, top_k=top_k, overlap_threshold=overlap, whole_words=whole)
     found = [answer, *answer.alternatives]
     assert len(found) <= top_k
     for part in found:
@@ -150,6 +151,16 @@ def test_an_answer_is_a_part_of_its_context(
     for better, worse in ((a, b) for n, a in enumerate(found) for b in found[n + 1 :]):
         shared = max(0, min(better.end, worse.end) - max(better.start, worse.start))
         assert shared <= overlap * min(len(better.text), len(worse.text))
+
+
+def test_whole_words_are_listed_once_with_the_probability_of_their_parts(answerer: QuestionAnswerer) -> None:
+    context, words = "Tollenbruecke 4417 or unhewnstones", {"Tollenbruecke", "4417", "or", "unhewnstones"}
+    cut, whole = (answerer(QUESTION, context, top_k=20, max_answer_length=1, whole_words=on) for on in (False, True))
+    pieces, found = ([part.text for part in (one, *one.alternatives)] for one in (cut, whole))
+    assert len(pieces) > len(words) and not set(pieces) <= words
+    assert (set(found), len(found)) == (words, len(words))
+    of_parts = sum(part.probability for part in (cut, *cut.alternatives) if part.text in whole.text)
+    assert whole.probability == pytest.approx(of_parts, abs=1e-6)
 
 
 def test_less_probable_answers_are_left_out(answerer: QuestionAnswerer) -> None:

@@ -1,8 +1,10 @@
 """`qa.answer`, `qa.calibrate` and `qa.export` are told a file's names, list its bad records, and give own remedies."""
 
+import contextlib
 import importlib
 import json
 import logging
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -74,7 +76,15 @@ def test_a_model_is_calibrated_with_the_good_records(run: Any, model: Path, tmp_
         ("answer", "MODEL --in TABLE --out OUT --column frage=Frage", "--column frage=Frage: give KEY=NAME, each KEY"
          " once; the keys are id, question, context, answer, answer_start, is_impossible"),
         ("answer", "MODEL --in TABLE --out OUT --column id=a --column id=b", "--column id=b: give KEY=NAME, each KEY"),
-        ("answer", "MODEL --question a --column id=a", "give --question with a text, or --in with --out, to which"),
+        ("answer", "MODEL --question a --column id=a", "give --question with a text, or --in with --out: --context"),
+        ("answer", "MODEL --in TABLE --out OUT --format json", "give --question with a text, or --in with --out: --"),
+        ("answer", "MODEL --in TABLE --out OUT --context a", "give --question with a text, or --in with --out: --"),
+        ("answer", "MODEL --question a --context b --top-k 0", "--top-k 0: should be greater than 0"),
+        ("answer", "MODEL --question a --context b --batch-size many", "--batch-size 'many': "),
+        ("answer", "MODEL --question a --context b --max-length 600", "--max-length 600: "),
+        ("answer", "MODEL --question a --context b --stride 600", "--stride 600: "),
+        ("answer", "MODEL --question a --context b --device tpu", "--device tpu: "),
+        ("calibrate", "MODEL TABLE --device tpu", "--device tpu: "),
         ("export", "MODEL --to onnx --column id=a", "--column: names fields of --check; give that, too"),
         ("answer", "MODEL --topk 3", "unrecognized arguments: --topk 3; python -m qa.answer --help has all flags"),
         ("calibrate", "MODEL EMPTY", "EMPTY: no question in it; give a file that holds some"),
@@ -88,7 +98,14 @@ def test_a_model_is_calibrated_with_the_good_records(run: Any, model: Path, tmp_
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_one_line_in_the_words_of_the_door(
-    run: Any, model: Path, tmp_path: Path, name: str, words: str, message: str
+    run: Any,
+    model: Path,
+    tmp_path: Path,
+    name: str,
+    words: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
 ) -> None:
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "asks.jsonl").write_text(json.dumps({"question": "Who?", "context": CONTEXT}) + "\n")
@@ -100,6 +117,12 @@ def test_what_cannot_be_done_is_one_line_in_the_words_of_the_door(
     status, shown, error = run(name, *[str(paths.get(word, word)) for word in words.split()])
     assert (status, shown) == (2, "")
     assert error.startswith(f"ERROR: {message}") and error.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with contextlib.suppress(SystemExit):
+        importlib.import_module(f"qa.{name}").main()
+    flags = {*re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out)}
+    assert {*re.findall(r"(?<!\S)--[a-z][a-z-]*", error)} <= flags | {"--topk", "--prt"}
+    assert not re.search(r"(?<!--column )(?<!\S)[a-z_.]+=", error)
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -29,6 +29,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
 def exported(tiny: Path, v2_files: Files, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The tiny model itself and in all its forms, by engine."""
     made = tmp_path_factory.mktemp("exported")
+    (made / "onnx.tmp").mkdir()
+    (made / "onnx.tmp" / "thesis.txt").touch()
     with pytest.MonkeyPatch.context() as patch:
         for engine in ("onnx", "openvino"):
             words = (tiny, "--to", engine, "--check", v2_files[0], "--out")
@@ -78,7 +80,8 @@ def test_a_folder_of_an_export_holds_what_it_needs_and_says_what_it_is(exported:
     card = (exported["openvino"] / "README.md").read_text()
     assert "library_name: openvino" in card and "# For OpenVINO, in float32" in card
     assert "Checked with 60 questions of `train.json`" in card and "| other answers |  | 0 |" in card
-    assert not list(exported["onnx"].parent.glob("*.tmp"))
+    assert sorted(path.name for path in exported["onnx"].parent.iterdir()) == ["onnx", "onnx.tmp", "openvino"]
+    assert (exported["onnx"].with_suffix(".tmp") / "thesis.txt").exists()
 
 
 @pytest.mark.parametrize(("engine", "way"), [("onnx", "dynamic int8"), ("openvino", "static int8")])

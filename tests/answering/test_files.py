@@ -94,6 +94,69 @@ def test_other_questions_or_options_do_not_go_on_with_these(
     assert [line["id"] for line in read(target)][:3] == ["q0", "q1", "q2"]
 
 
+def test_two_starts_of_one_command_do_not_write_together(
+    answerer: QuestionAnswerer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = asks(tmp_path, 12), tmp_path / "answers.jsonl"
+    refused: list[str] = []
+    as_line = files.as_line
+
+    def meanwhile(*given: Any) -> Any:
+        for options in ({}, {"top_k": 2}):
+            with pytest.raises(UserError) as error:
+                answer_file(answerer, str(source), target, options)  # type: ignore[arg-type]
+            refused.append(str(error.value))
+        return as_line(*given)
+
+    with monkeypatch.context() as two:
+        two.setattr(files, "as_line", meanwhile)
+        answer_file(answerer, str(source), target, {})
+    assert set(refused) == {f"{target}: another process is writing it; wait for it, or give another --out"}
+    assert len(read(target)) == 12
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.jsonl", "asks.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("change", "before"),
+    [
+        (lambda lines: [*lines[:5], b'{"id": "q5", "te', *lines[6:]], 5),
+        (lambda lines: [*lines[:5], bytes(100) + b"\n", *lines[6:]], 5),
+        (lambda lines: [*lines[:2], b"[" * 100_000 + b"\n"], 2),
+        (lambda lines: [*lines[:2], b'"q2"\n', b'{"id": "q2"}\n'], 2),
+        (lambda lines: [*lines[:4], *lines[6:]], 4),
+        (lambda lines: [*lines, *lines], 12),
+        (lambda _: [b"a thesis"], 0),
+    ],
+)
+def test_a_part_with_other_lines_is_done_again_from_there(
+    answerer: QuestionAnswerer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, before: int
+) -> None:
+    source, target = asks(tmp_path, 12), tmp_path / "answers.jsonl"
+    with monkeypatch.context() as cut:
+        cut.setattr(files, "rename_new", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            answer_file(answerer, str(source), target, {})
+    [part] = tmp_path.glob("*.part")
+    whole = part.read_bytes()
+    part.write_bytes(b"".join(change(whole.splitlines(keepends=True))))
+    counts = answer_file(answerer, str(source), target, {})
+    assert (counts["before"], counts["bad"]) == (before, 3)
+    assert target.read_bytes() == whole
+
+
+def test_a_file_that_was_made_meanwhile_stays(
+    answerer: QuestionAnswerer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = asks(tmp_path, 12), tmp_path / "answers.jsonl"
+    as_line = files.as_line
+    monkeypatch.setattr(files, "as_line", lambda answer: (target.write_text("a thesis"), as_line(answer))[1])
+    with pytest.raises(UserError, match="another program wrote it meanwhile; the answers are in") as error:
+        answer_file(answerer, str(source), target, {})
+    [part] = tmp_path.glob("*.part")
+    assert str(error.value).endswith(str(part)) and len(read(part)) == 12
+    assert target.read_text() == "a thesis"
+
+
 @pytest.mark.slow
 def test_a_killed_process_goes_on_and_ends_with_the_same_file(tiny: Path, tmp_path: Path) -> None:
     source = asks(tmp_path, 2000)
@@ -141,6 +204,13 @@ def test_answers_are_printed_for_people_and_for_programs(
     assert ", context 1)" in shown and f", {tmp_path}/one.txt)" in shown.replace("\n", " ").replace("   ", "")
     assert ask(monkeypatch, tiny, "--question", "When?", "--context", CONTEXT, "--min-probability", "1") == 0
     assert "no answer" in capsys.readouterr().out
+    files = ("--in", asks(tmp_path, 12), "--top-k", "2", "--batch-size", "4", "--handle-impossible-answer", "true")
+    assert ask(monkeypatch, tiny, *files, "--out", tmp_path / "answers.jsonl") == 1
+    capsys.readouterr()
+    assert ask(monkeypatch, tiny, *files, "--out", "-") == 1
+    shown = capsys.readouterr()
+    assert shown.out == (tmp_path / "answers.jsonl").read_text() and "3 bad" in shown.err
+    assert "no_answer_probability" in shown.out and not (tmp_path / "-").exists()
 
 
 def test_a_question_is_answered_at_the_temperature_of_its_language(

@@ -149,7 +149,11 @@ def test_a_bad_record_is_named_with_its_remedy_and_counted_when_skipped(case: st
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0f\nsize 9\n"
 BAD_FILES = {
     "truncated": (json.dumps(GOOD).encode()[:-30], "f.json", "not JSON at line 1: .* may be truncated"),
-    "not UTF-8": (json.dumps(GOOD).encode().replace(b"Brill", b"Br\xfcll"), "f.json", "byte .* is not UTF-8"),
+    "not UTF-8": (
+        json.dumps(GOOD).encode().replace(b"Brill", b"Br\xfcll"),
+        "f.json",
+        "the field 'context' is not UTF-8",
+    ),
     "another object": (
         b'{"name": "x", "version": 1}',
         "f.json",
@@ -181,7 +185,7 @@ BAD_FILES = {
     "cp1252": (
         "question,context,answer\nOù?,Ada.,Ada\n".encode("cp1252"),
         "f.csv",
-        "near line 1 is not UTF-8; convert it from",
+        r"line 2: the field 'question' is not UTF-8 \(iconv -f cp1252 -t utf-8 would convert the file",
     ),
     "half of UTF-16": ("[]".encode("utf-16")[:-1], "f.json", "it begins as UTF-16, but"),
     "a spreadsheet": (b"PK", "f.xlsx", "a spreadsheet; save it as CSV in UTF-8"),
@@ -190,7 +194,16 @@ BAD_FILES = {
     "truncated gzip": (gzip.compress(json.dumps(GOOD).encode())[:-9], "f.json.gz", "cannot be read"),
     "unknown kind": (b"a,b", "f.txt", "unknown kind of file"),
     "truncated JSONL line": (b'{"id": "a", "ques', "f.jsonl", "line 1: not JSON"),
-    "not UTF-8 JSONL": (b'{"id": "\xfc"}', "f.jsonl", "line 1: not UTF-8"),
+    "not UTF-8 JSONL": (
+        b'{"question": "\xfc", "context": "a", "answer": "a"}',
+        "f.jsonl",
+        "line 1: the field 'question' is not UTF-8",
+    ),
+    "names that are not UTF-8": (
+        "question;context;r\xe9ponse\n".encode("latin-1"),
+        "f.csv",
+        "the line with the names is not UTF-8",
+    ),
 }
 
 
@@ -333,7 +346,7 @@ def test_tables_hold_the_same_examples(tmp_path: Path) -> None:
         ("question,context,answer\na,b\n", "line 2: 2 fields, not 3"),
         ("question,context,answer\na,b b,b\n", "line 2: the answer 'b' is more than once in the context"),
         ("question,context,answer\na,b b,c\n", "line 2: the answer 'c' is not in the context"),
-        ('question,context,answer\n"a,b,c\n', "fix its quotes"),
+        ('question,context,answer\n"a,b,c\n', "line 2: unexpected end of data; fix the quotes of it"),
         ("question,context,answer\n\xe9,b,b\n", "not UTF-8"),
     ],
 )

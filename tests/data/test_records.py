@@ -4,6 +4,9 @@ import csv
 import gzip
 import io
 import json
+import random
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +22,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.paths import ROOT
+from qa.data import tables
 from qa.data.example import Answer, Example
 from qa.data.examples import read_examples
 from qa.data.record import Columns
@@ -761,11 +766,65 @@ def test_a_quote_in_a_table_without_quotes_is_a_letter(tmp_path: Path) -> None:
     assert (quoted.context, quoted.answers[0].text) == ('He said "no"', "no")
 
 
-def test_a_table_with_tabs_that_is_not_utf8_is_named_with_its_line(tmp_path: Path) -> None:
-    rows = b"".join(b"%d\tWho?\tAda built it\tAda\n" % number for number in range(9000))
-    (tmp_path / "a.tsv").write_bytes(b"id\tquestion\tcontext\tanswer\n" + rows + b"x\tWho?\tAda \xe9\tAda\n")
-    with pytest.raises(UserError, match=r"a\.tsv: the text near line (8[5-9]|90)\d\d is not UTF-8"):
-        read_examples(str(tmp_path / "a.tsv"))
+TABLE = [
+    [f"q{n}", f"Who is {n}?", f'Here, in {n}, is\n"Ada" Brill.' if n % 7 < 2 else f'In {n}, is "Ada".', "Ada"]
+    for n in range(600)
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "was", "now", "reason"),
+    [
+        ("csv", b'"q300"', b'"q"300', "',' expected after '\"'; fix the quotes of it"),
+        ("csv", b'"q300"', b'"q300', "',' expected after '\"'; fix the quotes of it"),
+        ("csv", b'300?","', b'300?,"', "',' expected after '\"'; fix the quotes of it"),
+        ("csv", b'is ""Ada""."', b'is "Ada"."', "fix the quotes of it"),
+        ("csv", b"In 300, is", b"in \xfc, is", "the field 'context' is not UTF-8"),
+        ("csv", b'"q300",', b'"q300",,', "5 fields, not 4"),
+        ("jsonl", b'"q300",', b'"q300"', "not JSON"),
+        ("jsonl", b"In 300, is", b"in \xfc, is", "the field 'context' is not UTF-8"),
+        ("tsv", b"is 300?", b"is \xfc?", "the field 'question' is not UTF-8"),
+        ("tsv", b"q300\t", b"q300\t\t", "5 fields, not 4"),
+        ("json", b"In 300, is", b"in \xfc, is", "the field 'context' is not UTF-8"),
+    ],
+)
+def test_a_broken_row_costs_itself_alone(kind: str, was: bytes, now: bytes, reason: str, tmp_path: Path) -> None:
+    names = ["id", "question", "context", "answer"]
+    rows = [dict(zip(names, row, strict=True)) for row in TABLE]
+    content = io.StringIO()
+    csv.writer(content, quoting=csv.QUOTE_ALL).writerows([names, *TABLE])
+    written = {
+        "csv": content.getvalue(),
+        "tsv": "".join("\t".join(row).replace("\n", " ") + "\n" for row in [names, *TABLE]),
+        "jsonl": "".join(json.dumps(row) + "\n" for row in rows),
+        "json": json.dumps(rows),
+    }[kind].encode()
+    begin = written.rindex(b"{" if kind == "json" else b"\n", 0, written.index(b"q300")) + 1
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(written[:begin] + written[begin:].replace(was, now, 1))
+    read = read_examples(str(path), "skip", need="texts")
+    line = written[:begin].count(b"\n") + 1 if kind != "json" else 301
+    assert [(bad.place.partition(" (")[0], reason in bad.reason) for bad in read.bad] == [
+        (f"{'row' if kind == 'json' else 'line'} {line}", True)
+    ], [bad.problem for bad in read.bad]
+    assert [example.id for example in read.examples] == [row[0] for row in TABLE if row[0] != "q300"]
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_quote_that_is_never_closed_takes_in_nothing(
+    rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"q{n},Who?,Ada built it in {n}.,Ada" for n in range(300)]
+    for n in range(rows):
+        lines[150 + n] = f'q{150 + n},"Who?,Ada built it.,Ada'
+    (tmp_path / "a.csv").write_text("\n".join(["id,question,context,answer", *lines]))
+    read = read_examples(str(tmp_path / "a.csv"), "skip", need="texts")
+    assert [bad.place for bad in read.bad] == [f"line {152 + n}" for n in range(rows)]
+    assert len(read.examples) == 300 - rows
+    monkeypatch.setattr(tables, "LONGEST_LINE", 4000)
+    (tmp_path / "a.csv").write_text("id,question,context,answer\n" + 'a",x,"y\n' * 400)
+    with pytest.raises(UserError, match=r"a\.csv: line \d+: too many quotes that are not closed; fix them"):
+        read_examples(str(tmp_path / "a.csv"), "skip", need="texts")
 
 
 def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
@@ -778,8 +837,7 @@ def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.csv: line 6: 2 fields, not 4 as the first line has"):
         read_examples(str(tmp_path / "a.csv"))
     (tmp_path / "a.csv").write_text("\n".join([*lines, 'd,"Who"?,Ada,Ada']))
-    with pytest.raises(UserError, match=r"a\.csv: line 9: .*; fix its quotes"):
-        read_examples(str(tmp_path / "a.csv"), "skip")
+    assert [bad.place for bad in read_examples(str(tmp_path / "a.csv"), "skip").bad] == ["line 6", "line 9"]
 
 
 @pytest.mark.parametrize("choice", ["reject", "ignore"])
@@ -796,6 +854,56 @@ def test_an_archive_of_a_mac_is_one_file(tmp_path: Path) -> None:
         archive.writestr("__MACOSX/data/._a.jsonl", b"\0\5")
         archive.writestr("data/.DS_Store", b"\0")
     assert read_examples(str(tmp_path / "a.zip")).examples[0].id == "a"
+
+
+@pytest.mark.parametrize("texts", [["Ada"], [str(n) for n in range(250)]])
+def test_parquet_of_many_row_groups_is_read_whole(texts: list[str], tmp_path: Path) -> None:
+    rows = [
+        {"id": f"q{n}", "question": "Who?", "context": f"{texts[n % len(texts)]} built it.",
+         "answers": {"text": [texts[n % len(texts)]], "answer_start": [0]}}
+        for n in range(250)
+    ]  # fmt: skip
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet", row_group_size=50)
+    read = read_examples(str(tmp_path / "a.parquet")).examples
+    assert [(e.id, e.context) for e in read] == [(row["id"], row["context"]) for row in rows]
+
+
+MEASURED = """
+import sys
+from pathlib import Path
+import qa.data.parquet
+from qa.data.check import examples_to_ask
+def peak():
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) // 1024
+before = peak()
+for number, example in enumerate(examples_to_ask(Path(sys.argv[1])), 1):
+    quarter = peak() if number == 2000 else 0 if number < 2000 else quarter
+print(number, quarter - before, peak() - quarter)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "most"), [("squad.json", 16), ("list.json", 16), ("a.jsonl", 16), ("a.csv", 16), ("a.parquet", 140)]
+)
+def test_a_file_is_asked_record_by_record(name: str, most: int, tmp_path: Path) -> None:
+    """In MiB: 8,000 questions have 32 MiB, which take eleven times that as objects."""
+    letters = random.Random(1)
+    rows = [{"id": f"q{n}", "question": "Who?", "context": f"{n} {letters.randbytes(2000).hex()}"} for n in range(8000)]
+    path = tmp_path / name
+    if name == "a.parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    elif name == "a.csv":
+        pandas.DataFrame(rows).to_csv(path, index=False)
+    elif name == "squad.json":
+        paragraphs = [{"context": row["context"], "qas": [row]} for row in rows]
+        path.write_text(json.dumps({"version": "1", "data": [{"paragraphs": [one]} for one in paragraphs]}))
+    else:
+        path.write_text(json.dumps(rows) if name == "list.json" else "\n".join(map(json.dumps, rows)))
+    done = subprocess.run([sys.executable, "-c", MEASURED, path], cwd=ROOT, capture_output=True, text=True, check=True)
+    count, quarter, more = map(int, done.stdout.split())
+    assert count == 8000
+    assert quarter < most and more < 8, (quarter, more)
 
 
 def test_a_packed_parquet_file_is_named(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_a_refusal_is_as_probable_as_its_null_odds_say(slope: float, offset: flo
     questions, found = calibrated(answered)
     assert found and found.no_answer_slope == pytest.approx(slope, rel=0.15)
     assert found.no_answer_offset == pytest.approx(offset, abs=0.25)
+    assert found.temperature == pytest.approx(1, rel=0.15)
     for kind in (True, False):  # refusals, and answers, which are right only if there is one
         part = [question for question in questions if bool(question.prediction) == kind]
         worth = trust(*outcomes(part))

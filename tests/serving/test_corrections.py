@@ -1,5 +1,6 @@
-"""Corrections are lines that training reads, one for each question, whatever becomes of the file."""
+"""Corrections are lines that training reads, the last of each question, whatever becomes of the file."""
 
+import gzip
 import json
 import resource
 import subprocess
@@ -25,30 +26,52 @@ def correction(text: str, start: int, context: str = BOOK) -> Correction:
     return Correction(question="Which?", context=context, text=text, start=start, name="book.txt", predicted="Line")
 
 
+def added(corrections: Corrections, given: Correction) -> bool:
+    return corrections.add(given, *MODEL)[1]
+
+
 def test_a_question_has_its_last_correction(tmp_path: Path) -> None:
     corrections = Corrections(tmp_path / "c.jsonl")
     first, last = BOOK.index("Line 7 "), BOOK.index("Line 480")
-    assert corrections.add(correction("Line 7", first), *MODEL)
-    assert not corrections.add(correction("Line 7", first), *MODEL)
-    assert corrections.add(correction("Line 480", last), *MODEL)  # far away: another passage of the same text
-    assert corrections.add(correction("", 5, "Nothing of the kind."), *MODEL)
+    assert added(corrections, correction("Line 7", first))
+    assert not added(corrections, correction("Line 7", first))
+    assert added(corrections, correction("Line 480", last))  # far away: another passage of the same text
+    assert added(corrections, correction("", 5, "Nothing of the kind."))
     assert corrections.count == 2
     examples = read_examples(str(corrections.path), need="places").examples
     assert [example.answers[0].text if example.answers else None for example in examples] == ["Line 480", None]
     found = examples[0]
     assert found.label is not None and found.context[slice(*found.label)] == "Line 480"
     assert len(found.context) <= PASSAGE + 100 and found.context.startswith("Line ")
-    source = json.loads(corrections.path.read_text().splitlines()[0])["source"]
+    source = json.loads(corrections.path.read_text().splitlines()[1])["source"]
     assert (source["model"], source["model_content"]) == MODEL
     assert BOOK[source["start"] :].startswith(found.context)
     assert Corrections(corrections.path).count == 2
 
 
+def test_a_correction_is_undone_by_a_line_that_training_reads(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    corrections = Corrections(tmp_path / "c.jsonl")
+    name, _ = corrections.add(correction("Line 7", BOOK.index("Line 7 ")), *MODEL)
+    assert added(corrections, correction("", 5, "Nothing of the kind."))
+    before = corrections.path.read_text()
+    assert [corrections.withdraw(name), corrections.withdraw(name), corrections.withdraw("x")] == [True, False, False]
+    assert corrections.path.read_text().startswith(before)  # nothing is overwritten
+    assert corrections.count == Corrections(corrections.path).count == 1
+    assert [example.question for example in read_examples(str(corrections.path)).examples] == ["Which?"]
+    assert "which later ones replace or withdraw: 2" in caplog.text
+    packed = tmp_path / "d.jsonl.gz"
+    packed.write_bytes(gzip.compress(b"\xef\xbb\xbf" + corrections.path.read_bytes()))
+    assert len(read_examples(str(packed)).examples) == 1
+    again = Corrections(corrections.path)
+    assert again.add(correction("Line 7", BOOK.index("Line 7 ")), *MODEL) == (name, True)
+    assert (again.count, len(read_examples(str(corrections.path)).examples)) == (2, 2)
+
+
 def test_a_file_that_was_moved_away_begins_anew_and_a_damaged_one_is_left(tmp_path: Path) -> None:
     corrections = Corrections(tmp_path / "c.jsonl")
-    assert corrections.add(correction("Line 7", BOOK.index("Line 7 ")), *MODEL)
+    assert added(corrections, correction("Line 7", BOOK.index("Line 7 ")))
     corrections.path.rename(tmp_path / "old.jsonl")
-    assert corrections.add(correction("Line 8", BOOK.index("Line 8 ")), *MODEL)
+    assert added(corrections, correction("Line 8", BOOK.index("Line 8 ")))
     assert len(corrections.path.read_text().splitlines()) == 1
     corrections.path.write_text("damaged")
     with pytest.raises(Refused) as found:
@@ -78,14 +101,14 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     link.symlink_to(target)
     corrections = Corrections(link)
     for text in ("Line 7", "Line 8"):  # the second replaces the first
-        assert corrections.add(correction(text, BOOK.index(f"{text} ")), *MODEL)
+        assert added(corrections, correction(text, BOOK.index(f"{text} ")))
     assert link.is_symlink()
-    assert [json.loads(line)["answers"]["text"] for line in target.read_text().splitlines()] == [["Line 8"]]
+    assert [json.loads(line)["answers"]["text"] for line in target.read_text().splitlines()] == [["Line 7"], ["Line 8"]]
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     corrections = Corrections(tmp_path / "c.jsonl")
-    assert corrections.add(correction("Line 7", BOOK.index("Line 7 ")), *MODEL)
+    assert added(corrections, correction("Line 7", BOOK.index("Line 7 ")))
     before = corrections.path.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, limits[1]))
@@ -96,15 +119,15 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert full.value.status == 507 and "cannot be written (File too large)" in str(full.value)
     assert corrections.path.read_bytes() == before
-    assert corrections.add(correction("", 5, "Nothing of the kind."), *MODEL)
+    assert added(corrections, correction("", 5, "Nothing of the kind."))
 
 
 def test_a_file_that_an_editor_has_changed_stays_one_line_each(tmp_path: Path) -> None:
     corrections = Corrections(tmp_path / "c.jsonl")
-    assert corrections.add(correction("Line 7", BOOK.index("Line 7 ")), *MODEL)
+    assert added(corrections, correction("Line 7", BOOK.index("Line 7 ")))
     corrections.path.write_text(corrections.path.read_text().rstrip("\n"))
     for context in ("Nothing of the kind.", "Nothing else."):
-        assert corrections.add(correction("", 5, context), *MODEL)
+        assert added(corrections, correction("", 5, context))
     assert [json.loads(line)["answers"]["text"] for line in corrections.path.read_text().splitlines()] == [
         ["Line 7"],
         [],
@@ -122,9 +145,9 @@ def add(text, size, predicted=""):
     context = f"Line 7 or Line 8 {'x' * size}"
     start = context.index(text)
     right = Correction(question="?", context=context, text=text, start=start, predicted=predicted)
-    return corrections.add(right, "m", "c")
+    return corrections.add(right, "m", "c")[1]
 assert add("Line 7", 500) and add("Line 8", 500) and corrections.count == 1
-assert add("Line 7", 3_000) and add("Line 7", 2_500)
+assert add("Line 7", 3_000) and add("Line 7", 1_500)
 before = corrections.path.read_bytes()
 try:
     print(add("Line 7", 500, "y" * 2_000))
@@ -152,13 +175,13 @@ def test_several_services_share_a_file(tmp_path: Path) -> None:
     texts = [f"Line {number}" for number in range(30)]
 
     def add_all(service: Corrections) -> int:
-        added = 0
+        count = 0
         for number, text in enumerate(texts):
-            added += service.add(correction(text, 0, f"{text} is here."), *MODEL)
-            service.add(correction("Line"[number % 4], number % 4, "Line"), *MODEL)  # rewrites the file
-        return added
+            count += added(service, correction(text, 0, f"{text} is here."))
+            service.add(correction("Line"[number % 4], number % 4, "Line"), *MODEL)
+        return count
 
     with ThreadPoolExecutor(4) as pool:
-        added = list(pool.map(add_all, services))
+        counts = list(pool.map(add_all, services))
     lines = services[0].path.read_text().splitlines()
-    assert sum(added) == 30 and len(lines) == len({json.loads(line)["id"] for line in lines}) == 31
+    assert sum(counts) == 30 and len({json.loads(line)["id"] for line in lines}) == 31

@@ -32,6 +32,32 @@ from qa.serving.texts import clean
 from qa.serving.uploads import ExtractionLimits
 
 TEXT = "Anna Kern founded the mill in 1912.\n\nHer son Paul sold it."
+MARKDOWN = """# The *mill*
+
+Founded by **[Anna Kern](https://kern.example "her page")** in 1912,
+and sold for ~~2 \\* 3~~ `2 * 3` by_her_son.
+
+| Day | Open |
+| --- | ---: |
+| **Sunday** | [10](x)–12 |
+
+```python
+mill = "**Wend**"
+  river = 1
+```
+<script>no()</script><b>raw</b> &amp; all
+"""
+WORDS_OF_MARKDOWN = """The mill
+
+Founded by Anna Kern in 1912, and sold for 2 * 3 2 * 3 by_her_son.
+
+Day     Open\x20
+Sunday  10–12
+
+mill = "**Wend**"
+  river = 1
+
+raw & all"""
 SLOW = b"BT /F 9 Tf " + b"1 0 0 1 0 0 Tm (a) Tj " * 400_000 + b"ET"  # a page that takes many seconds
 
 
@@ -145,7 +171,8 @@ def with_xml(document: bytes, begin: str, text: str) -> bytes:
     [
         ("a.txt", TEXT.encode(), TEXT),
         ("a.TEXT", TEXT.encode("utf-8-sig"), TEXT),
-        ("a.md", f"# Mill\n\n*{TEXT}*".encode("utf-16"), f"# Mill\n\n*{TEXT}*"),
+        ("a.md", MARKDOWN.encode("utf-16"), WORDS_OF_MARKDOWN),
+        ("a.html", b"<pre><code>if x:\n    <b>y</b>\n</code></pre>", "if x:\n    y"),
         ("a.html", b"<title>no</title><p>Anna Kern.</p><p>Her son&nbsp;Paul.</p>", "Anna Kern.\n\nHer son Paul."),
         ("a.htm", b"bare <b>bold</b><table><tr><td>a<td>b<tr><td>c<td>d</table>", "bare bold\na  b\nc  d"),
         ("a.docx", word("Anna Kern.", "Her\tson\nPaul."), "Anna Kern.\n\nHer\tson\nPaul."),
@@ -431,14 +458,43 @@ import sys
 from qa.serving.documents import *
 text_of(Upload(sys.argv[1], sys.stdin.buffer.read(), ExtractionLimits()))
 heavy = {"torch", "transformers", "lightning", "hydra", "numpy", "pydantic", "pyarrow", "asyncio", "rich"}
-parsers = {"pypdf", "docx", "lxml", "inscriptis"}
+parsers = {"pypdf", "docx", "lxml", "inscriptis", "markdown_it"}
 print(sorted(heavy & set(sys.modules)), sorted(parsers & set(sys.modules)))
 """
     pages = {"a.txt": (b"x", []), "a.html": (b"x", ["inscriptis", "lxml"]), "a.docx": (word("x"), ["docx", "lxml"]),
-             "a.pdf": (pdf(shown("x")), ["pypdf"])}  # fmt: skip
+             "a.pdf": (pdf(shown("x")), ["pypdf"]), "a.md": (b"x", ["inscriptis", "lxml", "markdown_it"])}  # fmt: skip
     for name, (data, parsers) in pages.items():
         done = subprocess.run([sys.executable, "-c", code, name], cwd=ROOT, input=data, capture_output=True)
         assert done.stdout.decode().strip() == f"[] {parsers}", done.stderr
+
+
+# cards
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "cards", "bad"),
+    [
+        (
+            "quizlet.txt",
+            'Hund\tdog\n"Katze" x\tcat\nnur\nHund\thound\n',
+            {"Hund": ["dog", "hound"], '"Katze" x': ["cat"]},
+            1,
+        ),
+        ("anki.txt", '#separator:Comma\n#guid column:1\nx,"a, b",c\n', {"a, b": ["c"]}, 0),
+        (
+            "anki.txt",
+            "#separator:tab\n#html:true\nWho&nbsp;is <b>it</b>?\tAda<br>B.\ttag\n",
+            {"Who is it?": ["Ada B."]},
+            0,
+        ),
+        ("a.csv", "Front,Back,Tags\nWho?,Ada,\n", {"Who?": ["Ada"]}, 0),
+        ("a.csv", "id,answer,question\n1,Ada,Who?\n", {"Who?": ["Ada"]}, 0),
+    ],
+)
+def test_cards_need_no_text(name: str, data: str, cards: dict[str, list[str]], bad: int) -> None:
+    found = questions(name, data.encode("utf-8-sig"))
+    assert {question.question: question.answers for question in found.questions} == cards
+    assert (found.contexts, found.bad, {question.context for question in found.questions}) == ([""], bad, {0})
 
 
 # names
@@ -551,6 +607,7 @@ LABELS = b'{"text": "Ada built it.", "question": "Who?", "label": [[0, 3, "ANSWE
         ("a.parquet", b"PAR1nothing", "cannot be read"),
         ("a.xlsx", b"PK", "a spreadsheet; save it as CSV"),
         ("a.txt", b"x", "unknown kind of file; name it .json (SQuAD)"),
+        ("a.txt", b"#separator:two\na\tb", "export it again, separated by tabs"),
         ("unnamed", b"x", "unknown kind of file"),
         ("a.jsonl.gz", b"\x1f\x8bx", "cannot be read"),
     ],

@@ -75,8 +75,8 @@ const asJson = (body) => ({
   body: JSON.stringify(body),
 });
 
-export async function get(path) {
-  return (await send(path)).json();
+export async function get(path, options) {
+  return (await send(path, options)).json();
 }
 
 export async function post(path, body) {

@@ -9,7 +9,7 @@ import { library, showPlaces } from "./texts.js";
 const CANDIDATES = 5;
 const PATIENCE = 300; // milliseconds before the progress is shown
 
-export const asked = { model: null, last: null, onAnswer: () => {} };
+export const asked = { model: null, last: null, onAnswer: () => {}, undo: () => {} };
 const NARROW = matchMedia("(max-width: 52rem)"); // as in page.css: the text is below the answer
 let running = null;
 let history = []; // oldest first
@@ -29,6 +29,7 @@ export function drawScopes() {
   const isOne = library.texts.length < 2;
   byId("all-words").textContent = scopeWords(library.texts.length);
   byId("this-scope").hidden = isOne;
+  byId("some-read").hidden = !(library.texts.length > asked.model?.read_texts);
   const near = byId("near");
   near.parentElement.hidden = !lastPlace();
   if ((!lastPlace() && near.checked) || (isOne && byId("this").checked)) byId("all").checked = true;
@@ -65,7 +66,8 @@ async function ask() {
   const timer = setTimeout(() => showProgress({}), PATIENCE);
   try {
     const context = passages.map(({ text, start, end }) => text.text.slice(start, end));
-    const body = { question, context, language: byId("language").value || null, options: { top_k: CANDIDATES } };
+    const language = byId("language").value || null;
+    const body = { question, context, language, options: { top_k: CANDIDATES, whole_words: true } };
     for await (const line of stream("/answer/stream", body, stopper.signal)) {
       if (stopper.signal.aborted) return;
       if (line.final) remember(entryOf(question, passages, line.answer));
@@ -95,11 +97,15 @@ function entryOf(question, passages, answer) {
   const candidates = (answer.text ? [answer, ...byProbability] : byProbability).map((one) =>
     placed(one, passages[one.context_index]),
   );
-  const isAsked = (id) => passages.some(({ text }) => text.id === id);
-  const before = history.findLast((one) => one.question === question && isAsked(one.corrected?.text));
+  const corrected = history.filter((one) => one.corrected && plain(one.question) === plain(question));
+  const isAsked = ({ corrected: { text: id } }) => passages.some(({ text }) => text.id === id);
+  const before = corrected.findLast(isAsked) ?? corrected.at(-1);
   const shown = answer.text ? 0 : null;
   return { id: newId(), question, texts: passages.length, answer, candidates, shown, corrected: before?.corrected };
 }
+
+/** A question as it is compared with others. */
+const plain = (question) => question.toLowerCase().replace(/[\s\p{P}]+/gu, " ").trim();
 
 function placed({ text: words, start, end, probability }, passage) {
   const context = passage.text.text.slice(passage.start, passage.end);
@@ -133,17 +139,42 @@ function historyRow(entry) {
 }
 
 function summary({ answer, candidates: [best], corrected }) {
-  if (corrected) return ["corrected by you: ", corrected.words ? bdi(corrected.words) : "no answer"];
+  if (corrected) {
+    const where = library.texts.every(({ id }) => id === corrected.text) ? [] : [", in ", bdi(nameNow({ ...corrected, id: corrected.text }))];
+    return ["corrected by you: ", corrected.words ? bdi(corrected.words) : "no answer", ...where];
+  }
   return answer.text ? [bdi(answer.text), ` (${percent(answer.probability)}`, ...inText(best.text), ")"] : ["no answer"];
 }
 
-const inText = ({ name }) => (library.texts.length > 1 ? [", in ", bdi(name)] : []);
+const inText = (text) => (library.texts.length > 1 ? [", in ", bdi(nameNow(text))] : []);
 
-/** Keeps with a question what somebody says is right in a text: `words`, none where nothing is. */
-export function keepCorrection(entry, words, text) {
-  entry.corrected = { words, text: text.id };
+/** A text's name, which may have changed since it was asked. */
+const nameNow = ({ id, name }) => library.texts.find((text) => text.id === id)?.name ?? name;
+
+/** Keeps with a question what somebody says is right in a text: {id, words, text, name}, no words where nothing is. */
+export function keepCorrection(entry, corrected) {
+  entry.corrected = corrected;
   put("history", entry).then(drawHistory);
   if (asked.last === entry) drawAnswer(entry);
+}
+
+/** What was asked of texts that are still here, the last answer of each question: [{question, context, answers, isChecked}]. */
+export function ownCards() {
+  const cards = new Map();
+  for (const { question, answer, candidates: [best], corrected } of history) {
+    const words = corrected ? corrected.words : answer.text;
+    const text = library.texts.find(({ id }) => id === (corrected?.text ?? best?.text.id));
+    if (!text || !(words || corrected)) continue;
+    cards.set(plain(question), { question, context: text.text, answers: words ? [words] : [], isChecked: Boolean(corrected) });
+  }
+  return [...cards.values()];
+}
+
+/** Forgets a correction wherever it is shown. */
+export function dropCorrection(id) {
+  for (const entry of [...history, asked.last]) {
+    if (entry?.corrected?.id === id) keepCorrection(entry, undefined);
+  }
 }
 
 /** The candidate that is shown, with its text where that is still here; null where none is. */
@@ -156,8 +187,13 @@ function drawAnswer(entry) {
   const place = shownPlace(entry);
   byId("answer-section").hidden = false;
   const question = make("p", { className: "quiet", dir: "auto" }, entry.question);
-  const corrected = entry.corrected ? [make("p", { className: "corrected" }, ...summary(entry))] : [];
-  byId("answer").replaceChildren(question, ...corrected, ...(place ? foundWords(place) : noneWords(entry)));
+  byId("answer").replaceChildren(question, ...correction(entry), ...(place ? foundWords(place, entry.texts) : noneWords(entry)));
+}
+
+function correction(entry) {
+  if (!entry.corrected) return [];
+  const undo = button("Undo", () => tell(byId("ask-status"), () => asked.undo(entry.corrected.id)), { className: "small" });
+  return [make("p", { className: "corrected" }, ...summary(entry), " ", undo)];
 }
 
 /** Shows an entry of the history, with one of its candidates or none. */
@@ -176,9 +212,9 @@ function reveal(entry, shown) {
   asked.onAnswer(entry);
 }
 
-function foundWords(place) {
+function foundWords(place, texts) {
   const where = library.texts.length > 1 ? [make("p", { className: "quiet" }, "In ", bdi(place.text.name))] : [];
-  const sure = make("p", { className: "quiet" }, make("strong", {}, percent(place.probability)), ` ${meaning(asked.model)}`);
+  const sure = make("p", { className: "quiet" }, make("strong", {}, percent(place.probability)), ` ${meaning(asked.model, texts)}`);
   const answer = isSure(place, asked.model)
     ? [make("p", { className: "found", dir: "auto" }, place.words)]
     : [make("p", { className: "found none" }, "No sure answer. The nearest passage:")];

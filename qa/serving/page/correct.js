@@ -1,7 +1,7 @@
 // Corrections: the right answer is selected in the text, or typed and looked up there.
 
-import { post } from "./api.js";
-import { asked, keepCorrection } from "./ask.js";
+import { get, post } from "./api.js";
+import { asked, dropCorrection, keepCorrection } from "./ask.js";
 import { bdi, byId, counted, shortened, tell } from "./dom.js";
 import { occurrences, toPoints } from "./places.js";
 import { library, reader } from "./texts.js";
@@ -28,6 +28,8 @@ export function startCorrecting() {
 export function drawCorrecting(entry) {
   byId("correct").hidden = !library.shown;
   byId("correct-question").replaceChildren("Question: ", bdi(entry.question));
+  const name = library.texts.length > 1 ? bdi(shortened(library.shown.name, 40)) : "The text";
+  byId("send-none").replaceChildren(name, " has no answer");
   byId("typed").value = "";
   for (const id of ["place-words", "correct-status"]) byId(id).textContent = "";
   places = [];
@@ -89,7 +91,14 @@ async function send(text, start) {
   const [name, predicted] = [cut(shown.name, LONGEST_NAME), cut(entry.answer.text, LONGEST_ANSWER)];
   const { question } = entry;
   const sent = await post("/corrections", { question, context: shown.text, text, start, name, predicted });
-  keepCorrection(entry, text, shown);
+  keepCorrection(entry, { id: sent.id, words: text, text: shown.id, name: shown.name });
   byId("correct-status").textContent = sent.added ? "Thank you, saved." : "This was known already.";
   drawCount(sent.corrections);
+}
+
+export async function undo(id) {
+  const { corrections } = await get(`/corrections?id=${encodeURIComponent(id)}`, { method: "DELETE" });
+  dropCorrection(id);
+  byId("correct-status").textContent = "Undone.";
+  drawCount(corrections);
 }

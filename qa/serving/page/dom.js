@@ -17,7 +17,7 @@ export function button(words, onclick, properties = {}) {
 
 /** Runs what a control starts; says at `status` why it failed. */
 export async function tell(status, work) {
-  status.textContent = "";
+  for (const said of document.querySelectorAll(".status:not(#lost)")) said.textContent = ""; // of what was done before
   try {
     return await work();
   } catch (error) {
@@ -38,11 +38,25 @@ const BAR = 0.3; // probability below which a passage is no answer
 
 export const isSure = ({ probability }, model) => !model?.calibrated || model.may_refuse || probability >= BAR;
 
-/** What a percentage of this model means. */
-export const meaning = (model) =>
-  model?.calibrated
-    ? "of such answers are right, for questions and texts like its training data"
-    : "is a score, not a probability: this model is not calibrated";
+const SMALL = 10_000; // questions
+
+/** What a model learned from, and for which texts its percentages hold. */
+export function origin({ trained_on: sources, calibrated }) {
+  const words = sources.map(({ questions, data }) => `${counted(questions, "question")} of ${data}`).join(", then ");
+  const size = sources.reduce((sum, { questions }) => sum + questions, 0) < SMALL ? ", a small set" : "";
+  const from = words ? `trained on ${words}${size}` : "its origin is not known";
+  const texts = words ? "these" : "those of its calibration";
+  return `${from}; ${calibrated ? `its percentages are known only for texts like ${texts}` : "how often its answers are right is not known"}`;
+}
+
+/** What a percentage of this model means where it was asked over so many texts. */
+export function meaning(model, texts) {
+  if (!model?.calibrated) return "is a score, not a probability: this model is not calibrated";
+  if (texts > 1 && Math.max(...model.calibrated_over) === 1) {
+    return "is a score, not a probability: this model is calibrated for one text, and you asked several";
+  }
+  return "of such answers are right, for questions and texts like its training data";
+}
 
 export function shortened(text, length) {
   const line = text.trim().slice(0, 4 * length).replace(/\s+/gu, " ");

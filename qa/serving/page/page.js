@@ -2,8 +2,8 @@
 
 import { get, limits } from "./api.js";
 import { asked, drawScopes, startAsking } from "./ask.js";
-import { drawCorrecting, drawCount, startCorrecting } from "./correct.js";
-import { byId, make, tell } from "./dom.js";
+import { drawCorrecting, drawCount, startCorrecting, undo } from "./correct.js";
+import { byId, make, origin, tell } from "./dom.js";
 import { forget } from "./store.js";
 import { loadQuestions, startStudy } from "./study.js";
 import { addFiles, library, startLibrary } from "./texts.js";
@@ -22,7 +22,7 @@ async function showModel() {
   const model = await get("/model");
   asked.model = model;
   Object.assign(limits, model.limits);
-  byId("model").textContent = `${model.model} (${model.engine})`;
+  byId("model").textContent = `${model.model} (${model.engine})${model.trained ? `: ${origin(model)}` : ""}`;
   byId("untrained").hidden = model.trained;
   byId("language").parentElement.hidden = !model.languages.length;
   byId("language").append(...model.languages.map((code) => make("option", {}, code)));
@@ -56,7 +56,7 @@ window.addEventListener("hashchange", () => {
   if (["", "#ask", "#study"].includes(location.hash)) showView();
 });
 byId("forget").addEventListener("click", forgetEverything);
-asked.onAnswer = drawCorrecting;
+Object.assign(asked, { onAnswer: drawCorrecting, undo });
 library.onChange = () => {
   drawScopes();
   if (asked.last) drawCorrecting(asked.last);

@@ -1,12 +1,21 @@
 // Study: the questions of a file, one at a time; the learner answers, then sees how right that was.
 
 import { post, upload } from "./api.js";
-import { asked } from "./ask.js";
+import { asked, ownCards } from "./ask.js";
 import { afterAnswer, dueIds, moved, perBox, readProgress, stateOf } from "./boxes.js";
 import { bdi, button, byId, counted, make, percent, save, tell } from "./dom.js";
 import { occurrences, toUnits } from "./places.js";
 import { Reader } from "./reader.js";
 import { put, rows, watch } from "./store.js";
+import { SAMPLE } from "./texts.js";
+
+const SAMPLE_DECK = {
+  id: "Sample", contexts: [SAMPLE],
+  questions: [
+    ["Who founded the mill?", "Anna Kern"], ["When was the mill founded?", "1912"], ["Who sold the mill?", "Paul", "Her son Paul"],
+    ["On which river does the mill stand?", "Wend", "the river Wend"], ["What did the mill cost?"],
+  ].map(([question, ...answers]) => ({ id: "", question, answers, context: 0, language: null })),
+};
 
 const deck = { name: "", questions: new Map(), progress: {}, queue: [] };
 const reader = new Reader(byId("study-reader"));
@@ -25,6 +34,9 @@ export function startStudy() {
     event.preventDefault();
     tell(status, () => (isGraded ? next() : gradeGiven()));
   });
+  byId("study-sample").addEventListener("click", () => tell(status, () => begin(SAMPLE_DECK)));
+  byId("study-own").addEventListener("click", () => tell(status, studyOwn));
+  byId("show-text").addEventListener("click", showText);
   byId("given-none").addEventListener("click", () => tell(status, () => grade("")));
   byId("export").addEventListener("click", exportProgress);
   byId("import").addEventListener("change", (event) => tell(status, () => importProgress(event.target)));
@@ -51,21 +63,34 @@ async function drawDecks() {
   ));
 }
 
+/** Cards of what was asked: with the answers that were corrected, else with the model's. */
+async function studyOwn() {
+  const cards = ownCards();
+  if (!cards.length) throw new Error("Ask a text some questions first.");
+  const contexts = [...new Set(cards.map(({ context }) => context))];
+  const questions = cards.map((card) => ({ ...card, id: "", context: contexts.indexOf(card.context), language: null }));
+  await begin({ id: "Your questions", questions, contexts });
+  const unchecked = cards.filter(({ isChecked }) => !isChecked).length;
+  byId("study-bad").textContent = unchecked ? `${counted(unchecked, "answer")} of the model, which you did not check.` : "";
+}
+
 export function loadQuestions(file) {
   if (!file) return undefined;
   return tell(byId("study-status"), async () => {
     byId("study-status").textContent = `Reading ${file.name} …`;
     const { questions, contexts, bad, messages } = await upload("/questions", file);
     byId("study-status").textContent = "";
-    byId("study-bad").textContent = bad ? `${counted(bad, "question")} cannot be used. ${messages[0] ?? ""}` : "";
     if (!questions.length) throw new Error(`${file.name}: has no questions. ${messages[0] ?? ""}`);
     await begin({ id: file.name, questions, contexts });
+    byId("study-bad").textContent = bad ? `${counted(bad, "question")} cannot be used. ${messages[0] ?? ""}` : "";
   });
 }
 
 async function begin({ id, questions, contexts }) {
   deck.progress = await progressOf(id);
   deck.name = id;
+  byId("study-bad").textContent = "";
+  byId("study-kinds").hidden = true;
   deck.questions = new Map(questions.map((one) => [keyOf(one), { ...one, context: contexts[one.context] }]));
   put("decks", { id, questions, contexts, used: Date.now() }).then(drawDecks);
   start();
@@ -108,8 +133,15 @@ function next() {
   byId("given-none").hidden = false;
   byId("check").textContent = "Check";
   reader.show(question.context);
+  byId("study-reader").hidden = true;
+  byId("show-text").hidden = !question.context;
   byId("given").focus({ preventScroll: true });
   return byId("study-card").scrollIntoView({ block: "nearest" });
+}
+
+function showText() {
+  byId("study-reader").hidden = !reader.text;
+  byId("show-text").hidden = true;
 }
 
 function showDone() {
@@ -145,6 +177,7 @@ function drawResult({ context, answers }, isRight, f1, box) {
   byId("check").textContent = "Next question";
   const wrong = `${f1 ? `Not quite: ${Math.round(f1)}% of the words are right` : "Wrong"}. It goes to box 1 and returns soon.`;
   const verdict = isRight ? `Right. It goes to box ${box}.` : wrong;
+  showText();
   const expected = [...new Set(answers)].join(" / ") || "no answer in this text";
   byId("result").replaceChildren(
     make("p", { className: `found ${isRight ? "is-right" : "is-wrong"}` }, verdict),
@@ -160,8 +193,9 @@ function references(context, answers) {
 
 async function drawModel(card) {
   const { question, context, answers } = card;
+  if (!context) return; // cards of Anki and the like have none
   const language = asked.model?.languages.includes(card.language) ? card.language : null;
-  const { answers: [said] } = await post("/answer", { question, context, language });
+  const { answers: [said] } = await post("/answer", { question, context, language, options: { whole_words: true } });
   if (!isGraded || byId("study-question").textContent !== question || deck.questions.get(keyOf(card)) !== card) return;
   const words = make("p", {}, "The model says: ", make("mark", { dir: "auto" }, said.text || "no answer in this text"));
   if (asked.model?.calibrated) words.append(` (${percent(said.probability)})`);

@@ -7,7 +7,7 @@ import { Reader } from "./reader.js";
 import { drop, newId, put, rows, watch } from "./store.js";
 
 const LONG = 50_000; // characters of what is pasted
-const SAMPLE = `Anna Kern founded the mill of Arlbury in 1912. It stands on the river Wend, two miles from the town.
+export const SAMPLE = `Anna Kern founded the mill of Arlbury in 1912. It stands on the river Wend, two miles from the town.
 
 Her son Paul sold it in 1950. Since then it has been a museum, which opens on Sundays from May to October.`;
 
@@ -29,12 +29,13 @@ export async function startLibrary() {
   watch("texts", reload);
   open(null);
   await reload();
+  byId("adding").open = !library.texts.length;
 }
 
 /** Takes over what this browser keeps, also what another tab has changed. */
 async function reload() {
   const here = new Map(library.texts.map((text) => [text.id, text]));
-  library.texts = (await rows("texts")).map((text) => here.get(text.id) ?? text);
+  library.texts = (await rows("texts")).map((text) => Object.assign(here.get(text.id) ?? text, { name: text.name }));
   if (!library.texts.includes(library.shown)) open(library.texts[0] ?? null);
   draw();
 }
@@ -44,14 +45,26 @@ function addLong(event) {
   const text = event.clipboardData.getData("text/plain");
   if (text.length < LONG || byId("pasted").value) return;
   event.preventDefault();
-  tell(byId("texts-status"), () => add(shortened(text, 28), text));
+  tell(byId("texts-status"), () => add(titleOf(text), text));
 }
 
 function addPasted() {
   const field = byId("pasted");
   if (!field.value.trim()) throw new Error("Paste a text first.");
-  add(shortened(field.value, 28), field.value);
+  add(titleOf(field.value), field.value);
   field.value = "";
+}
+
+/** A name for a text that has none: the beginning of its first line. */
+const titleOf = (text) => shortened(text.trim().split("\n", 1)[0].replace(/^#+\s*/u, "") || text, 40);
+
+function rename(text) {
+  const name = prompt("Name of the text", text.name)?.trim();
+  if (!name) return;
+  text.name = name;
+  put("texts", text);
+  if (library.shown === text) byId("reading-title").textContent = name;
+  draw();
 }
 
 export async function addFiles(files) {
@@ -124,7 +137,9 @@ function row(text) {
   const name = button(bdi(text.name), () => { open(text); draw(); byId("reader").focus(); }, { className: "name", title: text.name });
   if (isShown) name.setAttribute("aria-current", "true");
   const size = make("span", { className: "quiet" }, sizeOf(text.text));
+  const other = button("✎", () => rename(text), { className: "small", title: "Rename" });
+  other.setAttribute("aria-label", `Rename ${text.name}`);
   const gone = button("×", () => remove(text), { className: "small", title: "Remove" });
   gone.setAttribute("aria-label", `Remove ${text.name}`);
-  return make("li", {}, name, size, gone);
+  return make("li", {}, name, size, other, gone);
 }

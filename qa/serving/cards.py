@@ -1,0 +1,64 @@
+"""Cards for study that have no text: two columns, front and back, as Anki and Quizlet export them."""
+
+import csv
+from io import StringIO
+from itertools import takewhile
+from typing import Any
+
+from qa.errors import UserError
+from qa.serving.texts import clean, plain_text, words_of
+from qa.serving.uploads import Upload, ending, too_long
+
+KINDS = ("csv", "tsv", "txt", "text")
+# as Anki names them
+SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "colon": ":", "space": " "}
+HEADS = {"front", "back", "question", "answer", "term", "definition"}  # in a first row that is no card
+
+
+def cards_of(file: Upload) -> dict[str, Any] | None:
+    """The cards of a file, as `QuestionsResponse` without texts; None where it has none. Errors: UserError."""
+    if ending(file.name) not in KINDS:
+        return None
+    text = clean("".join(plain_text(file))).lstrip()
+    if len(text) > file.limits.characters:
+        raise UserError(too_long(file.name, file.limits))
+    first = list(takewhile(lambda line: line.startswith("#") and ":" in line, text.split("\n")))  # Anki's settings
+    settings = dict(line[1:].lower().split(":", 1) for line in first)
+    table = text[sum(len(line) + 1 for line in first) :]
+    named = settings.get("separator", "")
+    separator = SEPARATORS.get(named, named) or max("\t;,", key=table.partition("\n")[0].count)
+    is_bare = separator == "\t" and not first  # Quizlet: quotes are letters
+    try:
+        rows = [
+            row
+            for row in csv.reader(
+                StringIO(table), delimiter=separator, quoting=csv.QUOTE_NONE if is_bare else csv.QUOTE_MINIMAL
+            )
+            if any(row)
+        ]
+    except (csv.Error, TypeError) as error:
+        raise UserError(f"{file.name}: {error}; export it again, separated by tabs") from None
+    head = [cell.strip().lower() for cell in rows[0]] if rows else []
+    others = {int(value) - 1 for key, value in settings.items() if key.endswith(" column") and value.isdecimal()}
+    sides = [head.index(name) for name in ("question", "answer") if name in head]
+    sides = sides if len(sides) == 2 else [place for place in range(len(head)) if place not in others][:2]
+    has_names = len(HEADS & {*head}) > 1
+    is_other = ending(file.name) in ("csv", "tsv") and not first and not has_names  # a table of other columns
+    if is_other or "context" in head or len(sides) < 2:
+        return None
+    is_html = settings.get("html") == "true"
+    cards: dict[str, list[str]] = {}  # all backs of a front
+    bad = 0
+    for row in rows[has_names:]:
+        front, back = (_words(row[side], is_html) if side < len(row) else "" for side in sides)
+        if front and back:
+            cards.setdefault(front, []).append(back)
+        else:
+            bad += 1
+    card = {"id": "", "context": 0, "language": None}
+    questions = [{**card, "question": front, "answers": backs} for front, backs in cards.items()]
+    return {"questions": questions, "contexts": [""], "bad": bad, "messages": ["A side is empty."] if bad else []}
+
+
+def _words(cell: str, is_html: bool) -> str:
+    return " ".join(("".join(words_of(cell)) if is_html else cell).split())
