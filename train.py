@@ -12,12 +12,13 @@ from qa import processes
 from qa.config.composed import resolved
 from qa.config.entry import ask_hub, exit_status, read_settings, register_resolvers, run_ranks_here
 from qa.config.hydra_errors import explain_in_job
-from qa.config.run_start import RunFolder, take
+from qa.config.run_start import RunStart, take
 from qa.config.settings import check_sources
 from qa.config.targets import check_groups
 from qa.console import console, mute_rank, quiet_libraries
 from qa.data.squad_data import SquadData
 from qa.memory import keep_freed_memory
+from qa.runs.folder import RunFolder
 from qa.runs.identity import identity
 from qa.tracking.account import default_logger
 
@@ -44,7 +45,7 @@ def main(cfg: DictConfig) -> None:
 def run(cfg: DictConfig) -> int:
     """One job, here or in processes of its own. Returns the exit status."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    if RunFolder.finished:
+    if RunStart.finished:
         show(cfg, folder)
         return 0
     if cfg.resume == "never" and not processes.starts_over(cfg.resume):
@@ -83,21 +84,28 @@ def run(cfg: DictConfig) -> int:
 
 def show(cfg: DictConfig, folder: Path) -> None:
     """The folder's finished run."""
+    from qa.review.report import RunReport
     from qa.review.terminal import show_finished
 
     asked = any(override.startswith("logger") for override in HydraConfig.get().overrides.task)
-    show_finished(folder, identity(resolved(cfg), folder), asked)
+    show_finished(RunReport.read(RunFolder(folder)), identity(resolved(cfg), folder), asked)
 
 
 def score(data: SquadData, composed: DictConfig, folder: Path) -> int:
     """Scores another program's predictions, in one process."""
-    from qa.review.scores import score_predictions, write_scores
+    from qa.evaluation.question_table import write_questions
+    from qa.review.report import RunReport
+    from qa.review.scores import score_predictions
+    from qa.review.terminal import show_report
 
     if not processes.rank():
-        found = score_predictions(data, identity(resolved(composed), folder))
+        questions, results = score_predictions(data, identity(resolved(composed), folder))
         take(folder, composed, start_over=composed.resume == "never")
         data.write_lists(folder)
-        write_scores(folder, *found)
+        write_questions(folder, questions)
+        report = RunReport(RunFolder(folder), results, sorted(questions), {})
+        show_report(report)
+        report.write()
     return 0
 
 

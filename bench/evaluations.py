@@ -21,7 +21,9 @@ from qa.data.batches import EvaluationBatch
 from qa.data.example import Answer, Example
 from qa.evaluation.collect import collect, evaluate_batch
 from qa.memory import peak_resident_memory
+from qa.review.report import RunReport
 from qa.review.run_page import write_page
+from qa.runs.folder import RunFolder
 from qa.runs.predictions import write_predictions
 from qa.runs.results import PerSplit, Results
 from qa.storage import write_text
@@ -95,7 +97,7 @@ def measure(count: int) -> None:
         )  # fmt: skip
         write_text(folder / "results.json", results.model_dump_json())
         with stage("write the page"):
-            write_page(folder, results)
+            write_page(RunReport.read(RunFolder(folder)))
         for path in sorted(folder.iterdir()):
             print(f"{path.name:<34} {path.stat().st_size / 2**20:8.1f} MiB")
 

@@ -98,7 +98,7 @@ class JobLauncher(Launcher):
     def check_rows(self) -> None:
         """Errors: UserError where a job of an earlier start had other settings than its row and this command give."""
         from qa.config.composed import resolved
-        from qa.runs.folder import check_holds
+        from qa.runs.checkpoints import check_holds
 
         fixed = [
             override for override in self.parsed(self.config.hydra.overrides.task) if not override.is_sweep_override()

@@ -32,7 +32,7 @@ WHERE = {
     "LiveLine": "qa.training.live_line",
     "MetricsFile": "qa.tracking.metrics_file",
     "Plain": "qa.console",
-    "RunFolder": "qa.config.run_start",
+    "RunStart": "qa.config.run_start",
     "TensorBoard": "qa.tracking.loggers",
     "Wandb": "qa.tracking.loggers",
 }

@@ -10,10 +10,11 @@ from qa.answering.flags import add_column, read_columns
 from qa.console import console
 from qa.data.files import find_files
 from qa.errors import Flags, UserError, door
+from qa.evaluation.intervals import clusters
 from qa.hub import model_folder
 from qa.model.answering import NAME
 from qa.review.terminal import plain_table, trust_table
-from qa.review.verdict import figures
+from qa.review.verdict import estimates, figures_in_words
 from qa.runs.identity import is_trained_on
 from qa.storage import content_hash
 
@@ -40,7 +41,8 @@ def main() -> None:
     if is_trained_on({"inputs": {"test": contents}}, "test", answerer.answering.trained or {}):
         print("WARNING: the model was trained on these questions: its probabilities will be too high", file=sys.stderr)
     worth, answering = calibrate(answerer, examples, contents)
-    console.print(figures([question for question in worth[1].evaluation.questions if question.f1 is not None]))
+    scored = [question for question in worth[1].evaluation.questions if question.f1 is not None]
+    console.print(figures_in_words(estimates(scored, clusters(scored)), len(scored)))
     console.print(trust_table(worth[1].calibrated))
     headings, *rows = texts_rows(worth)
     console.print(plain_table(headings, rows))

@@ -7,9 +7,11 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 
 from qa.errors import Flags, UserError, door
+from qa.review.report import RunReport
 from qa.review.run_page import write_page
 from qa.review.sweep_page import write_sweep_page
-from qa.runs.results import check_monitor, read_results
+from qa.runs.folder import RunFolder
+from qa.runs.results import check_monitor
 from qa.sweeps.sweep import Sweep
 
 
@@ -26,9 +28,9 @@ def main() -> None:
         for line in write_sweep_page(Sweep(folder, arguments.monitor)):
             print(line)
         print(folder / "sweep.html")
-    elif (folder / "questions.parquet").exists():
-        write_page(folder, read_results(folder))
-        print(folder / "report.html")
+    elif (run := RunFolder(folder)).questions.exists():
+        write_page(RunReport.read(run))
+        print(run.page)
     else:
         raise UserError(f"{folder}: holds neither a finished run nor a sweep; give the folder with its results.json")
 

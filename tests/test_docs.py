@@ -18,7 +18,7 @@ from helpers.paths import ROOT
 from qa.config.settings import check_settings
 from qa.config.targets import check_values
 from qa.data.shapes import SHAPES
-from qa.runs.folder import CONTENTS
+from qa.runs.folder import RunFolder
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 GROUPS = ("data", "model", "optimizer", "scheduler", "trainer", "callbacks")
@@ -110,7 +110,7 @@ def test_the_page_of_data_has_every_shape() -> None:
 
 def test_the_readme_lists_what_a_run_leaves() -> None:
     section = TEXT[ROOT / "README.md"].partition("## What a run leaves")[2].partition("\n## ")[0]
-    assert [name for name in CONTENTS if name not in section] == []
+    assert [path.name for path in RunFolder(Path()).contents if path.name not in section] == []
 
 
 def test_the_architecture_has_every_folder_and_door() -> None:

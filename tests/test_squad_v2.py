@@ -14,8 +14,10 @@ from helpers.commands import Run, quick_fit
 from helpers.wandb_file import records
 from qa import QuestionAnswerer
 from qa.evaluation.question_table import read_questions
+from qa.review.report import RunReport
 from qa.review.run_page import write_page
-from qa.runs.results import V2_FIGURES, read_results
+from qa.runs.folder import RunFolder
+from qa.runs.results import V2_FIGURES
 from qa.training.checkpoint_files import CheckpointFiles
 
 Files = tuple[Path, Path]
@@ -252,7 +254,7 @@ def test_a_split_without_such_questions_is_as_before(
     assert set(read(run)["best"]) == {"epoch", "step", "train_loss", "val_loss", "exact_match", "f1"}
     assert "no_answer_threshold" not in read(run)
     assert "HasAns" not in (run / "results.md").read_text()
-    write_page(run, read_results(run))
+    write_page(RunReport.read(RunFolder(run)))
     assert "HasAns" not in (run / "report.html").read_text()
 
 

@@ -25,11 +25,12 @@ from qa.config.composed import of_model, overrides
 from qa.config.devices import wanted_devices
 from qa.config.flags import plain_words
 from qa.config.hydra_errors import explain_hydra, explain_in_job, is_raised_by_hydra
-from qa.config.run_start import INTERRUPTED, RunFolder, remove_unused
+from qa.config.run_start import RunStart, remove_unused
 from qa.config.settings import EVALUATION_LIMITS, Settings, check_settings
 from qa.console import to_log_file
 from qa.errors import UserError
 from qa.hub import check_cached, check_push, go_offline_if_unreachable
+from qa.runs.folder import RunFolder
 
 log = logging.getLogger("qa")
 
@@ -111,7 +112,7 @@ def run_ranks_here(cfg: DictConfig, settings: Settings) -> int | None:
         if count > 1:
             hydra_config = HydraConfig.get()
             words = [*hydra_config.overrides.task, f"resume={quoted(cfg.resume)}"]
-            return processes.run_ranks(command(words, hydra_config.runtime.output_dir), count, RunFolder.lock)
+            return processes.run_ranks(command(words, hydra_config.runtime.output_dir), count, RunStart.lock)
     elif processes.rank() is not None and not processes.started_here():
         if not isinstance(asked := settings.trainer["devices"], int) and asked != "auto":
             raise UserError(
@@ -151,7 +152,7 @@ def exit_status(main: Callable[[], int]) -> int:
 def resuming_command() -> str:
     """The command to paste after an interruption: this one, in the same folder, without what would begin anew."""
     words = [word for word in sys.argv if word not in ("resume=never", "sweep.resume=false")]
-    folders = {"hydra.run.dir": RunFolder.folder, "hydra.sweep.dir": RunFolder.sweep}
+    folders = {"hydra.run.dir": RunStart.folder, "hydra.sweep.dir": RunStart.sweep}
     for key, folder in folders.items():
         if folder and not any(word.startswith(f"{key}=") for word in words):
             words.append(f"{key}={quoted(str(folder))}")
@@ -164,7 +165,7 @@ def _report_interruption(signum: int) -> None:
         line = f"interrupted; resume where it ended by: {again}"
         print(line, file=sys.stderr)
         to_log_file(line)
-    if RunFolder.folder:
+    if RunStart.folder:
         names = {known.value: known.name for known in signal.Signals}
         ended = f"{datetime.now():%F %T} {names.get(signum, signum)}\n"
-        (RunFolder.folder / INTERRUPTED).write_text(ended, encoding="utf-8")
+        RunFolder(RunStart.folder).interrupted.write_text(ended, encoding="utf-8")

@@ -19,15 +19,14 @@ from qa.console import console, log_files
 from qa.errors import UserError
 from qa.hub import model_folder
 from qa.processes import stop
-from qa.runs.folder import CONTENTS, PRUNED, foreign_contents, held_identity, lock, move_aside
+from qa.runs.folder import PRUNED, RunFolder, foreign_contents, held_identity, lock, move_aside
 from qa.runs.identity import differences, identity
 from qa.storage import new_folder, write_text
 
-INTERRUPTED = "interrupted.txt"
 EMPTY = ": empty, which would be this folder; give one, or leave it out"
 
 
-class RunFolder(Callback):
+class RunStart(Callback):
     """Locks the run folder and decides: new run, resume, already finished, or not ours to write into."""
 
     lock: int | None = None
@@ -40,7 +39,7 @@ class RunFolder(Callback):
         """Notes the folder, for the command that resumes the sweep."""
         if not config.hydra.sweep.dir:
             stop(f"hydra.sweep.dir={EMPTY}")
-        RunFolder.sweep = Path(config.hydra.sweep.dir)
+        RunStart.sweep = Path(config.hydra.sweep.dir)
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before anything is written. Ends the program where the folder may not be used."""
@@ -59,7 +58,7 @@ class RunFolder(Callback):
             check_sweep(config)
             if not rank:
                 folder = _lock(folder, config)
-            RunFolder.finished = RunFolder.finished or is_finished(folder, config)
+            RunStart.finished = RunStart.finished or is_finished(folder, config)
         except Exception as error:
             line = explain_in_job(error)
             if isinstance(error, OSError):
@@ -89,25 +88,25 @@ def _lock(folder: Path, config: DictConfig) -> Path:
             folder = missing[0]
             config.hydra.run.dir = str(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        RunFolder.made = missing
-        RunFolder.lock, RunFolder.folder = lock(folder), folder
+        RunStart.made = missing
+        RunStart.lock, RunStart.folder = lock(folder), folder
     except OSError:
         if not folder.is_dir() or not is_finished(folder, config):
             raise
-        RunFolder.finished = True
+        RunStart.finished = True
     return folder
 
 
 def remove_unused() -> None:
     """Removes the folder of a refused run, if this process made it and it holds nothing but its lock and log."""
-    folder = RunFolder.folder
-    if folder is None or folder not in RunFolder.made:
+    folder = RunStart.folder
+    if folder is None or folder not in RunStart.made:
         return
     with suppress(OSError):
-        if {path.name for path in folder.iterdir()} <= {"train.log", ".run.lock"}:
+        if {*folder.iterdir()} <= {RunFolder(folder).log, RunFolder(folder).lock}:
             for path in folder.iterdir():
                 path.unlink()
-            for place in RunFolder.made:
+            for place in RunStart.made:
                 place.rmdir()  # one that holds anything else is an error, and stays
 
 
@@ -120,9 +119,9 @@ def is_finished(folder: Path, config: DictConfig) -> bool:
         raise UserError(
             f"{folder}: holds {', '.join(foreign)}, and not from a run of this program; give another hydra.run.dir"
         )
-    fit = any((folder / name).exists() for name in ("checkpoints", "model"))
-    replaced = config.resume == "never" or not (folder / "results.json").exists()
-    if fit and replaced and config.stage != "fit":
+    run = RunFolder(folder)
+    replaced = config.resume == "never" or not run.results.exists()
+    if (run.checkpoints.exists() or run.model.exists()) and replaced and config.stage != "fit":
         raise UserError(
             f"{folder}: holds a fit, which stage={config.stage} does not replace; give another hydra.run.dir"
         )
@@ -155,7 +154,7 @@ def _other_run(folder: Path, differ: list[str], held: Mapping[str, Any], wanted:
 
 def _check_may_move(folder: Path, values: Mapping[str, Any]) -> None:
     """`resume=never` moves an earlier run aside, but nothing that this run reads."""
-    moved = [folder.resolve() / name for name in CONTENTS]
+    moved = RunFolder(folder.resolve()).contents
     keys = ("model.pretrained", *(f"data.{name}_file" for name in ("train", "validation", "test", "predictions")))
     for read in filter(None, (values.get(key) for key in keys)):
         for path in read if isinstance(read, list) else [read]:
@@ -172,8 +171,8 @@ def take(folder: Path, config: DictConfig, start_over: bool) -> None:
         for handler in log_files():
             handler.close()  # its file was moved; the next line opens a new one
         console.print(f"what was in {folder} is now in {aside}")
-    (folder / INTERRUPTED).unlink(missing_ok=True)
-    inside = folder / ".hydra"
+    RunFolder(folder).interrupted.unlink(missing_ok=True)
+    inside = RunFolder(folder).hydra
     inside.mkdir(exist_ok=True)
     hydra = HydraConfig.get()
     parts = {"config": config, "hydra": OmegaConf.create({"hydra": hydra}), "overrides": hydra.overrides.task}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel
 
-from qa.evaluation.answers import NBestAnswer, Question, null_odds
+from qa.evaluation.answers import Evaluation, NBestAnswer, Question, null_odds
 from qa.evaluation.calibration import Trust, trust
 from qa.evaluation.metrics import normalize
 
@@ -123,6 +123,13 @@ def calibrated(
         before=before, after=after, temperature=scales[0], temperature_by_language=scales[1],
         no_answer_slope=slope, no_answer_offset=offset,
     )  # fmt: skip
+
+
+def calibrate_evaluation(evaluation: Evaluation, known: Scales | None = None) -> tuple[Evaluation, Calibrated | None]:
+    """An evaluation with the probabilities of its answers, and what those are worth: see `calibrated`."""
+    answered = ((question, evaluation.answers[question.id]) for question in sorted(evaluation.questions))
+    questions, worth = calibrated(answered, known)
+    return evaluation._replace(questions=questions), worth
 
 
 def cross_fitted(questions: Sequence[Question], found: Candidates, line: Line | None = None) -> NDArray[np.float64]:

@@ -1,7 +1,6 @@
 """`questions.parquet`: one row for every question of an evaluation, with all that a review of its answers needs."""
 
-import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow
@@ -50,16 +49,14 @@ def read_questions(folder: Path) -> list[Question]:
     """A run's questions, by id. Errors: UserError for a folder without them, or a damaged file."""
     path = folder / NAME
     try:
-        status = path.stat()
-        return list(_read(path, status.st_size, status.st_mtime_ns))
+        return _read(path)
     except FileNotFoundError:
         raise UserError(f"{path}: not there; give the folder of a finished run, or repeat its stage=validate") from None
     except (OSError, TypeError, pyarrow.ArrowException) as error:
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())}); repeat stage=validate") from None
 
 
-@functools.lru_cache(maxsize=1)  # the end of a run asks for it several times
-def _read(path: Path, *_: int) -> Sequence[Question]:
+def _read(path: Path) -> list[Question]:
     contexts: dict[str, str] = {}  # each held once, whatever the questions on it
     questions = []
     with pyarrow.parquet.ParquetFile(path) as file:

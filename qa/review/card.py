@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader
 
 from qa.config.settings import Settings
 from qa.hub import local_folder, named
+from qa.runs.folder import RunFolder
 from qa.runs.results import V2_FIGURES, Results, monitor_in_words
 from qa.runs.results_table import (
     TRUST_NOTE,
@@ -131,7 +132,7 @@ def without_folders(value: Any) -> str:
     path = Path(str(value))
     if "site-packages" in path.parts:
         return "/".join(path.parts[path.parts.index("site-packages") + 1 :])
-    is_known = path.parent.name == "demo" or (path.parent / "results.json").exists()
+    is_known = path.parent.name == "demo" or RunFolder(path.parent).results.exists()
     return "/".join(path.parts[-2:]) if is_known else path.name or str(value)
 
 

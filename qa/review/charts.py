@@ -4,14 +4,13 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qa.evaluation.calibration import BINS, calibration, risk_coverage
-from qa.runs.metrics_csv import read_metrics
+from qa.runs.folder import RunFolder
 from qa.runs.results import Row
 from qa.storage import atomic_write, write_text
 
@@ -204,12 +203,11 @@ def as_svg(figure: "Figure") -> str:
     return text[text.index("<svg") :]
 
 
-def write_curves(folder: Path, rows: Sequence[Row]) -> str:
-    """Writes `curves.png` and `curves.svg` of a fit's rows and its `metrics.csv`; returns the panels for a page."""
-    losses = [(step, row["loss"]) for step, row in read_metrics(folder / "metrics.csv") if "loss" in row]
+def write_curves(run: RunFolder, losses: Sequence[tuple[int, float]], rows: Sequence[Row]) -> str:
+    """Writes `curves.png` and `curves.svg` of a fit; returns the panels for a page. `losses`: see `curves`."""
     panels = curves(losses, rows)
     figure = together(panels)
-    with atomic_write(folder / "curves.png", binary=True) as file:
+    with atomic_write(run.curves, binary=True) as file:
         figure.savefig(file, format="png", dpi=150, facecolor="white")
-    write_text(folder / "curves.svg", as_svg(figure))
+    write_text(run.curves_svg, as_svg(figure))
     return apart(panels)

@@ -4,17 +4,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from qa.console import console
 from qa.data.squad_data import SquadData
 from qa.errors import UserError
 from qa.evaluation.answers import Question, figures_by_answer, figures_by_language, mean_scores, score_question
 from qa.evaluation.languages import language_figures
-from qa.evaluation.question_table import write_questions
-from qa.review.terminal import results_table, show_end
 from qa.runs.predictions import read_predictions
 from qa.runs.results import EvaluatedPart, PerSplit, Results, Row
-from qa.runs.results_table import markdown_language_table, markdown_table
-from qa.storage import write_text
 
 log = logging.getLogger(__name__)
 
@@ -66,13 +61,3 @@ def score_predictions(data: SquadData, identity: dict[str, Any]) -> tuple[list[Q
         skipped={"validation": skipped}, evaluated=EvaluatedPart(questions=count, of=count),
         by_language=language_figures(questions), identity=identity,
     )  # fmt: skip
-
-
-def write_scores(folder: Path, questions: list[Question], results: Results) -> None:
-    """Writes what `score_predictions` returned, `results.json` last, and shows it."""
-    write_questions(folder, questions)
-    parts = [markdown_table(results.epochs), markdown_language_table(results)]
-    write_text(folder / "results.md", "\n\n".join(filter(None, parts)) + "\n")
-    write_text(folder / "results.json", results.model_dump_json(indent=1))
-    console.print(results_table(results.epochs, results.best))
-    show_end(folder, results)

@@ -14,7 +14,7 @@ from qa.review.charts import OUTCOMES, apart, as_svg, by_epoch, colors, parallel
 from qa.review.comparison import LEFT_OUT
 from qa.review.run_page import templates
 from qa.review.systems import Run, read_run, systems
-from qa.review.verdict import figure
+from qa.review.verdict import estimates
 from qa.runs.results import METRICS
 from qa.runs.results_table import counted
 from qa.storage import write_text
@@ -98,8 +98,8 @@ def _job(row: SweepRow, run: Run | None) -> dict[str, Any]:
     shown = {name: "" if (v := getattr(row, name)) is None else format(v, form) for name, form in FORMATS.items()}
     if run is None:
         return {"shown": shown}
-    for name in METRICS:
-        _, low, high = figure(list(run.questions.values()), name)
+    questions = list(run.questions.values())
+    for name, (_, low, high) in estimates(questions, clusters(questions)).items():
         shown[f"{name}_interval"] = bounds(low, high)
     return {"shown": shown, "page": f"./{quote(row.folder)}/report.html"}
 

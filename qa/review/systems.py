@@ -15,9 +15,9 @@ from qa.evaluation.confidence import in_first_half
 from qa.evaluation.metrics import v2_scores
 from qa.evaluation.question_table import read_questions
 from qa.evaluation.thresholds import kept_threshold
-from qa.runs.folder import held_identity
+from qa.runs.folder import RunFolder, held_identity
 from qa.runs.identity import as_today
-from qa.runs.predictions import at_threshold, read_answers
+from qa.runs.predictions import WrittenAnswers, at_threshold
 from qa.runs.results import METRICS, Results, read_results
 
 EVALUATED = (  # settings that an evaluation chooses for itself, beside those of the training
@@ -85,9 +85,10 @@ def cross_fitted_run(run: Run) -> Run:
 
     They are the best for F1 on the other half of the contexts. All other runs stay as they are.
     """
-    if run.results.no_answer_threshold != 0 or not (run.folder / "nbest.json").exists():
+    if run.results.no_answer_threshold != 0 or not RunFolder(run.folder).candidates.exists():
         return run
-    answered = [(run.questions[name], candidates) for name, candidates in read_answers(run.folder, run.questions)]
+    answers = WrittenAnswers(RunFolder(run.folder).candidates)
+    answered = [(run.questions[name], answers[name]) for name in answers if name in run.questions]
     questions = [question for question, _ in answered]
     spans = [best_span(candidates) for _, candidates in answered]
     texts = zip(questions, spans, strict=True)

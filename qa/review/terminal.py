@@ -3,8 +3,7 @@
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -14,21 +13,13 @@ from qa import processes
 from qa.console import console
 from qa.evaluation.answers import Question
 from qa.evaluation.confidence import Calibrated
+from qa.runs import results_table as tables
+from qa.runs.folder import RunFolder
 from qa.runs.identity import other_code
-from qa.runs.results import EvaluatedPart, Monitor, Results, Row, read_results
-from qa.runs.results_table import (
-    HEADINGS,
-    LANGUAGE_HEADINGS,
-    LANGUAGE_NOTE,
-    TRUST_HEADINGS,
-    V2_HEADINGS,
-    V2_NOTE,
-    best_mark,
-    format_row,
-    format_v2_row,
-    language_rows,
-    trust_rows,
-)
+from qa.runs.results import EvaluatedPart, Monitor, Row
+
+if TYPE_CHECKING:
+    from qa.review.report import RunReport  # needs pyarrow, NumPy and SciPy, which `qa.answer` need not wait for
 
 WIDE = 90  # columns in which the table and the whole mark of its best row have room
 
@@ -40,25 +31,26 @@ def results_table(
 
     A narrow terminal has the name below, not beside the row. A second table has what only SQuAD v2 has.
     """
-    mark = best_mark(monitor)
+    mark = tables.best_mark(monitor)
     notes = [part.note() if part else ""]
     if console.width < WIDE and best in rows and len(rows) > 1:
         mark, _, by = mark.partition(" by ")
         notes.insert(0, by and f"best: by {by}")
-    table, v2 = _table(HEADINGS, "\n".join(filter(None, notes)) or None), _table(V2_HEADINGS, V2_NOTE)
+    table = _table(tables.HEADINGS, "\n".join(filter(None, notes)) or None)
+    v2 = _table(tables.V2_HEADINGS, tables.V2_NOTE)
     table.add_column()
     for row in rows:
         is_best = row == best and len(rows) > 1
         style = "bold" if is_best else ""
-        table.add_row(*format_row(row), mark if is_best else "", style=style)
+        table.add_row(*tables.format_row(row), mark if is_best else "", style=style)
         if row.is_v2:
-            v2.add_row(*format_v2_row(row), style=style)
+            v2.add_row(*tables.format_v2_row(row), style=style)
     return Group(table, v2) if v2.row_count else table
 
 
 def trust_table(found: Calibrated) -> Table:
     """What probabilities are worth, for a terminal."""
-    return plain_table(TRUST_HEADINGS, trust_rows(found))
+    return plain_table(tables.TRUST_HEADINGS, tables.trust_rows(found))
 
 
 def plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -77,57 +69,53 @@ def _table(headings: Sequence[str], caption: str | None) -> Table:
     return table
 
 
-def show_finished(folder: Path, wanted: Mapping[str, Any], logger_asked: bool = False) -> None:
-    """Shows the finished run in a folder, and writes its page where that is missing.
+def show_finished(report: "RunReport", wanted: Mapping[str, Any], logger_asked: bool = False) -> None:
+    """Shows a finished run, and writes its page where that is missing.
 
     `wanted`: the identity of the run that was asked for; `logger_asked`: whether a logger was named; it gets nothing.
     """
-    results = read_results(folder)
-    console.print(f"{folder} is finished; resume=never moves it aside and runs it again")
+    run, results = report.run, report.results
+    console.print(f"{run.path} is finished; resume=never moves it aside and runs it again")
     if code := other_code(results.identity, wanted):
         console.print(f"it was made by {code}")
-    console.print(results_table(results.epochs, results.best, results.evaluated, results.monitor))
-    show_end(folder, results)
+    show_report(report)
     if logger_asked:
         console.print("logger: nothing more is logged of a finished run")
-    if (folder / "questions.parquet").exists() and results.about and not (folder / "report.html").exists():
-        from qa.review.run_page import try_page  # needs NumPy and SciPy, which most runs shown do not
+    if run.questions.exists() and results.about and not run.page.exists():
+        from qa.review.run_page import try_page  # needs Jinja and matplotlib, which most runs shown do not
 
-        try_page(folder, results)
-    show_next(folder)
+        try_page(report)
+    show_paths(run)
 
 
-def show_end(folder: Path, results: Results) -> None:
-    """What the figures mean, and the one thing to open next."""
-    from qa.evaluation.question_table import read_questions  # needs pyarrow, NumPy and SciPy
-    from qa.review.verdict import figures, remarks
-
+def show_report(report: "RunReport") -> None:
+    """Shows a run's figures, and what they mean."""
+    results = report.results
+    if results.best:
+        console.print(results_table(results.epochs, results.best, results.evaluated, results.monitor))
     if results.by_language:
-        table = _table(LANGUAGE_HEADINGS, LANGUAGE_NOTE)
-        for row in language_rows(results):
+        table = _table(tables.LANGUAGE_HEADINGS, tables.LANGUAGE_NOTE)
+        for row in tables.language_rows(results):
             table.add_row(*row)
         console.print(table)
-    if results.best and (folder / "questions.parquet").exists():
-        console.print(figures([question for question in read_questions(folder) if question.exact_match is not None]))
-    for remark in remarks(results):
-        console.print(remark)
-    if chosen := results.chosen(folder):
-        console.print(chosen, soft_wrap=True)
+    for sentence in filter(None, [results.best and report.sentence, *report.remarks]):
+        console.print(sentence)
+    if report.caveat:
+        console.print(report.caveat, soft_wrap=True)
 
 
-def show_next(folder: Path) -> None:
-    """What to open of a run folder; a sweep names its own page instead."""
+def show_paths(run: RunFolder) -> None:
+    """Shows what to open of a run folder; a sweep names its own page instead."""
     if processes.SWEEP in os.environ:
         return
-    if (folder / "report.html").exists():
-        console.print(f"\nopen {shlex.quote(str(folder / 'report.html'))}", soft_wrap=True)
-    what = {"model": "the model and its card", "results.json": "all figures"}
-    if not (folder / "model").exists():
-        what = {"predictions.json": "the answers", "results.json": "all figures"}
-    for name, words in what.items():
-        console.print(f"{folder / name}: {words}", soft_wrap=True)
-    if (folder / "model").exists():
-        command = f'python -m qa.answer {shlex.quote(str(folder / "model"))} --question "…" --context-file FILE'
+    if run.page.exists():
+        console.print(f"\nopen {shlex.quote(str(run.page))}", soft_wrap=True)
+    has_model = run.model.exists()
+    first = f"{run.model}: the model and its card" if has_model else f"{run.predictions}: the answers"
+    console.print(first, soft_wrap=True)
+    console.print(f"{run.results}: all figures", soft_wrap=True)
+    if has_model:
+        command = f'python -m qa.answer {shlex.quote(str(run.model))} --question "…" --context-file FILE'
         console.print(f"ask it: {command}", soft_wrap=True)
 
 

@@ -1,12 +1,12 @@
 """What a run's figures mean, in sentences for people."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from qa.evaluation.answers import Question
 from qa.evaluation.calibration import Trust
-from qa.evaluation.intervals import Estimate, bounds, clusters, percent, proportion
+from qa.evaluation.intervals import Clusters, Estimate, bounds, percent, proportion
 from qa.runs.results import METRICS, Results, monitor_in_words
 from qa.runs.results_table import counted
 
@@ -15,19 +15,18 @@ UNTRAINED_F1 = 10.0  # percent
 FEW_VALIDATION, FEW_TRAINING = 100, 500  # questions
 
 
-def figure(questions: Sequence[Question], key: str) -> Estimate:
-    """Mean and interval in percent, over questions alone; see `qa.evaluation.intervals`."""
-    values = np.array([[getattr(question, key) for question in questions]], float)
-    return percent(proportion(values, clusters(questions)))
+def estimates(questions: Sequence[Question], by: Clusters) -> dict[str, Estimate]:
+    """F1 and EM in percent with their intervals, over questions alone; see `qa.evaluation.intervals`."""
+    values = {key: np.array([[getattr(question, key) for question in questions]], float) for key in HEADLINE}
+    return {key: percent(proportion(scores, by)) for key, scores in values.items()}
 
 
-def figures(questions: Sequence[Question]) -> str:
+def figures_in_words(figures: Mapping[str, Estimate], count: int) -> str:
     """F1 and EM with their intervals: "F1 7.56 (95% interval 3.10 to 14.92), EM 0.00 (…), 40 questions"."""
     words = []
-    for key, name in HEADLINE.items():
-        mean, low, high = figure(questions, key)
-        words.append(f"{name} {mean:.2f}" + ("" if low is None else f" (95% interval {bounds(low, high)})"))
-    return ", ".join([*words, counted(len(questions), "question")])
+    for key, (mean, low, high) in figures.items():
+        words.append(f"{HEADLINE[key]} {mean:.2f}" + ("" if low is None else f" (95% interval {bounds(low, high)})"))
+    return ", ".join([*words, counted(count, "question")])
 
 
 def remarks(results: Results) -> Iterator[str]:

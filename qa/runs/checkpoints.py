@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from qa.errors import UserError, why_unreadable
-from qa.runs.identity import differences, other_code
+from qa.runs.folder import PRUNED, RunFolder, held_identity
+from qa.runs.identity import differences, identity, other_code
 
 log = logging.getLogger(__name__)
 
@@ -22,12 +23,12 @@ def find_checkpoint(resume: str, folder: Path, fitting: bool) -> Path | None:
     """
     given = None if resume in ("auto", "never") else Path(resume)
     if given and not given.is_file():
-        last = given / "checkpoints" / "last.ckpt"
+        last = RunFolder(given).last
         remedy = f"did you mean {last}?" if last.is_file() else "give a .ckpt file, auto or never"
         raise UserError(f"resume={resume}: no such checkpoint; {remedy}")
     if not fitting or resume == "never":
         return given
-    last, best = (folder / "checkpoints" / f"{name}.ckpt" for name in ("last", "best"))
+    last, best = RunFolder(folder).last, RunFolder(folder).best
     if given and is_own(given, folder) and given.resolve() != last.resolve():
         raise UserError(f"resume={resume}: is older than {last}; give another hydra.run.dir to resume from it")
     # one that was begun from a path has that run's best from the start
@@ -48,12 +49,12 @@ def find_checkpoint(resume: str, folder: Path, fitting: bool) -> Path | None:
 
 def is_own(checkpoint: Path, folder: Path) -> bool:
     """Whether a checkpoint is one of the folder's own."""
-    return checkpoint.parent.resolve() == (folder / "checkpoints").resolve()
+    return checkpoint.parent.resolve() == RunFolder(folder).checkpoints.resolve()
 
 
 def step_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints that a run keeps beside `last` and `best`, by step."""
-    found = (folder / "checkpoints").glob("step-*.ckpt")
+    found = RunFolder(folder).checkpoints.glob("step-*.ckpt")
     return sorted(found, key=lambda path: int(path.stem.removeprefix("step-")))
 
 
@@ -106,3 +107,23 @@ def check_same_run(path: Path, checkpoint: Mapping[str, Any], wanted: Mapping[st
         raise UserError(f"{path}: of another run: {', '.join(differ)}; give another hydra.run.dir")
     if other := other_code(held, wanted):
         log.warning("%s: made by %s; the last bits of what follows may differ", path, other)
+
+
+def check_holds(folder: Path, values: Mapping[str, Any]) -> None:
+    """Errors: UserError where the folder holds a run, finished or not, of another configuration.
+
+    `values`: of the configuration, as `identity` takes them.
+    """
+    held, wanted = held_identity(folder), identity(values, folder)
+    if held is None:
+        try:
+            checkpoint = find_checkpoint("auto", folder, fitting=True)
+        except UserError:
+            return  # the run itself reports that none of them is whole
+        if checkpoint:
+            check_same_run(checkpoint, load_checkpoint(checkpoint), wanted, folder)
+        return
+    if PRUNED in held["settings"]:  # by its search, which is now checking its own jobs
+        wanted["settings"][PRUNED] = True
+    if differ := differences(held, wanted):
+        raise UserError(f"{folder}: holds a run of other settings or data: {', '.join(differ)}")

@@ -1,7 +1,10 @@
 """`predictions.json`, `nbest.json` and `null_odds.json`."""
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,6 +14,7 @@ from qa.evaluation.answers import Evaluation, NBestAnswer, Question, given_answe
 from qa.evaluation.confidence import Calibrated, calibrated
 from qa.evaluation.metrics import v2_scores
 from qa.evaluation.question_table import read_questions, write_questions
+from qa.runs.folder import RunFolder
 from qa.storage import write_object
 
 
@@ -19,20 +23,20 @@ def write_predictions(folder: Path, evaluation: Evaluation) -> None:
 
     SQuAD v2 also has `null_odds.json` ({id: null score − score of the best span}, for the official script).
     """
-    answers = evaluation.answers
+    run, answers = RunFolder(folder), evaluation.answers
     names = sorted(answers)
     texts = {question.id: question.prediction for question in evaluation.questions}
-    write_object(folder / "predictions.json", ((name, texts[name]) for name in names))
+    write_object(run.predictions, ((name, texts[name]) for name in names))
     if evaluation.null_odds is not None:
-        write_object(folder / "null_odds.json", sorted(evaluation.null_odds.items()))
-    write_object(folder / "nbest.json", ((name, [answer._asdict() for answer in answers[name]]) for name in names))
+        write_object(run.null_odds, sorted(evaluation.null_odds.items()))
+    write_object(run.candidates, ((name, [answer._asdict() for answer in answers[name]]) for name in names))
     write_questions(folder, evaluation.questions)
 
 
 def calibrate_predictions(folder: Path) -> Calibrated | None:
-    """Fits temperatures with what a run predicted, and gives `questions.parquet` the probabilities that follow."""
-    questions = {question.id: question for question in read_questions(folder)}
-    scored, found = calibrated((questions[name], answers) for name, answers in read_answers(folder, questions))
+    """Calibrates the probabilities in `questions.parquet`, which earlier versions did at a fit's end."""
+    answers = WrittenAnswers(RunFolder(folder).candidates)
+    scored, found = calibrated((question, answers[question.id]) for question in read_questions(folder))
     write_questions(folder, scored)
     return found
 
@@ -57,16 +61,33 @@ def read_predictions(path: Path) -> dict[str, str]:
         raise UserError(f'{path}: {place}: {first["msg"]}; give JSON of the form {{"id": "answer"}}') from None
 
 
-def read_answers(folder: Path, names: Collection[str]) -> Iterator[tuple[str, list[NBestAnswer]]]:
-    """Each of the questions `names` with its answers from `nbest.json`, line by line as `write_object` wrote it."""
-    name, lines = "", [""]
-    decoder = json.JSONDecoder()
-    with (folder / "nbest.json").open(encoding="utf-8") as file:
-        for line in file:
-            if line.startswith((' "', "}")):
-                if name in names:
-                    answers = json.loads("{" + "".join(lines).rstrip(",\n") + "}")[name]
-                    yield name, [NBestAnswer(**answer) for answer in answers]
-                name, lines = decoder.raw_decode(line, 1)[0] if line[0] == " " else "", []
-            if name in names:
-                lines.append(line)
+class WrittenAnswers(Mapping[str, list[NBestAnswer]]):
+    """The answers of each question in an `nbest.json`, read when they are asked for; empty where there is no file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[int, int]]:
+        """The bytes of each question's member of the object, line by line as `write_object` wrote it."""
+        begins: dict[str, int] = {}
+        place = 0
+        with self.path.open("rb") if self.path.exists() else BytesIO() as file:
+            for line in file:
+                if line.startswith(b' "'):
+                    begins[json.JSONDecoder().raw_decode(line.decode(), 1)[0]] = place
+                end, place = place, place + len(line)
+        return dict(zip(begins, pairwise([*begins.values(), end]), strict=True)) if begins else {}
+
+    def __getitem__(self, name: str) -> list[NBestAnswer]:
+        begin, end = self._places[name]
+        with self.path.open("rb") as file:
+            file.seek(begin)
+            member = file.read(end - begin).decode().rstrip(",\n")
+        return [NBestAnswer(**answer) for answer in json.loads(f"{{{member}}}")[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)

@@ -14,6 +14,7 @@ from qa.errors import UserError
 from qa.evaluation.ceiling import Ceiling
 from qa.evaluation.confidence import Calibrated
 from qa.evaluation.languages import LanguageFigures, LanguageGap, gap_to, mean_of_languages
+from qa.runs.folder import RunFolder
 from qa.runs.identity import is_trained_on, question_hashes
 
 METRICS = {"exact_match": "EM", "f1": "F1"}  # of the answers
@@ -189,7 +190,7 @@ class Results(BaseModel):
 def read_results(folder: Path) -> Results:
     """A finished run's `results.json`. Errors: UserError for a folder without one that can be read."""
     try:
-        return Results.model_validate_json((folder / "results.json").read_bytes())
+        return Results.model_validate_json(RunFolder(folder).results.read_bytes())
     except (OSError, ValidationError):
         raise UserError(f"{folder}: holds no finished run; give the folder that holds its results.json") from None
 

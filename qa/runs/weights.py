@@ -7,6 +7,7 @@ from typing import Any
 from qa.errors import UserError
 from qa.model.answering import Answering
 from qa.runs.checkpoints import load_checkpoint
+from qa.runs.folder import RunFolder
 from qa.runs.identity import is_same_model, model_contents, question_hashes
 from qa.runs.results import Row
 
@@ -30,7 +31,8 @@ def known_of_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> Answering:
     """What is known of these very weights: as the checkpoint has it, and RUN/model where that has the same."""
     beside, recorded = _model_beside(path), _recorded(checkpoint)
     known = Answering.load(str(beside)) if beside else Answering()
-    is_same = known.trained.get("step") == checkpoint["global_step"] if known.trained else path.name == "best.ckpt"
+    is_best = path.name == RunFolder(Path()).best.name
+    is_same = known.trained.get("step") == checkpoint["global_step"] if known.trained else is_best
     return recorded.model_copy(update=known.model_dump(exclude_unset=True)) if is_same else recorded
 
 
@@ -55,8 +57,8 @@ def base_of(path: Path, checkpoint: Mapping[str, Any], asked: str) -> str:
 
 def _model_beside(path: Path) -> Path | None:
     """RUN/model of RUN/checkpoints/NAME.ckpt; None before the run is finished, and where RUN is no run."""
-    run = path.resolve().parent.parent
-    return run / "model" if (run / "results.json").is_file() and (run / "model" / "config.json").is_file() else None
+    run = RunFolder(path.resolve().parent.parent)
+    return run.model if run.results.is_file() and (run.model / "config.json").is_file() else None
 
 
 def _recorded(checkpoint: Mapping[str, Any]) -> Answering:

@@ -21,7 +21,7 @@ from qa.console import console
 from qa.errors import UserError
 from qa.processes import SIGNALS
 from qa.runs.disk import check_disk, disk_needed, parameter_count
-from qa.runs.folder import is_run
+from qa.runs.folder import RunFolder, is_run
 from qa.runs.results import Monitor
 from qa.runs.results_table import markdown_rows
 from qa.storage import new_folder, remove, write_text
@@ -110,7 +110,7 @@ class Sweep:
         with self.lock:
             number = self._number(settings)
             row = self._row(number)
-            if row and row.status == "finished" and (self.folder / row.folder / "results.json").exists():
+            if row and row.status == "finished" and RunFolder(self.folder / row.folder).results.exists():
                 return None
             if not self._jobs.take(number):
                 console.print(f"job {number}: runs in another process")
@@ -171,7 +171,7 @@ class Sweep:
             row.minutes += minutes
             if status == 0:
                 row.status = "pruned" if pruned else "finished"
-                results = json.loads((job.folder / "results.json").read_text(encoding="utf-8"))
+                results = json.loads(RunFolder(job.folder).results.read_text(encoding="utf-8"))
                 best = results["best"] or {}
                 row.minutes = max(row.minutes, (results.get("seconds") or 0) / 60)  # also of starts that were killed
                 row = row.model_copy(update={name: best.get(name) for name in {*BEST_KEYS, self.monitor}})
@@ -247,8 +247,8 @@ class Sweep:
         for other in [*self.best()[self.keep_best :], *pruned] if self.keep_best else []:
             folder = self.folder / other.folder
             if folder.resolve().is_relative_to(self.folder.resolve()) and is_run(folder):  # the file may be another's
-                for name in ("checkpoints", "model"):
-                    remove(folder / name)
+                remove(RunFolder(folder).checkpoints)
+                remove(RunFolder(folder).model)
 
 
 def report_disk(pretrained: str, checkpoint: Mapping[str, Any], folder: Path, count: int) -> None:

@@ -12,9 +12,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from qa import processes
 from qa.console import console
 from qa.errors import UserError, first_line
+from qa.review.report import RunReport
+from qa.runs.folder import RunFolder
 from qa.runs.identity import commit
 from qa.runs.metrics_csv import STEP, read_metrics
-from qa.runs.results import V2_FIGURES, Results
+from qa.runs.results import V2_FIGURES
 from qa.tracking.account import host, why_offline
 from qa.tracking.tables import end_of_run
 
@@ -65,7 +67,7 @@ class Wandb(Logger):
         Errors: UserError for online that cannot be.
         """
         super().__init__()
-        self.folder, self.project, self.run_name, self.log_model = Path(folder), project, name, log_model
+        self.files, self.project, self.run_name, self.log_model = RunFolder(Path(folder)), project, name, log_model
         self.answers = answers
         wanted = mode or os.environ.get("WANDB_MODE")
         self.why_offline = why_offline() if wanted in ("online", None) else None
@@ -98,13 +100,13 @@ class Wandb(Logger):
             return
         import wandb
 
-        (self.folder / "wandb").mkdir(exist_ok=True)
-        held = self.folder / "wandb" / "run-id"
+        self.files.wandb.mkdir(exist_ok=True)
+        held = self.files.wandb / "run-id"
         try:
             self.run = wandb.init(
                 project=self.project,
                 name=self.run_name,
-                dir=self.folder,
+                dir=self.files.path,
                 config=self._config,
                 mode=self.mode,
                 id=held.read_text(encoding="utf-8") if held.exists() else None,
@@ -121,7 +123,7 @@ class Wandb(Logger):
             self.run.define_metric(name, step_metric="epoch", summary=summary)
         reason = f" ({self.why_offline})" if self.why_offline else ""
         console.print(f"W&B: {self.run.url if self.mode == 'online' else self.mode}{reason}")
-        for step, metrics in read_metrics(self.folder / "metrics.csv"):
+        for step, metrics in read_metrics(self.files.metrics):
             self._log(metrics, step)
 
     @rank_zero_only
@@ -140,16 +142,17 @@ class Wandb(Logger):
             self.run.log({dashboard_name(name): value for name, value in metrics.items()}, step=step)
 
     @rank_zero_only
-    def log_end(self, results: Results, seed: int) -> None:
+    def log_end(self, report: RunReport, seed: int) -> None:
         """Logs what a finished run shows and, asked to, its best model; ends the run. `seed`: of samples."""
         self.begin()
         assert self.run is not None
+        results = report.results
         if results.windows.train is None and results.best:  # the figures of a fit are logged by its history
             row = results.best.model_dump(exclude={"step"}, exclude_none=True)
             self._log(row, results.best.step or 0)
-        self.run.log(end_of_run(self.folder, results, seed, self.answers), step=self.run.step)
-        if self.log_model and (self.folder / "model").exists():
-            self.run.log_model(self.folder / "model", name=f"model-{self.run.id}", aliases=["best"])
+        self.run.log(end_of_run(report, seed, self.answers), step=self.run.step)
+        if self.log_model and self.files.model.exists():
+            self.run.log_model(self.files.model, name=f"model-{self.run.id}", aliases=["best"])
         self._end(0)
 
     @rank_zero_only

@@ -3,29 +3,26 @@
 import io
 import random
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from qa.evaluation.answers import Question
-from qa.evaluation.breakdown import breakdown, kinds
-from qa.evaluation.calibration import outcomes
-from qa.evaluation.question_table import read_questions
 from qa.review.charts import reliability, together
-from qa.runs.results import Results, Row
+from qa.review.report import RunReport
+from qa.runs.results import Row
 
 WRONG, RIGHT = 500, 100  # answers that are shown, of more a sample
 ANSWER = ("id", "question", "context", "gold", "prediction", "probability", "exact_match", "f1", "loss")
 
 
-def end_of_run(folder: Path, results: Results, seed: int, answers: bool) -> dict[str, Any]:
-    """W&B tables and a picture, by the key that they are logged under; from what the run folder holds already.
+def end_of_run(report: RunReport, seed: int, answers: bool) -> dict[str, Any]:
+    """W&B tables and a picture, by the key that they are logged under.
 
     `answers`: whether texts of the data are among them.
     """
     import wandb
     from PIL import Image
 
-    questions = read_questions(folder)
+    results = report.results
     measured = {name for row in [Row(), *results.epochs] for name in row.model_dump()}
     columns: list[Any] = [name for name in Row.model_fields if name in measured]
     rows = [[getattr(row, name) for name in columns] for row in results.epochs]
@@ -33,16 +30,15 @@ def end_of_run(folder: Path, results: Results, seed: int, answers: bool) -> dict
         "results": wandb.Table(columns, rows),
         "breakdown": wandb.Table(
             ["kind", "part", "questions", "exact_match", "f1"],
-            [[name, *part[:4]] for name, kind in kinds(questions).items() for part in breakdown(questions, kind)],
+            [[name, *part[:4]] for name, parts in report.breakdowns.items() for part in parts],
         ),
     }
     if answers:
-        rows = [answer(question) for question in shown(questions, seed)]
+        rows = [answer(question) for question in shown(report.questions, seed)]
         media["predictions"] = wandb.Table(list(ANSWER), rows)
-    probability, right = outcomes(questions)
-    if len(right):
+    if len(report.outcomes[0]):
         picture = io.BytesIO()
-        together(reliability(probability, right)).savefig(picture, format="png", dpi=150, facecolor="white")
+        together(reliability(*report.outcomes)).savefig(picture, format="png", dpi=150, facecolor="white")
         media["reliability"] = wandb.Image(Image.open(picture))
     return media
 

@@ -13,13 +13,11 @@ from lightning import Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from qa.errors import UserError
-from qa.runs.checkpoints import load_checkpoint, step_checkpoints
+from qa.runs.checkpoints import is_own, load_checkpoint, step_checkpoints
+from qa.runs.folder import RunFolder
 from qa.storage import NO_LINKS
 
 log = logging.getLogger(__name__)
-
-OF_BEST_EPOCH = ("predictions.json", "nbest.json", "questions.parquet")
-OF_V2 = "null_odds.json"  # of the best epoch too, where some questions have no answer
 
 
 class SyncedFile(TorchCheckpointIO):
@@ -55,7 +53,7 @@ class CheckpointFiles:
         on_error: Literal["stop", "continue"] = "stop",
     ) -> None:
         """`folder`: the run's."""
-        self.run_folder, self.folder = folder, folder / "checkpoints"
+        self.run = RunFolder(folder)
         self.keep, self.on_error = keep, on_error
         self.writer = SyncedFile()
         self.give_name = hard_link if optimizer_state == "all" else without_optimizer
@@ -71,8 +69,8 @@ class CheckpointFiles:
 
         Errors: UserError where the disk does not take it, unless `on_error` allows that.
         """
-        self.folder.mkdir(exist_ok=True)
-        temporary = self.folder / "last.tmp"
+        self.run.checkpoints.mkdir(exist_ok=True)
+        temporary = self.run.checkpoints / "last.tmp"
         for logger in trainer.loggers:
             logger.save()  # what a checkpoint knows of is on the disk before it
         trainer.save_checkpoint(temporary)
@@ -89,38 +87,39 @@ class CheckpointFiles:
 
     def _name(self, temporary: Path, step: int, best: bool) -> None:
         """Gives a whole file its names; the last one before it, if of another step, becomes one of the earlier ones."""
-        last = self.folder / "last.ckpt"
+        last = self.run.last
         if best:
-            self.give_name(temporary, self.folder / "best.ckpt")
+            self.give_name(temporary, self.run.best)
         if self.keep and self._last not in (None, step):
-            self.give_name(last, self.folder / f"step-{self._last}.ckpt")
+            self.give_name(last, self.run.checkpoints / f"step-{self._last}.ckpt")
         temporary.replace(last)
         self._last = step
-        for path in step_checkpoints(self.run_folder)[::-1][self.keep :]:
+        for path in step_checkpoints(self.run.path)[::-1][self.keep :]:
             path.unlink()
-        directory = os.open(self.folder, os.O_RDONLY)
+        directory = os.open(self.run.checkpoints, os.O_RDONLY)
         with suppress(OSError):  # some file systems in user space cannot do it
             os.fsync(directory)
         os.close(directory)
 
     def resume_from(self, path: Path, step: int) -> None:
         """Takes the checkpoint that a run resumes from for its last one, if it is."""
-        if path.resolve() == (self.folder / "last.ckpt").resolve():
+        if path.resolve() == self.run.last.resolve():
             self._last = step
 
     def adopt_best(self, best: Path) -> None:
         """Copies the best epoch's checkpoint and answers of another run. Errors: UserError where some are missing."""
-        if best.parent.resolve() == self.folder.resolve():
+        if is_own(best, self.run.path):
             return
-        self.folder.mkdir(exist_ok=True)
-        for name in OF_BEST_EPOCH:
-            if not (best.parent.parent / name).exists():
-                raise UserError(f"{best.parent.parent}: {name} of the best epoch is missing; copy the whole folder")
-            shutil.copy(best.parent.parent / name, self.run_folder)
-        if (odds := best.parent.parent / OF_V2).exists():
-            shutil.copy(odds, self.run_folder)
-        shutil.copy(best, self.folder / "best.tmp")
-        (self.folder / "best.tmp").replace(self.folder / "best.ckpt")
+        other = RunFolder(best.parent.parent)
+        self.run.checkpoints.mkdir(exist_ok=True)
+        for path in other.of_best_epoch:
+            if not path.exists():
+                raise UserError(f"{other.path}: {path.name} of the best epoch is missing; copy the whole folder")
+            shutil.copy(path, self.run.path)
+        if other.null_odds.exists():
+            shutil.copy(other.null_odds, self.run.path)
+        shutil.copy(best, self.run.best.with_suffix(".tmp"))
+        self.run.best.with_suffix(".tmp").replace(self.run.best)
 
 
 def hard_link(path: Path, name: Path) -> None:

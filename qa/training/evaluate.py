@@ -2,13 +2,13 @@
 
 import logging
 
-from qa.evaluation.confidence import calibrated
+from qa.evaluation.confidence import calibrate_evaluation
 from qa.runs.checkpoints import load_checkpoint
 from qa.runs.identity import is_trained_on
 from qa.runs.predictions import write_predictions
 from qa.runs.results import TRAINED_ON, Row
 from qa.training.collectives import disconnect
-from qa.training.finish import begin_dashboard, collect_results, finish
+from qa.training.finish import begin_dashboard, finish, run_report
 from qa.training.parts import Parts
 from qa.training.screen import first_screen
 
@@ -40,10 +40,7 @@ def evaluate(parts: Parts) -> None:
     disconnect()
     if trainer.is_global_zero:
         assert module.evaluation is not None
-        found, answers = module.evaluation, module.evaluation.answers
-        questions, trust = calibrated(((q, answers[q.id]) for q in found.questions), parts.known.scales)
-        write_predictions(parts.folder, found._replace(questions=questions))
-        module.evaluation = None  # large, and on the disk
-        results = collect_results(parts, [row] if row else [], row)
-        results.calibration = trust
-        finish(parts, results)
+        evaluation, calibration = calibrate_evaluation(module.evaluation, parts.known.scales)
+        write_predictions(parts.run.path, evaluation)
+        questions, answers = evaluation.questions, evaluation.answers
+        finish(parts, run_report(parts, [row] if row else [], row, questions, answers, calibration))

@@ -5,15 +5,16 @@ import numpy as np
 from qa.console import console
 from qa.data.overlap import context_hashes, trained_contexts
 from qa.errors import UserError
+from qa.evaluation.question_table import read_questions
 from qa.model.answering import Answering
 from qa.model.pretrained import save_model
 from qa.review.card import model_card, training_data
 from qa.runs.checkpoints import check_same_run, load_checkpoint
-from qa.runs.predictions import calibrate_predictions
+from qa.runs.predictions import WrittenAnswers, calibrate_predictions
 from qa.runs.weights import chosen_on, trained
 from qa.tracking.metrics_file import MetricsFile
 from qa.training.collectives import disconnect
-from qa.training.finish import begin_dashboard, collect_results, finish
+from qa.training.finish import begin_dashboard, finish, run_report
 from qa.training.parts import Parts
 from qa.training.screen import first_screen
 
@@ -35,11 +36,14 @@ def fit(parts: Parts) -> None:
     disconnect()
     if not trainer.is_global_zero:
         return
-    best = load_checkpoint(parts.folder / "checkpoints" / "best.ckpt")["state_dict"]
+    best = load_checkpoint(parts.run.best)["state_dict"]
     weights = {name.removeprefix("model."): weight for name, weight in best.items() if name.startswith("model.")}
-    results = collect_results(parts, history.rows, history.best)
-    results.calibration = calibrate_predictions(parts.folder)
-    made, several = results.identity, len(history.rows) > 1
+    # an earlier version's checkpoint has none
+    calibration = history.calibration or calibrate_predictions(parts.run.path)
+    questions, answers = read_questions(parts.run.path), WrittenAnswers(parts.run.candidates)
+    report = run_report(parts, history.rows, history.best, questions, answers, calibration)
+    results, several = report.results, len(history.rows) > 1
+    made = results.identity
     assert data.tokenizer is not None
     card = model_card(results, parts.settings, parts.command)
     answering = Answering(
@@ -57,8 +61,8 @@ def fit(parts: Parts) -> None:
         },
     )
     contexts = np.union1d(trained_contexts(module.pretrained), context_hashes(data.examples["train"]))
-    save_model(parts.folder / "model", module.model, weights, data.tokenizer, card, answering, contexts)
-    finish(parts, results)
+    save_model(parts.run.model, module.model, weights, data.tokenizer, card, answering, contexts)
+    finish(parts, report)
 
 
 def resume(parts: Parts) -> int:
@@ -73,7 +77,7 @@ def resume(parts: Parts) -> int:
     if not checkpoint["optimizer_states"]:
         raise UserError(f"{parts.checkpoint}: without the optimizer's state, no run resumes from it; take last.ckpt")
     history, module, trainer = parts.history, parts.module, parts.trainer
-    check_same_run(parts.checkpoint, checkpoint, history.identity, parts.folder)
+    check_same_run(parts.checkpoint, checkpoint, history.identity, parts.run.path)
     parts.data.resume(step, history.steps_per_epoch)
     history.resume_from(parts.checkpoint, checkpoint, trainer.is_global_zero)
     parts.metrics.load_state_dict(checkpoint["callbacks"][parts.metrics.state_key])
@@ -87,5 +91,5 @@ def resume(parts: Parts) -> int:
         trainer.validate(module, datamodule=parts.data, verbose=False)
         history.add_evaluation(trainer, module, step)
         if history.best is history.rows[-1] and trainer.is_global_zero:
-            history.files.give_name(parts.checkpoint, parts.folder / "checkpoints" / "best.ckpt")
+            history.files.give_name(parts.checkpoint, parts.run.best)
     return step

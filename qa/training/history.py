@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from qa.console import console
 from qa.data.batches import Batch, TrainingBatch
+from qa.evaluation.confidence import Calibrated, calibrate_evaluation
 from qa.internals import evaluation_follows, loop_state
 from qa.runs.checkpoints import is_own, load_checkpoint
 from qa.runs.folder import PRUNED
@@ -56,6 +57,7 @@ class History(Checkpoint):
         self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
         self.rows: list[Row] = []
         self.best: Row | None = None
+        self.calibration: Calibrated | None = None  # of the best row; known to rank 0
         self.ended = False  # before all steps were done: no further one is wanted
         self.pruned = False  # by the search that it is a trial of
         self.schedule_changes: list[dict[str, int]] = []  # where a resumed run was made longer or shorter
@@ -149,7 +151,8 @@ class History(Checkpoint):
         if better(row, self.best or Row(), self.monitor):
             self.best = row
             if trainer.is_global_zero and module.evaluation:
-                write_predictions(self.files.run_folder, module.evaluation)
+                evaluation, self.calibration = calibrate_evaluation(module.evaluation)
+                write_predictions(self.files.run.path, evaluation)
         module.evaluation = None  # large, and on the disk where it is the best
         console.print(row_in_words(row) + (" ← best so far" if row is self.best else ""), soft_wrap=True)
 
@@ -161,9 +164,10 @@ class History(Checkpoint):
         state = checkpoint["callbacks"][self.state_key]
         self.rows = [Row(**row) for row in state["rows"]]
         self.best = state["best"] and Row(**state["best"])
+        self.calibration = Calibrated(**state["calibration"]) if state.get("calibration") else None
         self.ended, self.pruned = state["ended"], state["pruned"]
         self.schedule_changes = list(state["schedule"])
-        self._take_identity(checkpoint, is_own(path, self.files.run_folder))
+        self._take_identity(checkpoint, is_own(path, self.files.run.path))
         self.files.resume_from(path, checkpoint["global_step"])
         best = path.with_name("best.ckpt")
         held = load_checkpoint(best)["global_step"] if best.exists() else None
@@ -204,7 +208,11 @@ class History(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """What `resume_from` takes over; Lightning, which restores callbacks later, must not undo what has changed."""
-        best = self.best and self.best.model_dump()
-        changes = self.schedule_changes
-        rows = [row.model_dump() for row in self.rows]
-        return {"rows": rows, "best": best, "ended": self.ended, "schedule": changes, "pruned": self.pruned}
+        return {
+            "rows": [row.model_dump() for row in self.rows],
+            "best": self.best and self.best.model_dump(),
+            "calibration": self.calibration and self.calibration.model_dump(),
+            "ended": self.ended,
+            "schedule": self.schedule_changes,
+            "pruned": self.pruned,
+        }

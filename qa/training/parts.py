@@ -26,6 +26,7 @@ from qa.model.answering import Answering
 from qa.model.optimization import parameter_groups
 from qa.model.pretrained import check_model
 from qa.runs.checkpoints import as_begun, check_same_run, find_checkpoint, load_checkpoint
+from qa.runs.folder import RunFolder
 from qa.runs.identity import identity
 from qa.runs.results import EvaluatedPart, Monitor, metric_of
 from qa.runs.weights import base_of, known_of
@@ -45,7 +46,7 @@ class Parts:
     """What a stage works with."""
 
     settings: Settings
-    folder: Path
+    run: RunFolder
     command: str  # that repeats the run
     data: SquadDataModule
     module: QuestionAnsweringModule
@@ -60,7 +61,7 @@ class Parts:
     def record_inputs(self) -> None:
         """Writes the skipped and repaired records into the run folder and hands the configuration to the loggers."""
         if self.trainer.is_global_zero:
-            self.data.write_lists(self.folder)
+            self.data.write_lists(self.run.path)
         for logger in self.trainer.loggers:
             logger.log_hyperparams({**self.settings.model_dump(), "fingerprints": self.data.fingerprints})
 
@@ -72,7 +73,7 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     Errors: UserError.
     """
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
-    fitting, splits = settings.stage == "fit", SPLITS[settings.stage]
+    run, fitting, splits = RunFolder(folder), settings.stage == "fit", SPLITS[settings.stage]
     checkpoint = find_checkpoint(settings.resume, folder, fitting)
     held = load_checkpoint(checkpoint) if checkpoint else None
     if checkpoint and held and not fitting:
@@ -84,7 +85,7 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
         check_same_run(checkpoint, held, identity(resolved(composed), folder), folder)
     check_driver(settings)
     callbacks = build_callbacks(settings.callbacks or {})
-    trainer = build_trainer(cfg, settings, folder)
+    trainer = build_trainer(cfg, settings, run)
     check_optimizer(cfg, trainer.strategy.root_device)
     cfg.model.pretrained = check_pretrained(cfg.model.pretrained)
     known = Answering() if fitting else known_of(settings.resume, cfg.model.pretrained)
@@ -122,7 +123,7 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     words = shlex.join(["python", "train.py", *overrides()])
     found = {s: ceiling(data.examples[s], data.windows[s], settings.decode.max_answer_length) for s in splits}
     best = {split: figures for split, figures in found.items() if figures}
-    return Parts(settings, folder, words, data, module, trainer, history, metrics, checkpoint, known, splits, best)
+    return Parts(settings, run, words, data, module, trainer, history, metrics, checkpoint, known, splits, best)
 
 
 def check_monitored(monitor: Monitor, data: SquadDataModule) -> None:
@@ -152,14 +153,14 @@ def check_optimizer(cfg: Any, device: torch.device) -> None:
         raise UserError(f"{part}: {one_line(error)}") from None
 
 
-def build_trainer(cfg: Any, settings: Settings, folder: Path) -> Trainer:
+def build_trainer(cfg: Any, settings: Settings, run: RunFolder) -> Trainer:
     """A trainer whose ranks are connected; it has no callbacks yet. Errors: UserError."""
     # the history ends a fit, after its last evaluation; max_steps would end it before
     profiler = PROFILERS.get(settings.trainer["profiler"])
     trainer: Trainer = build(
         cfg.trainer, "trainer", max_steps=-1, max_epochs=cfg.trainer.max_epochs or -1, enable_checkpointing=False,
-        logger=build_loggers(settings, folder),
-        profiler=profiler and profiler(folder / "profile", "profile"), **dict.fromkeys(EVALUATION_LIMITS.values()),
+        logger=build_loggers(settings, run),
+        profiler=profiler and profiler(run.profile, "profile"), **dict.fromkeys(EVALUATION_LIMITS.values()),
     )  # fmt: skip
     connect(trainer)
     device = trainer.strategy.root_device
@@ -169,7 +170,7 @@ def build_trainer(cfg: Any, settings: Settings, folder: Path) -> Trainer:
     return trainer
 
 
-def build_loggers(settings: Settings, folder: Path) -> list[Logger]:
+def build_loggers(settings: Settings, run: RunFolder) -> list[Logger]:
     """The chosen logger and `metrics.csv`, from which the curves are drawn.
 
     `metrics.csv` comes last: a resumed run repeats its old rows to the other logger before it adds new ones.
@@ -179,7 +180,7 @@ def build_loggers(settings: Settings, folder: Path) -> list[Logger]:
     logger = build(settings.logger, "logger")
     if not isinstance(logger, Logger):
         raise UserError("logger: is no logger of Lightning; give the _target_ of one")
-    return [logger] if isinstance(logger, MetricsFile) else [logger, MetricsFile(str(folder / "metrics.csv"))]
+    return [logger] if isinstance(logger, MetricsFile) else [logger, MetricsFile(str(run.metrics))]
 
 
 def count_steps(data: SquadDataModule, settings: Settings) -> tuple[int, int]:

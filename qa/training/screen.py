@@ -60,12 +60,12 @@ def first_screen(parts: Parts) -> None:
         rows["steps"] = f"{steps_in_words(parts)}; {batches}"
         checkpoints = parts.settings.checkpoint
         needed = disk_needed(parameters, checkpoints.keep, checkpoints.optimizer_state == "last")
-        rows["disk"] = check_disk(parts.folder, needed)
+        rows["disk"] = check_disk(parts.run.path, needed)
     ranks = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
     rows["device"] = f"{ranks}{arithmetic(trainer.strategy.root_device, trainer.precision, parts.settings)}"
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > processes.cores():
         rows["device"] += f"; they share {processes.cores()} cores: fewer trainer.devices are faster"
-    rows["output"] = str(parts.folder)
+    rows["output"] = str(parts.run.path)
     for logger in trainer.loggers:
         if isinstance(logger, Wandb):
             rows["W&B"] = logger.sends()

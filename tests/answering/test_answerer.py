@@ -20,7 +20,7 @@ from qa.evaluation.answers import NBestAnswer
 from qa.evaluation.confidence import calibrated
 from qa.evaluation.question_table import read_questions
 from qa.model.answering import Answering
-from qa.runs.predictions import read_answers
+from qa.runs.predictions import WrittenAnswers
 from qa.runs.results import read_results
 
 Files = tuple[Path, Path]
@@ -54,7 +54,7 @@ def test_answers_are_those_of_the_run(fitted: Path) -> None:
     made = read_results(fitted).calibration
     assert made and known.temperature == made.temperature and known.temperature != 1
     questions = read_questions(fitted)
-    candidates = dict(read_answers(fitted, {question.id for question in questions}))
+    candidates = WrittenAnswers(fitted / "nbest.json")
     nbest = {name: [answer._asdict() for answer in found] for name, found in candidates.items()}
     later, _ = calibrated(((question, candidates[question.id]) for question in questions), known.scales)
     asked = [q.question for q in questions], [q.context for q in questions]

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from helpers.commands import Run, quick_fit
 from helpers.paths import ROOT
 from qa.config.entry import resuming_command
-from qa.config.run_start import RunFolder, _lock, remove_unused
+from qa.config.run_start import RunStart, _lock, remove_unused
 from qa.storage import new_folder
 
 Files = tuple[Path, Path]
@@ -165,7 +165,7 @@ def test_a_folder_answers_for_its_own_data_and_weights_alone(
 def test_the_command_after_an_interruption_names_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["train.py", "resume=never", "data.train_file='a b.json'"]
     monkeypatch.setattr("sys.argv", words)
-    monkeypatch.setattr(RunFolder, "folder", Path("runs/2026-11-26/00-48-00"))
+    monkeypatch.setattr(RunStart, "folder", Path("runs/2026-11-26/00-48-00"))
     named = ["python", "train.py", words[2], "hydra.run.dir=runs/2026-11-26/00-48-00"]
     assert shlex.split(resuming_command()) == named
     monkeypatch.setattr("sys.argv", [*words, "hydra.run.dir=mine"])
@@ -179,11 +179,11 @@ def test_only_what_a_refused_run_made_is_removed(tmp_path: Path, monkeypatch: py
         folder.mkdir(parents=True)
         for name in ("train.log", ".run.lock", *held):
             (folder / name).touch()
-        monkeypatch.setattr(RunFolder, "folder", folder)
-        monkeypatch.setattr(RunFolder, "made", ())
+        monkeypatch.setattr(RunStart, "folder", folder)
+        monkeypatch.setattr(RunStart, "made", ())
         remove_unused()
         assert (folder / "train.log").exists()  # it was there before
-        monkeypatch.setattr(RunFolder, "made", (folder, folder.parent))
+        monkeypatch.setattr(RunStart, "made", (folder, folder.parent))
         remove_unused()
         assert folder.exists() == folder.parent.exists() == stays
         assert (tmp_path / "runs").exists()

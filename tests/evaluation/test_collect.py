@@ -11,7 +11,7 @@ import torch
 from qa.data.batches import EvaluationBatch
 from qa.data.example import Example
 from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
-from qa.runs.predictions import read_answers, write_predictions
+from qa.runs.predictions import WrittenAnswers, write_predictions
 
 N_BEST, LENGTH, BATCH = 20, 40, 8
 
@@ -79,7 +79,7 @@ def test_predictions_and_candidates_are_what_a_plain_account_gives(
     for file, content in (("predictions.json", predictions), ("nbest.json", nbest)):
         assert (tmp_path / file).read_text(encoding="utf-8") == json.dumps(content, ensure_ascii=False, indent=1)
     assert any(len(best) == N_BEST for best in nbest.values()) and [] in nbest.values()
-    assert [answer._asdict() for answer in dict(read_answers(tmp_path, list(nbest)[:3]))[list(nbest)[2]]] == nbest[
+    assert [answer._asdict() for answer in WrittenAnswers(tmp_path / "nbest.json")[list(nbest)[2]]] == nbest[
         list(nbest)[2]
     ]
     assert {question.id: question.loss for question in evaluation.questions} == {

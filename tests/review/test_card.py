@@ -17,9 +17,11 @@ from qa.data.overlap import Overlap
 from qa.evaluation.answers import Evaluation, NBestAnswer, score_question
 from qa.evaluation.calibration import trust
 from qa.review.card import model_card
-from qa.review.terminal import question_in_context, results_table, show_end, show_next
+from qa.review.report import RunReport
+from qa.review.terminal import question_in_context, results_table, show_paths, show_report
 from qa.review.verdict import remarks, selective
-from qa.runs.predictions import read_answers, write_predictions
+from qa.runs.folder import RunFolder
+from qa.runs.predictions import WrittenAnswers, write_predictions
 from qa.runs.results import EvaluatedPart, PerSplit, Row, better
 from qa.runs.results_table import markdown_table
 
@@ -81,8 +83,8 @@ def test_a_narrow_terminal_breaks_neither_the_table_nor_a_command(
     assert table[3:] == ["best: by validation loss", "Evaluated on 5 of 9 questions, drawn at random."]
     folder = tmp_path / ("a long name" * 5)
     (folder / "model").mkdir(parents=True)
-    show_end(folder, RESULTS)
-    show_next(folder)
+    show_report(RunReport(RunFolder(folder), RESULTS, [], {}))
+    show_paths(RunFolder(folder))
     shown = capsys.readouterr().out.splitlines()
     model = shlex.quote(f"{folder}/model")
     assert f'ask it: python -m qa.answer {model} --question "…" --context-file FILE' in shown
@@ -152,8 +154,8 @@ def test_predictions_are_written_whole_and_in_order(tmp_path: Path) -> None:
     ]
     write_predictions(tmp_path, Evaluation(questions, answers, np.zeros(0, np.float32)))
     assert json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8")) == {"a": "", "b": "Ångström 北京"}
-    assert dict(read_answers(tmp_path, {"a", "b"})) == answers
-    assert dict(read_answers(tmp_path, {"b", "c"})) == {"b": [answer]}
+    assert WrittenAnswers(tmp_path / "nbest.json") == answers
+    assert WrittenAnswers(tmp_path / "none.json") == {}
     assert {path.name for path in tmp_path.iterdir()} == {"predictions.json", "nbest.json", "questions.parquet"}
 
 

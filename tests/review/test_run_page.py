@@ -13,10 +13,11 @@ from helpers.browser import phone
 from helpers.questions import question
 from qa.data.overlap import Overlap
 from qa.evaluation.breakdown import KINDS, Part, breakdown, kinds, question_type
-from qa.evaluation.question_table import write_questions
-from qa.review import run_page as page_module
+from qa.review import report as report_module
 from qa.review.charts import as_svg, curves, together
+from qa.review.report import RunReport
 from qa.review.run_page import try_page, write_page
+from qa.runs.folder import RunFolder
 from qa.runs.results import PerSplit, Results, Row
 
 ROWS = [Row(epoch=1, step=5, train_loss=3.0, val_loss=2.5, exact_match=40.0, f1=50.0)]
@@ -39,9 +40,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         question("wrong", "1912", "1913", f1=0.0),
         question("evil", "x", evil, f1=0.5, loss=math.nan, question=evil),
     ]
-    write_questions(folder, questions)
     about = {"model": evil, "train": "rajpurkar/squad from the hub", "command": "python train.py"}
-    write_page(folder, RESULTS.model_copy(update={"about": about, "identity": PUBLISHED}))
+    results = RESULTS.model_copy(update={"about": about, "identity": PUBLISHED})
+    write_page(RunReport(RunFolder(folder), results, questions, {}))
     with phone() as opened:
         opened.goto(f"file://{folder}/report.html")
         yield opened
@@ -95,10 +96,10 @@ def test_the_page_fits_a_phone_and_holds_what_a_reviewer_wants(page: Page) -> No
 
 def test_of_many_questions_the_page_has_those_answered_worst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     questions = [question(f"q{n}", "a", "a", context=f"a {n}", f1=n % 10 / 9, probability=n / 99) for n in range(99)]
-    write_questions(tmp_path, questions)
-    monkeypatch.setattr(page_module, "SHOWN", 12)
+    monkeypatch.setattr(report_module, "SHOWN", 12)
     shared = Overlap(contexts=1, of_contexts=2, questions=3, repeated=0, of_questions=4)
-    write_page(tmp_path, RESULTS.model_copy(update={"overlap": shared}))
+    results = RESULTS.model_copy(update={"overlap": shared})
+    write_page(RunReport(RunFolder(tmp_path), results, questions, {}))
     html = (tmp_path / "report.html").read_text()
     assert shared.note() in html
     assert "Here are 12 of 99 questions, those that were answered worst; all are in questions.parquet." in html
@@ -108,9 +109,8 @@ def test_of_many_questions_the_page_has_those_answered_worst(tmp_path: Path, mon
 
 
 def test_a_page_that_cannot_be_written_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write_questions(tmp_path, [question("q", "a", "a")])
     (tmp_path / "report.html").mkdir()
-    try_page(tmp_path, RESULTS)
+    try_page(RunReport(RunFolder(tmp_path), RESULTS, [question("q", "a", "a")], {}))
     assert "report.html: not written (" in caplog.text
 
 

@@ -43,6 +43,7 @@ def test_an_interrupted_earlier_run_resumes_and_ends_about_as_it_would_have(earl
     assert done.returncode == 0, done.stderr
     assert "resumed at step 2" in done.stdout
     assert val_loss(earlier / "interrupted") == pytest.approx(val_loss(earlier / "finished"), abs=0.02)
+    assert json.loads((earlier / "interrupted" / "results.json").read_text())["calibration"]
 
 
 def test_a_new_run_is_compared_with_an_earlier_one(earlier: Path, train_py: Run) -> None:

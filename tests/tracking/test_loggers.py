@@ -14,7 +14,8 @@ from helpers.commands import Run, quick_fit
 from helpers.paths import ROOT
 from qa.errors import UserError
 from qa.evaluation.answers import Question
-from qa.evaluation.question_table import write_questions
+from qa.review.report import RunReport
+from qa.runs.folder import RunFolder
 from qa.runs.metrics_csv import CSV_COLUMNS, read_metrics
 from qa.runs.results import PerSplit, Results
 from qa.tracking.loggers import Wandb, dashboard_name
@@ -83,14 +84,13 @@ def test_online_without_a_key_is_one_line(train_py: Run, tiny: Path, small_files
 def test_texts_of_the_data_go_to_wandb_only_when_asked(answers: bool, tmp_path: Path) -> None:
     secret = "Where did Ada Brill hide the letters?"
     row = Question("1", secret, secret, None, [], [], secret, 0, 5, 0.5, exact_match=1.0, f1=1.0, loss=0.1)
-    write_questions(tmp_path, [row])
     results = Results(
         epochs=[], best=None, windows=PerSplit(), examples=PerSplit(), windows_per_second=PerSplit(), devices=1
     )
     logger = Wandb(str(tmp_path), "p", mode="offline", answers=answers)
     logger.begin()
     print(secret)  # as a run's last lines show some answers
-    logger.log_end(results, 42)
+    logger.log_end(RunReport(RunFolder(tmp_path), results, [row], {}), 42)
     sent = [path for path in (tmp_path / "wandb").rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
     assert bool(sent) == answers
     assert ("no texts of the data" in logger.sends()) == (not answers)
