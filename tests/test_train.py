@@ -206,7 +206,7 @@ def test_an_evaluation_reports_lengths_that_are_not_the_models_and_questions_tha
         f"resume={folder}/checkpoints/best.ckpt", "data.max_length=48", "trainer.accelerator=cpu",
         f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
-    said = "The model was trained on these questions, or some of them: the figures show memory."
+    said = "The model was trained on these questions, or some of them: the figures may show memory."
     assert (done.returncode, done.stderr) == (0, f"WARNING: test: {said}\n")
     assert "data.max_length=48 (the model's own: 64)\n" in done.stdout
     assert said in done.stdout and "also used to choose" not in done.stdout

@@ -1,6 +1,7 @@
 """Fits a model's decisions with questions whose answers are known: temperatures, thresholds, odds of no answer."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -44,7 +45,8 @@ def calibrate(
         chosen.append("threshold")
     elif unanswerable:
         log.warning("%d questions without an answer: the threshold stays; give %d to fit it", unanswerable, ENOUGH)
-    contexts = len({example.context for example in examples})
+    distinct = {(example.language, example.context) for example in examples}
+    contexts = min(Counter(language for language, _ in distinct).values())
     some = [examples[row] for row in np.random.default_rng(SEED).permutation(len(examples))[:MOST_ASKED].tolist()]
     worth = {
         texts: _fit(Asked(answerer, examples if texts == 1 else some, texts), known.over(texts), "threshold" in chosen)

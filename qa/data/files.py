@@ -39,7 +39,7 @@ def find_files(files: Files) -> list[Path]:
         if not matches:
             what = "a folder" if Path(name).is_dir() else "no such file"
             beside = [path.name for path in Path(name).parent.glob("*") if path.is_file()]
-            if close := difflib.get_close_matches(Path(name).name, beside, n=1):
+            if close := difflib.get_close_matches(Path(name).name, beside, n=1, cutoff=0.8):
                 raise UserError(f"{name}: {what}; did you mean {Path(name).with_name(close[0])}?")
             raise UserError(f"{name}: {what}; give a path, a list [a.json,b.json] or a glob in data.*_file")
         paths += [path for path in matches if path not in paths]

@@ -30,7 +30,8 @@ class Overlap(BaseModel):
         if not self.questions:
             return ""
         if self.repeated == self.of_questions:
-            return f"All {self.repeated:,} questions of the evaluation are training questions: its figures show memory."
+            all_of_them = f"All {self.repeated:,} questions of the evaluation"
+            return f"{all_of_them} are training questions: its figures may show memory."
         repeated = f", and {self.repeated:,} of these questions" if self.repeated else ""
         return (
             f"{self.contexts:,} of {self.of_contexts:,} contexts of the evaluation, with {self.questions:,} of"

@@ -12,6 +12,7 @@ from qa.hub import local_folder
 from qa.storage import write_text
 
 NAME = "qa.json"
+TextCount = Annotated[int, Field(ge=2, le=1_000_000)]
 Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -38,7 +39,7 @@ class Answering(Decision):
     max_answer_length: PositiveInt = 30  # tokens
     n_best: PositiveInt = 20  # candidates of a question, over which its probabilities add up to 1
     temperature_by_language: dict[str, Temperature] = {}  # by code, such as "de"
-    several_texts: dict[PositiveInt, Decision] = {}  # by the number of texts that hold the answer of a question
+    several_texts: dict[TextCount, Decision] = {}  # by the number of texts that a question is asked over
     chosen_on: dict[str, list[str]] | None = None  # {what: the questions that chose it, see `question_hashes`}
     # what made the weights, see `qa.runs.weights.trained`, how many questions it took, and the name of their data
     trained: dict[str, Any] | None = None

@@ -155,7 +155,9 @@ def notes(found: Sequence[System], by: Clusters) -> list[str]:
             "Runs without a threshold for no answer, as fits are: answers at the threshold that is best for F1 on the"
             " other half of the contexts."
         )
-    if any(map(_chosen_on_these, runs)):
+    if memories := dict.fromkeys(run.results.memory for run in runs if run.results.memory):
+        lines += memories
+    elif any(map(_chosen_on_these, runs)):
         lines.append(chosen_here("epoch or system"))
     return lines
 

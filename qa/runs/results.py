@@ -100,7 +100,7 @@ def chosen_here(what: str, run: str = "RUN") -> str:
     )
 
 
-TRAINED_ON = "The model was trained on these questions, or some of them: the figures show memory."
+TRAINED_ON = "The model was trained on these questions, or some of them: the figures may show memory."
 
 
 class EvaluatedPart(BaseModel):
@@ -192,7 +192,8 @@ def read_results(folder: Path) -> Results:
     try:
         return Results.model_validate_json(RunFolder(folder).results.read_bytes())
     except (OSError, ValidationError):
-        raise UserError(f"{folder}: holds no finished run; give the folder that holds its results.json") from None
+        what = "holds no finished run" if folder.is_dir() else "no such folder"
+        raise UserError(f"{folder}: {what}; give the folder that holds its results.json") from None
 
 
 def sign(monitor: Monitor) -> int:

@@ -9,7 +9,7 @@ from qa.runs.results import V2_FIGURES, EvaluatedPart, Monitor, Results, Row, mo
 
 HEADINGS = ("Epoch", "Step", "Training Loss", "Validation Loss", "EM", "F1")
 V2_HEADINGS = ("Epoch", "HasAns EM", "HasAns F1", "NoAns EM", "NoAns F1", "Best EM", "at", "Best F1", "at")
-V2_NOTE = "HasAns: questions with an answer. Best: at the threshold that is best here."
+V2_NOTE = "HasAns: questions with an answer. Best: at the threshold at which the official script is best here."
 
 LANGUAGE_HEADINGS = ("Language", "EM", "F1", "MLQA EM", "MLQA F1", "Questions")
 LANGUAGE_NOTE = (

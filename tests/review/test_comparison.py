@@ -16,6 +16,7 @@ from rich.console import Console
 from helpers.finished_runs import WORDS, finished_run
 from helpers.paths import ROOT
 from helpers.questions import question
+from qa.data.overlap import Overlap
 from qa.errors import UserError
 from qa.evaluation.answers import NBestAnswer
 from qa.evaluation.intervals import clusters
@@ -25,6 +26,7 @@ from qa.review.compare_tables import as_latex, as_markdown, show, tex
 from qa.review.comparison import claim, compare
 from qa.review.systems import cross_fitted_run, read_run, systems
 from qa.runs.predictions import at_threshold
+from qa.runs.results import read_results
 from qa.storage import write_object
 
 
@@ -62,6 +64,18 @@ def test_the_same_answers_are_no_difference_and_better_ones_are(tmp_path: Path) 
     assert 0 < best["low"] < best["difference"] == second["difference"] and best["p_corrected"] < 0.01
     assert [row["recipe"] for row in found["pairs"]] == [None] * 3  # of one seed each nothing is known
     assert "One seed only, which may be a lucky one" in "".join(found["notes"])
+
+
+def test_figures_on_training_questions_are_not_called_a_little_too_good(tmp_path: Path) -> None:
+    folders = [finished_run(tmp_path / str(seed), [1.0, 0.0] * 10, seed=seed) for seed in (1, 2)]
+    assert any("a little too good" in note for note in report(*folders)["notes"])
+    for folder in folders:
+        results = read_results(folder)
+        results.overlap = Overlap(contexts=10, of_contexts=10, questions=20, repeated=20, of_questions=20)
+        (folder / "results.json").write_text(results.model_dump_json())
+    notes = report(*folders)["notes"]
+    assert notes[-1] == "All 20 questions of the evaluation are training questions: its figures may show memory."
+    assert not any("a little too good" in note for note in notes)
 
 
 def test_questions_on_one_context_count_as_one_witness(tmp_path: Path) -> None:
