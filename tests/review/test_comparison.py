@@ -26,7 +26,7 @@ from qa.review.compare_tables import as_latex, as_markdown, show, tex
 from qa.review.comparison import claim, compare
 from qa.review.systems import cross_fitted_run, read_run, systems
 from qa.runs.predictions import at_threshold
-from qa.runs.results import read_results
+from qa.runs.results import PerSplit, read_results
 from qa.storage import write_object
 
 
@@ -68,9 +68,9 @@ def test_the_same_answers_are_no_difference_and_better_ones_are(tmp_path: Path) 
 
 def test_figures_on_training_questions_are_not_called_a_little_too_good(tmp_path: Path) -> None:
     folders = [finished_run(tmp_path / str(seed), [1.0, 0.0] * 10, seed=seed) for seed in (1, 2)]
-    assert any("a little too good" in note for note in report(*folders)["notes"])
     for folder in folders:
         results = read_results(folder)
+        results.windows = PerSplit(train=20, validation=20)  # a fit, whose epoch was chosen on these questions
         results.overlap = Overlap(contexts=10, of_contexts=10, questions=20, repeated=20, of_questions=20)
         (folder / "results.json").write_text(results.model_dump_json())
     notes = report(*folders)["notes"]
