@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -105,18 +106,28 @@ def test_a_body_has_a_type(service: Service) -> None:
             assert client.send(request).status_code == status
 
 
+def logged(service: Service, request_id: str) -> dict[str, Any]:
+    """The line of the log of a request, which follows its answer."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        whole = service.log.read_text().rpartition("\n")[0].splitlines()
+        for line in (json.loads(line) for line in whole if line.startswith("{")):
+            if line.get("request_id") == request_id:
+                return dict(line)
+    raise AssertionError(f"no line of {request_id}")
+
+
 def test_a_request_is_logged_with_its_id(service: Service) -> None:
     sent = httpx.post(service.url + "/answer", json=ASKED, headers={"X-Request-ID": "order-66"})
     invented = httpx.get(service.url + "/nowhere/Zanzibar", headers={"X-Request-ID": "a b"})
     assert sent.headers["x-request-id"] == "order-66"
     assert re.fullmatch("[0-9a-f]{16}", invented.headers["x-request-id"])
-    lines = [json.loads(line) for line in service.log.read_text().splitlines() if " answers at " not in line]
-    assert "everyone who reaches this machine can ask" in lines[0]["message"]
-    (line,) = [line for line in lines if line.get("request_id") == "order-66"]
+    line, other = logged(service, "order-66"), logged(service, invented.headers["x-request-id"])
     assert (line["method"], line["path"], line["status"], line["address"]) == ("POST", "/answer", 200, "127.0.0.1")
-    (other,) = [line for line in lines if line.get("request_id") == invented.headers["x-request-id"]]
     assert (other["path"], other["status"]) == ("other", 404)
-    assert "Zanzibar" not in service.log.read_text() and "Ada Brill" not in service.log.read_text()
+    log = service.log.read_text()
+    assert "everyone who reaches this machine can ask" in log
+    assert "Zanzibar" not in log and "Ada Brill" not in log
 
 
 def test_a_clients_address_is_what_a_known_proxy_says(service: Service) -> None:
@@ -124,12 +135,7 @@ def test_a_clients_address_is_what_a_known_proxy_says(service: Service) -> None:
         with httpx.Client(transport=httpx.HTTPTransport(local_address=source)) as client:
             headers = {"X-Forwarded-For": "203.0.113.5", "X-Request-ID": f"from-{source}"}
             assert client.get(service.url + "/model", headers=headers).status_code == 200
-        addresses: list[str] = []
-        deadline = time.monotonic() + 10
-        while not addresses and time.monotonic() < deadline:  # its line follows the answer
-            lines = [json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")]
-            addresses = [line["address"] for line in lines if line.get("request_id") == f"from-{source}"]
-        assert addresses == [address]
+        assert logged(service, f"from-{source}")["address"] == address
 
 
 def largest_bodies() -> dict[str, tuple[str, bytes, int]]:
