@@ -179,7 +179,7 @@ def test_a_long_text_shows_progress_and_can_be_stopped(wide: Page) -> None:
     expect(wide.locator("#texts .quiet")).to_have_text("1,000k characters")
     wide.fill("#question", "Who built number 77?")
     wide.press("#question", "Enter")
-    expect(wide.locator("#bar")).to_be_visible()
+    expect(wide.locator("#bar")).to_be_visible(timeout=20_000)
     expect(wide.locator("#bar-words")).to_contain_text("% read", timeout=30_000)
     expect(wide.locator("#so-far")).to_contain_text("So far:")
     wide.click("#stop")
@@ -350,6 +350,7 @@ def test_a_correction_can_be_undone(wide: Page, service: Service) -> None:
     wide.click("#correct summary")
     wide.fill("#typed", "mill")
     wide.press("#typed", "Enter")
+    expect(wide.locator("#answer .corrected")).to_be_visible()
     ask(wide, "what was  sold")
     wide.reload()  # also on another day
     wide.locator("#history .name").first.click()
@@ -561,9 +562,7 @@ def test_cards_come_from_a_sample_from_ones_own_questions_and_from_anki(wide: Pa
     wide.click("#study-own")
     expect(wide.locator("#study-name")).to_have_text("Your questions: 2 questions")
     expect(wide.locator("#study-bad")).to_have_text("1 answer of the model, which you did not check.")
-    wide.fill("#given", "x")
-    wide.press("#given", "Enter")
-    wide.press("#given", "Enter")
+    answer_card(wide, "x", "Wrong")
     answer_card(wide, "Anna Kern", "Right")
     (tmp_path / "anki.txt").write_text(
         '#separator:tab\n#html:true\n"Who <b>built</b> ""it""?"\tAda<br>Brill\nempty\t\n'
