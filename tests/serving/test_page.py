@@ -172,15 +172,14 @@ def test_the_history_shows_a_place_again_and_a_follow_up_may_stay_near_it(wide: 
 
 
 def test_a_long_text_shows_progress_and_can_be_stopped(wide: Page) -> None:
-    paragraphs = "".join(f"{BRIDGE} It is number {n}.\n\n" for n in range(10_000))
+    paragraphs = "".join(f"{BRIDGE} It is number {n}.\n\n" for n in range(20_000))
     paste = "(field, text) => { const clipboardData = new DataTransfer(); clipboardData.setData('text/plain', text);"
     paste += " field.dispatchEvent(new ClipboardEvent('paste', { clipboardData, cancelable: true, bubbles: true })) }"
-    wide.locator("#pasted").evaluate(paste, paragraphs[:1_000_000])
-    expect(wide.locator("#texts .quiet")).to_have_text("1,000k characters")
+    wide.locator("#pasted").evaluate(paste, paragraphs[:1_900_000])
+    expect(wide.locator("#texts .quiet")).to_have_text("1,900k characters")
     wide.fill("#question", "Who built number 77?")
     wide.press("#question", "Enter")
-    expect(wide.locator("#bar")).to_be_visible(timeout=20_000)
-    expect(wide.locator("#bar-words")).to_contain_text("% read", timeout=30_000)
+    expect(wide.locator("#bar-words")).to_contain_text("% read", timeout=60_000)
     expect(wide.locator("#so-far")).to_contain_text("So far:")
     wide.click("#stop")
     expect(wide.locator("#ask-status")).to_have_text("Stopped.")
