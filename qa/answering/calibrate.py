@@ -12,7 +12,7 @@ from qa.answering.check import SEED, Asked, check_trained
 from qa.data.example import Example
 from qa.errors import UserError
 from qa.evaluation.answers import Evaluation
-from qa.evaluation.confidence import Calibrated, calibrated
+from qa.evaluation.confidence import Calibrated, calibrate_evaluation
 from qa.model.answering import Answering, Decision
 
 log = logging.getLogger(__name__)
@@ -68,11 +68,11 @@ def _fit(asked: Asked, known: Answering, has_threshold: bool) -> Worth:
     found = asked.at(threshold)
     is_learned = any(question.is_unanswerable for question in found.questions)  # else none would be likely any more
     line = None if is_learned else known.no_answer_line
-    questions, fitted = calibrated(((q, found.answers[q.id]) for q in found.questions), line=line)
+    found, fitted = calibrate_evaluation(found, line=line)
     if fitted is None:
         raise UserError("no answer is known; give questions with their answers")
     decision = Decision(no_answer_threshold=threshold, **fitted.fitted)
-    return Worth(found._replace(questions=questions), fitted, decision)
+    return Worth(found, fitted, decision)
 
 
 def texts_rows(worth: Mapping[int, Worth]) -> Iterator[list[str]]:

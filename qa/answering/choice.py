@@ -31,7 +31,8 @@ class BestSpans(NamedTuple):
         null = [NBestAnswer("", self.null, 0.0, 0, 0)] if with_null and self.null is not None else []
         answers = sorted([*self.spans, *null], key=lambda answer: -answer.score)
         weights = [math.exp(answer.score - answers[0].score) for answer in answers]
-        return [answer._replace(probability=w / sum(weights)) for answer, w in zip(answers, weights, strict=True)]
+        total = sum(weights)
+        return [answer._replace(probability=w / total) for answer, w in zip(answers, weights, strict=True)]
 
 
 def merge(parts: Iterable[tuple[int, Sequence[NBestAnswer], float | None]], n_best: int) -> BestSpans:

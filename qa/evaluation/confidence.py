@@ -125,10 +125,12 @@ def calibrated(
     )  # fmt: skip
 
 
-def calibrate_evaluation(evaluation: Evaluation, known: Scales | None = None) -> tuple[Evaluation, Calibrated | None]:
+def calibrate_evaluation(
+    evaluation: Evaluation, known: Scales | None = None, line: Line | None = None
+) -> tuple[Evaluation, Calibrated | None]:
     """An evaluation with the probabilities of its answers, and what those are worth: see `calibrated`."""
     answered = ((question, evaluation.answers[question.id]) for question in sorted(evaluation.questions))
-    questions, worth = calibrated(answered, known)
+    questions, worth = calibrated(answered, known, line)
     return evaluation._replace(questions=questions), worth
 
 
