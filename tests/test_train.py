@@ -244,6 +244,7 @@ def test_bad_records_are_counted_in_the_results(train_py: Run, tiny: Path, small
     done = train_py(*arguments, f"hydra.run.dir={tmp_path}/other")
     assert done.returncode == 0
     assert "records skipped: 1 misplaced answer" in done.stderr
+    assert "19 questions (data.limit=20), " in done.stdout
     found = results(tmp_path / "other")
     assert found["skipped"] == {"train": {"misplaced answer": 1, "question too long": 1}, "validation": {}}
     listed = [json.loads(line) for line in (tmp_path / "other" / "skipped.jsonl").read_text().splitlines()]

@@ -165,15 +165,14 @@ class Named:
 
     def check(self, there: tuple[str, ...], is_question: bool) -> None:
         """Errors: UserError for a table with two columns of one name, or of questions without question or context."""
+        names = self.names(there)
         if twice := sorted({name for name in there if there.count(name) > 1}):
             raise UserError(f"{self.file}: two columns are called {reprlib.repr(twice[0])}; rename one")
-        names = self.names(there)
-        for key in ("question", "context") if is_question else ():
-            if key not in names:
-                name = getattr(self.columns, key) or key
-                raise UserError(
-                    f"{self.file}: no column {name!r} (there: {', '.join(there)[:500]}); give data.columns.{key}=NAME"
-                )
+        absent = [key for key in ("question", "context") if is_question and key not in names]
+        if absent:
+            columns = " and ".join(repr(getattr(self.columns, key) or key) for key in absent)
+            remedy = " and ".join(f"data.columns.{key}=NAME" for key in absent)
+            raise UserError(f"{self.file}: no column {columns} (there: {', '.join(there)[:500]}); give {remedy}")
 
     def note(self) -> str:
         """The names that were recognised, and what may be wrong, for people; empty where all is as usual."""

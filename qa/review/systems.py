@@ -19,6 +19,7 @@ from qa.runs.folder import RunFolder, held_identity
 from qa.runs.identity import as_today
 from qa.runs.predictions import WrittenAnswers, at_threshold
 from qa.runs.results import METRICS, Results, read_results
+from qa.runs.results_table import counted
 
 EVALUATED = (  # settings that an evaluation chooses for itself, beside those of the training
     "decode.", "data.max_length", "data.stride", "data.limit", "data.split_seed", "data.validation_share",
@@ -121,7 +122,7 @@ def systems(runs: Sequence[Run]) -> list[System]:
             where = f"{runs[0].folder} and {run.folder}"
             raise UserError(f"{where}: {what} for the id {name!r}; evaluate on the same data")
     groups = _groups(runs)
-    names = _names([group[0] for group in groups])
+    names = _names(groups)
     return [_system(name, group, shared) for name, group in zip(names, groups, strict=True)]
 
 
@@ -150,12 +151,16 @@ def _groups(runs: Sequence[Run]) -> list[list[Run]]:
     return groups
 
 
-def _names(runs: Sequence[Run]) -> list[str]:
-    """Names each run by the settings that differ between runs; by its folder where none or many differ."""
+def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
+    """Names each system by the settings in which the systems differ; by a folder where none or many differ."""
+    runs = [group[0] for group in groups]
     keys = sorted({key for run in runs for key in run.settings})
     differing = [key for key in keys if len({json.dumps(run.settings.get(key)) for run in runs}) > 1]
     names = [" ".join(f"{key}={run.settings.get(key)}" for key in differing) for run in runs]
-    return names if 0 < len(differing) <= 3 else [str(run.folder) for run in runs]
+    if 0 < len(differing) <= 3:
+        return names
+    others = [f" and {counted(len(group) - 1, 'other seed')}" if len(group) > 1 else "" for group in groups]
+    return [f"{run.folder}{more}" for run, more in zip(runs, others, strict=True)]
 
 
 def _system(name: str, runs: list[Run], shared: Sequence[str]) -> System:

@@ -14,7 +14,7 @@ from qa.errors import UserError
 from qa.evaluation.ceiling import Ceiling
 from qa.evaluation.confidence import Calibrated
 from qa.evaluation.languages import LanguageFigures, LanguageGap, gap_to, mean_of_languages
-from qa.runs.folder import RunFolder
+from qa.runs.folder import RunFolder, is_run
 from qa.runs.identity import is_trained_on, question_hashes
 
 METRICS = {"exact_match": "EM", "f1": "F1"}  # of the answers
@@ -192,6 +192,8 @@ def read_results(folder: Path) -> Results:
     try:
         return Results.model_validate_json(RunFolder(folder).results.read_bytes())
     except (OSError, ValidationError):
+        if not RunFolder(folder).results.exists() and is_run(folder):
+            raise UserError(f"{folder}: its run is not at its end; start its command again to finish it") from None
         what = "holds no finished run" if folder.is_dir() else "no such folder"
         raise UserError(f"{folder}: {what}; give the folder that holds its results.json") from None
 

@@ -107,6 +107,14 @@ class Batcher:
             self._waiting.append(job)
             self._changed.notify()
 
+    def drop(self, job: RequestJob) -> None:
+        """Frees the place of a job for which nobody waits any more."""
+        with self._changed:
+            job.cancelled = True
+            if job in self._waiting:
+                self._waiting.remove(job)
+                self._count(-len(job.asks))
+
     def close(self) -> None:
         """Accepts no more, and waits until all that was accepted is answered."""
         with self._changed:

@@ -84,7 +84,7 @@ class Desk:
             words = f"no answer within {self.limits.seconds:g} s"
             raise Refused(504, f"{words}; send less text, or ask /answer/stream") from None
         finally:
-            job.cancelled = True
+            self.batcher.drop(job)
 
     def watch(self, item: Item, options: Options) -> AsyncIterator[dict[str, Any]]:
         """The answer so far, again and again, and how many windows are done of how many. Errors: Refused."""
@@ -99,16 +99,15 @@ class Desk:
 
         asks = [Ask(item.question, item.contexts)]
         self.check(asks)
-        return _states(self.submit(asks, options, [item.language], None, look), latest)
+        return self._states(self.submit(asks, options, [item.language], None, look), latest)
 
-
-async def _states(job: RequestJob, latest: list[tuple[int, int, Answer]]) -> AsyncIterator[dict[str, Any]]:
-    """Errors: UserError."""
-    try:
-        while not (await asyncio.wait({job.result}, timeout=EVERY))[0]:
-            for done, windows, answer in latest:
-                yield {"done": done, "windows": windows, "answer": AnswerBody.of(answer).model_dump()}
-            latest.clear()
-        yield {"answer": AnswerBody.of(job.result.result()[0]).model_dump(), "final": True}
-    finally:
-        job.cancelled = True
+    async def _states(self, job: RequestJob, latest: list[tuple[int, int, Answer]]) -> AsyncIterator[dict[str, Any]]:
+        """Errors: UserError."""
+        try:
+            while not (await asyncio.wait({job.result}, timeout=EVERY))[0]:
+                for done, windows, answer in latest:
+                    yield {"done": done, "windows": windows, "answer": AnswerBody.of(answer).model_dump()}
+                latest.clear()
+            yield {"answer": AnswerBody.of(job.result.result()[0]).model_dump(), "final": True}
+        finally:
+            self.batcher.drop(job)

@@ -19,7 +19,7 @@ LIMITS_FROM = "QA_EXTRACTION_LIMITS"  # the variable by which this process is to
 OPEN_FILES = 64
 BAD_NAMED = 20  # records that cannot be used and are named
 LONGEST_MESSAGE = 300  # characters; a message may quote the file
-FIELDS = {r"give data\.columns\.(\w+)=NAME": r"call it '\1'"}
+FIELDS = {r"(?:give )?data\.columns\.(\w+)=NAME": r"call it '\1'"}
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ class Setting(NamedTuple):
     @property
     def name(self) -> str:
         """The settings as text."""
-        return _words(self.settings) or "as it is"
+        return _words(self.settings) or "one setting"
 
     @property
     def seeds(self) -> str:
@@ -130,7 +130,9 @@ def notes(rows: Sequence[SweepRow], monitor: Monitor) -> list[str]:
         return []
     best = settings[0]
     mean = f", the mean of seeds {best.seeds}" if len(best.rows) > 1 and best.seeds else ""
-    lines = [*warnings(rows, monitor), f"Best by {monitor_in_words(monitor)}{mean}: {best.name}"]
+    lines = warnings(rows, monitor)
+    if best.settings:
+        lines.append(f"Best by {monitor_in_words(monitor)}{mean}: {best.name}")
     judge: Monitor = "exact_match" if metric_of(monitor)[0] == "exact_match" else "f1"  # of `qa.compare`
     by_judge = ranked(rows, judge)
     if by_judge and by_judge[0].settings != best.settings:

@@ -41,9 +41,9 @@ def first_screen(parts: Parts) -> None:
         questions, windows = data.example_count(split), len(data.windows[split])
         unanswerable = sum(example.is_impossible for example in data.examples[split])
         without = f", {unanswerable:,} of them without an answer" if unanswerable else ""
-        rows[split] = (
-            f"{data.sources.in_words(split)}: {counted(questions, 'question')}{without}, {counted(windows, 'window')}"
-        )
+        limit = f" (data.limit={data.sources.limit})" if data.sources.limit else ""
+        rows[split] = f"{data.sources.in_words(split)}: {counted(questions, 'question')}{limit}{without}"
+        rows[split] += f", {counted(windows, 'window')}"
         if split != "train" and (note := evaluated_part(data, split).note()):
             rows[split] += f"; {note[0].lower()}{note[1:].rstrip('.')}"
     if parts.settings.stage != "fit" and (others := other_lengths(parts)):

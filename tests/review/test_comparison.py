@@ -25,6 +25,7 @@ from qa.review.compare_page import as_page
 from qa.review.compare_tables import as_latex, as_markdown, show, tex
 from qa.review.comparison import claim, compare
 from qa.review.systems import cross_fitted_run, read_run, systems
+from qa.runs.folder import OURS
 from qa.runs.predictions import at_threshold
 from qa.runs.results import PerSplit, read_results
 from qa.storage import write_object
@@ -369,8 +370,11 @@ def test_what_cannot_be_compared_is_one_line(tmp_path: Path) -> None:
     write_questions(blind, [question("q0000", "a", "a", exact_match=None, f1=None)])
     far = finished_run(tmp_path / "far", [1.0])
     write_questions(far, [question("elsewhere", "a", "a")])
+    (tmp_path / "part" / ".hydra").mkdir(parents=True)  # of a run that was killed
+    (tmp_path / "part" / ".hydra" / "config.yaml").write_text("".join(f"{key}: fit\n" for key in OURS))
     for folders, complaint in (
         ([tmp_path], "holds no finished run"),
+        ([good, tmp_path / "part"], "part: its run is not at its end; start its command again to finish it"),
         ([good, other], "other reference answers for the id 'q0000'"),
         ([good, moved], "another context for the id 'q0000'"),
         ([good, asked], "another question for the id 'q0000'"),

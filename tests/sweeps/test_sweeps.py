@@ -384,6 +384,14 @@ def test_a_setting_that_a_search_proposed_twice_runs_again_as_its_first_job(tmp_
     assert "mean of seeds" not in (tmp_path / "sweep.md").read_text()
 
 
+def test_seeds_alone_have_no_best_setting(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    for seed in range(2):
+        ended(sweep, seed, {"seed": seed}, 0.9)
+    text = (tmp_path / "sweep.md").read_text()
+    assert "| one setting | 0, 1 |" in text and "Best" not in text
+
+
 def test_a_setting_of_which_seeds_failed_ranks_behind_complete_ones(tmp_path: Path) -> None:
     """One lucky seed of four would be the best; the others had no figure, each in another way."""
     sweep = Sweep(tmp_path)
