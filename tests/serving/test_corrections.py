@@ -79,7 +79,7 @@ def test_a_file_that_was_moved_away_begins_anew_and_a_damaged_one_is_left(tmp_pa
     assert found.value.status == 503 and str(tmp_path) not in str(found.value)
     assert corrections.path.read_text() == "damaged"
     corrections.path.write_text((tmp_path / "old.jsonl").read_text() + '{"id": "torn')
-    with pytest.raises(UserError, match="c.jsonl: line 2 is no correction; repair it, or give another file"):
+    with pytest.raises(UserError, match="line 2 is no correction; repair it, or give another file"):
         Corrections(corrections.path)
 
 
