@@ -64,7 +64,7 @@ def build_windows(
     """Cuts examples into windows of at most `max_length` tokens, consecutive ones sharing `stride` context tokens.
 
     The label is the smallest run of tokens that covers the first answer, or (0, 0) where the window does not hold all
-    of it. An example whose question leaves too little room for its context gets no window: see `without_room`.
+    of it. Where the question leaves too little room for the context, an example gets no window: see `without_room`.
 
     A question of 8 tokens, a context of 20, max_length 24, stride 4: room for 24 - 3 - 8 = 13 context tokens, so the
     windows hold the context's tokens 0 to 12 and 9 to 19.
@@ -112,10 +112,10 @@ def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, chunk: int = 2048) -> 
     ids, offsets, lengths = [], [], []
     chunks = _chunks(texts, chunk)
     for part in track(chunks, "tokenising", total=len(chunks)):
-        if len(part[0]) > LONG and (found := tokenize_long(part[0], tokenizer)):
-            ids.append(found[0])
-            offsets.append(found[1])
-            lengths.append(len(found[0]))
+        if len(part[0]) > LONG and (tokens := tokenize_long(part[0], tokenizer)):
+            ids.append(tokens[0])
+            offsets.append(tokens[1])
+            lengths.append(len(tokens[0]))
             continue
         encodings = tokenizer.encode_batch(part, add_special_tokens=False)
         lengths += [len(encoding) for encoding in encodings]
@@ -156,5 +156,5 @@ def without_room(windows: Windows) -> NDArray[np.int64]:
 
 
 def unlabelled(windows: Windows) -> int:
-    """How many of the examples with a window have their first answer whole in none."""
+    """The number of examples that have windows, but none with the whole first answer."""
     return int(len(np.unique(windows.example)) - len(np.unique(windows.example[windows.end_positions > 0])))

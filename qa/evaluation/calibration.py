@@ -11,7 +11,7 @@ from qa.evaluation.answers import Question
 
 BINS = 15
 SIMULATIONS = 1000
-BLOCK = 1 << 22  # answers that are drawn at a time
+ANSWER_BLOCK = 1 << 22  # answers that are drawn at a time
 
 
 class Trust(BaseModel):
@@ -107,7 +107,7 @@ def chance(probability: NDArray[np.float64], seed: int = 42) -> float:
     probability = np.sort(probability)
     begins, promised = _bins(probability)
     generator, found = np.random.default_rng(seed), []
-    rows = max(1, BLOCK // len(probability))
+    rows = max(1, ANSWER_BLOCK // len(probability))
     for begin in range(0, SIMULATIONS, rows):
         drawn = generator.random((min(rows, SIMULATIONS - begin), len(probability)), np.float32) < probability
         found.append(np.abs(np.add.reduceat(drawn, begins, axis=1, dtype=np.int64) - promised).sum(axis=1))

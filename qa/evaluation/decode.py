@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qa.evaluation.answers import NBestAnswer
 
-AT_ONCE = 4096  # questions whose candidates and contexts are arrays at the same time
+QUESTIONS_AT_ONCE = 4096  # questions whose candidates and contexts are arrays at the same time
 SPACE = np.array([chr(code).isspace() for code in range(0x3002)])  # by code; all later letters are like the last
 # row of the batch, start, end, score: [spans] each
 WindowSpans = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer], NDArray[np.float32]]
@@ -131,9 +131,9 @@ def decode(
     texts = [contexts[name] for name in ids]
     found = _by_question(parts, {name: row for row, name in enumerate(ids)})
     pieces = []
-    for begin in range(0, len(ids), AT_ONCE):
-        block = found.take(slice(*np.searchsorted(found.question, [begin, begin + AT_ONCE]).tolist()))
-        pieces.append(_distinct(_stripped(block, texts[begin : begin + AT_ONCE], begin), n_best))
+    for begin in range(0, len(ids), QUESTIONS_AT_ONCE):
+        block = found.take(slice(*np.searchsorted(found.question, [begin, begin + QUESTIONS_AT_ONCE]).tolist()))
+        pieces.append(_distinct(_stripped(block, texts[begin : begin + QUESTIONS_AT_ONCE], begin), n_best))
     best = _joined(pieces)
     best = best._replace(score=best.score + 0.0)  # files have no -0.0
     if null_scores:

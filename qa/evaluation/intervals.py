@@ -41,7 +41,7 @@ class Spread(NamedTuple):
     seeds_share: float | None = None
 
 
-class Estimate(NamedTuple):
+class ConfidenceInterval(NamedTuple):
     """A mean with its 95% interval; the bounds are None where there are too few clusters or no variance."""
 
     mean: float
@@ -140,7 +140,7 @@ def spread(terms: Sequence[Scores], by: Clusters, over_seeds: bool = True) -> Sp
     return Spread(mean, variance, freedom, of_seeds / (of_seeds + of_questions))
 
 
-def proportion(scores: Scores, by: Clusters, over_seeds: bool = True) -> Estimate:
+def proportion(scores: Scores, by: Clusters, over_seeds: bool = True) -> ConfidenceInterval:
     """The mean of scores in [0, 1], shaped [seeds, questions], and its interval.
 
     Wilson's interval (1927) with t and the effective number of questions, those that would have this variance if they
@@ -152,19 +152,19 @@ def proportion(scores: Scores, by: Clusters, over_seeds: bool = True) -> Estimat
     found = spread([scores], by, over_seeds)
     mean, count = min(max(found.mean, 0.0), 1.0), len(by.sizes)
     if count < TOO_FEW:
-        return Estimate(mean, None, None)
+        return ConfidenceInterval(mean, None, None)
     alone = mean * (1 - mean) / found.variance if found.variance >= NO_SPREAD else float(count)
     weight = float(stdtrit(found.freedom, (1 + LEVEL) / 2)) ** 2 / alone
     middle, half = mean + weight / 2, np.sqrt(weight * mean * (1 - mean) + weight**2 / 4)
-    return Estimate(mean, float(middle - half) / (1 + weight), float(middle + half) / (1 + weight))
+    return ConfidenceInterval(mean, float(middle - half) / (1 + weight), float(middle + half) / (1 + weight))
 
 
-def difference(found: Spread, by: Clusters) -> Estimate:
+def difference(found: Spread, by: Clusters) -> ConfidenceInterval:
     """A difference of two means of scores in [0, 1] with its interval, mean ± t · deviation, within [-1, 1]."""
     if len(by.sizes) < TOO_FEW or found.variance < NO_SPREAD:
-        return Estimate(found.mean, None, None)
+        return ConfidenceInterval(found.mean, None, None)
     half = float(stdtrit(found.freedom, (1 + LEVEL) / 2)) * found.variance**0.5
-    return Estimate(found.mean, max(-1.0, found.mean - half), min(1.0, found.mean + half))
+    return ConfidenceInterval(found.mean, max(-1.0, found.mean - half), min(1.0, found.mean + half))
 
 
 def p_value(found: Spread, by: Clusters) -> float | None:
@@ -174,10 +174,10 @@ def p_value(found: Spread, by: Clusters) -> float | None:
     return float(2 * stdtr(found.freedom, -abs(found.mean) / found.variance**0.5))
 
 
-def percent(found: Estimate) -> Estimate:
+def percent(found: ConfidenceInterval) -> ConfidenceInterval:
     """The same estimate in percent."""
     low, high = (None if bound is None else 100 * bound for bound in found[1:])
-    return Estimate(100 * found.mean, low, high)
+    return ConfidenceInterval(100 * found.mean, low, high)
 
 
 def bounds(low: float | None, high: float | None) -> str:

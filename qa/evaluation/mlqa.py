@@ -23,7 +23,7 @@ LONG_CODES = {  # of the languages above
     "ara": "ar", "aze": "az", "bod": "bo", "cmn": "zh", "deu": "de", "eng": "en", "jpn": "ja", "khm": "km", "kor": "ko",
     "lao": "lo", "mya": "my", "spa": "es", "tha": "th", "tur": "tr", "vie": "vi", "yue": "zh", "zho": "zh",
 }  # fmt: skip
-SHAPES = ("<wide>", "<narrow>", "<isolated>", "<initial>", "<medial>", "<final>")  # of one letter
+LETTER_SHAPES = ("<wide>", "<narrow>", "<isolated>", "<initial>", "<medial>", "<final>")  # of one letter
 OPTIONAL = re.compile("[\u0640\u064b-\u0652\u0670\u05b0-\u05bc\u05c1\u05c2\u05c7]")  # tatweel, Arabic and Hebrew vowels
 _MARKS = "".join(mark for code in range(0x0E00, 0x1800) if unicodedata.category(mark := chr(code)).startswith("M"))
 CHARACTER = re.compile(  # Thai to Burmese, Khmer, kana, Han, Hangul; vowels and tones go with their letter
@@ -36,7 +36,7 @@ class _Kept(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         text = chr(code)
-        if unicodedata.decomposition(text).startswith(SHAPES):
+        if unicodedata.decomposition(text).startswith(LETTER_SHAPES):
             text = unicodedata.normalize("NFKC", text)
         kept = (c for c in text if c not in string.punctuation and not unicodedata.category(c).startswith("P"))
         self[code] = OPTIONAL.sub("", "".join(kept))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from qa.evaluation.intervals import Clusters
 
 DRAWS = 9999
-BLOCK = 1 << 22  # signs that are held at a time
+SIGN_BLOCK = 1 << 22  # signs that are held at a time
 
 
 def sign_flips(differences: NDArray[np.float64], by: Clusters, seed: int = 42) -> tuple[list[float], float]:
@@ -27,7 +27,7 @@ def sign_flips(differences: NDArray[np.float64], by: Clusters, seed: int = 42) -
     exact = every <= DRAWS + 1
     generator = np.random.default_rng(seed)
     as_far = np.zeros(sums.shape[1], np.int64)
-    left, rows = every if exact else DRAWS, max(1, BLOCK // count)
+    left, rows = every if exact else DRAWS, max(1, SIGN_BLOCK // count)
     while left:
         drawn = min(rows, left)
         if exact:

@@ -11,7 +11,7 @@ from qa.errors import UserError
 from qa.hub import local_folder
 from qa.storage import write_text
 
-NAME = "qa.json"
+QA_JSON = "qa.json"
 TextCount = Annotated[int, Field(ge=2, le=1_000_000)]
 Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -87,13 +87,15 @@ class Answering(Decision):
     def load(cls, pretrained: str) -> Self:
         """That of a model's folder, here or in the hub's cache; without the file, the recipe's. Errors: UserError."""
         folder = local_folder(pretrained)
-        if folder is None or not (folder / NAME).exists():
+        if folder is None or not (folder / QA_JSON).exists():
             return cls()
         try:
-            return cls.model_validate_json((folder / NAME).read_bytes())
+            return cls.model_validate_json((folder / QA_JSON).read_bytes())
         except (OSError, ValidationError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
-            raise UserError(f"{folder / NAME}: {reason}; fix it, or remove it to answer every question") from None
+            raise UserError(
+                f"{folder / QA_JSON}: {reason}; fix it, or remove it to answer every question"
+            ) from None
 
     def changed(self, **values: Any) -> Self:
         """With other values, which are checked. Errors: UserError."""
@@ -105,7 +107,7 @@ class Answering(Decision):
 
     def save(self, folder: Path) -> None:
         """Writes what is known; what the folder had at first stays there as `qa.json.old`."""
-        first = folder / f"{NAME}.old"
-        if (folder / NAME).exists() and not first.exists():
-            write_text(first, (folder / NAME).read_text("utf-8"))
-        write_text(folder / NAME, self.model_dump_json(exclude_none=True, indent=1) + "\n")
+        first = folder / f"{QA_JSON}.old"
+        if (folder / QA_JSON).exists() and not first.exists():
+            write_text(first, (folder / QA_JSON).read_text("utf-8"))
+        write_text(folder / QA_JSON, self.model_dump_json(exclude_none=True, indent=1) + "\n")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
-class Windows(NamedTuple):
+class PackedWindows(NamedTuple):
     """The windows under way, whose tokens lie one after another, and what else decides on their masks."""
 
     seed: int
@@ -30,9 +30,9 @@ class WindowDropout(nn.Module):
         super().__init__()
         self.p, self.place, self.below = p, place, round(256 * p)
         self.scale = 256 / (256 - self.below) if self.below < 256 else 0.0
-        self.windows: Windows | None = None
+        self.windows: PackedWindows | None = None
 
-    def drawn(self, windows: Windows, number: int, shape: tuple[int, ...]) -> Tensor:
+    def drawn(self, windows: PackedWindows, number: int, shape: tuple[int, ...]) -> Tensor:
         """The random bytes of the window at `number`, uint8 of this shape; what is `below` is dropped."""
         bits = np.random.SFC64((windows.seed, windows.step, self.place, int(windows.keys[number])))
         count = math.prod(shape)
@@ -49,7 +49,7 @@ class WindowDropout(nn.Module):
 
 class _Drop(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, dropout: WindowDropout, windows: Windows) -> Tensor:
+    def forward(ctx: Any, states: Tensor, dropout: WindowDropout, windows: PackedWindows) -> Tensor:
         ctx.dropout, ctx.windows = dropout, windows
         ctx.mark_dirty(states)
         return _masked(states, states, dropout, windows)
@@ -59,7 +59,7 @@ class _Drop(torch.autograd.Function):
         return _masked(gradient, torch.empty_like(gradient), ctx.dropout, ctx.windows), None, None
 
 
-def _masked(states: Tensor, out: Tensor, dropout: WindowDropout, windows: Windows) -> Tensor:
+def _masked(states: Tensor, out: Tensor, dropout: WindowDropout, windows: PackedWindows) -> Tensor:
     """One window after another, while its mask is in the cache."""
     width = states.shape[-1]
     buffer = states.new_empty(int(windows.lengths.max()) * width)
@@ -83,7 +83,7 @@ def by_windows(model: nn.Module) -> None:
         setattr(parent, name, WindowDropout(getattr(parent, name).p, place).train(parent.training))
 
 
-def draw_for(model: nn.Module, windows: Windows) -> None:
+def draw_for(model: nn.Module, windows: PackedWindows) -> None:
     """From now on the model's dropouts draw for these windows."""
     for part in model.modules():
         if isinstance(part, WindowDropout):

@@ -13,7 +13,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from qa.model.dropout import WindowDropout, Windows, by_windows
+from qa.model.dropout import PackedWindows, WindowDropout, by_windows
 from qa.model.feed_forward import join_gelu
 from qa.model.unpadded import FAMILIES
 
@@ -39,7 +39,7 @@ class How(NamedTuple):
     sizes: list[int]  # tokens of each window
     scale: float
     dropout: WindowDropout | None
-    windows: Windows | None  # whose masks the dropout draws
+    windows: PackedWindows | None  # whose masks the dropout draws
 
 
 class _Attention(torch.autograd.Function):

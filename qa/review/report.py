@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qa.evaluation.answers import NBestAnswer, Question
 from qa.evaluation.breakdown import Part, breakdown, kinds
 from qa.evaluation.calibration import Trust, outcomes, trust
-from qa.evaluation.intervals import Clusters, Estimate, clusters
+from qa.evaluation.intervals import Clusters, ConfidenceInterval, clusters
 from qa.evaluation.question_table import read_questions
 from qa.review.verdict import estimates, figures_in_words, remarks
 from qa.runs.folder import RunFolder
@@ -53,7 +53,7 @@ class RunReport:
         return clusters(self.scored)
 
     @cached_property
-    def figures(self) -> dict[str, Estimate]:
+    def figures(self) -> dict[str, ConfidenceInterval]:
         """F1 and EM of the scored questions in percent, with intervals; empty without any."""
         return estimates(self.scored, self.clusters) if self.scored else {}
 

@@ -11,7 +11,7 @@ from typing import Any
 from qa.data.files import find_files
 from qa.errors import UserError
 from qa.hub import cached_commit, model_folder, named
-from qa.model.answering import NAME
+from qa.model.answering import QA_JSON
 from qa.storage import content_hash, contents_hash
 
 FOLLOWS_SEED = "${seed}"
@@ -58,8 +58,13 @@ ADDED: dict[str, Any] = {
 # columns that runs without `data.mixture` had by default; later ones have null there
 COLUMNS = {f"data.columns.{key}": key for key in ("id", "question", "context", "answer", "answer_start")}
 RECIPE_INPUTS = {"model": "google-bert/bert-base-multilingual-cased", "train": "rajpurkar/squad"}
-RECIPE: dict[str, Any] = {"data.max_length": 384, "data.stride": 128, "data.batch_size": 16, "data.limit": None}
-RECIPE |= {"data.mixture": None, "data.negative_windows": 1.0}
+RECIPE_SETTINGS: dict[str, Any] = {
+    "data.max_length": 384,
+    "data.stride": 128,
+    "data.batch_size": 16,
+    "data.limit": None,
+}
+RECIPE_SETTINGS |= {"data.mixture": None, "data.negative_windows": 1.0}
 MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
 
 
@@ -171,7 +176,7 @@ def model_contents(pretrained: str) -> list[str]:
     if not path.is_dir():
         return [_on_the_hub(pretrained, "model")]
     files = sorted(file for file in path.iterdir() if file.suffix in MODEL_FILES and file.is_file())
-    weights = [file for file in files if file.name != NAME]
+    weights = [file for file in files if file.name != QA_JSON]
     return list(dict.fromkeys(map(contents_hash, (weights, files))))
 
 
@@ -255,7 +260,7 @@ def is_recipe(made: Mapping[str, Any]) -> bool:
     """Whether the windows and steps of a run are those of the published one: mBERT on SQuAD v1.1."""
     settings, inputs = as_today(made.get("settings", {})), made.get("inputs", {})
     named_alike = all("".join(inputs.get(role, [])).startswith(f"{name}@") for role, name in RECIPE_INPUTS.items())
-    return named_alike and all(settings.get(key) == value for key, value in RECIPE.items())
+    return named_alike and all(settings.get(key) == value for key, value in RECIPE_SETTINGS.items())
 
 
 def other_code(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
