@@ -57,7 +57,7 @@ def read_questions(folder: Path) -> list[Question]:
 
 
 def _read(path: Path) -> list[Question]:
-    contexts: dict[str, str] = {}  # each held once, whatever the questions on it
+    contexts: dict[str, str] = {}  # each in memory once, whatever the questions on it
     questions = []
     with pyarrow.parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(QUESTION_BLOCK):

@@ -55,7 +55,7 @@ class MicroBatches:
             self._carried.add((self.size(batch), batch["longest"]))
 
     def halve(self, batch: TrainingBatch) -> None:
-        """Halves the number of windows of this length from now on. Errors: UserError where it is one already, or set."""
+        """Halves the number of windows of this length from now on. Errors: UserError where it is one, or set."""
         size, longest = self.size(batch), batch["longest"]
         if self.chosen != "auto" or size == 1:
             raise UserError(

@@ -1,4 +1,4 @@
-"""What a run needs of the disk."""
+"""The room that a run needs on the disk."""
 
 import logging
 import math
@@ -39,7 +39,7 @@ def disk_needed(parameters: int, keep: int, dropped: bool) -> int:
 
 
 def check_disk(folder: Path, needed: int) -> str:
-    """What is needed and free, for people; warns where it is too little."""
+    """The needed and the free room, for people; warns where it is too little."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         log.warning(
