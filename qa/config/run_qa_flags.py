@@ -33,7 +33,7 @@ KEYS = {
     "data_seed": "data.seed",
     "output_dir": "hydra.run.dir",
 }
-# flags whose values are overrides; what other values would be has no counterpart
+# flags with values that are overrides; other values have no counterpart
 CHOICES: dict[str, dict[Any, str]] = {
     "lr_scheduler_type": {
         "linear": "scheduler=linear",

@@ -82,13 +82,9 @@ def pair_template(tokenizer: PreTrainedTokenizerFast) -> Template:
     question, context = ([row for row, part in enumerate(parts) if part == number] for number in (0, 1))
     special = np.stack([ids, types], axis=1)
     return Template(
-        special[: question[0]],
-        special[question[-1] + 1 : context[0]],
-        special[context[-1] + 1 :],
-        types[question[0]],
-        types[context[0]],
-        tokenizer.pad_token_id,
-    )
+        special[: question[0]], special[question[-1] + 1 : context[0]], special[context[-1] + 1 :],
+        types[question[0]], types[context[0]], tokenizer.pad_token_id,
+    )  # fmt: skip
 
 
 def scripts(texts: Iterable[str]) -> set[str]:

@@ -93,18 +93,9 @@ def build_windows(
     positions = answer - begin[:, None] + lengths[question[example]][:, None] + special_tokens[:2].sum()
     labels = np.where(whole[:, None], positions, 0).astype(np.int32)
     return Windows(
-        token_ids,
-        offsets,
-        bounds,
-        question,
-        context,
-        example,
-        begin.astype(np.int32),
-        length.astype(np.int32),
-        np.ascontiguousarray(labels[:, 0]),
-        np.ascontiguousarray(labels[:, 1]),
-        special_tokens,
-    )
+        token_ids, offsets, bounds, question, context, example, begin.astype(np.int32), length.astype(np.int32),
+        np.ascontiguousarray(labels[:, 0]), np.ascontiguousarray(labels[:, 1]), special_tokens,
+    )  # fmt: skip
 
 
 def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, chunk: int = 2048) -> tuple[Ints, Ints, Ints]:

@@ -60,13 +60,9 @@ def unpadded_logits(
     bounds = pad(pad(mask.sum(1).cumsum(0), (1, 0)), (0, 1), value=tokens).int()
     longest = max(mask.shape[1], TOKENS_STEP)
     output = model(
-        **packed,
-        position_ids=(places % mask.shape[1] + first_position(model))[None],
-        cu_seq_lens_q=bounds,
-        cu_seq_lens_k=bounds,
-        max_length_q=longest,
-        max_length_k=longest,
-    )
+        **packed, position_ids=(places % mask.shape[1] + first_position(model))[None],
+        cu_seq_lens_q=bounds, cu_seq_lens_k=bounds, max_length_q=longest, max_length_k=longest,
+    )  # fmt: skip
 
     def padded(logits: Tensor) -> Tensor:
         return logits.new_zeros(beyond + 1).index_copy(0, places, logits[0])[:-1].view(mask.shape)

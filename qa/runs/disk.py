@@ -42,11 +42,7 @@ def check_disk(folder: Path, needed: int) -> str:
     """The needed and the free room, for people; warns where it is too little."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        log.warning(
-            "%s: %s are free, checkpoints and model may take %s; make room, give another hydra.run.dir, or take"
-            " checkpoint.keep=0 or checkpoint.optimizer_state=last",
-            folder,
-            decimal(free),
-            decimal(needed),
-        )
+        remedy = "make room, give another hydra.run.dir, or take checkpoint.keep=0 or checkpoint.optimizer_state=last"
+        line = f"%s: %s are free, checkpoints and model may take %s; {remedy}"
+        log.warning(line, folder, decimal(free), decimal(needed))
     return f"checkpoints and model take up to {decimal(needed)}, {decimal(free)} are free"

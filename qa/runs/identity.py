@@ -18,23 +18,11 @@ FOLLOWS_SEED = "${seed}"
 LIBRARIES = ("torch", "lightning", "transformers", "tokenizers", "datasets", "numpy")
 # where and how a run computes, not what; inputs (paths and hub names) are compared by their content
 NEUTRAL = {
-    "resume",
-    "data.cache_dir",
-    "data.cache_gib",
-    "data.micro_batch_size",
-    "data.num_workers",
-    "data.name",
-    "data.train_file",
-    "data.validation_file",
-    "data.test_file",
-    "data.predictions_file",
-    "model.pretrained",
-    "checkpoint.every_n_steps",
-    "checkpoint.every_n_minutes",
-    "checkpoint.keep",
-    "checkpoint.optimizer_state",
+    "resume", "data.cache_dir", "data.cache_gib", "data.micro_batch_size", "data.num_workers", "data.name",
+    "data.train_file", "data.validation_file", "data.test_file", "data.predictions_file", "model.pretrained",
+    "checkpoint.every_n_steps", "checkpoint.every_n_minutes", "checkpoint.keep", "checkpoint.optimizer_state",
     "checkpoint.on_error",
-}
+}  # fmt: skip
 NEUTRAL_GROUPS = ("hydra", "logger", "sweep", "callbacks.live_line", "callbacks.estimate")
 # the trainer's arguments that decide about figures; all others are neutral, also those that Lightning will add
 TRAINER = {
