@@ -36,7 +36,7 @@ log = logging.getLogger("qa")
 
 
 def register_resolvers(default_logger: Callable[[], str]) -> None:
-    """`${default_logger:}`, `${world_size:}`, `${of_model:…}`, `${package:…}` and `${demo:…}` in a config."""
+    """Registers `${default_logger:}`, `${world_size:}`, `${of_model:…}`, `${package:…}` and `${demo:…}` of conf/."""
     resolvers: dict[str, Callable[..., Any]] = {
         "default_logger": default_logger,
         "world_size": processes.world_size,

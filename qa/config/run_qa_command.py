@@ -136,7 +136,7 @@ def _then_predict(flags: Mapping[str, Any], stage: str) -> str:
 
 
 def _warmup(flags: Mapping[str, Any]) -> list[str] | str:
-    """Steps decide over a share, and the constant schedule without a warm-up over both, as there."""
+    """The warm-up: steps decide over a share, and the constant schedule, which has none, over both, as there."""
     steps, warm = flags.get("max_steps", -1), flags.get("warmup_steps") or flags.get("warmup_ratio", 0.0)
     if flags.get("lr_scheduler_type") == "constant":
         return "--lr_scheduler_type constant has none, as there"

@@ -55,7 +55,7 @@ OF_WANDB = {
 
 
 def suggestion(name: str, choices: Iterable[str]) -> str:
-    """ "; did you mean …" for a name that stands for a setting or comes close to one choice, else where to look."""
+    """The end "; did you mean …" for a name that means a setting or comes close to one choice, else where to look."""
     group, _, last = name.rpartition(".")
     every = dict.fromkeys(part for choice in choices for part in (choice, choice.partition(".")[0]))
     ends = {choice: choice.rpartition(".")[2] for choice in every if "._" not in f".{choice}"}

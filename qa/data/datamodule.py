@@ -95,6 +95,6 @@ def as_it_is(batch: Any) -> Any:
 
 
 def leave_signals(_: int) -> None:
-    """Has a worker ignore signals: the process that it works for ends both, and may have a step to finish first."""
+    """Makes a worker ignore signals: the process that it works for ends both, and may have a step to finish first."""
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)

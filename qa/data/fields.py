@@ -153,7 +153,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _paired(texts: list[Any], starts: list[Any], hints: Sequence[Any] = ()) -> list[Reference]:
-    """`hints`: one value, of the only text or a list with one for each of the texts."""
+    """Pairs texts with starts. `hints`: one value, of the only text or a list with one for each of the texts."""
     if len(starts) > max(len(texts), 1) or (1 < len(starts) < len(texts)):
         raise BadField("wrong type", f"{len(texts)} answers with {len(starts)} answer_start")
     if len(texts) > 1:

@@ -15,7 +15,7 @@ DECODER = json.JSONDecoder()
 
 
 class JsonText:
-    """Reads values one after another. Errors: json.JSONDecodeError, whose line `line_of` gives; OverflowError."""
+    """Reads values one after another. Errors: OverflowError; json.JSONDecodeError, see `line_of`."""
 
     def __init__(self, text: io.TextIOWrapper) -> None:
         self._file = text

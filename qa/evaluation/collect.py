@@ -61,7 +61,7 @@ def collect(
 ) -> Evaluation:
     """The evaluation of all batches; `examples`: by id, at least those of the batches.
 
-    A window that comes more than once, to fill up a rank's share, counts once. Questions whose null odds are above
+    A window that comes more than once, to fill up a rank's share, counts once. Questions with null odds above
     `no_answer_threshold` get no answer, and all are scored as SQuAD v2.0 is; None: every question gets one, as in v1.1.
     """
     v2 = no_answer_threshold is not None

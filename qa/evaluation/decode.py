@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qa.evaluation.answers import NBestAnswer
 
-QUESTIONS_AT_ONCE = 4096  # questions whose candidates and contexts are arrays at the same time
+QUESTIONS_AT_ONCE = 4096  # questions with candidates and contexts in arrays at the same time
 SPACE = np.array([chr(code).isspace() for code in range(0x3002)])  # by code; all later letters are like the last
 # row of the batch, start, end, score: [spans] each
 WindowSpans = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer], NDArray[np.float32]]

@@ -181,5 +181,5 @@ def percent(interval: ConfidenceInterval) -> ConfidenceInterval:
 
 
 def bounds(low: float | None, high: float | None) -> str:
-    """ "3.10 to 14.92", or "–" where there is none."""
+    """The bounds in words: "3.10 to 14.92", or "–" without an interval."""
     return "–" if low is None or high is None else f"{low:.2f} to {high:.2f}"

@@ -37,7 +37,7 @@ def metric_of(monitor: Monitor) -> tuple[str, str]:
 
 
 def monitor_in_words(monitor: Monitor) -> str:
-    """ "validation loss", "F1", "F1 of de", "F1 as the mean of the languages"."""
+    """A monitor in words: "validation loss", "F1", "F1 of de", "F1 as the mean of the languages"."""
     name, language = metric_of(monitor)
     words = {"": "", "mean": " as the mean of the languages"}
     return METRICS.get(name, "validation loss") + words.get(language, f" of {language}")
@@ -175,7 +175,7 @@ class Results(BaseModel):
 
     @property
     def memory(self) -> str:
-        """A note on the questions that training had too, also that of a fit's base model; empty where unknown."""
+        """A note on the overlap with training, also with that of a fit's base model; empty where unknown."""
         if self.overlap and (note := self.overlap.note()):
             return note
         before = self.identity.get("trained") or self.identity.get("base", {})

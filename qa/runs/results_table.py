@@ -39,7 +39,7 @@ TRUST_NOTE = (
 
 
 def counted(number: int, noun: str) -> str:
-    """ "1 question", "2,000 questions"."""
+    """A number with its noun: "1 question", "2,000 questions"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
@@ -51,7 +51,7 @@ def format_row(row: Row) -> list[str]:
 
 
 def row_in_words(row: Row) -> str:
-    """ "epoch 2.0, step 326: training loss 0.6063, validation loss 0.4922, EM 84.00, F1 86.73"."""
+    """A row in words: "epoch 2.0, step 326: training loss 0.6063, validation loss 0.4922, EM 84.00, F1 86.73"."""
     epoch, step, *figures = format_row(row)
     names = ("training loss", "validation loss", "EM", "F1")
     words = [f"{name} {figure}" for name, figure in zip(names, figures, strict=True) if figure != "–"]
