@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from qa.data.order import Ints
 
-LONG = 200_000  # characters; longer texts are taken in pieces
+LONG_TEXT = 200_000  # characters; longer texts are taken in pieces
 PIECE_LENGTH = 100_000  # characters, about
 BESIDE = 2_000  # characters beyond a piece, to be compared with the next one's
 LAST = 20  # tokens at the end of that, where a word may have been cut

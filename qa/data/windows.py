@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from qa.console import track
 from qa.data.example import Example
-from qa.data.long_texts import LONG, tokenize_long
+from qa.data.long_texts import LONG_TEXT, tokenize_long
 from qa.data.marks import with_marks
 from qa.data.order import Ints
 from qa.data.tokenizer import backend, pair_template
@@ -103,7 +103,7 @@ def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, chunk: int = 2048) -> 
     ids, offsets, lengths = [], [], []
     chunks = _chunks(texts, chunk)
     for part in track(chunks, "tokenising", total=len(chunks)):
-        if len(part[0]) > LONG and (tokens := tokenize_long(part[0], tokenizer)):
+        if len(part[0]) > LONG_TEXT and (tokens := tokenize_long(part[0], tokenizer)):
             ids.append(tokens[0])
             offsets.append(tokens[1])
             lengths.append(len(tokens[0]))
@@ -119,7 +119,7 @@ def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, chunk: int = 2048) -> 
 
 def _chunks(texts: Sequence[str], most: int) -> list[Sequence[str]]:
     """Up to `most` texts that follow one another, and each long text alone."""
-    long = [row for row, text in enumerate(texts) if len(text) > LONG]
+    long = [row for row, text in enumerate(texts) if len(text) > LONG_TEXT]
     edges = sorted({*range(0, len(texts), most), *long, *(row + 1 for row in long), len(texts)})
     return [texts[begin:end] for begin, end in pairwise(edges)]
 

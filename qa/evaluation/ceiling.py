@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # needs torch, which a look at a run's results does without
 
 EDGE = rf"[^\s{re.escape(string.punctuation)}]"
 WORD = re.compile(rf"{EDGE}(?:\S*{EDGE})?")  # without the punctuation around it
-SHORT = 12  # characters, up to which an answer may be articles and punctuation alone
+SHORT_ANSWER = 12  # characters, up to which an answer may be articles and punctuation alone
 
 
 class Ceiling(BaseModel):
@@ -62,7 +62,7 @@ def ceiling(examples: Sequence[Example], windows: "Windows", max_answer_length: 
     whole = {
         row
         for row, (begin, end) in zip(labelled[same].tolist(), cut[same].tolist(), strict=True)
-        if end - begin > SHORT or normalize(examples[row].context[begin:end])
+        if end - begin > SHORT_ANSWER or normalize(examples[row].context[begin:end])
     }
     exact = overlap = float(len(valid) - len(answered) + len(whole))
     for row in answered:
