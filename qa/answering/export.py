@@ -26,7 +26,7 @@ from qa.data.overlap import CONTEXTS
 from qa.errors import UserError, first_line
 from qa.evaluation.answers import Evaluation, Question
 from qa.hub import local_folder
-from qa.model.answering import NAME
+from qa.model.answering import QA_JSON
 from qa.storage import readable, remove, rename_new, temporary_name, write_text
 
 Target = Literal["onnx", "openvino"]
@@ -156,7 +156,7 @@ def _write(
             check_openvino(model.engine, path, model.answering.max_length)
     if quantize or to == "openvino":
         remove(folder / f"{EXPORTED_FILES['onnx']}.data")  # a large model's weights, which are in other files now
-    for name in ("config.json", NAME, CONTEXTS):
+    for name in ("config.json", QA_JSON, CONTEXTS):
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
     model.tokenizer.save_pretrained(folder)

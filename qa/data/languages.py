@@ -32,8 +32,8 @@ Languages = Language | Mapping[str, Language]  # of all files, or of each by its
 
 
 def language_of(path: Path, languages: Languages | None = None) -> str | None:
-    """What `languages` says of a file, else `de` of one called `name.de.json`; None where neither does."""
-    given = languages if isinstance(languages, str) else (languages or {}).get(stem(path))
-    found = re.search(r"\.([a-z]{2})\.[a-z]+$", plain_name(path), re.IGNORECASE)
-    code = found[1].lower() if found else ""
-    return given or (code if code in CODES else None)
+    """The language that `languages` names for a file, else `de` of one called `name.de.json`; None without either."""
+    setting = languages if isinstance(languages, str) else (languages or {}).get(stem(path))
+    match = re.search(r"\.([a-z]{2})\.[a-z]+$", plain_name(path), re.IGNORECASE)
+    code = match[1].lower() if match else ""
+    return setting or (code if code in CODES else None)

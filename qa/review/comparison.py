@@ -61,7 +61,7 @@ def compare(found: Sequence[System], baseline: System | None = None) -> dict[str
         "clusters": str(by),
         "primary": METRICS[primary],
         "systems": [summary(system, by) for system in found],
-        "notes": notes(found, by),
+        "notes": comparison_notes(found, by),
         "pairs": rows,
         "tested": tested,
         "fixes": [_fixes(named[row["one"]], named[row["other"]]) for row in rows],
@@ -132,7 +132,7 @@ def over_seeds(values: Sequence[float]) -> dict[str, float | None]:
     return {"mean": fmean(values) if values else None, "std": stdev(values) if len(values) > 1 else None}
 
 
-def notes(found: Sequence[System], by: Clusters) -> list[str]:
+def comparison_notes(found: Sequence[System], by: Clusters) -> list[str]:
     """What the figures are based on, a line each: questions, seeds, skipped questions, what was chosen on them."""
     count, runs = len(found[0].questions), [run for system in found for run in system.runs]
     lines = [f"{counted(count, 'question')} that all runs share, on {by}. ± is the standard deviation over seeds."]

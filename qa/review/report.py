@@ -13,7 +13,7 @@ from qa.evaluation.answers import NBestAnswer, Question
 from qa.evaluation.breakdown import Part, breakdown, kinds, language, question_type
 from qa.evaluation.calibration import Trust, outcomes, trust
 from qa.evaluation.error_kinds import count_errors
-from qa.evaluation.intervals import Clusters, Estimate, clusters
+from qa.evaluation.intervals import Clusters, ConfidenceInterval, clusters
 from qa.evaluation.question_table import read_questions
 from qa.review.verdict import estimates, figures_in_words, remarks
 from qa.runs.folder import RunFolder
@@ -55,7 +55,7 @@ class RunReport:
         return clusters(self.scored)
 
     @cached_property
-    def figures(self) -> dict[str, Estimate]:
+    def figures(self) -> dict[str, ConfidenceInterval]:
         """F1 and EM of the scored questions in percent, with intervals; empty without any."""
         return estimates(self.scored, self.clusters) if self.scored else {}
 

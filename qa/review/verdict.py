@@ -6,7 +6,7 @@ import numpy as np
 
 from qa.evaluation.answers import Question
 from qa.evaluation.calibration import Trust
-from qa.evaluation.intervals import Clusters, Estimate, bounds, percent, proportion
+from qa.evaluation.intervals import Clusters, ConfidenceInterval, bounds, percent, proportion
 from qa.runs.results import METRICS, Results, monitor_in_words
 from qa.runs.results_table import counted
 
@@ -15,13 +15,13 @@ UNTRAINED_F1 = 10.0  # percent
 FEW_VALIDATION, FEW_TRAINING = 100, 500  # questions
 
 
-def estimates(questions: Sequence[Question], by: Clusters) -> dict[str, Estimate]:
+def estimates(questions: Sequence[Question], by: Clusters) -> dict[str, ConfidenceInterval]:
     """F1 and EM in percent with their intervals, over questions alone; see `qa.evaluation.intervals`."""
     values = {key: np.array([[getattr(question, key) for question in questions]], float) for key in HEADLINE}
     return {key: percent(proportion(scores, by)) for key, scores in values.items()}
 
 
-def figures_in_words(figures: Mapping[str, Estimate], count: int) -> str:
+def figures_in_words(figures: Mapping[str, ConfidenceInterval], count: int) -> str:
     """F1 and EM with their intervals: "F1 7.56 (95% interval 3.10 to 14.92), EM 0.00 (…), 40 questions"."""
     words = []
     for key, (mean, low, high) in figures.items():

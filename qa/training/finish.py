@@ -89,14 +89,14 @@ def finish(parts: Parts, report: RunReport) -> None:
     report.write()
     try_page(report)
     if processes.SWEEP not in os.environ:  # where the sweep's own table is what is read
-        show_answers(parts, report)
+        show_examples(parts, report)
     show_paths(report.run)
     for logger in parts.trainer.loggers:
         if isinstance(logger, Wandb):
             logger.log_end(report, parts.settings.seed)
 
 
-def show_answers(parts: Parts, report: RunReport) -> None:
+def show_examples(parts: Parts, report: RunReport) -> None:
     """Shows five questions of the evaluation, from all over it, with their answers."""
     examples = parts.data.evaluated_examples(parts.splits[-1])
     names = [example.id for example in examples[:: max(1, len(examples) // 5)][:5]]

@@ -18,7 +18,7 @@ from qa.config.settings import NonFinite
 from qa.data.batches import Batch, TrainingBatch
 from qa.errors import UserError, is_out_of_memory
 from qa.internals import run_through_ddp
-from qa.model.dropout import Windows, draw_for
+from qa.model.dropout import PackedWindows, draw_for
 from qa.model.graphs import Graphs
 from qa.model.micro_batches import MicroBatches, MicroBatchSize
 from qa.model.optimization import can_fuse, parameter_groups
@@ -92,7 +92,7 @@ class QuestionAnsweringModule(EvaluationSteps):
         if config._attn_implementation == UNPADDED:
             return unpadded_logits(self.model, inputs, batch["lengths"])
         if config._attn_implementation == WINDOWS and self.training:
-            draw_for(self.model, Windows(self.seed, self.trainer.global_step, batch["keys"], batch["lengths"]))
+            draw_for(self.model, PackedWindows(self.seed, self.trainer.global_step, batch["keys"], batch["lengths"]))
             return unpadded_logits(self.model, inputs, batch["lengths"], filled=False)
         if mask.device.type != "cpu" and config._attn_implementation == "sdpa" and config.model_type in FAMILIES:
             # transformers would look whether anything is padded at all, and wait for the device
