@@ -44,12 +44,12 @@ class RunReport:
 
     @cached_property
     def scored(self) -> list[Question]:
-        """The questions whose answers are known."""
+        """The questions with known answers."""
         return [question for question in self.questions if question.exact_match is not None]
 
     @cached_property
     def clusters(self) -> Clusters:
-        """Which scored questions are not independent of each other."""
+        """The groups of scored questions that depend on each other."""
         return clusters(self.scored)
 
     @cached_property
@@ -64,12 +64,12 @@ class RunReport:
 
     @cached_property
     def remarks(self) -> list[str]:
-        """What a reader of the figures should know."""
+        """The remarks for a reader of the figures."""
         return list(remarks(self.results))
 
     @cached_property
     def caveat(self) -> str:
-        """What the evaluated questions chose; empty where that is nothing."""
+        """The choices that the evaluated questions made, in words; empty where there are none."""
         return self.results.chosen(self.run.path)
 
     @cached_property
@@ -79,12 +79,12 @@ class RunReport:
 
     @cached_property
     def outcomes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Probability, and whether it is right, [answers] each."""
+        """Probability, and whether the answer is right, [answers] each."""
         return outcomes(self.scored)
 
     @cached_property
     def trust(self) -> Trust | None:
-        """How far the probabilities can be trusted; None where that is not known."""
+        """The trust that the probabilities deserve; None where it is unknown."""
         return self.results.calibration.after if self.results.calibration else trust(*self.outcomes)
 
     @cached_property

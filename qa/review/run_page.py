@@ -80,7 +80,7 @@ def _placed(row: Row) -> list[str]:
 
 
 def _data(report: RunReport) -> dict[str, Any]:
-    """What the page's table is made of; each context once."""
+    """The data of the page's table; each context once."""
     contexts: dict[str, int] = {}
     rows = [
         {
