@@ -25,5 +25,5 @@ class Answer:
         return bool(self.text)
 
     def to_dict(self) -> dict[str, Any]:
-        """{"answer", "score", "start", "end"}: the hub's question-answering schema, whose score is the probability."""
+        """{"answer", "score", "start", "end"}: the hub's question-answering schema; its score is the probability."""
         return {"answer": self.text, "score": self.probability, "start": self.start, "end": self.end}

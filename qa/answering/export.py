@@ -194,7 +194,7 @@ def _card(source: Path, exported: Exported, to: Target, checked: str) -> str:
 
 
 def _speed(model: QuestionAnswerer, answerer: QuestionAnswerer, examples: Sequence[Example]) -> float:
-    """How many times as fast questions are answered: the median of some rounds, both sides taking turns."""
+    """The speed of answering, times the model's: the median of some rounds, both sides taking turns."""
     asks, ratios = [Ask(example.question, [example.context]) for example in examples[:TIMED]], []
     for _ in range(ROUNDS):
         took = []

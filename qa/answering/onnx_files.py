@@ -60,7 +60,7 @@ def write_onnx(engine: Engine, folder: Path, longest: int) -> Path:
             with _quiet():
                 _export(engine, path, opset)
                 difference = _difference(engine, load_onnx(path).logits, longest)
-        except Exception as error:  # the exporter's own kinds, and those of what it runs
+        except Exception as error:  # the exporter and its libraries have kinds of their own
             problem = problem or first_line(error)
             continue
         if difference < CLOSE:

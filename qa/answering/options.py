@@ -24,7 +24,7 @@ class AnswerOptions(TypedDict, total=False):
     overlap_threshold: float
     batch_size: int | Literal["auto"]  # windows at a time; "auto": as many as have a fixed number of tokens
     whole_words: bool  # False: whether an answer that begins or ends inside a word or number is widened to the whole
-    language: str | Sequence[str | None] | None  # code of the questions, or of each, whose temperature is taken
+    language: str | Sequence[str | None] | None  # code of all questions, or of each: it decides the temperature
 
 
 class Choice(BaseModel):

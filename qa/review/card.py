@@ -24,7 +24,7 @@ from qa.runs.results_table import (
 )
 
 MAIN = ("optimizer.lr", "data.batch_size", "trainer.max_epochs", "data.name", "data.train_file", "seed")  # shown first
-HUB_NAMES = {"data.name", "model.pretrained", "push_to_hub"}  # settings whose value may be USER/NAME
+HUB_NAMES = {"data.name", "model.pretrained", "push_to_hub"}  # settings with values such as USER/NAME
 PATHS = re.compile(r"""(?<=')[^']+(?=')|(?<=")[^"]+(?=")|[^\[\],'"]+""")  # of a list, or of one
 
 

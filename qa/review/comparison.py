@@ -25,7 +25,7 @@ from qa.runs.results import METRICS, chosen_here, metric_of
 from qa.runs.results_table import counted
 
 ALL_PAIRS = 6  # systems; with more, the highest is compared with each of the others
-LEFT_OUT = 0.2  # of a run's questions; where more are skipped, its figures are those of another test set
+LEFT_OUT = 0.2  # of a run's questions; where more are skipped, its figures are of another test set
 REAL = 0.05  # corrected p below which a difference counts as more than chance
 
 
@@ -168,7 +168,7 @@ def _chosen_on_these(run: Run) -> bool:
 
 
 def claim(one: System, other: System, row: dict[str, Any], by: Clusters) -> dict[str, str | None]:
-    """All that may be said of two systems: {"better": the name of the better one, or None, "sentence": in words}.
+    """The claim about two systems: {"better": the name of the better one, or None, "sentence": in words}.
 
     `row`: of `_tested`. Nothing is better without a test over seeds and questions, so nothing is with one seed. The
     number of questions needed is a guess: it supposes that the interval shrinks with the square root of their number

@@ -94,7 +94,7 @@ class RunReport:
 
     @cached_property
     def worst(self) -> Sequence[Question]:
-        """At most SHOWN questions in their order: the worst answers, of equal ones the surest."""
+        """The worst answers, of equal ones the surest: at most SHOWN questions in their order."""
         if len(self.questions) <= SHOWN:
             return self.questions
         worst_first = sorted(
@@ -104,7 +104,7 @@ class RunReport:
         return [self.questions[row] for row in sorted(worst_first[:SHOWN])]
 
     def write(self) -> None:
-        """Writes `results.md` and `results.json`, by which the run is finished."""
+        """Writes `results.md` and `results.json`; then the run is finished."""
         results = self.results
         if results.epochs:
             tables = [markdown_table(results.epochs, results.evaluated), markdown_language_table(results)]

@@ -36,7 +36,7 @@ class Run(NamedTuple):
     weights: str  # of an evaluation: where in their training they were taken, or the hash of a checkpoint
     results: Results
     questions: dict[str, Question]
-    is_cross_fitted: bool = False  # whether its answers are at thresholds that are not those of the run
+    is_cross_fitted: bool = False  # whether its answers are at other thresholds than the run's
 
 
 class System(NamedTuple):

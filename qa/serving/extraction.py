@@ -21,7 +21,7 @@ from qa.serving.uploads import ExtractionLimits, remedy, too_large, too_long
 log = logging.getLogger(__name__)
 
 FILES_AT_ONCE, WAITING = 2, 8  # processes, and files that wait for one
-LONGEST_NAME = 200  # bytes, of which a file system takes 255
+LONGEST_NAME = 200  # bytes; a file system takes 255
 KILL_PATIENCE = 5.0  # seconds for a killed process to be gone
 OVERHEAD = 1 << 16  # bytes of an answer that are no text
 USUAL_LIMITS = ExtractionLimits()

@@ -44,7 +44,7 @@ class Guard:
     def __init__(
         self, app: ASGIApp, limits: Limits, metrics: Counters, token: str | None, hosts: Iterable[str], paths: set[str]
     ) -> None:
-        """`hosts`: names by which clients may call the service, "*" for any; `paths`: those that are counted."""
+        """`hosts`: names by which clients may call the service, "*" for any; `paths`: counted by name."""
         self.app, self.limits, self.metrics, self.paths = app, limits, metrics, paths
         self.hosts = {_name(host) for host in hosts} - {""}
         self.token = token.encode() if token else None

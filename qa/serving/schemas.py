@@ -261,8 +261,8 @@ class ModelInfo(BaseModel):
     trained_on: list[TrainedOn]  # the base model's data first; empty where it is unknown
     calibrated: bool
     calibrated_over: list[int]  # numbers of texts over which it is calibrated
-    languages: list[str]  # codes of those that have temperatures of their own
-    read_texts: int  # of those of a question, unless it is asked otherwise
+    languages: list[str]  # codes with temperatures of their own
+    read_texts: int  # of a question's texts, unless the request says otherwise
     may_refuse: bool  # whether a question may get no answer, as in SQuAD v2
     limits: dict[str, Any]
     corrections: int

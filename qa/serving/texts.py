@@ -94,7 +94,7 @@ def words_of(page: str) -> Iterator[str]:
     phrases = dict.fromkeys(PHRASES, HtmlElement(whitespace=None))
     css = {**STRICT, **dict.fromkeys(BLOCKS, STRICT["div"]), **phrases, "template": STRICT["script"]}
     text = clean(page).encode(errors="replace")
-    try:  # without huge_tree, what is nested deeper than 256 would be left out in silence
+    try:  # without huge_tree, elements nested deeper than 256 would be left out in silence
         tree = document_fromstring(text, parser=HTMLParser(encoding="utf-8", huge_tree=True))
     except ParserError:  # no element and no word
         return

@@ -13,7 +13,7 @@ from qa.errors import UserError, first_line
 from qa.internals import local_process
 from qa.processes import ERROR_FILE, PATIENCE, environment_without_slurm, handle_signals, killed
 
-TURNS = 1000  # of a job in a cluster's queue, each of which resumes where the last one ended
+TURNS = 1000  # of a job in a cluster's queue; each resumes where the last one ended
 ERROR, OUTPUT = "error.txt", "output.txt"  # in a job's folder: its error, and its output where several run at once
 
 

@@ -1,4 +1,4 @@
-"""Locks by which processes that share a sweep's folder divide its jobs."""
+"""Locks that divide a sweep's jobs among the processes that share its folder."""
 
 from pathlib import Path
 

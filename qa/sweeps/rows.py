@@ -20,7 +20,7 @@ MEASURED = BEST_KEYS[1:]
 
 
 class SweepRow(BaseModel):
-    """One job. The figures are those of its best epoch; `status_code`: of its process."""
+    """One job. The figures are of its best epoch; `status_code`: of its process."""
 
     model_config = ConfigDict(extra="allow")  # also the monitor's figure of a language
     job: int

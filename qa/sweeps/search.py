@@ -93,7 +93,7 @@ class Search:
             self.study.sampler = self._sampler(int(trial_seed))
 
     def environment(self, number: int) -> Mapping[str, str]:
-        """The variable by which a job's process knows its trial."""
+        """The variable that tells a job's process its trial."""
         return {TRIAL: f"{number}:{self.journal.resolve()}"}
 
     def pruned(self, number: int) -> bool:

@@ -114,7 +114,7 @@ class Sweep:
             if not self._jobs.take(number):
                 console.print(f"job {number}: runs in another process")
                 return None
-            if row is None:  # nobody else takes the number for other settings
+            if row is None:  # so no other process takes the number for other settings
                 self._put(SweepRow(job=number, settings=dict(settings), folder=str(number)))
             return number
 

@@ -19,7 +19,7 @@ BACKENDS = "cpu:gloo,cuda:nccl"  # flags and objects through the CPU, gradients 
 
 
 def connect(trainer: Trainer) -> None:
-    """Connects the ranks of this machine, or sets how lightning will connect those of several."""
+    """Connects the ranks of this machine, or tells lightning how to connect the ranks of several."""
     strategy: Any = trainer.strategy
     if not isinstance(strategy, ParallelStrategy):
         return

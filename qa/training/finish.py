@@ -80,7 +80,7 @@ def run_report(
 
 
 def finish(parts: Parts, report: RunReport) -> None:
-    """Shows the report and writes it: `results.json`, by which the run is finished, then its page; W&B gets the end."""
+    """Shows the report and writes it: `results.json`, which finishes the run, then its page; W&B gets the end."""
     show_report(report)
     if parts.settings.push_to_hub and parts.settings.stage == "fit":
         address, private = push(report.run.model, parts.settings.push_to_hub)

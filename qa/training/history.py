@@ -1,4 +1,4 @@
-"""`History`: a row for every evaluation, and a checkpoint at every moment from which a run may have to resume."""
+"""`History`: a row for every evaluation, and a checkpoint wherever a run may have to resume."""
 
 import logging
 from pathlib import Path

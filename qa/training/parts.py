@@ -171,7 +171,7 @@ def build_trainer(cfg: Any, settings: Settings, run: RunFolder) -> Trainer:
 
 
 def build_loggers(settings: Settings, run: RunFolder) -> list[Logger]:
-    """The chosen logger and `metrics.csv`, from which the curves are drawn.
+    """The chosen logger, and `metrics.csv` for the curves.
 
     `metrics.csv` comes last: a resumed run repeats its old rows to the other logger before it adds new ones.
     """
