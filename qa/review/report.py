@@ -1,5 +1,6 @@
 """`RunReport`: all that a finished run's tables, pages and dashboards show."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qa.evaluation.answers import NBestAnswer, Question
-from qa.evaluation.breakdown import Part, breakdown, kinds
+from qa.evaluation.breakdown import Part, breakdown, kinds, language, question_type
 from qa.evaluation.calibration import Trust, outcomes, trust
+from qa.evaluation.error_kinds import count_errors
 from qa.evaluation.intervals import Clusters, Estimate, clusters
 from qa.evaluation.question_table import read_questions
 from qa.review.verdict import estimates, figures_in_words, remarks
@@ -76,6 +78,12 @@ class RunReport:
     def breakdowns(self) -> dict[str, list[Part]]:
         """EM and F1 by kind of question."""
         return {name: breakdown(self.scored, kind) for name, kind in kinds(self.scored).items()}
+
+    @cached_property
+    def errors(self) -> dict[str, dict[str, Counter[str]]]:
+        """How many wrong answers of each kind of error there are, by the question's type, and by its language."""
+        ways = {"question type": question_type, "language": language}
+        return {name: errors for name, way in ways.items() if (errors := count_errors(self.scored, way))}
 
     @cached_property
     def outcomes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
@@ -10,6 +11,7 @@ from jinja2 import Environment, PackageLoader
 from qa.errors import first_line
 from qa.evaluation.answers import NO_ANSWER
 from qa.evaluation.breakdown import question_type
+from qa.evaluation.error_kinds import error_kind, label_doubt
 from qa.evaluation.intervals import TOO_FEW, bounds
 from qa.review.charts import apart, reliability, write_curves
 from qa.review.report import RunReport
@@ -53,6 +55,7 @@ def write_page(report: RunReport) -> None:
             for name, parts in report.breakdowns.items()
             if len(parts) > 1 and not (name == "language" and results.by_language)
         },
+        errors={name: _errors(errors) for name, errors in report.errors.items()},
         data=_data(report),
     )
     write_text(report.run.page, text)
@@ -79,6 +82,17 @@ def _placed(row: Row) -> list[str]:
     return [cells[place] for place in PLACES]
 
 
+def _errors(errors: Mapping[str, Counter[str]]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of a table: each kind of error, its count and share, and its count by kind of question."""
+    total = sum(errors.values(), Counter())
+    names = [name for name, _ in total.most_common()]
+    rows = [
+        [kind, f"{count.total():,}", f"{count.total() / total.total():.0%}", *(f"{count[name]:,}" for name in names)]
+        for kind, count in errors.items()
+    ]
+    return ["wrong answers", "questions", "share", *names], rows
+
+
 def _data(report: RunReport) -> dict[str, Any]:
     """The data of the page's table; each context once."""
     contexts: dict[str, int] = {}
@@ -101,6 +115,8 @@ def _data(report: RunReport) -> dict[str, Any]:
             "loss": _short(q.loss),
             "language": q.language or "",
             "type": question_type(q),
+            "error": error_kind(q),
+            "doubt": _short(label_doubt(q)),
             "nbest": [
                 [answer.text or NO_ANSWER, _short(answer.probability)]
                 for answer in report.candidates.get(q.id, [])[:CANDIDATES]

@@ -14,6 +14,7 @@ CARD_KINDS = ("csv", "tsv", "txt", "text")
 # as Anki names them
 NAMED_SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "colon": ":", "space": " "}
 SETTING = re.compile(r"#(?:separator|html|columns|(?:guid|notetype|deck|tags)(?: column)?|if matches):", re.IGNORECASE)
+LONGEST_SIDE = 200  # characters; a table with more in a cell has texts
 CARD_HEADS = {"front", "back", "question", "answer", "term", "definition"}  # in a first row that is no card
 
 
@@ -40,8 +41,10 @@ def cards_of(file: Upload) -> dict[str, Any] | None:
     sides = [head.index(name) for name in ("question", "answer") if name in head]
     sides = sides if len(sides) == 2 else [place for place in range(len(head)) if place not in others][:2]
     has_names = len(CARD_HEADS & {*head}) > 1
+    is_paired = len(rows) > 2 and all(len(row) == 2 and max(map(len, row)) <= LONGEST_SIDE for row in rows)
+    is_table = ending(file.name) in ("csv", "tsv")
     # a table of other columns, or sentences with commas
-    is_other = not (first or has_names) and (ending(file.name) in ("csv", "tsv") or not is_bare)
+    is_other = not (first or has_names) and (not is_paired if is_table else not is_bare)
     if is_other or "context" in head or len(sides) < 2:
         return None
     is_html = settings.get("html") == "true"

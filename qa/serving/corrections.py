@@ -48,8 +48,8 @@ class Corrections:
                 self.count = len(_by_id(self._content()))
         except OSError as error:
             raise UserError(f"--corrections {path}: {error.strerror}; give another file") from None
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"--corrections {path}: is no file of corrections; give another") from None
+        except ValueError as error:
+            raise UserError(f"--corrections {path}: {error}; repair it, or give another file") from None
 
     def add(self, correction: Correction, model: str, content: str) -> tuple[str, bool]:
         """Keeps a correction of a model's answer; returns its id, and whether it is new. Errors: UserError, Refused.
@@ -77,7 +77,7 @@ class Corrections:
                     raise Refused(503, f"corrections: {MOST >> 20} MiB are full; move {self.path.name} away")
                 append_text(self.path, text)
                 self.count = len(lines) + ("answers" in line) - bool(before)
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             log.error("%s: %s", self.path, error)
             raise Refused(503, "the file of corrections cannot be read; the log has more") from None
         except Timeout:
@@ -89,7 +89,7 @@ class Corrections:
         return True
 
     def _content(self) -> str:
-        return self.path.read_text("utf-8") if self.path.exists() else ""  # it may have been moved away
+        return self.path.read_text("utf-8-sig") if self.path.exists() else ""  # it may have been moved away
 
 
 def _line(correction: Correction, model: str, content: str) -> dict[str, Any]:
@@ -119,9 +119,15 @@ def _line(correction: Correction, model: str, content: str) -> dict[str, Any]:
 
 
 def _by_id(content: str) -> dict[str, dict[str, Any]]:
-    """The last correction of each question, unless it was withdrawn. Errors: ValueError, KeyError, TypeError."""
-    lines = [json.loads(line) for line in content.split("\n") if line.strip()]
-    last = {line["id"]: line for line in lines}
+    """The last correction of each question, unless it was withdrawn. Errors: ValueError."""
+    last = {}
+    for number, line in enumerate(content.split("\n"), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+                last[row["id"]] = row
+            except (ValueError, KeyError, TypeError):
+                raise ValueError(f"line {number} is no correction") from None
     return {name: line for name, line in last.items() if "withdrawn" not in line}
 
 

@@ -80,6 +80,20 @@ def test_answers_are_marked_filtered_and_found(page: Page) -> None:
     assert not page.locator("#clear").is_visible()
 
 
+def test_errors_are_counted_filtered_and_doubtful_references_come_first(page: Page) -> None:
+    assert page.locator("tr", has_text="another place").first.inner_text().split("\t")[:3] == [
+        "another place",
+        "1",
+        "50%",
+    ]
+    page.select_option("#error", "another place")
+    assert page.locator("#count").inner_text() == "1 of 32 questions"
+    page.click("#clear")
+    page.select_option("#order", "doubt")
+    assert page.locator("article .q").first.inner_text() == "What is wrong?"
+    page.select_option("#order", "f1")
+
+
 def test_the_page_fits_a_phone_and_holds_what_a_reviewer_wants(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     text = page.inner_text("body")

@@ -78,6 +78,9 @@ def test_a_file_that_was_moved_away_begins_anew_and_a_damaged_one_is_left(tmp_pa
         corrections.add(correction("Line 9", BOOK.index("Line 9 ")), *MODEL)
     assert found.value.status == 503 and str(tmp_path) not in str(found.value)
     assert corrections.path.read_text() == "damaged"
+    corrections.path.write_text((tmp_path / "old.jsonl").read_text() + '{"id": "torn')
+    with pytest.raises(UserError, match="line 2 is no correction; repair it, or give another file"):
+        Corrections(corrections.path)
 
 
 @pytest.mark.parametrize(("text", "start"), [("Line 7", 0), ("Line 0 ", 0), ("", len(BOOK) + 1)])
@@ -125,10 +128,10 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
 def test_a_file_that_an_editor_has_changed_stays_one_line_each(tmp_path: Path) -> None:
     corrections = Corrections(tmp_path / "c.jsonl")
     assert added(corrections, correction("Line 7", BOOK.index("Line 7 ")))
-    corrections.path.write_text(corrections.path.read_text().rstrip("\n"))
+    corrections.path.write_text("\ufeff" + corrections.path.read_text().rstrip("\n"))
     for context in ("Nothing of the kind.", "Nothing else."):
         assert added(corrections, correction("", 5, context))
-    assert [json.loads(line)["answers"]["text"] for line in corrections.path.read_text().splitlines()] == [
+    assert [json.loads(line)["answers"]["text"] for line in corrections.path.read_text("utf-8-sig").splitlines()] == [
         ["Line 7"],
         [],
         [],

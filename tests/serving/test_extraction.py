@@ -491,6 +491,7 @@ print(sorted(heavy & set(sys.modules)), sorted(parsers & set(sys.modules)))
         ("quizlet.txt", "#1: Hund\tdog\nKatze\tcat\n", {"#1: Hund": ["dog"], "Katze": ["cat"]}, 0),
         ("a.csv", "Front,Back,Tags\nWho?,Ada,\n", {"Who?": ["Ada"]}, 0),
         ("a.csv", "id,answer,question\n1,Ada,Who?\n", {"Who?": ["Ada"]}, 0),
+        ("a.csv", "Hund,dog\nKatze,cat\nIgel,\n", {"Hund": ["dog"], "Katze": ["cat"]}, 1),
     ],
 )
 def test_cards_need_no_text(name: str, data: str, cards: dict[str, list[str]], bad: int) -> None:
@@ -502,6 +503,8 @@ def test_cards_need_no_text(name: str, data: str, cards: dict[str, list[str]], b
 def test_sentences_with_commas_are_no_cards() -> None:
     with pytest.raises(UserError):
         questions("letter.txt", b"The office is closed, and open.\nIt is, so, fine.\n")
+    with pytest.raises(UserError):
+        questions("texts.csv", b"".join(b"Who?,%s\n" % (b"A text. " * 30) for _ in range(3)))
 
 
 # names
