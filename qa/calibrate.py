@@ -1,4 +1,4 @@
-"""Makes the probabilities of a model's answers mean what they say, with questions whose answers are known.
+"""Makes the probabilities of a model's answers mean what they say, with questions and their answers.
 
 python -m qa.calibrate MODEL FILE …
 """
@@ -20,7 +20,7 @@ from qa.storage import content_hash
 
 
 def main() -> None:
-    """Errors: UserError for a model or a file that cannot be used."""
+    """Writes the model's `qa.json`. Errors: UserError for a model or a file that cannot be used."""
     parser = Flags("qa.calibrate", __doc__)
     parser.add_argument("model", help="a folder such as RUN/model; its qa.json is written")
     parser.add_argument("file", nargs="+", help="questions with their answers that the model was not trained on")

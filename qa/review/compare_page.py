@@ -15,9 +15,9 @@ SIDES = ("only_one", "only_other")
 FIXES_SHOWN = 200  # questions that one system alone answers, on the page
 
 
-def as_page(report: dict[str, Any], found: Sequence[System]) -> str:
-    """The same as HTML, with the questions that one of two systems alone answers exactly and what both say."""
-    runs = {system.name: system.runs[0].questions for system in found}
+def as_page(report: dict[str, Any], systems: Sequence[System]) -> str:
+    """A comparison as HTML, with both answers to the questions that one of two systems alone answers exactly."""
+    runs = {system.name: system.runs[0].questions for system in systems}
     fixes = [
         {**fix, **{side: [_answer(name, runs[fix["one"]], runs[fix["other"]]) for name in fix[side]] for side in SIDES}}
         for fix in report["fixes"]
