@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from qa.answering.answer import Answer
 from qa.answering.engines import Engine, load_engine
+from qa.answering.lanes import Lanes
 from qa.answering.options import AnswerOptions, Options
 from qa.answering.ranking import choose_texts
 from qa.answering.work import Ask, Reading, Work
@@ -50,6 +51,7 @@ class QuestionAnswerer:
         self.engine, self.tokenizer, self.answering, self.files = engine, tokenizer, answering, files
         self.positions = positions
         self.batch_tokens = BATCH_TOKENS.get(engine.device.type, 0)
+        self._compute = Lanes().compute if engine.device.type == "cpu" else map
         self._template = pair_template(tokenizer)
         self._tokenizing = threading.Lock()  # a tokenizer is changed while it is in use
 
@@ -154,7 +156,7 @@ class QuestionAnswerer:
         dataset = EvaluationBatches(windows, examples, self._template)
         most = options.max_answer_length or self.answering.max_answer_length
         batches = _batches(windows, options.batch_size, self.batch_tokens)
-        evaluated = (self._evaluate(dataset[rows], most) for rows in batches)
+        evaluated = self._compute(lambda rows: self._evaluate(dataset[rows], most), batches)
         return Work(readings, examples, len(windows), evaluated, options, self.answering)
 
     def _read(self, number: int, ask: Ask, most: int | None) -> Reading:

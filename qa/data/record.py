@@ -170,9 +170,10 @@ class Named:
             raise UserError(f"{self.file}: two columns are called {reprlib.repr(twice[0])}; rename one")
         absent = [key for key in ("question", "context") if is_question and key not in names]
         if absent:
-            columns = " and ".join(repr(getattr(self.columns, key) or key) for key in absent)
+            missing = " and ".join(repr(getattr(self.columns, key) or key) for key in absent)
+            columns = f"column{'s' * (len(absent) > 1)} {missing}"
             remedy = " and ".join(f"data.columns.{key}=NAME" for key in absent)
-            raise UserError(f"{self.file}: no column {columns} (there: {', '.join(there)[:500]}); give {remedy}")
+            raise UserError(f"{self.file}: no {columns} (there: {', '.join(there)[:500]}); give {remedy}")
 
     def note(self) -> str:
         """The names that were recognised, and what may be wrong, for people; empty where all is as usual."""

@@ -1,4 +1,4 @@
-"""One thread for the model: on a GPU requests are answered together, else one by one; long texts batch by batch."""
+"""The model's threads: a GPU's answers requests together, each of a CPU's one by one; long texts batch by batch."""
 
 import asyncio
 import logging
@@ -36,7 +36,7 @@ class RequestJob:
     answerer: QuestionAnswerer
     loop: asyncio.AbstractEventLoop
     result: asyncio.Future[list[Answer]]
-    progress: Callable[[Work], None] | None = None  # called after each batch, in the model's thread
+    progress: Callable[[Work], None] | None = None  # called after each batch, in a model's thread
     arrived: float = field(default_factory=time.monotonic)
     cancelled: bool = False  # no client waits for it any more
 
@@ -75,21 +75,22 @@ class Group(NamedTuple):
 
 
 class Batcher:
-    """The thread that answers, and the jobs that wait for it."""
+    """The threads that answer, and the jobs that wait for them."""
 
-    def __init__(self, limits: Limits, metrics: Counters) -> None:
+    def __init__(self, limits: Limits, metrics: Counters, threads: int) -> None:
         self.limits, self.metrics = limits, metrics
         self._waiting: deque[RequestJob] = deque()
         self._questions = 0  # accepted and not answered
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._run, name="model", daemon=True) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def is_alive(self) -> bool:
-        """Whether its thread runs."""
-        return self._thread.is_alive()
+        """Whether its threads run."""
+        return all(thread.is_alive() for thread in self._threads)
 
     @property
     def is_ready(self) -> bool:
@@ -119,8 +120,9 @@ class Batcher:
         """Accepts no more jobs, and waits until the accepted ones are answered."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def _count(self, questions: int) -> None:
         self._questions += questions

@@ -31,9 +31,9 @@ def cards_of(file: Upload) -> dict[str, Any] | None:
     named = settings.get("separator", "")
     separator = NAMED_SEPARATORS.get(named, named) or max("\t;,", key=table.partition("\n")[0].count)
     is_bare = separator == "\t" and not first  # Quizlet: quotes are letters
-    quoting = csv.QUOTE_NONE if is_bare else csv.QUOTE_MINIMAL
+    quotes: dict[str, Any] = {"quoting": csv.QUOTE_NONE} if is_bare else {}
     try:
-        rows = [row for row in csv.reader(StringIO(table), delimiter=separator, quoting=quoting) if any(row)]
+        rows = [row for row in csv.reader(StringIO(table), delimiter=separator, **quotes) if any(row)]
     except (csv.Error, TypeError) as error:
         raise UserError(f"{file.name}: {error}; export it again, separated by tabs") from None
     head = [cell.strip().lower() for cell in rows[0]] if rows else []

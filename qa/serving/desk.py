@@ -8,6 +8,7 @@ from typing import Any
 
 from qa.answering.answer import Answer
 from qa.answering.answerer import QuestionAnswerer
+from qa.answering.lanes import lane_count
 from qa.answering.options import READ, Options
 from qa.answering.work import Ask, Work
 from qa.serving.batching import Batcher, RequestJob
@@ -25,7 +26,8 @@ class Desk:
     def __init__(self, answerer: QuestionAnswerer, name: str, limits: Limits) -> None:
         self.answerer, self.name, self.limits, self.metrics = answerer, name, limits, Counters()
         self.content = contents_hash(file for file in answerer.files if file.suffix != ".md")
-        self.batcher = Batcher(limits, self.metrics)
+        # several on a GPU would part what it answers together
+        self.batcher = Batcher(limits, self.metrics, 1 if answerer.batch_tokens else lane_count())
 
     def info(self, corrections: int) -> ModelInfo:
         """The model that is served, and its limits."""

@@ -737,7 +737,7 @@ def test_what_looks_like_something_else_is_read_right(
         ("a.csv", "question,text,answer_start\nWho?,Ada,0\n", "no column 'context'"),
         (
             "a.csv", "Frage,Text\nWho?,Ada\n",
-            "no column 'question' and 'context' \\(there: Frage, Text\\); give data.columns.question=NAME and ",
+            "no columns 'question' and 'context' \\(there: Frage, Text\\); give data.columns.question=NAME and ",
         ),
         ("a.csv", "id,question,context,answer,answer\na,Who?,Ada,Ada,x\n", "two columns are called 'answer'"),
         (
