@@ -30,7 +30,7 @@ class Lanes:
         count, threads = lane_count(), torch.get_num_threads()
         ready = threading.Barrier(count)
         self._count = count
-        self._pool = ThreadPoolExecutor(count, "lane", torch.set_num_threads, (lane_threads(),))
+        self._pool = ThreadPoolExecutor(count, "lane", _take_threads, (lane_threads(),))
         for started in [self._pool.submit(ready.wait) for _ in range(count)]:
             started.result()
         torch.set_num_threads(threads)  # of all other threads
@@ -44,3 +44,8 @@ class Lanes:
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()
+
+
+def _take_threads(count: int) -> None:
+    torch.get_num_threads()  # torch gives a thread the number of all, when it asks first
+    torch.set_num_threads(count)
