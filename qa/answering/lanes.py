@@ -1,5 +1,6 @@
 """Lanes: several windows of a CPU at the same time, each alone and with its share of the threads."""
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -27,16 +28,12 @@ class Lanes:
     """Threads that compute windows. Each has a fixed number of threads, so that a window's sums are always the same."""
 
     def __init__(self) -> None:
-        count, threads = lane_count(), torch.get_num_threads()
-        ready = threading.Barrier(count)
-        self._count = count
-        self._pool = ThreadPoolExecutor(count, "lane", _take_threads, (lane_threads(),))
-        for started in [self._pool.submit(ready.wait) for _ in range(count)]:
-            started.result()
-        torch.set_num_threads(threads)  # of all other threads
+        self._start()
 
     def compute(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
         """The results in order; at most as many items as there are lanes are begun ahead."""
+        if os.getpid() != self._process:  # a fork has no threads
+            self._start()
         begun: deque[Future[_Result]] = deque()
         for item in items:
             begun.append(self._pool.submit(function, item))
@@ -44,6 +41,15 @@ class Lanes:
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()
+
+    def _start(self) -> None:
+        count, threads = lane_count(), torch.get_num_threads()
+        ready = threading.Barrier(count)
+        self._process, self._count = os.getpid(), count
+        self._pool = ThreadPoolExecutor(count, "lane", _take_threads, (lane_threads(),))
+        for started in [self._pool.submit(ready.wait) for _ in range(count)]:
+            started.result()
+        torch.set_num_threads(threads)  # of all other threads
 
 
 def _take_threads(count: int) -> None:

@@ -1,5 +1,7 @@
 """Windows that a CPU computes at the same time."""
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Barrier, Thread
@@ -60,3 +62,12 @@ def test_the_answers_are_those_of_one_lane(tiny: Path) -> None:
     two = QuestionAnswerer.from_pretrained(str(tiny), "cpu").answers(asks)
     torch.set_num_threads(1)
     assert QuestionAnswerer.from_pretrained(str(tiny), "cpu").answers(asks) == two
+
+
+def test_a_forked_process_has_lanes_of_its_own() -> None:
+    lanes = Lanes()
+    process = os.fork()
+    if process == 0:
+        signal.alarm(20)
+        os._exit(0 if list(lanes.compute(str, range(3))) == ["0", "1", "2"] else 1)
+    assert os.waitpid(process, 0)[1] == 0
