@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qa.answering.lanes import lane_count, lane_threads
+from qa.answering.lanes import lane_count
 from qa.errors import UserError, first_line
 from qa.hub import local_folder
 from qa.model.pretrained import INPUTS, load_model
@@ -85,7 +85,7 @@ def load_onnx(path: Path, kind: torch.dtype = torch.float32) -> Engine:
     if kind != torch.float32:
         raise UserError(f"dtype={_name(kind)}: {path} computes as it was exported; give float32")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = lane_threads()
+    options.intra_op_num_threads = torch.get_num_threads() - lane_count() + 1  # the lanes themselves compute, too
     options.log_severity_level = 4  # what goes wrong is raised, too
     broken = ["QDQPropagationTransformer"]  # from opset 21 on it takes int8 for uint8, and fails
     session = onnxruntime.InferenceSession(

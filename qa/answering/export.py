@@ -174,7 +174,7 @@ def _windows(model: QuestionAnswerer, examples: Sequence[Example]) -> WindowInpu
 
     watched = QuestionAnswerer(model.engine._replace(logits=logits), model.tokenizer, model.answering)
     Asked(watched, examples)
-    return windows
+    return sorted(windows, key=lambda window: window["input_ids"].tolist())  # lanes take turns as they like
 
 
 def _megabytes(folder: Path) -> float:

@@ -11,6 +11,7 @@ import torch
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+STARTING = threading.Lock()  # torch's number of threads is another one while lanes start
 MOST_LANES = 2  # two with half of the threads each do 1.4 times the work of one: a window has few sums to share out
 
 
@@ -43,13 +44,18 @@ class Lanes:
             yield begun.popleft().result()
 
     def _start(self) -> None:
-        count, threads = lane_count(), torch.get_num_threads()
-        ready = threading.Barrier(count)
-        self._process, self._count = os.getpid(), count
-        self._pool = ThreadPoolExecutor(count, "lane", _take_threads, (lane_threads(),))
-        for started in [self._pool.submit(ready.wait) for _ in range(count)]:
-            started.result()
-        torch.set_num_threads(threads)  # of all other threads
+        with STARTING:
+            threads, self._count = torch.get_num_threads(), lane_count()
+            pool = ThreadPoolExecutor(self._count, "lane", _take_threads, (lane_threads(),))
+            ready = threading.Barrier(self._count)
+            try:
+                for started in [pool.submit(ready.wait) for _ in range(self._count)]:
+                    started.result()
+            except BaseException:  # there may be no second thread
+                ready.abort()
+                raise
+            torch.set_num_threads(threads)  # of all other threads
+            self._pool, self._process = pool, os.getpid()
 
 
 def _take_threads(count: int) -> None:

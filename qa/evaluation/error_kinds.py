@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from qa.evaluation.answers import Question
 from qa.evaluation.breakdown import Kind
-from qa.evaluation.metrics import scores
+from qa.evaluation.metrics import normalize, v2_scores
 
 NEEDLESS, UNANSWERED = "an answer where there is none", "no answer where there is one"
 SPELLING = "right by the rules of its language"
 LONG, SHORT, CROSSING = "boundary: too long", "boundary: too short", "boundary: crosses a reference"
 ELSEWHERE_ALIKE, ELSEWHERE = "another place, in words of a reference", "another place"
 ERROR_KINDS = (SPELLING, LONG, SHORT, CROSSING, ELSEWHERE_ALIKE, ELSEWHERE, UNANSWERED, NEEDLESS)
+MOST_DOUBT = 1e6  # where the loss is infinite
 ALIKE = 0.5  # F1 from which an answer at another place may be right
 
 
@@ -27,7 +28,7 @@ def error_kind(question: Question) -> str:
         return NEEDLESS
     if not question.prediction:
         return UNANSWERED
-    if question.language and scores(question.prediction, question.answers, question.language)[0]:
+    if question.language and v2_scores(question.prediction, question.answers, question.language)[0]:
         return SPELLING
     shared = [
         _boundary(question, *reference) for reference in zip(question.answers, question.answer_starts, strict=True)
@@ -40,7 +41,8 @@ def error_kind(question: Question) -> str:
 def _boundary(question: Question, reference: str, place: int | None) -> str:
     """How the answer lies to a reference that it overlaps; empty where it does not."""
     if place is None or question.start is None or question.end is None:
-        return LONG if reference in question.prediction else SHORT if question.prediction in reference else ""
+        words, answer = (f" {normalize(text)} " for text in (reference, question.prediction))
+        return LONG if words in answer else SHORT if answer in words else ""
     begin, end = place, place + len(reference)
     if question.end <= begin or end <= question.start:
         return ""
@@ -66,4 +68,4 @@ def label_doubt(question: Question) -> float | None:
     """
     if not error_kind(question) or not question.probability or question.loss is None:
         return None
-    return math.log(question.probability) + 2 * question.loss
+    return min(math.log(question.probability) + 2 * question.loss, MOST_DOUBT)

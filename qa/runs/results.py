@@ -191,8 +191,8 @@ def read_results(folder: Path) -> Results:
     """A finished run's `results.json`. Errors: UserError for a folder without one that can be read."""
     try:
         return Results.model_validate_json(RunFolder(folder).results.read_bytes())
-    except (OSError, ValidationError):
-        if not RunFolder(folder).results.exists() and is_run(folder):
+    except (OSError, ValidationError) as error:
+        if isinstance(error, FileNotFoundError) and is_run(folder):
             raise UserError(f"{folder}: its run is not at its end; start its command again to finish it") from None
         problem = "holds no finished run" if folder.is_dir() else "no such folder"
         raise UserError(f"{folder}: {problem}; give the folder that holds its results.json") from None

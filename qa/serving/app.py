@@ -125,9 +125,9 @@ async def _lines(states: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
 def _add_looks(app: FastAPI, desk: Desk, corrections: Corrections) -> None:
     @app.get("/health")
     async def health() -> dict[str, str]:
-        """Whether the process lives, and the thread of its model."""
+        """Whether the process lives, and the threads of its model."""
         if not desk.batcher.is_alive:
-            raise Refused(503, "the model's thread has ended; start the service again")
+            raise Refused(503, "a thread of the model has ended; start the service again")
         return {"status": "ok"}
 
     @app.get("/ready")

@@ -152,13 +152,16 @@ class Batcher:
     def _take(self, wait: bool) -> list[RequestJob]:
         """The jobs that are answered together next; none where none has come and `wait` is false, or at the end."""
         with self._changed:
-            while wait and not self._waiting and not self._closed:
-                self._changed.wait()
-            if not self._waiting:
-                return []
-            first = self._waiting[0]
-            while not (self._closed or first.is_alone) and (left := first.arrived + GATHER - time.monotonic()) > 0:
-                self._changed.wait(left)
+            while True:
+                while wait and not self._waiting and not self._closed:
+                    self._changed.wait()
+                if not self._waiting:
+                    return []
+                first = self._waiting[0]
+                left = first.arrived + GATHER - time.monotonic()
+                if self._closed or first.is_alone or left <= 0:
+                    break
+                self._changed.wait(left)  # meanwhile it may be dropped
             self._waiting.popleft()
             together, others = [first], deque[RequestJob]()
             questions, text = TOGETHER - len(first.asks), TOGETHER_TEXT - first.text  # room that is left
@@ -174,9 +177,10 @@ class Batcher:
 
     def _started(self, jobs: Sequence[RequestJob]) -> list[Group]:
         """The jobs as one group; where one of them has an error, each of the others alone."""
-        for job in (job for job in jobs if job.cancelled):
+        cancelled = [job for job in jobs if job.cancelled]
+        for job in cancelled:
             self._finish(job, [])
-        jobs = [job for job in jobs if not job.cancelled]
+        jobs = [job for job in jobs if job not in cancelled]
         if not jobs:
             return []
         try:

@@ -3,7 +3,7 @@
 import csv
 import re
 from io import StringIO
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any
 
 from qa.errors import UserError
@@ -22,6 +22,8 @@ def cards_of(file: Upload) -> dict[str, Any] | None:
     """The cards of a file, as `QuestionsResponse` without texts; None where it has none. Errors: UserError."""
     if ending(file.name) not in CARD_KINDS:
         return None
+    from qa.data.record import NAMES, plain
+
     text = clean("".join(plain_text(file))).lstrip()
     if len(text) > file.limits.characters:
         raise UserError(too_long(file.name, file.limits))
@@ -41,7 +43,10 @@ def cards_of(file: Upload) -> dict[str, Any] | None:
     sides = [head.index(name) for name in ("question", "answer") if name in head]
     sides = sides if len(sides) == 2 else [place for place in range(len(head)) if place not in others][:2]
     has_names = len(CARD_HEADS & {*head}) > 1
-    is_paired = len(rows) > 2 and all(len(row) == 2 and max(map(len, row)) <= LONGEST_SIDE for row in rows)
+    is_named = any(plain(name) in chain(CARD_HEADS, *NAMES.values()) for name in head)
+    is_paired = (
+        not is_named and len(rows) > 2 and all(len(row) == 2 and max(map(len, row)) <= LONGEST_SIDE for row in rows)
+    )
     is_table = ending(file.name) in ("csv", "tsv")
     # a table of other columns, or sentences with commas
     is_other = not (first or has_names) and (not is_paired if is_table else not is_bare)

@@ -126,7 +126,7 @@ def _by_id(content: str) -> dict[str, dict[str, Any]]:
             try:
                 row = json.loads(line)
                 last[row["id"]] = row
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 raise ValueError(f"line {number} is no correction") from None
     return {name: line for name, line in last.items() if "withdrawn" not in line}
 

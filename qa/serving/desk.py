@@ -21,7 +21,7 @@ EVERY = 0.25  # seconds between two looks at a long text's answer so far
 
 
 class Desk:
-    """A model, its thread, and the limits of its clients."""
+    """A model, its threads, and the limits of its clients."""
 
     def __init__(self, answerer: QuestionAnswerer, name: str, limits: Limits) -> None:
         self.answerer, self.name, self.limits, self.metrics = answerer, name, limits, Counters()

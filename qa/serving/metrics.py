@@ -19,7 +19,9 @@ class Counters:
         )  # fmt: skip
         self.questions = Counter("qa_questions", "Questions that were answered", registry=registry)
         self.windows = Counter("qa_windows", "Windows that the model computed", registry=registry)
-        self.model_seconds = Counter("qa_model_seconds", "Seconds in which the model computed", registry=registry)
+        self.model_seconds = Counter(
+            "qa_model_seconds", "Seconds in which requests were computed, of all threads together", registry=registry
+        )
         self.group = Histogram(
             "qa_group_questions", "Questions that were answered together", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
             registry=registry,

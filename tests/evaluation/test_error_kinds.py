@@ -1,5 +1,6 @@
 """Why answers are wrong, and which references are likely wrong."""
 
+import math
 from typing import Any
 
 import pytest
@@ -46,6 +47,8 @@ def answered(prediction: str, answer: str = "grey bridge", place: int | None = -
         (answered("grey bridge of Tollen", place=None), LONG),
         (answered("grey", place=None), SHORT),
         (answered("1912", place=None), ELSEWHERE),
+        (answered("1912", "191", place=None), ELSEWHERE),
+        (answered("the", "Ada", language="en"), ELSEWHERE),
         (answered("", start=None, end=None), UNANSWERED),
         (answered("1912")._replace(answers=[], answer_starts=[]), NEEDLESS),
         (answered("in 1822", "1822", language="de"), LONG),
@@ -81,3 +84,4 @@ def test_the_surer_of_another_answer_the_more_doubtful_is_a_reference() -> None:
     assert doubts[0] > doubts[1] > doubts[2]  # type: ignore[operator]
     assert label_doubt(answered("grey bridge", exact_match=1.0)) is None
     assert label_doubt(sure._replace(loss=None)) is None
+    assert label_doubt(sure._replace(loss=math.inf)) == 1e6

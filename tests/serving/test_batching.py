@@ -9,8 +9,10 @@ from shutil import copytree
 import pytest
 from starlette.testclient import TestClient
 
+from qa.answering.answer import Answer
 from qa.answering.answerer import QuestionAnswerer
 from qa.answering.options import Options
+from qa.answering.work import Ask
 from qa.errors import UserError
 from qa.serving.app import make_app
 from qa.serving.corrections import Corrections
@@ -66,3 +68,20 @@ def test_each_question_has_the_temperature_of_its_language(desk: Desk) -> None:
     unknown = Item(question="Who built it?", context=CONTEXT, language="german")
     with pytest.raises(UserError, match="language=german: there are de; give one of them, or none"):
         asyncio.run(desk.answers([items[0], unknown], Options()))
+
+
+def test_a_group_whose_first_client_leaves_while_it_waits_for_others_goes_on(desk: Desk) -> None:
+    """On a GPU the thread waits some milliseconds for requests to share a batch with the first."""
+    ask, options = [Ask("Who built it?", [CONTEXT])], Options()
+
+    async def leave(beside: bool) -> list[Answer]:
+        first = desk.submit(ask, options, [None])
+        other = desk.submit(ask, options, [None]) if beside else None
+        await asyncio.sleep(0.002)
+        desk.batcher.drop(first)
+        await asyncio.sleep(0.02)
+        return await desk.wait(other or desk.submit(ask, options, [None]))
+
+    for beside in (False, True):
+        assert asyncio.run(leave(beside))[0].text
+    assert desk.batcher.is_alive and desk.metrics.waiting._value.get() == 0
