@@ -12,8 +12,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from qa.data.example import Answer, Example
-from qa.data.fields import NO_LABEL, BadField, Reference, read_flag, read_id, read_references
-from qa.data.languages import language_of
+from qa.data.fields import NO_LABEL, BadField, Reference, is_missing, read_flag, read_id, read_references
+from qa.data.languages import language_of, read_language
 from qa.data.places import Place, occurrences, repaired
 from qa.data.record import SKIP_REMEDY, BadRecord, Columns, Record
 from qa.data.records import read_records
@@ -32,6 +32,7 @@ class Examples:
     bad: list[BadRecord] = field(default_factory=list)  # that were skipped
     repairs: list[dict[str, Any]] = field(default_factory=list)  # rows of repairs.jsonl
     assumed: Counter[str] = field(default_factory=Counter)  # whether there is an answer, where the file is unclear
+    unknown_languages: Counter[str] = field(default_factory=Counter)  # what records say of theirs
     unplaced: int = 0  # references that count for EM and F1 alone
     files: dict[str, Path] = field(default_factory=dict)  # {id: its file}
 
@@ -53,12 +54,15 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
                 raise BadField(f"missing {key}", names)
         references, is_impossible = _references(fields, need, read.assumed)
         name, context = read_id(fields.get("id")) or record.number, fields["context"]
+        if (language := read_language(named := fields.get("language"))) is None and not is_missing(named):
+            read.unknown_languages[reprlib.repr(named)] += 1
         known = references if isinstance(context, str) and context.strip() else []  # else the example is refused
         return Example(
             id=name,
             question=fields["question"],
             context=context,
             answers=_answers(context, known, repair, need, record, read),
+            language=language,
             title=fields.get("title"),
             is_impossible=is_impossible,
         )
@@ -75,7 +79,7 @@ def examples_to_ask(path: Path, columns: Columns = Columns(), need: Need = "noth
     for record in read_records(path, columns):
         try:
             example = check_record(record, repair=False, need=need, read=read)
-            yield example.model_copy(update={"language": language}) if language else example
+            yield example if example.language else example.model_copy(update={"language": language})
         except BadRecord as bad:
             yield bad
 

@@ -15,7 +15,7 @@ from qa.console import track
 from qa.data.check import Examples, Need, check_record
 from qa.data.example import Example
 from qa.data.files import find_files
-from qa.data.languages import Languages, language_of
+from qa.data.languages import Languages, with_languages
 from qa.data.record import BadRecord, Columns, Files, Record
 from qa.data.records import read_records
 from qa.data.stems import stem
@@ -59,9 +59,7 @@ def read_examples(
     left = limit
     for path in paths:
         found = check_records(read_records(path, columns), on_bad_record, left, need)
-        if language := language_of(path, languages):
-            found.examples = [example.model_copy(update={"language": language}) for example in found.examples]
-        per_file.append(found.examples)
+        per_file.append(with_languages(found.examples, path, languages))
         read.bad += found.bad
         read.repairs += found.repairs
         read.unplaced += found.unplaced
@@ -114,6 +112,9 @@ def check_records(records: Iterator[Record], on_bad_record: OnBadRecord, limit: 
     if read.assumed:
         how = ", ".join(f"{number} {how}" for how, number in read.assumed.items())
         log.warning("%s: questions taken as unanswerable: %s", record.file, how)
+    if read.unknown_languages:
+        names = ", ".join(f"{name} ({number})" for name, number in read.unknown_languages.most_common(3))
+        log.warning("%s: neither a code of ISO 639 nor an English name of a language: %s", record.file, names)
     return read
 
 

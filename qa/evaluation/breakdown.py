@@ -46,7 +46,7 @@ def context_length(question: Question) -> str:
 
 
 def language(question: Question) -> str:
-    """That of the file."""
+    """Its language."""
     return question.language or "unknown"
 
 
