@@ -73,7 +73,7 @@ def _by_keys(there: tuple[str, ...]) -> Shape:
 
 
 def _article(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
-    shared = {"title": row.get("title"), **{key: row[key] for key in ("language", "lang") if key in row}}
+    shared = {key: value for key, value in row.items() if key in ("title", "language", "lang")}
     for number, paragraph in _members(row, "paragraphs"):
         spot = f"{place}, paragraph {number}"
         if isinstance(paragraph, BadField):
