@@ -31,9 +31,11 @@ class Examples:
     examples: list[Example] = field(default_factory=list)
     bad: list[BadRecord] = field(default_factory=list)  # that were skipped
     repairs: list[dict[str, Any]] = field(default_factory=list)  # rows of repairs.jsonl
-    assumed: Counter[str] = field(default_factory=Counter)  # whether there is an answer, where the file is unclear
+    assumed: list[tuple[str, str]] = field(
+        default_factory=list
+    )  # (why, place) of unclear records, taken as unanswerable
     unknown_languages: Counter[str] = field(default_factory=Counter)  # what records say of theirs
-    unplaced: int = 0  # references that count for EM and F1 alone
+    unplaced: list[str] = field(default_factory=list)  # places of references that count for EM and F1 alone
     files: dict[str, Path] = field(default_factory=dict)  # {id: its file}
 
     @property
@@ -52,7 +54,9 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
             if key not in fields:
                 names = f"the field {key!r} is missing{_there(fields)}; give data.columns.{key}=NAME"
                 raise BadField(f"missing {key}", names)
-        references, is_impossible = _references(fields, need, read.assumed)
+        unclear: list[str] = []
+        references, is_impossible = _references(fields, need, unclear)
+        read.assumed += [(why, record.spot()) for why in unclear]
         name, context = read_id(fields.get("id")) or record.number, fields["context"]
         if (language := read_language(named := fields.get("language"))) is None and not is_missing(named):
             read.unknown_languages[reprlib.repr(named)] += 1
@@ -89,8 +93,11 @@ def _there(fields: dict[str, Any]) -> str:
     return f" (there: {', '.join(fields['there'])[:500]})" if fields.get("there") else ""
 
 
-def _references(fields: dict[str, Any], need: Need, assumed: Counter[str]) -> tuple[list[Reference], bool]:
-    """The answers that the file gives, and whether the question is unanswerable. Errors: BadField, UserError."""
+def _references(fields: dict[str, Any], need: Need, unclear: list[str]) -> tuple[list[Reference], bool]:
+    """The answers that the file gives, and whether the question is unanswerable. Errors: BadField, UserError.
+
+    `unclear` takes why that had to be assumed.
+    """
     answer, flag = fields.get("answer"), None
     references: list[Reference] = []
     try:
@@ -107,11 +114,11 @@ def _references(fields: dict[str, Any], need: Need, assumed: Counter[str]) -> tu
         remedy = "give data.columns.answer=NAME, or mark it as unanswerable by answers: []"
         raise BadField("no answer", f"it has no answer{_there(fields)}; {remedy}")
     if flag and references:
-        assumed["marked unanswerable, but with an answer"] += 1
+        unclear.append("marked unanswerable, but with an answer")
     elif flag is False and not references:
-        assumed["marked answerable, but with an empty answer"] += 1
+        unclear.append("marked answerable, but with an empty answer")
     elif flag is None and not references and not _is_empty_list(answer):
-        assumed["without a label" if answer == NO_LABEL else "with an empty answer"] += 1
+        unclear.append("without a label" if answer == NO_LABEL else "with an empty answer")
     return ([], True) if flag or not references else (references, False)
 
 
@@ -133,7 +140,7 @@ def _answers(
     located = sum(place is not None for place in places)
     if not located and need == "places":
         raise _misplaced(record, context, references[0])
-    read.unplaced += len(references) - located if need == "places" else 0
+    read.unplaced += [record.spot()] * (len(references) - located) if need == "places" else []
     for (text, start, _), place in zip(references, places, strict=True):
         if place and place.kind:
             was, now = {"text": text, "answer_start": start}, {"text": place.text, "answer_start": place.start}
@@ -159,14 +166,14 @@ def _misplaced(record: Record, context: str, reference: Reference) -> BadRecord:
     """The error of an answer that is not where it should be."""
     text, start, hint = reference
     if start is not None:
-        reason = f"is not at answer_start {start} (there: {_short(context[start : start + len(text)])})"
-        return BadRecord(record, "misplaced answer", f"the answer {_short(text)} {reason}", REPAIR_REMEDY)
+        reason = f"is not at answer_start {start} (there: {shortened(context[start : start + len(text)])})"
+        return BadRecord(record, "misplaced answer", f"the answer {shortened(text)} {reason}", REPAIR_REMEDY)
     several, remedy = any(occurrences(context, text, whole_words=True)), REPAIR_REMEDY
     where = "has no answer_start" if hint is None else f"does not begin at {hint}"
     if several and hint is None and isinstance(record.fields, dict) and (there := _there(record.fields)):
         where, remedy = where + there, SKIP_REMEDY.replace("fix it,", "fix it or give data.columns.answer_start=NAME,")
     reason = f"is {'more than once' if several else 'not'} in the context, and {where}"
-    return BadRecord(record, "answer not located", f"the answer {_short(text)} {reason}", remedy)
+    return BadRecord(record, "answer not located", f"the answer {shortened(text)} {reason}", remedy)
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:
@@ -185,5 +192,6 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     return "wrong type", f"the field {name!r} should be text, not {reprlib.repr(first['input'])}"
 
 
-def _short(text: str) -> str:
+def shortened(text: str) -> str:
+    """A text in quotes, its first 37 characters where it is long."""
     return repr(text if len(text) <= 40 else text[:37] + "…")

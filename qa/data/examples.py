@@ -59,6 +59,7 @@ def read_examples(
     left = limit
     for path in paths:
         found = check_records(read_records(path, columns), on_bad_record, left, need)
+        report_assumed(path, found)
         per_file.append(with_languages(found.examples, path, languages))
         read.bad += found.bad
         read.repairs += found.repairs
@@ -109,13 +110,17 @@ def check_records(records: Iterator[Record], on_bad_record: OnBadRecord, limit: 
         raise first.among(kinds)
     ids.settle(read, on_bad_record, need)
     read.examples = read.examples[:limit]
-    if read.assumed:
-        how = ", ".join(f"{number} {how}" for how, number in read.assumed.items())
-        log.warning("%s: questions taken as unanswerable: %s", record.file, how)
     if read.unknown_languages:
         names = ", ".join(f"{name} ({number})" for name, number in read.unknown_languages.most_common(3))
         log.warning("%s: neither a code of ISO 639 nor an English name of a language: %s", record.file, names)
     return read
+
+
+def report_assumed(file: Path | str, read: Examples) -> None:
+    """Warns of questions that are taken as unanswerable though the file does not say so plainly."""
+    if reasons := Counter(why for why, _ in read.assumed):
+        how = ", ".join(f"{number} {why}" for why, number in reasons.items())
+        log.warning("%s: questions taken as unanswerable: %s", file, how)
 
 
 class _Ids:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from qa.data.check import Examples, Need
-from qa.data.examples import OnBadRecord, check_records, read_examples, split_by_paragraph
+from qa.data.examples import OnBadRecord, check_records, read_examples, report_assumed, split_by_paragraph
 from qa.data.files import find_files, kind_of
 from qa.data.hub_records import hub_records, other_split
 from qa.data.languages import Languages, with_languages
@@ -51,6 +51,7 @@ class Sources:
             if not any(example.answers for example in examples):  # such as those that a leaderboard keeps
                 raise UserError(f"{self.name}: has no {part} split with answers; {other_split(part)}")
         read = check_records(records, self.on_bad_record, self.limit, need)
+        report_assumed(self.name, read)
         read.examples = with_languages(read.examples, Path(self.name), self.languages)
         return read
 
