@@ -30,7 +30,7 @@ status = 0  # Hydra drops what `main` returns
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> None:
-    """One run; what a user can fix is reported in one line."""
+    """Runs a job; an error that the user can fix is reported in one line."""
     global status
     try:
         status = run(cfg)
@@ -43,7 +43,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def run(cfg: DictConfig) -> int:
-    """One job, here or in processes of its own. Returns the exit status."""
+    """Runs one job, here or in processes of its own; returns the exit status."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     if RunStart.finished:
         show(cfg, folder)
@@ -83,7 +83,7 @@ def run(cfg: DictConfig) -> int:
 
 
 def show(cfg: DictConfig, folder: Path) -> None:
-    """The folder's finished run."""
+    """Shows the folder's finished run."""
     from qa.review.report import RunReport
     from qa.review.terminal import show_finished
 

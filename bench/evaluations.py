@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from qa.data.batches import EvaluationBatch
-from qa.data.example import Answer, Example
+from qa.data.example import Example, ReferenceAnswer
 from qa.evaluation.collect import collect, evaluate_batch
 from qa.memory import peak_resident_memory
 from qa.review.report import RunReport
@@ -49,7 +49,7 @@ def examples(count: int) -> dict[str, Example]:
     for number in range(count):
         words = [WORDS[row] for row in generator.integers(len(WORDS), size=120)]
         context = f"{number} {' '.join(words)}"
-        answer = Answer(text=words[0], answer_start=len(str(number)) + 1)
+        answer = ReferenceAnswer(text=words[0], answer_start=len(str(number)) + 1)
         name = f"{number:024x}"
         made[name] = Example(id=name, question=f"What of {number}?", context=context, answers=(answer,))
     return made

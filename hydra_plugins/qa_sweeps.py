@@ -32,11 +32,11 @@ class JobLauncher(Launcher):
     n_jobs: int
 
     def engine(self, folder: Path) -> "JobEngine":
-        """What runs the jobs of the sweep in `folder`."""
+        """The engine that runs the jobs of the sweep in `folder`."""
         raise NotImplementedError
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Errors: UserError for wrong settings of the sweep."""
+        """Reads the settings of the sweep. Errors: UserError for wrong ones."""
         from qa.config.settings import SweepSettings
         from qa.config.wording import validated
         from qa.sweeps.sweep import Sweep
@@ -52,7 +52,7 @@ class JobLauncher(Launcher):
         self.sweep = Sweep(Path(config.hydra.sweep.dir), config.checkpoint.monitor, self.settings.keep_best)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """All combinations of a grid. Raises SystemExit where one failed."""
+        """Runs all combinations of a grid. Raises SystemExit where one failed."""
         self.begin(searching=False)
         self.run(self._unfinished(job_overrides), len(job_overrides))
         return []
@@ -77,13 +77,13 @@ class JobLauncher(Launcher):
     def _unfinished(self, job_overrides: Sequence[Sequence[str]]) -> Iterator["Job"]:
         keys = {override.key_or_group for override in self.grid()} | set(self.config.hydra.sweeper.get("params") or {})
         for arguments in job_overrides:
-            given = {override.key_or_group: override.value() for override in self.parsed(arguments)}
-            settings = json_values({key: value for key, value in given.items() if key in keys})
+            values = {override.key_or_group: override.value() for override in self.parsed(arguments)}
+            settings = json_values({key: value for key, value in values.items() if key in keys})
             if (number := self.sweep.take(settings)) is not None:
                 yield self.job(number, settings, arguments)[0]
 
     def job(self, number: int, settings: Mapping[str, Any], arguments: Sequence[str]) -> tuple["Job", dict[str, Any]]:
-        """A job and its whole configuration; `settings`: those in which it differs from the other jobs."""
+        """A job and its whole configuration; `settings` set it apart from the other jobs."""
         from qa.sweeps.engines import Job
 
         config = self.context.config_loader.load_sweep_config(self.config, list(arguments))
@@ -120,7 +120,7 @@ class JobLauncher(Launcher):
         return OverridesParser.create(config_loader=self.context.config_loader).parse_overrides(list(arguments))
 
     def grid(self) -> list["Override"]:
-        """What was given several values on the command line."""
+        """The overrides with several values on the command line."""
         return [override for override in self.parsed(self.config.hydra.overrides.task) if override.is_sweep_override()]
 
     def run(self, jobs: Iterator["Job"], count: int, search: "Search | None" = None) -> None:
@@ -152,7 +152,7 @@ def json_values(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class LocalLauncher(JobLauncher):
-    """On this machine, `n_jobs` at once."""
+    """Runs jobs on this machine, `n_jobs` at once."""
 
     def __init__(self, n_jobs: int) -> None:
         self.n_jobs = n_jobs
@@ -174,10 +174,10 @@ class LocalLauncher(JobLauncher):
 
 
 class SubmititLauncher(JobLauncher):
-    """On a cluster, by submitit; `cluster=local` tries on this machine what a cluster would do."""
+    """Runs jobs on a cluster, by submitit; `cluster=local` tries the same on this machine."""
 
     def __init__(self, cluster: str, n_jobs: int, **parameters: Any) -> None:
-        """`parameters`: what `submitit.AutoExecutor.update_parameters` takes."""
+        """`parameters`: of `submitit.AutoExecutor.update_parameters`."""
         self.cluster, self.n_jobs = cluster, n_jobs
         self.parameters = {name: value for name, value in parameters.items() if value is not None}
 
@@ -199,7 +199,7 @@ class SearchSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Errors: UserError for a space that cannot be searched, or a grid given besides."""
+        """Runs the search. Errors: UserError for a space that cannot be searched, or a grid given besides."""
         from qa.sweeps.search import Search
 
         launcher = self.launcher
@@ -226,8 +226,8 @@ class SearchSweeper(Sweeper):
 
         def jobs() -> Iterator["Job"]:
             for number, values in search.trials():
-                own = [f"{name}={quoted(value)}" for name, value in values.items()]
-                job, _ = launcher.job(number, values, [*arguments, *own])
+                proposed = [f"{name}={quoted(value)}" for name, value in values.items()]
+                job, _ = launcher.job(number, values, [*arguments, *proposed])
                 yield job._replace(environment={**job.environment, **search.environment(number)})
 
         launcher.run(jobs(), launcher.settings.n_trials, search)

@@ -1,4 +1,4 @@
-"""Answers questions from texts, with a model that was trained.
+"""Answers questions from texts, with a trained model.
 
 python -m qa.answer MODEL --question "Who built it?" --context-file book.txt
 python -m qa.answer MODEL --in asks.jsonl --out answers.jsonl
@@ -74,12 +74,12 @@ def show_answers(questions: list[str], contexts: Sequence[str], answers: list[An
     for question, answer in zip(questions, answers, strict=True):
         console.print(Text(f"\nQ  {question}", style="bold"))
         if not answer:
-            known = answer.no_answer_probability is not None
-            console.print(f"   {NO_ANSWER}" + (f"   (probability {answer.probability:.2f})" if known else ""))
-        for found in (*([answer] if answer else []), *answer.alternatives):
-            line = Text("   ").append(in_context(contexts[found.context_index], found.start, found.end))
-            where = f", {names[found.context_index]}" if len(names) > 1 else ""
-            console.print(line.append(f"   (probability {found.probability:.2f}{where})", style="dim"))
+            has_odds = answer.no_answer_probability is not None
+            console.print(f"   {NO_ANSWER}" + (f"   (probability {answer.probability:.2f})" if has_odds else ""))
+        for part in (*([answer] if answer else []), *answer.alternatives):
+            line = Text("   ").append(in_context(contexts[part.context_index], part.start, part.end))
+            where = f", {names[part.context_index]}" if len(names) > 1 else ""
+            console.print(line.append(f"   (probability {part.probability:.2f}{where})", style="dim"))
 
 
 def _text(path: Path | None) -> str:

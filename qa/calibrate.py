@@ -1,4 +1,4 @@
-"""Makes the probabilities of a model's answers mean what they say, with questions whose answers are known.
+"""Makes the probabilities of a model's answers mean what they say, with questions and their answers.
 
 python -m qa.calibrate MODEL FILE …
 """
@@ -12,7 +12,7 @@ from qa.data.files import find_files
 from qa.errors import Flags, UserError, door
 from qa.evaluation.intervals import clusters
 from qa.hub import model_folder
-from qa.model.answering import NAME
+from qa.model.answering import QA_JSON
 from qa.review.terminal import plain_table, trust_table
 from qa.review.verdict import estimates, figures_in_words
 from qa.runs.identity import is_trained_on
@@ -20,7 +20,7 @@ from qa.storage import content_hash
 
 
 def main() -> None:
-    """Errors: UserError for a model or a file that cannot be used."""
+    """Writes the model's `qa.json`. Errors: UserError for a model or a file that cannot be used."""
     parser = Flags("qa.calibrate", __doc__)
     parser.add_argument("model", help="a folder such as RUN/model; its qa.json is written")
     parser.add_argument("file", nargs="+", help="questions with their answers that the model was not trained on")
@@ -49,11 +49,13 @@ def main() -> None:
     try:
         answering.save(folder)
     except OSError as error:
-        raise UserError(f"{folder / NAME}: cannot be written ({error.strerror}); give a folder of your own") from None
+        raise UserError(
+            f"{folder / QA_JSON}: cannot be written ({error.strerror}); give a folder of your own"
+        ) from None
     languages = "".join(f", {name} {value:.2f}" for name, value in answering.temperature_by_language.items())
     threshold = answering.no_answer_threshold
     refuses = "" if threshold is None else f"; no answer where the null odds are above {threshold:.2f}"
-    console.print(f"{folder / NAME}: temperature {answering.temperature:.2f}{languages}{refuses}")
+    console.print(f"{folder / QA_JSON}: temperature {answering.temperature:.2f}{languages}{refuses}")
 
 
 if __name__ == "__main__":

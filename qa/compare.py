@@ -26,26 +26,26 @@ REPORTS = {
 
 
 def main() -> None:
-    """Errors: UserError for runs that cannot be compared."""
+    """Prints and writes the comparison. Errors: UserError for runs that cannot be compared."""
     parser = Flags("qa.compare", __doc__)
     parser.add_argument("run", nargs="+", type=Path, help="folders of finished runs, or of sweeps")
     parser.add_argument("--baseline", type=Path, metavar="RUN", help="what each other is compared with")
-    for kind, what in REPORTS.items():
-        parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=what)
+    for kind, about in REPORTS.items():
+        parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=about)
     arguments = parser.parse_args()
-    folders = {folder.resolve(): folder for given in arguments.run for folder in finished_jobs(given)}
+    folders = {folder.resolve(): folder for path in arguments.run for folder in finished_jobs(path)}
     if arguments.baseline:
         folders.setdefault(arguments.baseline.resolve(), arguments.baseline)
     runs = {path: cross_fitted_run(read_run(folder)) for path, folder in folders.items()}
-    found = systems(list(runs.values()))
+    compared = systems(list(runs.values()))
     against = runs[arguments.baseline.resolve()] if arguments.baseline else None
-    report = compare(found, next((system for system in found if against in system.runs), None))
+    report = compare(compared, next((system for system in compared if against in system.runs), None))
     sweeps = [Sweep(folder) for folder in arguments.run if is_sweep(folder)]
     report["notes"][:0] = [line for sweep in sweeps for line in warnings(sweep.rows(), sweep.monitor)]
     show(report, console)
     texts: dict[str, Callable[[], str]] = {
         "json": lambda: json.dumps(report, ensure_ascii=False, indent=1),
-        "html": lambda: as_page(report, found),
+        "html": lambda: as_page(report, compared),
         "markdown": lambda: as_markdown(report),
         "latex": lambda: as_latex(report),
     }

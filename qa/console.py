@@ -1,4 +1,4 @@
-"""The terminal: what it is given, in its own letters; live lines, silent in a log file and in the first two seconds."""
+"""The terminal: text in letters that it has; live lines, silent in a log file and in the first two seconds."""
 
 import io
 import logging
@@ -23,7 +23,7 @@ if isinstance(sys.stdout, io.TextIOWrapper):
 
 
 class Terminal(Console):
-    """A console that shows control characters of what it is given instead of obeying them."""
+    """A console that shows control characters instead of obeying them."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Prints as rich does, and writes the same words into the log file, if there is one."""
@@ -69,7 +69,7 @@ def mute_rank() -> None:
 
 
 def quiet_libraries() -> None:
-    """Silences warnings of libraries that a user cannot act on."""
+    """Silences libraries' warnings about things that a user cannot change."""
     unwanted = (
         ".*does not have many workers.*",
         ".*fork.*",

@@ -15,7 +15,7 @@ from qa.tracking.dashboard_view import save, workspace
 
 
 def main() -> None:
-    """Errors: UserError where W&B is not reached and no file is asked for, or refuses."""
+    """Saves the view. Errors: UserError where W&B refuses, or is not reached and no file is asked for."""
     parser = Flags("qa.dashboard", __doc__)
     parser.add_argument("--entity", default=os.environ.get("WANDB_ENTITY", ""), help="user or team; yours if not given")
     parser.add_argument("--project", default=os.environ.get("WANDB_PROJECT", "bert-squad"))

@@ -21,7 +21,7 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, e
 
 
 class UserError(Exception):
-    """What the user can fix. The message is one line: what is wrong, where, and the remedy; exit status 2."""
+    """An error that the user can fix. The message is one line: what is wrong, where, and the remedy; exit status 2."""
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
@@ -43,7 +43,7 @@ def one_line(error: BaseException) -> str:
 
 
 def explain(error: BaseException, folder: str = "the disk") -> str | None:
-    """One line for what the user can fix; None for a fault of this program.
+    """The line for an error that the user can fix; None for a fault of this program.
 
     `folder`: the place to name where a full disk does not name a file.
     """
@@ -67,7 +67,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def why_unreadable(error: Exception, place: str | Path) -> str:
-    """One line for the errors of transformers, torch and safetensors about a file, or about the files of a folder."""
+    """The reason for an error of transformers, torch or safetensors about a file, or about the files of a folder."""
     files = sorted(Path(place).iterdir()) if Path(place).is_dir() else [Path(place)]
     if pointers := [file.name for file in files if file.is_file() and is_pointer(file)]:
         return f"Git LFS pointers, not the files: {', '.join(pointers)}; `git lfs pull` in their folder gets the files"
@@ -82,15 +82,15 @@ SPELLED: dict[str, str] = {}  # {name: flag} of the door that runs, such as "top
 
 
 class Flags(argparse.ArgumentParser):
-    """The flags of `python -m qa.NAME`; what is wrong with those given is a UserError."""
+    """The flags of `python -m qa.NAME`; wrong ones are a UserError."""
 
     def __init__(self, name: str, description: str | None) -> None:
-        """`description`: of which the first line counts, such as a module's."""
+        """`description`: a text such as a module's; its first line counts."""
         SPELLED.clear()
         super().__init__(prog=f"python -m {name}", description=(description or "").partition("\n")[0])
 
     def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
-        """As argparse does; errors then have the flag in place of its name."""
+        """Adds a flag as argparse does; errors then have the flag in place of its name."""
         action = super().add_argument(*names, **options)
         SPELLED[action.dest] = names[-1]
         return action
@@ -115,7 +115,7 @@ def spelled(line: str, names: Mapping[str, str]) -> str:
 
 
 def in_flags(line: str) -> str:
-    """The line in the words of a door: with its flags, and without what advises a setting of train.py."""
+    """The line in the words of a door: with its flags, and without advice of settings of train.py."""
     flags = {rf"(?<!\S){name}=": f"{flag} " for name, flag in SPELLED.items() if flag.startswith("--")}
     return spelled(line, {**flags, **FLAGS})
 

@@ -49,28 +49,28 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as demo:
         examples = read_known(arguments.check or str(write_demo(Path(demo))[1]), columns)
     name = Path(arguments.check).name if arguments.check else "the demo"
-    found, good = export(arguments.model, arguments.to, arguments.int8, out, examples, name, arguments.tolerance)
-    show_export(found)
+    exported, good = export(arguments.model, arguments.to, arguments.int8, out, examples, name, arguments.tolerance)
+    show_export(exported)
     if good:
-        console.print(f"{out}: {arguments.to}, {found.way}, checked with {len(found.before.questions)} questions")
+        console.print(f"{out}: {arguments.to}, {exported.way}, checked with {len(exported.before.questions)} questions")
         return 0
-    lost = max(found.losses.values())
-    problem = f"{found.way}: {lost:.2f} points lost, more than --tolerance {arguments.tolerance:g}"
+    lost = max(exported.losses.values())
+    problem = f"{exported.way}: {lost:.2f} points lost, more than --tolerance {arguments.tolerance:g}"
     other = "try --to openvino --int8" if arguments.int8 and arguments.to == "onnx" else "raise it, or keep the model"
     print(f"ERROR: {problem}; {other}; nothing is written", file=sys.stderr)
     return 1
 
 
-def show_export(found: "Exported") -> None:
-    """Prints what the export is worth, and answers that are not the same."""
+def show_export(exported: "Exported") -> None:
+    """Prints the worth of the export, and the answers that changed."""
     table = Table("", "model", "exported", box=None, header_style="bold")
-    for row in found.rows():
+    for row in exported.rows():
         table.add_row(*row)
     console.print(table)
-    for old, new in found.flipped[:CHANGED_SHOWN]:
+    for old, new in exported.flipped[:CHANGED_SHOWN]:
         console.print(f"{old.id}: {old.shown_prediction!r} → {new.shown_prediction!r}")
-    if len(found.flipped) > CHANGED_SHOWN:
-        console.print(f"… and {len(found.flipped) - CHANGED_SHOWN} more")
+    if len(exported.flipped) > CHANGED_SHOWN:
+        console.print(f"… and {len(exported.flipped) - CHANGED_SHOWN} more")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from qa.errors import door
 
 
 def main() -> int:
-    """Errors: UserError for what cannot be translated."""
+    """Prints the command. Errors: UserError for flags that cannot be translated."""
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help"):
         print((__doc__ or "").strip())

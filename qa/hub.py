@@ -27,7 +27,7 @@ def go_offline_if_unreachable(patience: float = 5.0) -> bool:
     """
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return False
-    import httpx  # takes a while, and most of what does not train asks nobody
+    import httpx  # takes a while, and few commands but a training ask the hub
 
     try:
         httpx.head(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), timeout=patience)
@@ -52,7 +52,7 @@ def cached_commit(name: str, revision: str | None, kind: RepositoryKind) -> str:
 
 
 def model_folder(pretrained: str) -> str:
-    """RUN/model for the folder of a run, RUN; all else as it is."""
+    """The folder RUN/model for that of a run, RUN; all else as it is."""
     folder = Path(pretrained)
     is_run = not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file()
     return str(folder / "model") if is_run else pretrained
@@ -68,7 +68,7 @@ def local_folder(pretrained: str) -> Path | None:
 
 
 def check_cached(pretrained: str, own_data: bool) -> None:
-    """Errors: UserError where the hub is not reached and its cache has no such model, with what needs no hub.
+    """Checks that the hub's cache has a model, where the hub is not reached. Errors: UserError, with what needs no hub.
 
     `own_data`: whether the data do not come from the hub either.
     """
@@ -92,37 +92,37 @@ def _cache(name: str, kind: RepositoryKind) -> Path:
     return cache / f"{kind}s--{name.replace('/', '--')}"
 
 
-def fetch(given: str, kind: RepositoryKind) -> str:
+def fetch(repository: str, kind: RepositoryKind) -> str:
     """Brings `NAME` or `NAME@REVISION` into the hub's cache, if it is not there, and checks what was downloaded.
 
-    Returns NAME@COMMIT. Errors: UserError where it is not available, and for a download whose checksum is wrong, which
-    is removed.
+    Returns NAME@COMMIT. Errors: UserError where it is not available, and for a download with a wrong checksum, which is
+    removed.
     """
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    name, revision = named(given)
+    name, revision = named(repository)
     cache = Path(constants.HF_HUB_CACHE)
     folder = cache / f"{kind}s--{name.replace('/', '--')}" / "blobs"
-    known = set(folder.glob("*"))
+    earlier = set(folder.glob("*"))
     patterns = ["*.json", "*.txt", "*.model", "*.safetensors", "contexts.npy"] if kind == "model" else None
     disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each retry is a warning
     try:
-        found = snapshot_download(name, repo_type=kind, revision=revision, allow_patterns=patterns)
-        if kind == "model" and not list(Path(found).glob("*.safetensors")):
+        snapshot = snapshot_download(name, repo_type=kind, revision=revision, allow_patterns=patterns)
+        if kind == "model" and not list(Path(snapshot).glob("*.safetensors")):
             snapshot_download(name, revision=revision, allow_patterns="*.bin")
     except Exception as error:  # the libraries' own, and those of the HTTP client below them
-        raise UserError(f"{kind} {given}: {why_unavailable(error)}, {REMEDIES[kind]}") from None
-    for blob in set(folder.glob("*")) - known:
+        raise UserError(f"{kind} {repository}: {why_unavailable(error)}, {REMEDIES[kind]}") from None
+    for blob in set(folder.glob("*")) - earlier:
         if len(blob.name) == 64 and _sha256(blob) != blob.name:  # large files are named by their checksum
             blob.unlink()
-            raise UserError(f"{kind} {given}: a download was damaged, and is removed; start again")
-    return f"{name}@{Path(found).name}"  # the cache's folders are named by their commits
+            raise UserError(f"{kind} {repository}: a download was damaged, and is removed; start again")
+    return f"{name}@{Path(snapshot).name}"  # the cache's folders are named by their commits
 
 
 def why_unavailable(error: BaseException) -> str:
-    """Why the hub did not give something, from the error or those that led to it."""
+    """The reason why the hub did not give something, from the error or those that led to it."""
     cause: BaseException | None = error
     while cause is not None:
         status = getattr(getattr(cause, "response", None), "status_code", None)
@@ -146,7 +146,7 @@ def _sha256(path: Path) -> str:
 
 
 def check_pretrained(pretrained: str) -> str:
-    """What a model is loaded by: its folder, or NAME@COMMIT once it is in the hub's cache.
+    """The name that a model is loaded by: its folder, or NAME@COMMIT once it is in the hub's cache.
 
     Errors: UserError where `pretrained` is neither a model's folder nor available from the hub or its cache.
     """

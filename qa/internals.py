@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def set_implementation(config: "PretrainedConfig", attention: str | None) -> None:
-    """Has a model compute its attention that way, None as is best here, whatever its config.json asks for."""
+    """Sets how a model computes attention, None for the best way here, whatever its config.json asks for."""
     config._attn_implementation, config._experts_implementation = attention, None
 
 
@@ -42,7 +42,7 @@ def set_backend(strategy: Any, backend: str) -> None:
     import torch
 
     strategy._process_group_backend = strategy._process_group_backend or backend
-    # Lightning builds DDP in a side stream, which autograd then warns of; nobody can act on it
+    # Lightning builds DDP in a side stream, which autograd then warns of; users cannot act on it
     torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
 
 
@@ -55,7 +55,7 @@ def run_through_ddp(strategy: Any, module: "LightningModule", method: str) -> "T
 def loop_state(step: int, steps_per_epoch: int) -> dict[str, Any]:
     """Lightning's loop counters between two steps, every evaluation until then done.
 
-    Its own, taken in a hook, say neither which evaluation is done nor survive all moments at which a run may stop.
+    Counters read in a hook say neither which evaluation is done nor survive all moments at which a run may stop.
     loop_state(5, 4): one epoch completed, the second begun, its first batch done.
     """
     epoch, done = divmod(step, steps_per_epoch)
@@ -83,7 +83,7 @@ def loop_state(step: int, steps_per_epoch: int) -> dict[str, Any]:
 def flash_attention(
     query: "Tensor", key: "Tensor", value: "Tensor", bounds: "Tensor", longest: int, dropout: float, scale: float | None
 ) -> "Tensor":
-    """Attention within each of several windows, whose tokens lie one after another; torch.nn.attention has no dropout.
+    """Attention within each of several windows, their tokens one after another; torch.nn.attention has no dropout.
 
     Query, key, value: half precision on a GPU, [tokens, heads, size]; bounds: int32 [windows + 1]; → as query.
     """

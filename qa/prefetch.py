@@ -11,7 +11,7 @@ from qa.hub import fetch
 
 
 def main() -> None:
-    """Errors: UserError where something is not available."""
+    """Fetches model and data. Errors: UserError where something is not available."""
     parser = Flags("qa.prefetch", __doc__)
     parser.add_argument("--model", default="google-bert/bert-base-multilingual-cased", help="hub id (%(default)s)")
     parser.add_argument("--data", default="rajpurkar/squad", help="hub id (%(default)s)")

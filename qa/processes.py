@@ -44,7 +44,7 @@ def started_here() -> bool:
 
 
 def rank() -> int | None:
-    """This process's number among those of its run; None where nobody started several (ours, torchrun, srun)."""
+    """The number of this process among those of its run; None without a launcher of several (ours, torchrun, srun)."""
     if "RANK" in os.environ:
         return int(os.environ["RANK"])
     if "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1:
@@ -53,7 +53,7 @@ def rank() -> int | None:
 
 
 def world_size() -> int:
-    """How many processes this one's run has."""
+    """The number of processes of this one's run."""
     if rank() is None:
         return 1
     return int(os.environ.get("WORLD_SIZE") or os.environ["SLURM_NTASKS"])
@@ -76,12 +76,12 @@ def watch_parent() -> None:
 
 
 def environment_without_slurm() -> dict[str, str]:
-    """The environment for processes started here, without what would make lightning think that SLURM started them."""
+    """The environment for processes started here, where nothing makes lightning think that SLURM started them."""
     return {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
 
 
 def handle_signals(handler: Callable[[int], None]) -> Callable[[], None]:
-    """Has SIGNALS handled, but for SIGHUP where it is ignored, as under nohup. Returns what undoes it."""
+    """Handles SIGNALS, but for SIGHUP where it is ignored, as under nohup. Returns the function that undoes it."""
 
     def handle(signum: int, _: Any) -> None:
         if signum == signal.SIGHUP:
@@ -152,7 +152,7 @@ def run_ranks(command: Sequence[str], count: int, lock: int | None) -> int:
 
 
 def _wait(processes: Sequence["subprocess.Popen[bytes]"], received: Sequence[int]) -> int | None:
-    """Until all have ended, or one has failed, or `PATIENCE` is over after a signal. Returns the first that failed."""
+    """Waits until all ended, or one failed, or `PATIENCE` is over after a signal. Returns the first that failed."""
     end: float | None = None
     while any(process.poll() is None for process in processes):
         failed = [number for number, process in enumerate(processes) if process.poll()]
@@ -190,7 +190,7 @@ def killed(status: int) -> str:
 
 
 def report_error(line: str) -> None:
-    """Reports why this process ends: to the user, or to the process that started it, which decides whose to show."""
+    """Reports why this process ends: to the user, or to the process that started it, which chooses the one to show."""
     if started_here():
         Path(os.environ[ERROR_FILE]).write_text(line, encoding="utf-8")
     else:
@@ -213,7 +213,7 @@ def leave_cores_to_others() -> None:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
@@ -224,7 +224,7 @@ def leave(status: int) -> NoReturn:
     for it. Under srun the first rank's status stands for all, which a signal may have ended before it has saved. A
     loader's workers, which leave signals to this process, end first: Python would wait for them.
     """
-    import multiprocessing  # not before Windows is named, whose modules it would look for
+    import multiprocessing  # only after Windows was refused: it would look for modules there
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes their end for an error
     for worker in multiprocessing.active_children():

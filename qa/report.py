@@ -16,7 +16,7 @@ from qa.sweeps.sweep import Sweep
 
 
 def main() -> None:
-    """Errors: UserError for a folder that holds neither a finished run nor a sweep."""
+    """Writes the page. Errors: UserError for a folder that holds neither a finished run nor a sweep."""
     parser = Flags("qa.report", __doc__)
     parser.add_argument("folder", type=Path, help="of a finished run, or of a sweep")
     parser.add_argument(
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def figure_to_rank(name: str) -> str:
-    """Errors: ArgumentTypeError for what is no figure."""
+    """The name of a figure. Errors: ArgumentTypeError for another word."""
     try:
         return check_monitor(name)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Answers questions over HTTP, and on a page, with a model that was trained.
+"""Answers questions over HTTP, and on a page, with a trained model.
 
 python -m qa.serve MODEL --port 8000
 """
@@ -61,7 +61,7 @@ def main() -> None:
     set_up_log(as_json=arguments.log == "json")
     return_freed_memory()
     answerer = QuestionAnswerer.from_pretrained(name, arguments.device, arguments.dtype)
-    answerer("Is it warm?", "It is warm.")  # what is slow but once
+    answerer("Is it warm?", "It is warm.")  # the first answer is slow
     if not answerer.engine.trained_head:
         log.warning("%s was not trained on questions: its answers are drawn", name)
     host = bound.getsockname()[0]

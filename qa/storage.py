@@ -47,15 +47,15 @@ def begins_with(path: Path, mark: bytes) -> bool:
 
 
 def is_pointer(path: Path) -> bool:
-    """Whether a file is what Git LFS leaves in its place until it is fetched; False for one that cannot be read."""
+    """Whether a file is a pointer of Git LFS, which stands there until a fetch; False for one that cannot be read."""
     return begins_with(path, LFS)
 
 
 @contextmanager
 def temporary_name(path: Path) -> Iterator[Path]:
-    """Where to write a file or a folder until it is whole; what is still there at the end of the block is removed.
+    """A path for a file or a folder until it is whole; anything still there at the end of the block is removed.
 
-    It is in a new folder beside `path`, of which no other program can know.
+    It is in a new folder beside `path`, which no other program can know.
     """
     try:
         folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:100]}-")

@@ -1,6 +1,7 @@
 """The house: imports go one way, from the data to the training."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,21 @@ def test_imports_go_one_way(path: Path) -> None:
         if first in HYDRA and room != "config":
             wrong.append(name)
     assert wrong == []
+
+
+def public_names(path: Path) -> set[str]:
+    """The names that a file defines at its top, without `main`, `log` and private ones; an import defines none."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
+    targets += [node.target for node in body if isinstance(node, ast.AnnAssign)]
+    names = {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+    names |= {node.name for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+    return {name for name in names - {"main", "log"} if not name.startswith("_")}
+
+
+def test_a_public_name_is_defined_in_one_file_alone() -> None:
+    files = Counter(name for path in (ROOT / "qa").rglob("*.py") for name in public_names(path))
+    assert [name for name, count in files.items() if count > 1] == []
 
 
 def test_doors_are_short() -> None:

@@ -1,4 +1,4 @@
-"""`Answer`: what a question gets, and how it fits other programs."""
+"""`Answer`: the answer of a question, and its form for other programs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Answer:
-    """A part of a context, `context[start:end] == text`; or no answer, whose text is "".
+    """A part of a context, `context[start:end] == text`; or no answer: the text "".
 
     Answer("Anna Kern", 0, 9, 14.2, 0.97) of "Anna Kern founded the mill in 1912."
     """
@@ -16,7 +16,7 @@ class Answer:
     end: int
     score: float  # start logit + end logit
     probability: float  # that it is right, as EM counts it, in [0, 1]; 0 of no answer where that is not known
-    context_index: int = 0  # which of the contexts that were given
+    context_index: int = 0  # number of its context among those of the call
     alternatives: tuple["Answer", ...] = ()  # the next best, without alternatives of their own
     no_answer_probability: float | None = None  # None where the model always answers
 
@@ -25,5 +25,5 @@ class Answer:
         return bool(self.text)
 
     def to_dict(self) -> dict[str, Any]:
-        """{"answer", "score", "start", "end"}: the hub's question-answering schema, whose score is the probability."""
+        """{"answer", "score", "start", "end"}: the hub's question-answering schema; its score is the probability."""
         return {"answer": self.text, "score": self.probability, "start": self.start, "end": self.end}

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from qa.answering.answer import Answer
 from qa.answering.engines import Engine, load_engine
+from qa.answering.lanes import Lanes
 from qa.answering.options import AnswerOptions, Options
 from qa.answering.ranking import choose_texts
 from qa.answering.work import Ask, Reading, Work
@@ -46,10 +47,11 @@ class QuestionAnswerer:
         files: Sequence[Path] = (),
         positions: int | None = None,
     ) -> None:
-        """From parts; see `from_pretrained`. `positions`: of the model, None where it has no end."""
+        """Takes a model's parts; see `from_pretrained`. `positions`: the model's, None where it has no end."""
         self.engine, self.tokenizer, self.answering, self.files = engine, tokenizer, answering, files
         self.positions = positions
         self.batch_tokens = BATCH_TOKENS.get(engine.device.type, 0)
+        self._compute = Lanes().compute if engine.device.type == "cpu" else map
         self._template = pair_template(tokenizer)
         self._tokenizing = threading.Lock()  # a tokenizer is changed while it is in use
 
@@ -62,10 +64,10 @@ class QuestionAnswerer:
         max_length: int | None = None,
         stride: int | None = None,
     ) -> Self:
-        """From a folder, such as `RUN/model` or RUN, or an id of the hub; `device="auto"`: a GPU where there is one.
+        """Loads a folder, such as `RUN/model` or RUN, or an id of the hub; `device="auto"`: a GPU where there is one.
 
-        Any model will do that `AutoModelForQuestionAnswering` loads. `max_length`: tokens of a window, `stride`: those
-        that consecutive ones share; None: as the model was trained. Errors: UserError.
+        Any model of `AutoModelForQuestionAnswering` will do. `max_length`: tokens of a window, `stride`: tokens that
+        consecutive windows share; None: as the model was trained. Errors: UserError.
         """
         with _own_words():
             pretrained = check_pretrained(pretrained)
@@ -86,7 +88,7 @@ class QuestionAnswerer:
         return other
 
     def shortened(self, question: str, tokens: int) -> str:
-        """A question, cut off after so many tokens."""
+        """The question, cut off after `tokens` tokens."""
         with self._tokenizing:
             offsets = backend(self.tokenizer).encode(question, add_special_tokens=False).offsets
         return question[: offsets[tokens - 1][1]] if len(offsets) > tokens else question
@@ -154,7 +156,7 @@ class QuestionAnswerer:
         dataset = EvaluationBatches(windows, examples, self._template)
         most = options.max_answer_length or self.answering.max_answer_length
         batches = _batches(windows, options.batch_size, self.batch_tokens)
-        evaluated = (self._evaluate(dataset[rows], most) for rows in batches)
+        evaluated = self._compute(lambda rows: self._evaluate(dataset[rows], most), batches)
         return Work(readings, examples, len(windows), evaluated, options, self.answering)
 
     def _read(self, number: int, ask: Ask, most: int | None) -> Reading:
@@ -164,44 +166,44 @@ class QuestionAnswerer:
                 _example(number, f"{number}", ask.question, text)
         if not (texts := ask.texts):
             count = len(ask.contexts)
-            what = f"all of its {count} contexts are" if count > 1 else "its context is"
-            raise UserError(f"question {number}: {what} empty; give a text")
+            subject = f"all of its {count} contexts are" if count > 1 else "its context is"
+            raise UserError(f"question {number}: {subject} empty; give a text")
         if most is None or len(texts) <= most:
             return Reading(texts, len(texts))
         with self._tokenizing:
-            question, *each = backend(self.tokenizer).encode_batch([ask.question, *texts], add_special_tokens=False)
+            question, *others = backend(self.tokenizer).encode_batch([ask.question, *texts], add_special_tokens=False)
         pairs = list(texts.items())
-        return Reading(dict(pairs[place] for place in choose_texts(question, each, most)), len(texts))
+        return Reading(dict(pairs[place] for place in choose_texts(question, others, most)), len(texts))
 
     def _evaluate(self, batch: EvaluationBatch, max_answer_length: int) -> EvaluatedBatch:
         device = self.engine.device
         inputs: dict[str, Tensor] = {name: batch[name].to(device) for name in self.engine.inputs}  # type: ignore[literal-required]
-        there = EvaluationBatch(**{**batch, "context_mask": batch["context_mask"].to(device)})
-        return evaluate_batch(self.engine.logits(inputs), there, None, self.answering.n_best, max_answer_length)
+        batch = EvaluationBatch(**{**batch, "context_mask": batch["context_mask"].to(device)})
+        return evaluate_batch(self.engine.logits(inputs), batch, None, self.answering.n_best, max_answer_length)
 
 
 @contextmanager
 def _own_words() -> Iterator[None]:
-    """Errors: UserError in the words of the library."""
+    """Raises each UserError in the words of the library."""
     try:
         yield
     except UserError as error:
         raise UserError(spelled(str(error), ARGUMENTS)) from None
 
 
-def _cut(known: Answering, tokenizer: PreTrainedTokenizerFast, max_length: int | None, stride: int | None) -> Answering:
-    given = {"max_length": max_length, "stride": stride}
-    answering = known.changed(**{key: value for key, value in given.items() if value is not None})
+def _cut(
+    answering: Answering, tokenizer: PreTrainedTokenizerFast, max_length: int | None, stride: int | None
+) -> Answering:
+    lengths = {"max_length": max_length, "stride": stride}
+    answering = answering.changed(**{key: value for key, value in lengths.items() if value is not None})
     check_lengths(tokenizer, answering.max_length, answering.stride)
     return answering
 
 
-def _texts(name: str, given: str | Sequence[str]) -> list[str]:
-    if isinstance(given, str):
-        return [given]
-    if not isinstance(given, Sequence):
-        raise UserError(f"{name}: give a text, or a list of texts, not {type(given).__name__}")
-    return list(given)
+def _texts(name: str, texts: str | Sequence[str]) -> list[str]:
+    if not isinstance(texts, Sequence):
+        raise UserError(f"{name}: give a text, or a list of texts, not {type(texts).__name__}")
+    return [texts] if isinstance(texts, str) else list(texts)
 
 
 def _example(number: int, name: str, question: str, context: str) -> Example:
@@ -210,12 +212,12 @@ def _example(number: int, name: str, question: str, context: str) -> Example:
     except ValidationError as error:
         first = error.errors()[0]
         kinds = {"blank": "is empty", "surrogate": "holds half of a surrogate pair"}
-        what = kinds.get(first["type"], "is no text")
-        raise UserError(f"question {number}: its {first['loc'][0]} {what}; give a text") from None
+        problem = kinds.get(first["type"], "is no text")
+        raise UserError(f"question {number}: its {first['loc'][0]} {problem}; give a text") from None
 
 
 def _batches(windows: Windows, size: int | Literal["auto"], tokens: int) -> Iterator[NDArray[np.int64]]:
-    """Window numbers, [batch] each, the longest windows first."""
+    """Batches of window numbers, [batch] each, the longest windows first."""
     lengths = windows.lengths()
     order = np.argsort(-lengths, kind="stable")
     begin = 0

@@ -1,4 +1,4 @@
-"""Fits a model's decisions with questions whose answers are known: temperatures, thresholds, odds of no answer."""
+"""Fits a model's decisions with questions and their answers: temperatures, thresholds, odds of no answer."""
 
 import logging
 from collections import Counter
@@ -23,7 +23,7 @@ ENOUGH = 50  # questions without an answer, for a threshold
 
 
 class Worth(NamedTuple):
-    """What a model's answers over a number of texts are worth, and how they are decided."""
+    """The worth of a model's answers over a number of texts, and the decision behind them."""
 
     evaluation: Evaluation
     calibrated: Calibrated
@@ -33,13 +33,13 @@ class Worth(NamedTuple):
 def calibrate(
     answerer: QuestionAnswerer, examples: Sequence[Example], contents: list[str]
 ) -> tuple[dict[int, Worth], Answering]:
-    """Fits the decisions over one text and several; returns what they are worth, by number of texts, and a `qa.json`.
+    """Fits the decisions over one text and several; returns their worth, by number of texts, and a `qa.json`.
 
     Several texts are the question's own and those of other questions. Where ENOUGH questions have no answer the
     thresholds are the best for F1 with these questions. `contents`: hashes of the files. Errors: UserError.
     """
     check_trained(answerer)
-    known, chosen = answerer.answering, ["temperature"]
+    answering, chosen = answerer.answering, ["temperature"]
     unanswerable = sum(example.is_impossible for example in examples)
     if unanswerable >= ENOUGH:
         chosen.append("threshold")
@@ -47,36 +47,35 @@ def calibrate(
         log.warning("%d questions without an answer: the threshold stays; give %d to fit it", unanswerable, ENOUGH)
     distinct = {(example.language, example.context) for example in examples}
     contexts = min(Counter(language for language, _ in distinct).values())
-    some = [examples[row] for row in np.random.default_rng(SEED).permutation(len(examples))[:MOST_ASKED].tolist()]
+    sample = [examples[row] for row in np.random.default_rng(SEED).permutation(len(examples))[:MOST_ASKED].tolist()]
     worth = {
-        texts: _fit(Asked(answerer, examples if texts == 1 else some, texts), known.over(texts), "threshold" in chosen)
+        texts: _fit(
+            Asked(answerer, examples if texts == 1 else sample, texts), answering.over(texts), "threshold" in chosen
+        )
         for texts in (1, *SEVERAL)
         if texts <= contexts
     }
-    one, *_ = decisions = {texts: part.decision for texts, part in worth.items()}
-    update = {
-        **decisions.pop(one).model_dump(),
-        "temperature_by_language": worth[one].calibrated.temperature_by_language,
-        "several_texts": decisions,
-        "chosen_on": {**(known.chosen_on or {}), **dict.fromkeys(chosen, contents)},
-    }
-    return worth, known.model_copy(update=update)
+    decisions = {texts: part.decision for texts, part in worth.items()}
+    return worth, answering.changed(
+        **decisions.pop(1).model_dump(),
+        temperature_by_language=worth[1].calibrated.temperature_by_language,
+        several_texts=decisions,
+        chosen_on={**(answering.chosen_on or {}), **dict.fromkeys(chosen, contents)},
+    )
 
 
-def _fit(asked: Asked, known: Answering, has_threshold: bool) -> Worth:
-    threshold = asked.at(0.0).figures()["kept_threshold"] if has_threshold else known.no_answer_threshold
-    found = asked.at(threshold)
-    is_learned = any(question.is_unanswerable for question in found.questions)  # else none would be likely any more
-    line = None if is_learned else known.no_answer_line
-    found, fitted = calibrate_evaluation(found, line=line)
+def _fit(asked: Asked, answering: Answering, has_threshold: bool) -> Worth:
+    threshold = asked.at(0.0).figures()["kept_threshold"] if has_threshold else answering.no_answer_threshold
+    evaluation = asked.at(threshold)
+    is_learned = any(question.is_unanswerable for question in evaluation.questions)  # else none would be likely
+    evaluation, fitted = calibrate_evaluation(evaluation, line=None if is_learned else answering.no_answer_line)
     if fitted is None:
         raise UserError("no answer is known; give questions with their answers")
-    decision = Decision(no_answer_threshold=threshold, **fitted.fitted)
-    return Worth(found, fitted, decision)
+    return Worth(evaluation, fitted, Decision(no_answer_threshold=threshold, **fitted.fitted))
 
 
 def texts_rows(worth: Mapping[int, Worth]) -> Iterator[list[str]]:
-    """Headings and rows of a table: what answers are worth by number of texts."""
+    """Headings and rows of a table: the worth of answers by number of texts."""
     may_refuse = any(part.decision.no_answer_threshold is not None for part in worth.values())
     refusals = ["Answered without one", "Threshold"] if may_refuse else []
     yield ["Texts", "EM", "F1", "Calibration error", "By chance up to", *refusals]

@@ -1,8 +1,8 @@
-"""An answerer on questions whose answers are known: its scores."""
+"""The scores of an answerer on questions with known answers."""
 
 import logging
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import compress, groupby
 from operator import itemgetter
 from pathlib import Path
 
@@ -51,17 +51,17 @@ def on_new_contexts(examples: list[Example], folder: Path) -> list[Example]:
     if lost == len(examples):
         raise UserError(f"{words}; give questions on other texts")
     log.warning("%s: they are skipped, such as %r", words, examples[int(is_known.argmax())].id)
-    return [example for example, known in zip(examples, is_known, strict=True) if not known]
+    return list(compress(examples, ~is_known))
 
 
 def check_trained(answerer: QuestionAnswerer) -> None:
-    """Errors: UserError for a model without a span head, whose answers are drawn anew at each start."""
+    """Errors: UserError for a model without a span head: its answers are drawn anew at each start."""
     if not answerer.engine.trained_head:
         raise UserError("the model was not trained on questions: it has no span head; train it first")
 
 
 def check_answers(answerer: QuestionAnswerer, examples: Sequence[Example]) -> Evaluation:
-    """The evaluation of an answerer, as that of a run."""
+    """The evaluation of an answerer, in the form of a run's."""
     threshold = answerer.answering.no_answer_threshold
     if threshold is None and any(example.is_impossible for example in examples):
         threshold = 0.0  # as in SQuAD v2
@@ -72,17 +72,17 @@ class Asked:
     """Questions with the candidates of their answers."""
 
     def __init__(self, answerer: QuestionAnswerer, examples: Sequence[Example], texts: int = 1) -> None:
-        """Each question is asked over so many texts: its own, and others of its language, drawn."""
+        """Asks each question over `texts` texts: its own, and others of its language, drawn."""
         self._examples = examples
         self.asks = _beside_others(examples, texts)
         self._spans: list[BestSpans] = []
-        what = f"answering over {texts} texts" if texts > 1 else "answering"
+        title = f"answering over {texts} texts" if texts > 1 else "answering"
         begins = range(0, len(examples), AT_ONCE)
-        for begin in track(begins, f"{what}, {AT_ONCE} at a time", total=len(begins)):
+        for begin in track(begins, f"{title}, {AT_ONCE} at a time", total=len(begins)):
             self._spans += answerer.finish(self.asks[begin : begin + AT_ONCE]).best_spans()
 
     def at(self, threshold: float | None) -> Evaluation:
-        """Their evaluation at a threshold of null odds; None: every question gets an answer."""
+        """The evaluation at a threshold of null odds; None: every question gets an answer."""
         v2 = threshold is not None
         answers = {e.id: spans.answers(with_null=v2) for e, spans in zip(self._examples, self._spans, strict=True)}
         questions = [

@@ -27,7 +27,7 @@ class BestSpans(NamedTuple):
         return self.null - self.spans[0].score if self.spans else math.inf
 
     def answers(self, with_null: bool) -> list[NBestAnswer]:
-        """As `decode` gives them, the null answer behind spans of the same score."""
+        """The answers in the form of `decode`, the null answer behind spans of the same score."""
         null = [NBestAnswer("", self.null, 0.0, 0, 0)] if with_null and self.null is not None else []
         answers = sorted([*self.spans, *null], key=lambda answer: -answer.score)
         weights = [math.exp(answer.score - answers[0].score) for answer in answers]
@@ -36,7 +36,7 @@ class BestSpans(NamedTuple):
 
 
 def merge(parts: Iterable[tuple[int, Sequence[NBestAnswer], float | None]], n_best: int) -> BestSpans:
-    """The `n_best` best of several texts, of each its number, its spans and its null score."""
+    """The `n_best` best spans of several texts. `parts`: each text's number, spans and null score."""
     parts = list(parts)
     pairs = [(number, span) for number, spans, _ in parts for span in spans]
     pairs = sorted(pairs, key=lambda pair: -pair[1].score)[:n_best]
@@ -51,11 +51,10 @@ def choose(best: BestSpans, options: Options, answering: Answering, language: st
     may_refuse = answering.no_answer_threshold is not None or options.handle_impossible_answer
     if may_refuse and best.null is not None:
         no_answer = float(no_answer_probability(best.odds, answering.no_answer_line))
-    each = probabilities([span.text for span in best.spans], [span.score for span in best.spans], temperature)
-    each = [(1 - (no_answer or 0.0)) * probability for probability in each]
+    shares = probabilities([span.text for span in best.spans], [span.score for span in best.spans], temperature)
     answers = [
-        Answer(span.text, span.start, span.end, span.score, probability, number)
-        for span, number, probability in zip(best.spans, best.numbers, each, strict=True)
+        Answer(span.text, span.start, span.end, span.score, (1 - (no_answer or 0.0)) * share, number)
+        for span, number, share in zip(best.spans, best.numbers, shares, strict=True)
     ]
     kept = [
         answer for answer in _apart(answers, options.overlap_threshold) if answer.probability >= options.min_probability
@@ -70,7 +69,7 @@ def choose(best: BestSpans, options: Options, answering: Answering, language: st
 
 
 def _apart(answers: Sequence[Answer], most: float) -> list[Answer]:
-    """Those, best first, that no better one equals or covers by more than the share `most`."""
+    """The answers that no better one equals or covers by more than the share `most`, best first."""
     kept: dict[str | None, Answer] = {}
     for answer in answers:
         if all(_overlap(answer, other) <= most for other in kept.values()):
@@ -79,7 +78,7 @@ def _apart(answers: Sequence[Answer], most: float) -> list[Answer]:
 
 
 def _overlap(one: Answer, other: Answer) -> float:
-    """The share of the shorter one that is in both."""
+    """The share of the shorter answer that both hold."""
     if one.context_index != other.context_index:
         return 0.0
     shared = min(one.end, other.end) - max(one.start, other.start)

@@ -1,4 +1,4 @@
-"""What computes the logits of windows: PyTorch, or what `qa.export` made for ONNX Runtime or OpenVINO."""
+"""Engines, which compute the logits of windows: PyTorch, or ONNX Runtime or OpenVINO with files of `qa.export`."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qa.answering.lanes import lane_count, lane_threads
 from qa.errors import UserError, first_line
 from qa.hub import local_folder
 from qa.model.pretrained import INPUTS, load_model
 
 EXPORTED_FILES = {"onnx": "model.onnx", "openvino": "openvino_model.xml"}
-TORCH_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")  # of PyTorch; where they are, they are taken
+TORCH_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")  # a folder that has them is computed by PyTorch
 PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}  # of OpenVINO
 INSTALL = "pip install --no-deps -r requirements-export.lock"
 
@@ -34,7 +35,7 @@ class Engine(NamedTuple):
 
 
 def load_engine(pretrained: str, device: str, dtype: str) -> Engine:
-    """That of a model's folder, by what is in it, or of a hub's model. Errors: UserError."""
+    """Loads the engine of a model's folder, by the files in it, or of a hub's model. Errors: UserError."""
     kind = getattr(torch, dtype, None)
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
         raise UserError(f"dtype={dtype}: no kind of number to compute with; give float32, bfloat16 or float16")
@@ -78,13 +79,13 @@ def _load_torch(pretrained: str, device: str, kind: torch.dtype) -> Engine:
 
 
 def load_onnx(path: Path, kind: torch.dtype = torch.float32) -> Engine:
-    """A session of ONNX Runtime."""
+    """Opens a session of ONNX Runtime."""
     import onnxruntime
 
     if kind != torch.float32:
         raise UserError(f"dtype={_name(kind)}: {path} computes as it was exported; give float32")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = lane_threads()
     options.log_severity_level = 4  # what goes wrong is raised, too
     broken = ["QDQPropagationTransformer"]  # from opset 21 on it takes int8 for uint8, and fails
     session = onnxruntime.InferenceSession(
@@ -100,24 +101,24 @@ def load_onnx(path: Path, kind: torch.dtype = torch.float32) -> Engine:
 
 
 def load_openvino(path: Path, kind: torch.dtype = torch.float32) -> Engine:
-    """A model that OpenVINO compiled for this CPU; each thread has a request of its own."""
+    """Compiles a model for this CPU by OpenVINO; each thread has a request of its own."""
     import openvino
 
     if kind not in PRECISIONS:
         raise UserError(f"dtype={_name(kind)}: OpenVINO has float32 and bfloat16; give one of them")
     settings = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",  # all threads for one batch
+        "NUM_STREAMS": lane_count(),  # which share the threads
         "INFERENCE_PRECISION_HINT": PRECISIONS[kind],
     }
     model = openvino.Core().compile_model(path, "CPU", settings)
-    own = threading.local()
+    local = threading.local()
 
     def logits(inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        if not hasattr(own, "request"):
-            own.request = model.create_infer_request()
-        found = own.request.infer({name: value.numpy() for name, value in inputs.items()})
-        start, end = (torch.from_numpy(np.array(found[part])) for part in model.outputs)
+        if not hasattr(local, "request"):
+            local.request = model.create_infer_request()
+        outputs = local.request.infer({name: value.numpy() for name, value in inputs.items()})
+        start, end = (torch.from_numpy(np.array(outputs[part])) for part in model.outputs)
         return start, end
 
     inputs = tuple(part.any_name for part in model.inputs)

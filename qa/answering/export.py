@@ -1,4 +1,4 @@
-"""A model's folder → one that ONNX Runtime or OpenVINO computes, if its answers stay what they were."""
+"""A model's folder → a folder for ONNX Runtime or OpenVINO, if its answers stay the same."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ from qa.data.overlap import CONTEXTS
 from qa.errors import UserError, first_line
 from qa.evaluation.answers import Evaluation, Question
 from qa.hub import local_folder
-from qa.model.answering import NAME
+from qa.model.answering import QA_JSON
 from qa.storage import readable, remove, rename_new, temporary_name, write_text
 
 Target = Literal["onnx", "openvino"]
@@ -37,21 +37,21 @@ RUNTIMES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 ROUNDS, TIMED = 5, 16  # of timing; questions
 
 CARD = Environment(keep_trailing_newline=True).from_string("""
-# For {{ runtime }}, in {{ found.way }}
+# For {{ runtime }}, in {{ exported.way }}
 
 The model below, exported. `QuestionAnswerer.from_pretrained` takes this folder.
-Checked with {{ found.before.questions|length }} questions of `{{ checked }}`:
+Checked with {{ exported.before.questions|length }} questions of `{{ checked }}`:
 
 | | the model | this folder |
 | --- | --- | --- |
-{% for row in found.rows() -%}
+{% for row in exported.rows() -%}
 | {{ row|join(" | ") }} |
 {% endfor %}
 """)
 
 
 class Exported(NamedTuple):
-    """What a folder is worth beside the model that it was made of; `before` and `after`: scores of both."""
+    """The worth of an exported folder beside its model: `before` are the model's scores, `after` the folder's."""
 
     way: str  # float32, dynamic int8 or static int8
     before: Evaluation
@@ -61,12 +61,12 @@ class Exported(NamedTuple):
 
     @property
     def flipped(self) -> list[tuple[Question, Question]]:
-        """The questions whose answers are not the same, as both answered them."""
+        """The questions with other answers, in the model's and in the folder's version."""
         pairs = zip(self.before.questions, self.after.questions, strict=True)
         return [(old, new) for old, new in pairs if (old.prediction, old.start) != (new.prediction, new.start)]
 
     def rows(self) -> list[list[str]]:
-        """Of a table: what, of the model, of the folder."""
+        """The rows of a table: name, value of the model, value of the folder."""
         old, new = self.before.figures(), self.after.figures()
         figures = [[name, f"{old[key]:.2f}", f"{new[key]:.2f}"] for key, name in (("exact_match", "EM"), ("f1", "F1"))]
         return [
@@ -78,7 +78,7 @@ class Exported(NamedTuple):
 
     @property
     def losses(self) -> dict[str, float]:
-        """By how many points EM and F1 fell."""
+        """The points by which EM and F1 fell."""
         old, new = self.before.figures(), self.after.figures()
         return {name: old[name] - new[name] for name in ("exact_match", "f1")}
 
@@ -86,7 +86,7 @@ class Exported(NamedTuple):
 def export(
     pretrained: str, to: Target, int8: bool, out: Path, examples: Sequence[Example], name: str, tolerance: float
 ) -> tuple[Exported, bool]:
-    """Writes the folder `out`, which `QuestionAnswerer.from_pretrained` takes; returns what it is worth.
+    """Writes the folder `out`, which `QuestionAnswerer.from_pretrained` takes; returns its worth.
 
     False: its EM or F1 on `examples`, called `name`, falls by more than `tolerance` points; then nothing is written.
     With `int8` some of the examples fit the quantisation and the others check it. Errors: UserError.
@@ -109,7 +109,7 @@ def export(
         checked, fitted = split_by_paragraph(examples, min(FITTED, MOST_FITTED / len(examples)), seed=42)
         windows = _windows(model, fitted)
     before = check_answers(model, checked)
-    found: Exported | None = None
+    exported: Exported | None = None
     problem = ""
     with temporary_name(out) as temporary:
         for way, quantize in QUANTIZE[to].items() if int8 else [("", None)]:
@@ -124,18 +124,18 @@ def export(
             answerer = QuestionAnswerer.from_pretrained(str(temporary))
             after = check_answers(answerer, checked)
             sizes = _megabytes(source), _megabytes(temporary)
-            found = Exported(f"{way} int8" if way else "float32", before, after, sizes, None)
-            if max(found.losses.values()) <= tolerance:
-                found = found._replace(speed=_speed(model, answerer, checked))
-                write_text(temporary / "README.md", _card(source, found, to, name))
+            exported = Exported(f"{way} int8" if way else "float32", before, after, sizes, None)
+            if max(exported.losses.values()) <= tolerance:
+                exported = exported._replace(speed=_speed(model, answerer, checked))
+                write_text(temporary / "README.md", _card(source, exported, to, name))
                 try:
                     rename_new(temporary, out)
                 except FileExistsError:
                     raise UserError(f"{out}: was written meanwhile; remove it, or give another --out") from None
-                return found, True
-    if found is None:
+                return exported, True
+    if exported is None:
         raise UserError(f"{pretrained}: cannot be exported to {to} ({problem}); answer with the model itself")
-    return found, False
+    return exported, False
 
 
 def _write(
@@ -156,7 +156,7 @@ def _write(
             check_openvino(model.engine, path, model.answering.max_length)
     if quantize or to == "openvino":
         remove(folder / f"{EXPORTED_FILES['onnx']}.data")  # a large model's weights, which are in other files now
-    for name in ("config.json", NAME, CONTEXTS):
+    for name in ("config.json", QA_JSON, CONTEXTS):
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
     model.tokenizer.save_pretrained(folder)
@@ -166,35 +166,35 @@ def _write(
 
 def _windows(model: QuestionAnswerer, examples: Sequence[Example]) -> WindowInputs:
     """The windows of some questions, one by one, as the model gets them."""
-    found: list[dict[str, Any]] = []
+    windows: list[dict[str, Any]] = []
 
     def logits(inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        found.append({name: value.numpy() for name, value in inputs.items()})
+        windows.append({name: value.numpy() for name, value in inputs.items()})
         return model.engine.logits(inputs)
 
     watched = QuestionAnswerer(model.engine._replace(logits=logits), model.tokenizer, model.answering)
     Asked(watched, examples)
-    return found
+    return windows
 
 
 def _megabytes(folder: Path) -> float:
-    """What the weights take."""
+    """The megabytes of a folder's weights."""
     return sum(file.stat().st_size for file in folder.iterdir() if file.suffix in WEIGHT_SUFFIXES) / 1e6
 
 
-def _card(source: Path, found: Exported, to: Target, checked: str) -> str:
-    """The model's card with what the export is worth before its text."""
+def _card(source: Path, exported: Exported, to: Target, checked: str) -> str:
+    """The model's card with the worth of the export before its text."""
     path, card = source / "README.md", ModelCard(f"---\nlibrary_name: {to}\n---\n")
     with contextlib.suppress(OSError, ValueError, YAMLError):  # a card that cannot be read is left out
         card = ModelCard.load(path, ignore_metadata_errors=True) if path.is_file() else card
     data: Any = card.data
     data.library_name = to
-    card.text = f"{CARD.render(found=found, runtime=RUNTIMES[to], checked=checked)}\n{card.text}"
+    card.text = f"{CARD.render(exported=exported, runtime=RUNTIMES[to], checked=checked)}\n{card.text}"
     return str(card)
 
 
 def _speed(model: QuestionAnswerer, answerer: QuestionAnswerer, examples: Sequence[Example]) -> float:
-    """How many times as fast questions are answered: the median of some rounds, both sides taking turns."""
+    """The speed of answering, times the model's: the median of some rounds, both sides taking turns."""
     asks, ratios = [Ask(example.question, [example.context]) for example in examples[:TIMED]], []
     for _ in range(ROUNDS):
         took = []

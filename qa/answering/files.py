@@ -1,4 +1,4 @@
-"""A file of questions → a file of answers, a line each; one that is killed resumes where it ended."""
+"""A file of questions → a file of answers, a line each; a killed command resumes where it ended."""
 
 import hashlib
 import json
@@ -70,7 +70,7 @@ def _write(
     columns: Columns,
     counts: Counter[str],
 ) -> None:
-    """The file of answers, if there are some. Errors: UserError."""
+    """Writes the file of answers, if there are some. Errors: UserError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with _alone(target):
         if target.exists() or target.is_symlink():
@@ -105,18 +105,18 @@ def _alone(target: Path) -> Iterator[None]:
 
 
 def _key(answerer: QuestionAnswerer, paths: Iterable[Path], options: AnswerOptions, columns: Columns) -> str:
-    """What must be the same for a file to be resumed: the model, the questions, the options, the columns."""
+    """The hash of a command's model, questions, options and columns; a file is resumed where it is the same."""
     stats = [(path.resolve(), path.stat()) for path in (*paths, *answerer.files)]
-    made = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    files = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
     chosen = [{name: value for name, value in sorted(options.items()) if name != "batch_size"}, columns.model_dump()]
-    words = json.dumps([made, answerer.answering.model_dump(), *chosen])
+    words = json.dumps([files, answerer.answering.model_dump(), *chosen])
     return hashlib.blake2b(words.encode(), digest_size=4).hexdigest()
 
 
 def _left(file: IO[bytes], asks: Iterator[Example | BadRecord], counts: Counter[str]) -> Iterator[Example | BadRecord]:
     """The records that have no line yet; counts the others, and cuts the file off at the first line that is not theirs.
 
-    A machine that lost power leaves lines of which a part is missing.
+    A machine that lost power leaves broken lines.
     """
     file.seek(0)
     end = 0
@@ -154,28 +154,28 @@ def _answer(
 ) -> None:
     """Writes the lines of records as they are answered."""
     parts = iter(lambda: list(islice(asks, AT_ONCE)), [])
-    for some in track(parts, f"answering, {AT_ONCE} at a time", total=None):
-        file.write(b"".join(map(as_json, _lines(answerer, some, options, counts))))
+    for records in track(parts, f"answering, {AT_ONCE} at a time", total=None):
+        file.write(b"".join(map(as_json, _lines(answerer, records, options, counts))))
         file.flush()
 
 
 def _lines(
-    answerer: QuestionAnswerer, some: list[Example | BadRecord], options: AnswerOptions, counts: Counter[str]
+    answerer: QuestionAnswerer, records: list[Example | BadRecord], options: AnswerOptions, counts: Counter[str]
 ) -> Iterator[dict[str, Any]]:
-    good = [example for example in some if isinstance(example, Example)]
-    answers = iter(_answers(answerer, good, options))
-    for example in some:
-        found = next(answers) if isinstance(example, Example) else example
-        name = _id(example)
-        if isinstance(found, UserError):
-            problem = found.problem if isinstance(found, BadRecord) else str(found)
+    examples = [record for record in records if isinstance(record, Example)]
+    answers = iter(_answers(answerer, examples, options))
+    for record in records:
+        answer = next(answers) if isinstance(record, Example) else record
+        name = _id(record)
+        if isinstance(answer, UserError):
+            problem = answer.problem if isinstance(answer, BadRecord) else str(answer)
             counts["bad"] += 1
             if counts["bad"] <= BAD_SHOWN:
                 log.warning("%s", problem if name is None else f"id {name!r}: {problem}")
             yield {"id": name, "error": in_flags(problem)}
         else:
-            counts["answered" if found else "no answer"] += 1
-            yield {"id": name, **as_line(found)}
+            counts["answered" if answer else "no answer"] += 1
+            yield {"id": name, **as_line(answer)}
 
 
 def _answers(
@@ -185,8 +185,8 @@ def _answers(
     if not examples:
         return []
     try:
-        known = answerer.answering.temperature_by_language
-        languages = [example.language if example.language in known else None for example in examples]
+        calibrated = answerer.answering.temperature_by_language
+        languages = [example.language if example.language in calibrated else None for example in examples]
         chosen = Options.check({**options, "language": options.get("language") or languages})
         return answerer.answers([Ask(example.question, [example.context]) for example in examples], chosen)
     except UserError as error:
@@ -201,6 +201,6 @@ def as_json(value: Any, indent: int | None = None) -> bytes:
 
 
 def as_line(answer: Answer) -> dict[str, Any]:
-    """An answer for JSON, without what it does not have."""
+    """An answer for JSON, without its empty fields."""
     line = {name: value for name, value in asdict(answer).items() if value is not None and value != ()}
     return line | {"alternatives": [as_line(other) for other in answer.alternatives]} if answer.alternatives else line

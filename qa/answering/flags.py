@@ -1,4 +1,4 @@
-"""Flags of several doors: how to answer, those of `AnswerOptions`, and the names of fields in a file of questions."""
+"""Flags that several doors share: the options of `AnswerOptions`, and the names of fields in a file of questions."""
 
 import argparse
 import json
@@ -30,8 +30,8 @@ def add_options(parser: Flags) -> None:
 
 def read_options(arguments: argparse.Namespace) -> AnswerOptions:
     """The options that the flags give. Errors: UserError."""
-    given = {name: value for name, value in vars(arguments).items() if name in HELP}
-    return cast(AnswerOptions, Options.check(given).model_dump(exclude_unset=True))
+    options = {name: value for name, value in vars(arguments).items() if name in HELP}
+    return cast(AnswerOptions, Options.check(options).model_dump(exclude_unset=True))
 
 
 def _value(word: str) -> Any:

@@ -25,7 +25,7 @@ WindowInputs = Sequence[dict[str, Any]]  # inputs, an int64 array [1, length] by
 
 
 class Logits(nn.Module):
-    """A model whose outputs are its logits alone."""
+    """A model that returns its logits alone."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ def check_installed() -> None:
 
 
 def write_onnx(engine: Engine, folder: Path, longest: int) -> Path:
-    """Writes `model.onnx`, for any batch and length, whose logits are the model's within CLOSE.
+    """Writes `model.onnx`, for any batch and length; its logits are the model's within CLOSE.
 
     `longest`: tokens of a window. Large models have their weights beside it, in `model.onnx.data`.
 
@@ -60,7 +60,7 @@ def write_onnx(engine: Engine, folder: Path, longest: int) -> Path:
             with _quiet():
                 _export(engine, path, opset)
                 difference = _difference(engine, load_onnx(path).logits, longest)
-        except Exception as error:  # the exporter's own kinds, and those of what it runs
+        except Exception as error:  # the exporter and its libraries have kinds of their own
             problem = problem or first_line(error)
             continue
         if difference < CLOSE:
@@ -82,30 +82,30 @@ def _export(engine: Engine, path: Path, opset: int) -> None:
 
 
 def _difference(engine: Engine, logits: LogitsOf, longest: int) -> float:
-    """The largest one between logits of real tokens, NaN where one is, over batches of several shapes."""
-    generator, found = torch.Generator().manual_seed(0), []
+    """The largest difference between logits of real tokens, NaN where one is, over batches of several shapes."""
+    generator, differences = torch.Generator().manual_seed(0), []
     padding, tokens = engine.model.config.pad_token_id or 0, engine.model.config.vocab_size
     for shape, shortest in (((1, min(9, longest)), 9), ((3, min(40, longest)), 25), ((2, min(170, longest)), 90)):
         mask = torch.ones(shape, dtype=torch.long)
         mask[0, shortest:] = 0
         ids = torch.randint(0, tokens, shape, generator=generator)
         ids = ids.where(ids != padding, (padding + 1) % tokens).where(mask == 1, padding)
-        known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(mask)}
-        inputs = {name: known[name] for name in engine.inputs}
+        tensors = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(mask)}
+        inputs = {name: tensors[name] for name in engine.inputs}
         pairs = zip(engine.logits(inputs), logits(inputs), strict=True)
-        found += [(one - other)[mask == 1].abs().max() for one, other in pairs]
-    return float(torch.stack(found).max())
+        differences += [(one - other)[mask == 1].abs().max() for one, other in pairs]
+    return float(torch.stack(differences).max())
 
 
 def write_openvino(path: Path) -> Path:
     """`model.onnx` → `openvino_model.xml` and its weights, beside it and instead of it."""
     import openvino
 
-    model, made = openvino.Core().read_model(path), path.with_name(EXPORTED_FILES["openvino"])
-    openvino.save_model(model, made, compress_to_fp16=False)
+    model, target = openvino.Core().read_model(path), path.with_name(EXPORTED_FILES["openvino"])
+    openvino.save_model(model, target, compress_to_fp16=False)
     del model  # it reads the files
     path.unlink()
-    return made
+    return target
 
 
 def check_openvino(engine: Engine, path: Path, longest: int) -> None:
@@ -116,7 +116,7 @@ def check_openvino(engine: Engine, path: Path, longest: int) -> None:
 
 
 def quantize_dynamic(path: Path, _: WindowInputs) -> None:
-    """int8 weights by channel, int8 inputs by what each batch holds; all but the span head."""
+    """Makes int8 of all but the span head: weights by channel, inputs by the values of each batch."""
     from onnxruntime import quantization
 
     with _quiet():
@@ -127,9 +127,10 @@ def quantize_dynamic(path: Path, _: WindowInputs) -> None:
 
 
 def quantize_static(path: Path, windows: WindowInputs) -> None:
-    """int8 weights by channel, int8 inputs by what `windows` hold, after outliers moved into the weights (SmoothQuant).
+    """Makes int8 of all but the span head: weights by channel, inputs by the values in `windows`.
 
-    All but the span head; attention stays one operator, in float32. NNCF's bias correction costs EM here.
+    Outliers move into the weights first (SmoothQuant); attention stays one operator, in float32. NNCF's bias correction
+    costs EM here.
     """
     import nncf
     import onnx
@@ -160,7 +161,7 @@ def _heads(path: Path) -> list[str]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences the exporters, which print and log what nobody can act on."""
+    """Silences the exporters: they print and log things that no user can change."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

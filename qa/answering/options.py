@@ -1,4 +1,4 @@
-"""How to answer: what callers may say, and its checks."""
+"""The options of an answer, and their checks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self, TypedDict
@@ -13,7 +13,7 @@ READ = 5  # texts
 
 
 class AnswerOptions(TypedDict, total=False):
-    """How to answer, as callers say it."""
+    """The options of an answer, as callers write them."""
 
     top_k: int  # 1: how many answers, the alternatives included; at most the model's candidates, 20
     read_texts: int | None  # 5: how many of a question's texts are read, the best by BM25; None: all
@@ -24,11 +24,11 @@ class AnswerOptions(TypedDict, total=False):
     overlap_threshold: float
     batch_size: int | Literal["auto"]  # windows at a time; "auto": as many as have a fixed number of tokens
     whole_words: bool  # False: whether an answer that begins or ends inside a word or number is widened to the whole
-    language: str | Sequence[str | None] | None  # code of the questions, or of each, whose temperature is taken
+    language: str | Sequence[str | None] | None  # code of all questions, or of each: it decides the temperature
 
 
 class Choice(BaseModel):
-    """Which spans may be answers, checked: what a caller of the service may say, too."""
+    """Checked options that decide which spans may be answers; callers of the service may set them, too."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     top_k: PositiveInt = 1
@@ -41,27 +41,27 @@ class Choice(BaseModel):
 
 
 class Options(Choice):
-    """How to answer, checked."""
+    """All options of an answer, checked."""
 
     batch_size: PositiveInt | Literal["auto"] = "auto"
     language: str | list[str | None] | None = None
 
     @classmethod
-    def check(cls, given: Mapping[str, Any]) -> Self:
-        """From what a caller says. Errors: UserError."""
+    def check(cls, values: Mapping[str, Any]) -> Self:
+        """Makes options of a caller's values. Errors: UserError."""
         try:
-            return cls.model_validate(given)
+            return cls.model_validate(values)
         except ValidationError as error:
             name = str(error.errors()[0]["loc"][0])
             if name not in cls.model_fields:
                 raise UserError(f"{name}: no such option; there are {', '.join(cls.model_fields)}") from None
-            problems = [found["msg"].removeprefix("Input ") for found in error.errors() if found["loc"][0] == name]
-            raise UserError(f"{name}={given[name]!r}: {' or '.join(problems)}") from None
+            problems = [one["msg"].removeprefix("Input ") for one in error.errors() if one["loc"][0] == name]
+            raise UserError(f"{name}={values[name]!r}: {' or '.join(problems)}") from None
 
     def threshold(self, answering: Answering) -> float | None:
         """Null odds above which there is no answer; None: always answer."""
-        known = answering.no_answer_threshold
-        return {None: known, True: known or 0.0, False: None}[self.handle_impossible_answer]
+        usual = answering.no_answer_threshold
+        return {None: usual, True: usual or 0.0, False: None}[self.handle_impossible_answer]
 
     def languages(self, questions: int, answering: Answering) -> list[str | None]:
         """The language of each question. Errors: UserError for another number of languages, or an unknown one."""

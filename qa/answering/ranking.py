@@ -1,4 +1,4 @@
-"""Which of several texts may hold the answer of a question: BM25."""
+"""BM25: the texts that may hold the answer of a question."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ def choose_texts(question: Encoding, texts: Sequence[Encoding], most: int) -> li
     question's are in another language.
     """
     terms = {token for token, word in zip(question.ids, question.tokens, strict=True) if any(map(str.isalnum, word))}
-    each = [Counter(text.ids) for text in texts]
-    counts = np.array([[tokens[term] for tokens in each] for term in sorted(terms)])  # [terms, texts]
-    held = np.count_nonzero(counts, axis=1) if terms else np.zeros(0)
-    if np.count_nonzero(held) <= SHARED * len(terms):
+    tokens = [Counter(text.ids) for text in texts]
+    counts = np.array([[one[term] for one in tokens] for term in sorted(terms)])  # [terms, texts]
+    spread = np.count_nonzero(counts, axis=1) if terms else np.zeros(0)  # texts that hold each term
+    if np.count_nonzero(spread) <= SHARED * len(terms):
         return list(range(len(texts)))
-    lengths = np.array([tokens.total() for tokens in each])
-    idf = np.log1p((len(texts) - held + 0.5) / (held + 0.5))
+    lengths = np.array([one.total() for one in tokens])
+    idf = np.log1p((len(texts) - spread + 0.5) / (spread + 0.5))
     room = SATURATION * (1 - LENGTH_WEIGHT + LENGTH_WEIGHT * lengths / lengths.mean())
     scores = idf @ (counts * (SATURATION + 1) / (counts + room))
     best: list[int] = np.argsort(-scores, kind="stable")[:most].tolist()

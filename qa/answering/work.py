@@ -1,4 +1,4 @@
-"""`Work`: questions on their way to their answers, a batch of windows at a time."""
+"""`Work`: questions that are answered a batch of windows at a time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class Ask(NamedTuple):
 
     @property
     def texts(self) -> dict[str, int]:
-        """The distinct contexts that are not blank, in their order, with the numbers that answers give them."""
+        """The distinct contexts that are not blank, in their order, {text: number in answers}."""
         numbers: dict[str, int] = {}
         for number, text in enumerate(self.contexts, self.first):
             if str(text).strip():
@@ -35,12 +35,12 @@ class Ask(NamedTuple):
 class Reading(NamedTuple):
     """The texts that are read for a question."""
 
-    texts: Mapping[str, int]  # with the numbers that answers give them
-    asked: int  # the number of distinct texts that these were chosen from
+    texts: Mapping[str, int]  # {text: number in answers}
+    asked: int  # number of distinct texts before some were chosen
 
 
 class Work:
-    """Questions whose windows are evaluated batch by batch; the answers of those so far can be had at any time."""
+    """Questions with windows that are evaluated batch by batch; it has answers from the windows so far at any time."""
 
     def __init__(
         self,
@@ -79,13 +79,16 @@ class Work:
         ]
 
     def best_spans(self) -> list[BestSpans]:
-        """Those of each question, from the windows so far."""
+        """The best spans of each question, from the windows so far."""
         n_best, parts = self._answering.n_best, [*self._parts, *self._new]
         contexts = {example.id: example.context for example in self._examples}
-        decoded, nulls = decode(((part.ids, part.spans) for part in parts), contexts, n_best), lowest_null_scores(parts)
-        spans = dict(decoded)
-        if self._options.whole_words:
-            spans = {name: [with_whole_words(span, contexts[name]) for span in spans[name]] for name in spans}
-        names = iter(contexts)
-        each = [[(number, name) for number, name in zip(r.texts.values(), names, strict=False)] for r in self._readings]
-        return [merge([(number, spans[name], nulls.get(name)) for number, name in pairs], n_best) for pairs in each]
+        spans, nulls = decode(((part.ids, part.spans) for part in parts), contexts, n_best), lowest_null_scores(parts)
+        names, merged = iter(contexts), []
+        for reading in self._readings:
+            text_names = dict(zip(reading.texts.values(), names, strict=False))
+            best = merge([(number, spans[name], nulls.get(name)) for number, name in text_names.items()], n_best)
+            if self._options.whole_words:
+                pairs = zip(best.spans, best.numbers, strict=True)
+                best = best._replace(spans=[with_whole_words(s, contexts[text_names[number]]) for s, number in pairs])
+            merged.append(best)
+        return merged

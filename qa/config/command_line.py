@@ -28,4 +28,4 @@ def quoted(value: Any) -> str:
     if PLAIN_WORD.fullmatch(value) and value.lower() not in NOT_TEXT:
         return value
     # a backslash is itself except before a quote
-    return '"' + re.sub(r'(\\*)("|\Z)', lambda found: found[1] * 2 + (found[2] and '\\"'), value) + '"'
+    return '"' + re.sub(r'(\\*)("|\Z)', lambda match: match[1] * 2 + (match[2] and '\\"'), value) + '"'

@@ -30,8 +30,8 @@ def resolved(config: Mapping[str, Any] | DictConfig) -> dict[str, Any]:
 def _resolved(config: DictConfig, key: str, value: Any) -> Any:
     if "${" not in str(value) or "${hydra:" in str(value) or value == FOLLOWS_SEED:
         return value
-    found = OmegaConf.select(config, key)
-    return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+    node = OmegaConf.select(config, key)
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def overrides() -> list[str]:
@@ -40,14 +40,14 @@ def overrides() -> list[str]:
 
 
 def of_model(name: str, default: Any, *, _root_: Any) -> Any:
-    """`${of_model:NAME,DEFAULT}`: what an evaluated model was trained with; DEFAULT in a fit, and of other models."""
-    known = Answering() if _root_.stage == "fit" else _known_of(str(_root_.resume), str(_root_.model.pretrained))
-    return getattr(known, name) if name in known.model_fields_set else default
+    """The value of `${of_model:NAME,DEFAULT}`: an evaluated model's own; DEFAULT in a fit, and of other models."""
+    answering = Answering() if _root_.stage == "fit" else _known_of(str(_root_.resume), str(_root_.model.pretrained))
+    return getattr(answering, name) if name in answering.model_fields_set else default
 
 
 @functools.cache
 def _known_of(resume: str, pretrained: str) -> Answering:
-    """Nothing of a model that cannot be read, which is reported where it is loaded."""
+    """The facts about a model; none where it cannot be read, which is reported where it is loaded."""
     try:
         return known_of(resume, pretrained)
     except UserError:

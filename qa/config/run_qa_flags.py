@@ -33,7 +33,7 @@ KEYS = {
     "data_seed": "data.seed",
     "output_dir": "hydra.run.dir",
 }
-# flags whose values are overrides; what other values would be has no counterpart
+# flags with values that are overrides; other values have no counterpart
 CHOICES: dict[str, dict[Any, str]] = {
     "lr_scheduler_type": {
         "linear": "scheduler=linear",
@@ -127,8 +127,8 @@ ALIASES = {
     "max_val_samples": "max_eval_samples",
     "max_test_samples": "max_predict_samples",
 }
-# how flags are read that do not take one text: switches, those that are on without being asked, lists, numbers; of what
-# is only noted nobody needs the value
+# the reading of flags that do not take one text: switches, those that are on by default, lists, numbers, and those that
+# are only noted, whatever their value
 FLAG_KINDS = {
     "switch": "activation_checkpointing bf16 do_eval do_predict do_train fp16 full_determinism gradient_checkpointing"
     " group_by_length overwrite_output_dir push_to_hub tf32 use_cpu use_mps_device",

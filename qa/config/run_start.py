@@ -32,7 +32,7 @@ class RunStart(Callback):
     lock: int | None = None
     folder: Path | None = None  # of this run, once it is this process's
     sweep: Path | None = None  # the folder of this sweep
-    made: tuple[Path, ...] = ()  # folders that this process made, the innermost first
+    new_folders: tuple[Path, ...] = ()  # of this process, the innermost first
     finished = False  # the folder holds this very run, and there is nothing to do but to show it
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -42,7 +42,7 @@ class RunStart(Callback):
         RunStart.sweep = Path(config.hydra.sweep.dir)
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Before anything is written. Ends the program where the folder may not be used."""
+        """Locks and checks the folder, before anything is written. Ends the program where it may not be used."""
         if not config.hydra.run.dir:
             stop(f"hydra.run.dir={EMPTY}")
         rank = processes.rank()
@@ -71,13 +71,13 @@ class RunStart(Callback):
 
 
 def check_sweep(config: DictConfig) -> None:
-    """Errors: UserError for a search that is none: it would be one run of the usual settings."""
+    """Refuses a search without -m: it would be one run of the usual settings. Errors: UserError."""
     if str(config.hydra.sweeper.get("_target_")).endswith(".SearchSweeper") and processes.SWEEP not in os.environ:
         raise UserError("sweep=optuna: searches with -m alone; add -m, or leave sweep=optuna out")
 
 
 def _lock(folder: Path, config: DictConfig) -> Path:
-    """Locks the folder for this process, and returns it. One that is named to the second is a new one.
+    """Locks the folder for this process, and returns it. A folder named to the second is a new one.
 
     A finished run in a folder that cannot be written is shown without a lock.
     """
@@ -88,7 +88,7 @@ def _lock(folder: Path, config: DictConfig) -> Path:
             folder = missing[0]
             config.hydra.run.dir = str(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        RunStart.made = missing
+        RunStart.new_folders = missing
         RunStart.lock, RunStart.folder = lock(folder), folder
     except OSError:
         if not folder.is_dir() or not is_finished(folder, config):
@@ -100,13 +100,13 @@ def _lock(folder: Path, config: DictConfig) -> Path:
 def remove_unused() -> None:
     """Removes the folder of a refused run, if this process made it and it holds nothing but its lock and log."""
     folder = RunStart.folder
-    if folder is None or folder not in RunStart.made:
+    if folder is None or folder not in RunStart.new_folders:
         return
     with suppress(OSError):
         if {*folder.iterdir()} <= {RunFolder(folder).log, RunFolder(folder).lock}:
             for path in folder.iterdir():
                 path.unlink()
-            for place in RunStart.made:
+            for place in RunStart.new_folders:
                 place.rmdir()  # one that holds anything else is an error, and stays
 
 
@@ -129,22 +129,22 @@ def is_finished(folder: Path, config: DictConfig) -> bool:
     if processes.starts_over(config.resume):
         _check_may_move(folder, values)
         return False
-    held = held_identity(folder)
-    if held is None:
+    finished = held_identity(folder)
+    if finished is None:
         return False
     wanted = identity(values, folder)
-    if processes.TRIAL in os.environ and PRUNED in held["settings"]:
+    if processes.TRIAL in os.environ and PRUNED in finished["settings"]:
         wanted["settings"][PRUNED] = True
-    if differ := differences(held, wanted):
-        raise UserError(_other_run(folder, differ, held, wanted))
+    if differ := differences(finished, wanted):
+        raise UserError(_other_run(folder, differ, finished, wanted))
     return True
 
 
-def _other_run(folder: Path, differ: list[str], held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+def _other_run(folder: Path, differ: list[str], finished: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """The error for a finished folder that holds another run, with the remedy."""
     words = f"{folder}: holds a finished run of other settings or data: {', '.join(differ)}; "
     keys = [text.partition(" ")[0] for text in differ]
-    epochs, more = (made["settings"].get("trainer.max_epochs") or 0 for made in (held, wanted))
+    epochs, more = (run["settings"].get("trainer.max_epochs") or 0 for run in (finished, wanted))
     if keys == ["trainer.max_epochs"] and more > epochs:
         return words + f"to train it further give resume={folder}/checkpoints/last.ckpt and another hydra.run.dir"
     if keys == ["push_to_hub"] and (name := wanted["settings"]["push_to_hub"]):

@@ -30,7 +30,7 @@ from qa.runs.results import Monitor
 
 log = logging.getLogger(__name__)
 
-NonFinite = Literal["stop", "skip"]  # what a step does whose loss or gradient is not finite
+NonFinite = Literal["stop", "skip"]  # the reaction to a loss or a gradient that is not finite
 
 # {argument of lightning.Trainer: (the one value that is allowed, why no other is)}
 REFUSED_ARGUMENTS: dict[str, tuple[Any, str]] = {
@@ -46,10 +46,8 @@ REFUSED_ARGUMENTS: dict[str, tuple[Any, str]] = {
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 # the datamodule draws a random part of the questions; lightning sees no limit
 EVALUATION_LIMITS = {
-    "validation": "limit_val_batches",
-    "test": "limit_test_batches",
-    "predict": "limit_predict_batches",
-}
+    "validation": "limit_val_batches", "test": "limit_test_batches", "predict": "limit_predict_batches",
+}  # fmt: skip
 READ_SPLITS: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "validation"),
     "validate": ("validation",),
@@ -59,7 +57,7 @@ READ_SPLITS: dict[str, tuple[Split, ...]] = {
 
 
 class CheckpointSettings(BaseModel):
-    """What makes an epoch the best, and when else checkpoints are saved."""
+    """The figure that makes an epoch the best, and the other times to save checkpoints."""
 
     model_config = ConfigDict(extra="forbid")
     monitor: Monitor
@@ -92,7 +90,7 @@ class Interval(BaseModel):
 
 
 class DecodeSettings(BaseModel):
-    """How answers are chosen."""
+    """The limits in the choice of answers."""
 
     model_config = ConfigDict(extra="forbid")
     n_best: PositiveInt
@@ -100,7 +98,7 @@ class DecodeSettings(BaseModel):
 
 
 class SweepSettings(BaseModel):
-    """How a multirun runs its jobs and what it keeps; `n_trials` and the settings below it are for a search."""
+    """The jobs of a multirun and what it keeps of them; `n_trials` and the settings below it are for a search."""
 
     model_config = ConfigDict(extra="forbid")
     resume: bool = True
@@ -146,7 +144,7 @@ class Settings(BaseModel):
 
 
 def check_settings(config: Mapping[str, Any]) -> Settings:
-    """Checks what can be checked without importing a target. Errors: UserError, one line with the valid choices."""
+    """Checks the settings, without an import of a target. Errors: UserError, one line with the valid choices."""
     settings = validated(Settings, config)
     trainer, data = settings.trainer, settings.data
     for key, (allowed, reason) in REFUSED_ARGUMENTS.items():
@@ -199,19 +197,15 @@ def check_files(settings: Settings) -> None:
     """Looks for the data files before anything slow begins. Errors: UserError for a file that does not exist."""
     data = settings.data
     files = {split: data.get(f"{split}_file") for split in READ_SPLITS[settings.stage]}
-    for given in filter(None, files.values()):
-        find_files(given)
+    for pattern in filter(None, files.values()):
+        find_files(pattern)
     if isinstance(languages := data.get("languages"), Mapping):
         check_stems("data.languages", languages, list(_existing_files(data)))
     if settings.stage == "fit":
         file_weights(data.get("mixture"), files["train"])
     if data.get("name") and any(files.values()) and not (all(files.values()) or data.get("validation_share")):
-        missing = next(split for split in files if not files[split])
-        log.warning(
-            "data.%s_file: not given: these questions come from %s; for your own files alone add data=local",
-            missing,
-            data["name"],
-        )
+        line = "data.%s_file: not given: these questions come from %s; for your own files alone add data=local"
+        log.warning(line, next(split for split in files if not files[split]), data["name"])
 
 
 def check_sources(settings: Settings) -> SquadData:
@@ -225,14 +219,14 @@ def check_sources(settings: Settings) -> SquadData:
 
 
 def _existing_files(data: Mapping[str, Any]) -> Iterator[Path]:
-    """The data files of all stages, but those that are not there."""
-    for given in filter(None, (data.get(f"{split}_file") for split in ("train", "validation", "test"))):
+    """The data files of all stages, without missing ones."""
+    for pattern in filter(None, (data.get(f"{split}_file") for split in ("train", "validation", "test"))):
         with suppress(UserError):
-            yield from find_files(given)
+            yield from find_files(pattern)
 
 
 def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, values) of a nested space, whose leaves are choices or have a lower bound."""
+    """(dotted key, values) of a nested space; its leaves are choices or have a lower bound."""
     for name, child in node.items():
         if isinstance(child, Mapping) and "low" not in child:
             yield from _leaves(child, f"{prefix}{name}.")

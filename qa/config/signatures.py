@@ -24,7 +24,7 @@ def module(
     gradient_checkpointing: bool = False,
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None,
 ) -> None:
-    """What conf/model gives to `qa.QuestionAnsweringModule`."""
+    """The arguments that conf/model gives to `qa.QuestionAnsweringModule`."""
 
 
 def trainer(
@@ -98,7 +98,7 @@ class Adam(AdamW):
 
 
 def scheduler(name: Literal["linear", "cosine", "constant"], warmup_ratio: Annotated[float, Field(ge=0, le=1)]) -> None:
-    """What conf/scheduler gives to `qa.schedule`."""
+    """The arguments that conf/scheduler gives to `qa.schedule`."""
 
 
 SIGNATURES: dict[str, Callable[..., Any]] = {

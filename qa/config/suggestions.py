@@ -1,4 +1,4 @@
-"""What a wrong name stands for: neighbours' words for our settings, and names that come close."""
+"""The meaning of a wrong name: neighbours' words for our settings, and names that come close."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ import yaml
 from qa.config.run_qa_flags import KEYS
 
 CONF = Path(__file__).parents[2] / "conf"
-# what other programs call our settings
+# other programs' names for our settings
 NEIGHBOURS = {
     word: key
     for key, words in {
@@ -44,7 +44,7 @@ NEIGHBOURS = {
     }.items()
     for word in words.split()
 }
-# what the W&B logger leaves to W&B's own variables
+# settings that the W&B logger leaves to W&B's own variables
 OF_WANDB = {
     "entity": "WANDB_ENTITY",
     "group": "WANDB_RUN_GROUP",
@@ -55,7 +55,7 @@ OF_WANDB = {
 
 
 def suggestion(name: str, choices: Iterable[str]) -> str:
-    """ "; did you mean …" for a name that stands for a setting or comes close to one choice, else where to look."""
+    """The end "; did you mean …" for a name that means a setting or comes close to one choice, else where to look."""
     group, _, last = name.rpartition(".")
     every = dict.fromkeys(part for choice in choices for part in (choice, choice.partition(".")[0]))
     ends = {choice: choice.rpartition(".")[2] for choice in every if "._" not in f".{choice}"}
@@ -78,14 +78,14 @@ def suggestion(name: str, choices: Iterable[str]) -> str:
 
 
 def _choices_with(group: str, name: str) -> list[str]:
-    """The choices of a group whose own file has this setting."""
+    """The choices of a group that have this setting in their own file."""
     files = sorted((CONF / group).glob("*.yaml")) if group else []
     contents = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) or {} for path in files}
     return [choice for choice, content in contents.items() if name in {**content, **(content.get(group) or {})}]
 
 
 def own_files(group: str, value: str) -> str:
-    """How to give a file or a model that is no choice of its group; empty for a choice, and for other groups."""
+    """The way to give a file or a model that is no choice of its group; empty for a choice, and for other groups."""
     ways = {"data": "data=local data.train_file={}", "model": "model.pretrained={}"}
     is_choice = (CONF / group / f"{value}.yaml").is_file()
     return "" if is_choice or value == "VALUE" else ways.get(group, "").format(value)

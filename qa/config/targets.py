@@ -16,7 +16,7 @@ from qa.errors import UserError, one_line
 
 
 def check_complete(config: Mapping[str, Any]) -> None:
-    """Errors: UserError for a setting that `~KEY` or null took away and that a run needs."""
+    """Checks that `~KEY` or null took away no setting that a run needs. Errors: UserError."""
     if missing := next(_missing(config), None):
         raise UserError(f"{missing}: cannot be left out; give it a value")
 
@@ -61,9 +61,9 @@ def check_values(groups: Mapping[str, Any]) -> None:
                 check_values({f"{prefix}.{key}": value})
                 continue
             try:
-                taken = _adapter(hints.get(key, Any)).validate_python(value)
-                if isinstance(taken, int | float) and type(value) not in (int, type(taken)):
-                    # what takes it may not: true, "1" and 1e2 are no integers
+                checked = _adapter(hints.get(key, Any)).validate_python(value)
+                if isinstance(checked, int | float) and type(value) not in (int, type(checked)):
+                    # the target may not take it: true, "1" and 1e2 are no integers
                     _adapter(hints[key]).validate_python(value, strict=True)
             except ValidationError as error:
                 raise UserError(wrong_value(f"{prefix}.{key}", error, [])) from None
@@ -71,7 +71,7 @@ def check_values(groups: Mapping[str, Any]) -> None:
 
 def build(node: Any, prefix: str = "", **arguments: Any) -> Any:
     """Builds the object of a node with a `_target_`. Errors: UserError, its own or one that begins with `prefix`."""
-    from hydra.utils import instantiate  # what this needs is not imported where nothing is built
+    from hydra.utils import instantiate  # takes a while, and only who builds an object needs it
 
     try:
         return instantiate(node, _convert_="all", **arguments)
@@ -97,7 +97,7 @@ def _targets(groups: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def _signature(prefix: str, path: str) -> Callable[..., Any]:
-    """The function whose arguments a target takes, or its stand-in that imports no Lightning."""
+    """The function with a target's arguments, or its stand-in that imports no Lightning."""
     if path in SIGNATURES:
         return SIGNATURES[path]
     from hydra.utils import get_object

@@ -20,7 +20,7 @@ def validated(model: type[Model], values: Any, prefix: str = "") -> Model:
 
 
 def wrong_value(key: str, error: ValidationError, choices: Iterable[str], prefix: str = "") -> str:
-    """One line for pydantic's errors about one key, below `prefix`: the key, the value, and what it should be."""
+    """The line for pydantic's errors about one key, below `prefix`: the key, the value, and what it should be."""
     errors = error.errors()
     first = errors[0]
     names = [] if key else [str(part) for part in first["loc"] if "[" not in str(part)]  # as list[any], of a union
@@ -32,7 +32,7 @@ def wrong_value(key: str, error: ValidationError, choices: Iterable[str], prefix
 
 
 def _wish(error: Mapping[str, Any]) -> str:
-    """What a value should be, in plain words."""
+    """The value that is wanted, in plain words."""
     kind = error["type"].partition("_")[0]
     plain = {"int": "a whole number such as 16", "float": "a number such as 0.1", "bool": "true or false"}
     plain |= {"missing": "longer", "too": "of another length", "dataclass": "a valid dictionary"}

@@ -17,7 +17,7 @@ from qa.data.windows import Windows
 
 
 class Batch(TypedDict, total=False):
-    """Some windows as the model takes them, padded to the longest."""
+    """Windows as the model takes them, padded to the longest."""
 
     input_ids: Tensor  # int64 [batch, length]
     attention_mask: Tensor  # int64 [batch, length]: 1 where there is a token
@@ -69,13 +69,13 @@ class EpochSampler(Sampler[NDArray[np.int64]]):
 
 
 class WindowDataset(Dataset[Batch]):
-    """Windows with what turns some of them into a batch."""
+    """Windows, with the examples and the template that turn them into batches."""
 
     def __init__(self, windows: Windows, examples: Sequence[Example], template: Template) -> None:
         self.windows, self.examples, self.template = windows, examples, template
 
     def _padded(self, rows: NDArray[np.int64]) -> tuple[Batch, NDArray[np.bool_], NDArray[np.int32]]:
-        """Tensors of some windows; the context's positions, bool [batch, length]; offsets, [batch, length, 2]."""
+        """Tensors of these windows; the context's positions, bool [batch, length]; offsets, [batch, length, 2]."""
         w, template = self.windows, self.template
         before, between, after = w.special_tokens.tolist()
         questions, lengths = w.question_lengths(rows), w.length[rows]  # [batch]: tokens

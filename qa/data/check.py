@@ -5,13 +5,13 @@ import reprlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, product
+from itertools import islice, product, starmap
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from qa.data.example import Answer, Example
+from qa.data.example import Example, ReferenceAnswer
 from qa.data.fields import NO_LABEL, BadField, Reference, is_missing, read_flag, read_id, read_references
 from qa.data.languages import language_of, read_language
 from qa.data.places import Place, occurrences, repaired
@@ -60,12 +60,12 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
         name, context = read_id(fields.get("id")) or record.number, fields["context"]
         if (language := read_language(named := fields.get("language"))) is None and not is_missing(named):
             read.unknown_languages[reprlib.repr(named)] += 1
-        known = references if isinstance(context, str) and context.strip() else []  # else the example is refused
+        usable = references if isinstance(context, str) and context.strip() else []  # else the example is refused
         return Example(
             id=name,
             question=fields["question"],
             context=context,
-            answers=_answers(context, known, repair, need, record, read),
+            answers=_answers(context, usable, repair, need, record, read),
             language=language,
             title=fields.get("title"),
             is_impossible=is_impossible,
@@ -78,7 +78,7 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
 
 
 def examples_to_ask(path: Path, columns: Columns = Columns(), need: Need = "nothing") -> Iterator[Example | BadRecord]:
-    """Each record of a file as an example, or why it is none; nothing is kept."""
+    """Yields each record of a file as an example, or its error; keeps nothing."""
     read, language = Examples(), language_of(path)
     for record in read_records(path, columns):
         try:
@@ -129,24 +129,23 @@ def _is_empty_list(answer: Any) -> bool:
 
 def _answers(
     context: str, references: Sequence[Reference], repair: bool, need: Need, record: Record, read: Examples
-) -> tuple[Answer, ...]:
+) -> tuple[ReferenceAnswer, ...]:
     """The references with their places. Errors: BadRecord where one place is needed and there is none."""
-    plain = [
-        Answer(text, start) for text, start, _ in references if start is not None and context.startswith(text, start)
-    ]
+    plain = [(text, start) for text, start, _ in references if start is not None and context.startswith(text, start)]
     if len(plain) == len(references):
-        return tuple(plain)
+        return tuple(starmap(ReferenceAnswer, plain))
     places = [_place(context, reference, repair and need == "places") for reference in references]
     located = sum(place is not None for place in places)
     if not located and need == "places":
         raise _misplaced(record, context, references[0])
     read.unplaced += [record.spot()] * (len(references) - located) if need == "places" else []
+    answers = []
     for (text, start, _), place in zip(references, places, strict=True):
         if place and place.kind:
             was, now = {"text": text, "answer_start": start}, {"text": place.text, "answer_start": place.start}
             read.repairs.append(record.repair(place.kind, was, now))
-    both = zip(references, places, strict=True)
-    return tuple(Answer(place.text, place.start) if place else Answer(reference.text) for reference, place in both)
+        answers.append(ReferenceAnswer(place.text, place.start) if place else ReferenceAnswer(text))
+    return tuple(answers)
 
 
 def _place(context: str, reference: Reference, repair: bool) -> Place | None:
@@ -163,7 +162,7 @@ def _place(context: str, reference: Reference, repair: bool) -> Place | None:
 
 
 def _misplaced(record: Record, context: str, reference: Reference) -> BadRecord:
-    """The error of an answer that is not where it should be."""
+    """The error for an answer that is not at its place."""
     text, start, hint = reference
     if start is not None:
         reason = f"is not at answer_start {start} (there: {shortened(context[start : start + len(text)])})"

@@ -38,7 +38,7 @@ class SquadDataModule(SquadData, LightningDataModule):
         self.tokenizer = tokenizer
 
     def setup(self, stage: str) -> None:
-        """Prepares what the stage needs and nobody has prepared yet; a fit may do without validation data.
+        """Prepares the splits of the stage that are not prepared yet; a fit may do without validation data.
 
         Errors: as `prepare_split`.
         """
@@ -80,11 +80,11 @@ class SquadDataModule(SquadData, LightningDataModule):
 
     def _loader(self, dataset: WindowDataset, batches: EpochSampler | list[NDArray[np.int64]]) -> DataLoader[Batch]:
         # a generator of its own: without one each new iterator draws from the stream that dropout uses
-        own = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(self.seed)
         gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         workers = self.num_workers if self.num_workers is not None else 2 * gpu
         return DataLoader(
-            dataset, sampler=batches, batch_size=None, num_workers=workers, generator=own, pin_memory=gpu,
+            dataset, sampler=batches, batch_size=None, num_workers=workers, generator=generator, pin_memory=gpu,
             persistent_workers=workers > 0, worker_init_fn=leave_signals, collate_fn=as_it_is,
         )  # fmt: skip
 
@@ -95,6 +95,6 @@ def as_it_is(batch: Any) -> Any:
 
 
 def leave_signals(_: int) -> None:
-    """Leaves it to the process that a worker builds batches for to end both: it may have a step to finish first."""
+    """Makes a worker ignore signals: the process that it works for ends both, and may have a step to finish first."""
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)

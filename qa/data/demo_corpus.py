@@ -56,7 +56,7 @@ LONGER_ANSWERS = {"year": "in {}", "reason": "because {}"}
 
 
 class SlotValue(str):
-    """What fills a slot, with the forms that templates ask for: {person1.last} and {person1.her}."""
+    """A slot's text, with the forms that templates ask for: {person1.last} and {person1.her}."""
 
     @property
     def last(self) -> str:
@@ -81,7 +81,7 @@ def topics() -> dict[str, list[Fact]]:
     after the slot that answers it. [a|b|*c] is a choice; a starred wording occurs in validation only. Years rise with
     their number.
     """
-    found = {}
+    facts_by_title = {}
     for block in TOPICS.read_text(encoding="utf-8").strip().split("\n\n"):
         title, *lines = block.split("\n")
         facts: list[Fact] = []
@@ -91,12 +91,12 @@ def topics() -> dict[str, list[Fact]]:
                 facts[-1].questions.append((slot, question))
             else:
                 facts.append(Fact(line, []))
-        found[title] = facts
-    return found
+        facts_by_title[title] = facts
+    return facts_by_title
 
 
 def entities(split: DemoSplit, seed: int = 42) -> dict[str, list[str]]:
-    """All that may fill a slot in this split, by kind; nothing is in both splits."""
+    """The texts that may fill a slot in this split, by kind; the splits share none."""
     rng = random.Random(seed)
     pools = {}
     for kind, parts in SLOT_PARTS.items():
@@ -121,15 +121,15 @@ def cast(pools: dict[str, list[str]], rng: random.Random) -> dict[str, SlotValue
 
 def choose_wordings(template: str, split: DemoSplit, rng: random.Random) -> str:
     """The template with every [choice] made, inner ones first."""
-    while found := WORDINGS.search(template):
-        wordings = found[1].split("|")
+    while match := WORDINGS.search(template):
+        wordings = match[1].split("|")
         shared = [wording for wording in wordings if not wording.startswith("*")]
         held_out = [wording[1:] for wording in wordings if wording.startswith("*")]
         if held_out and split == "validation" and rng.random() < HELD_OUT_SHARE:
             chosen = rng.choice(held_out)
         else:
             chosen = shared[0] if rng.random() < PLAIN_SHARE else rng.choice(shared)
-        template = template[: found.start()] + chosen + template[found.end() :]
+        template = template[: match.start()] + chosen + template[match.end() :]
     return template
 
 
@@ -162,7 +162,7 @@ def article(
 
 
 def corpus(split: DemoSplit, seed: int = 42) -> dict[str, Any]:
-    """One split as SQuAD v1.1 JSON, the topics taking turns; ids are `<split>-<six digits>` in file order."""
+    """A split as SQuAD v1.1 JSON, the topics taking turns; ids are `<split>-<six digits>` in file order."""
     rng = random.Random(f"{split} {seed}")
     pools = entities(split, seed)
     told = list(topics().items())
@@ -180,9 +180,8 @@ def write_demo(folder: Path, seed: int = 42) -> tuple[Path, Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "train.json", folder / "validation.json"
-    splits: tuple[DemoSplit, DemoSplit] = ("train", "validation")
-    for path, split in zip(paths, splits, strict=True):
-        own = path.with_name(f"{path.name}.{os.getpid()}")
-        write_text(own, json.dumps(corpus(split, seed), ensure_ascii=False, indent=1) + "\n")
-        own.replace(path)
+    for path, split in zip(paths, PARAGRAPHS, strict=True):
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        write_text(temporary, json.dumps(corpus(split, seed), ensure_ascii=False, indent=1) + "\n")
+        temporary.replace(path)
     return paths

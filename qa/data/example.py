@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, InstanceOf, field_validator
 from pydantic_core import PydanticCustomError
 
-CORRECTION = "correction-"  # with which the ids of corrections begin
+CORRECTION = "correction-"  # the begin of the ids of corrections
 
 
-class Answer(NamedTuple):
-    """One reference answer; `answer_start`: the character of the context at which it begins, None if it is unknown."""
+class ReferenceAnswer(NamedTuple):
+    """A reference answer; `answer_start`: the character of the context at which it begins, None if it is unknown."""
 
     text: str
     answer_start: int | None = None
@@ -26,14 +26,14 @@ class Example(BaseModel):
     id: str
     question: str
     context: str
-    answers: tuple[InstanceOf[Answer], ...] = ()
+    answers: tuple[InstanceOf[ReferenceAnswer], ...] = ()
     language: str | None = None
     title: str | None = None  # of the article, where it is known: intervals count an article once
     is_impossible: bool = False
 
     @property
     def label(self) -> tuple[int, int] | None:
-        """First character and end, exclusive, of the first answer whose place is known, without white space around."""
+        """First character and end, exclusive, of the first answer with a known place, without white space around."""
         for answer in self.answers:
             if (begin := answer.answer_start) is not None:
                 text = answer.text.lstrip()
@@ -43,12 +43,12 @@ class Example(BaseModel):
 
     @property
     def is_correction(self) -> bool:
-        """Whether somebody corrected a model's answer: a line of a service's file of corrections."""
+        """Whether this corrects a model's answer: a line of a service's file of corrections."""
         return self.id.rpartition("/")[2].startswith(CORRECTION)
 
     @field_validator("answers")
     @classmethod
-    def _answers(cls, answers: tuple[Answer, ...]) -> tuple[Answer, ...]:
+    def _answers(cls, answers: tuple[ReferenceAnswer, ...]) -> tuple[ReferenceAnswer, ...]:
         for answer in answers:
             if answer.answer_start is None:  # others are a part of the context
                 encodable(answer.text)
@@ -57,7 +57,7 @@ class Example(BaseModel):
     @field_validator("title", mode="before")
     @classmethod
     def _known(cls, title: Any) -> str | None:
-        """A title that is no text is no reason to refuse a question."""
+        """The title, None for anything but a text: that is no reason to refuse a question."""
         return title.encode(errors="replace").decode() if isinstance(title, str) and title.strip() else None
 
     @field_validator("id", "question", "context")

@@ -29,7 +29,7 @@ RESTARTS = 1 / 3  # of a file's ids: where more recur, all in other paragraphs, 
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Keeps Python from looking for cycles, which takes longer than the reading itself: nothing that is read is one."""
+    """Keeps Python from looking for cycles, which takes longer than the reading itself and finds none."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -58,13 +58,13 @@ def read_examples(
     read = Examples()
     left = limit
     for path in paths:
-        found = check_records(read_records(path, columns), on_bad_record, left, need)
-        report_assumed(path, found)
-        per_file.append(with_languages(found.examples, path, languages))
-        read.bad += found.bad
-        read.repairs += found.repairs
-        read.unplaced += found.unplaced
-        left = None if left is None else left - len(found.examples)
+        checked = check_records(read_records(path, columns), on_bad_record, left, need)
+        report_assumed(path, checked)
+        per_file.append(with_languages(checked.examples, path, languages))
+        read.bad += checked.bad
+        read.repairs += checked.repairs
+        read.unplaced += checked.unplaced
+        left = None if left is None else left - len(checked.examples)
         if left == 0:
             if unread := paths[len(per_file) :]:
                 log.warning("data.limit=%s is reached; not read: %s", limit, ", ".join(map(str, unread)))
@@ -83,7 +83,7 @@ def read_examples(
 
 
 def check_records(records: Iterator[Record], on_bad_record: OnBadRecord, limit: int | None, need: Need) -> Examples:
-    """Checks the records of one file, whose ids must be unique; returns the good ones and lists the others.
+    """Checks the records of one file, where ids must be unique; returns the good ones and lists the others.
 
     Errors: BadRecord for the first record that cannot be used, where `on_bad_record` is "error".
     """
@@ -91,7 +91,7 @@ def check_records(records: Iterator[Record], on_bad_record: OnBadRecord, limit: 
     ids = _Ids()
     first: BadRecord | None = None
     kinds: Counter[str] = Counter()
-    contexts: dict[str, str] = {}  # each held once, whatever the questions on it
+    contexts: dict[str, str] = {}  # each in memory once, whatever the questions on it
     for record in track(records, "reading questions", total=limit):
         try:
             example = check_record(record, on_bad_record == "repair", need, read)
@@ -99,7 +99,7 @@ def check_records(records: Iterator[Record], on_bad_record: OnBadRecord, limit: 
             kinds[bad.kind] += 1
             first = first or bad
             if on_bad_record != "error":
-                read.bad.append(bad.with_traceback(None))  # whose frames hold the record
+                read.bad.append(bad.with_traceback(None))  # its frames hold the record
             continue
         context = contexts.setdefault(example.context, example.context)
         read.examples.append(example if context is example.context else example.model_copy(update={"context": context}))

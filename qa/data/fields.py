@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-NO_LABEL = ()  # the answer of a text in which nobody labelled anything
+NO_LABEL = ()  # the answer of a text without labels
 LONGEST_LITERAL = 1 << 16  # characters of a cell that may hold a list
 # as tables write a missing value
 MISSING = {"na", "n/a", "#n/a", "nan", "none", "null", "\\n", "<na>"}
@@ -20,7 +20,7 @@ TRUTH_VALUES = {
     **dict.fromkeys(("true", "t", "yes", "y", "1"), True),
     **dict.fromkeys(("false", "f", "no", "n", "0"), False),
 }
-TEXTS = ("text", "texts", "answer", "answer_text", "value")  # names of the text in an answer that is an object
+TEXTS = ("text", "texts", "answer", "answer_text", "value")  # names of the text in an answer, where that is an object
 # words in the name of a field that says where an answer begins, and those of fields that count something else
 STARTS = {"start", "starts", "begin", "begins", "offset", "offsets", "span", "spans", "position", "pos"}
 NO_STARTS = {"end", "stop", "last", "id", "token", "tokens", "word", "line", "sentence", "paragraph", "byte", "time"}
@@ -153,7 +153,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _paired(texts: list[Any], starts: list[Any], hints: Sequence[Any] = ()) -> list[Reference]:
-    """`hints`: one value, of the only text or a list with one for each of the texts."""
+    """Pairs texts with starts. `hints`: one value, of the only text or a list with one for each of the texts."""
     if len(starts) > max(len(texts), 1) or (1 < len(starts) < len(texts)):
         raise BadField("wrong type", f"{len(texts)} answers with {len(starts)} answer_start")
     if len(texts) > 1:

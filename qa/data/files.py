@@ -22,7 +22,7 @@ from qa.storage import begins_with, is_pointer
 
 SHEETS = ("xlsx", "xls", "xlsm", "ods", "numbers")
 XLS = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the first bytes of .xls, and of any .xlsx with a password
-ARCHIVES = (".tar", ".tar.gz", ".tar.zst", ".tar.xz", ".tgz", ".bz2", ".xz", ".7z", ".rar")  # that are not unpacked
+ARCHIVES = (".tar", ".tar.gz", ".tar.zst", ".tar.xz", ".tgz", ".bz2", ".xz", ".7z", ".rar")  # these are not unpacked
 
 
 def find_files(files: Files) -> list[Path]:
@@ -37,11 +37,11 @@ def find_files(files: Files) -> list[Path]:
         matches = [Path(match) for match in ([name] if is_file else sorted(glob.glob(name, recursive=True)))]
         matches = [path for match in matches for path in ([match] if match.is_file() else _saved(match))]
         if not matches:
-            what = "a folder" if Path(name).is_dir() else "no such file"
+            problem = "a folder" if Path(name).is_dir() else "no such file"
             beside = [path.name for path in Path(name).parent.glob("*") if path.is_file()]
             if close := difflib.get_close_matches(Path(name).name, beside, n=1, cutoff=0.8):
-                raise UserError(f"{name}: {what}; did you mean {Path(name).with_name(close[0])}?")
-            raise UserError(f"{name}: {what}; give a path, a list [a.json,b.json] or a glob in data.*_file")
+                raise UserError(f"{name}: {problem}; did you mean {Path(name).with_name(close[0])}?")
+            raise UserError(f"{name}: {problem}; give a path, a list [a.json,b.json] or a glob in data.*_file")
         paths += [path for path in matches if path not in paths]
     return paths
 
@@ -96,7 +96,7 @@ def _only_member(path: Path) -> str:
 
 
 def check_readable(path: Path) -> None:
-    """Errors: UserError for what stands in place of data: Git LFS's pointer, an archive of several files, Excel's."""
+    """Refuses files in place of data: Git LFS's pointer, an archive of several files, Excel's. Errors: UserError."""
     if is_pointer(path):
         raise UserError(f"{path}: a Git LFS pointer, not the file; `git lfs pull` in its folder gets the file")
     is_excel = begins_with(path, XLS) or "xl/workbook.xml" in _members(path)  # whatever its name

@@ -13,18 +13,18 @@ log = logging.getLogger(__name__)
 
 
 def other_split(split: str) -> str:
-    """What to do without a split, for people."""
+    """The remedy where a split is missing, for people."""
     validate = ", or take stage=validate, which evaluates its validation split" if split == "test" else ""
     return f"give data.{split}_file=FILE{validate}"
 
 
-def hub_records(given: str, split: str, columns: Columns = Columns()) -> Iterator[Record]:
+def hub_records(repository: str, split: str, columns: Columns = Columns()) -> Iterator[Record]:
     """The rows of one split of a SQuAD-shaped Hub data set, `NAME` or `NAME@REVISION`.
 
-    A row whose list of answers is empty is a question without an answer: SQuAD v2 on the hub has no `is_impossible`.
+    A row with an empty list of answers is a question without an answer: SQuAD v2 on the hub has no `is_impossible`.
     Errors: UserError where hub and cache do not have it, or it has no such split.
     """
-    name, revision = named(fetch(given, "dataset"))
+    name, revision = named(fetch(repository, "dataset"))
     import datasets
 
     datasets.disable_progress_bars()

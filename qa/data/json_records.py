@@ -24,7 +24,7 @@ SQUAD = re.compile(rb'\{[^][{}]*"data"\s*:\s*\[')  # the begin of a file of SQuA
 
 
 def json_records(path: Path, lines: bool, named: Named) -> Iterator[Record]:
-    """JSON or JSONL, by what is in the file: its name may be wrong."""
+    """The records of JSON or JSONL, by the file's content: its name may be wrong."""
     begin, is_lines = b"", lines
     with unpacked(path) as file:
         while not begin and (line := file.readline(BEGIN)):
@@ -76,7 +76,7 @@ def _objects(path: Path, named: Named) -> Iterator[Any]:
 
 
 def _inside(path: Path, text: JsonText, named: Named) -> Iterator[Any]:
-    """The objects in an object: those of its list "data", as they are read, or what `_rows` makes of the whole."""
+    """The objects in an object: the members of its list "data", one by one, or the result of `_rows`."""
     root: dict[str, Any] = {}
     is_read = False
     for _ in text.members("{", "}"):
@@ -101,7 +101,7 @@ def _inside(path: Path, text: JsonText, named: Named) -> Iterator[Any]:
 
 
 def _why(error: json.JSONDecodeError) -> str:
-    """What is wrong with a text that is not JSON, and the remedy."""
+    """The fault of a text that is not JSON, and the remedy."""
     before, after = error.doc[: error.pos].rstrip(), error.doc[error.pos :].lstrip()
     if before.endswith(",") and after[:1] in ("]", "}"):
         return f"a comma too many before {after[0]}; remove it"
@@ -117,13 +117,13 @@ def _why(error: json.JSONDecodeError) -> str:
 
 
 def _rows(path: Path, root: Any, named: Named) -> list[Any]:
-    """The objects of a JSON file: its list, or those of an object around them. Errors: UserError for anything else."""
+    """The objects of a JSON file: its list, or the list in its object. Errors: UserError for anything else."""
     if isinstance(root, list) or not root:
         return root or []
     if isinstance(root, dict):
         for read in (_data, _viewer, _by_index, _by_columns):
-            if (held := read(root)) is not None:
-                return held
+            if (rows := read(root)) is not None:
+                return rows
         if _is_row(root) or shape_of(root, named) is not QUESTION:
             return [root]
     there = f"an object with {', '.join(map(repr, list(root)[:8]))}" if isinstance(root, dict) else "no object"

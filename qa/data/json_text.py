@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 PIECE = 1 << 20  # characters that are read at once, at least
-LARGEST_VALUE = 256 << 20  # characters of a value, which is held whole, at eleven times its size
+LARGEST_VALUE = 256 << 20  # characters of a value, which memory holds whole, at eleven times its size
 KEPT = 64  # characters before a place, which say what is wrong there
-TORN = 16  # characters before the end of a piece of which a word may be cut off
+TORN = 16  # characters before the end of a piece, where a word may be cut off
 BLANKS = re.compile(r"[ \t\n\r]*")
 DECODER = json.JSONDecoder()
 
 
 class JsonText:
-    """Reads values one after another. Errors: json.JSONDecodeError, whose line `line_of` gives; OverflowError."""
+    """Reads values one after another. Errors: OverflowError; json.JSONDecodeError, see `line_of`."""
 
     def __init__(self, text: io.TextIOWrapper) -> None:
         self._file = text
@@ -69,11 +69,11 @@ class JsonText:
         return self._lines + error.lineno
 
     def _more(self) -> bool:
-        """Reads on, at least as much as is held; False at the end of the file."""
-        held = len(self._text) - self._at
-        if held > LARGEST_VALUE:
+        """Reads on, at least as much as is in memory; False at the end of the file."""
+        size = len(self._text) - self._at
+        if size > LARGEST_VALUE:
             raise OverflowError(f"more than {LARGEST_VALUE >> 20} MiB of JSON in one value")
-        piece = self._file.read(min(max(PIECE, held), LARGEST_VALUE + 1))
+        piece = self._file.read(min(max(PIECE, size), LARGEST_VALUE + 1))
         if piece:
             forgotten = max(self._at - KEPT, 0)
             self._lines += self._text.count("\n", 0, forgotten)

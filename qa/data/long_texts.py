@@ -9,13 +9,12 @@ from tokenizers import Tokenizer
 
 from qa.data.order import Ints
 
-LONG = 200_000  # characters of a text that is taken in pieces
+LONG_TEXT = 200_000  # characters; longer texts are taken in pieces
 PIECE_LENGTH = 100_000  # characters, about
 BESIDE = 2_000  # characters beyond a piece, to be compared with the next one's
-LAST = 20  # tokens at the end of that, whose word may have been cut
-BREAK = re.compile(
-    r"(?<=\S)\s|(?<=[。！？；，、।۔])"
-)  # white space behind a word, or after a mark of a script without it
+LAST = 20  # tokens at the end of that, where a word may have been cut
+# white space behind a word, or the place after a mark of a script without it
+BREAK = re.compile(r"(?<=\S)\s|(?<=[。！？；，、।۔])")
 
 
 def tokenize_long(text: str, tokenizer: Tokenizer) -> tuple[Ints, Ints] | None:
@@ -26,19 +25,19 @@ def tokenize_long(text: str, tokenizer: Tokenizer) -> tuple[Ints, Ints] | None:
     """
     cuts = list(_cuts(text))
     all_ids, all_offsets = [], []
-    before: tuple[Ints, Ints] | None = None  # what the piece before gave beyond its end
-    ended = False  # whether that went to the end of the text
+    before: tuple[Ints, Ints] | None = None  # the tokens of the piece before beyond its end
+    ended = False  # whether they went to the end of the text
     for begin, end in pairwise(cuts):
         encoding = tokenizer.encode(text[begin : end + BESIDE], add_special_tokens=False)
         ids = np.array(encoding.ids, np.int32)
         offsets = np.array(encoding.offsets, np.int32).reshape(-1, 2) + np.int32(begin)
-        own = int(np.searchsorted(offsets[:, 1], end, side="right"))
+        inside = int(np.searchsorted(offsets[:, 1], end, side="right"))
         if before is not None and not _agree(before, (ids, offsets), ended):
             return None
         ended = end + BESIDE >= len(text)
-        before = ids[own:], offsets[own:]
-        all_ids.append(ids[:own])
-        all_offsets.append(offsets[:own])
+        before = ids[inside:], offsets[inside:]
+        all_ids.append(ids[:inside])
+        all_offsets.append(offsets[:inside])
     return np.concatenate(all_ids), np.concatenate(all_offsets)
 
 
@@ -47,8 +46,8 @@ def _cuts(text: str) -> Iterator[int]:
     place = 0
     while place < len(text):
         yield place
-        found = BREAK.search(text, place + PIECE_LENGTH)
-        place = found.start() if found else len(text)
+        match = BREAK.search(text, place + PIECE_LENGTH)
+        place = match.start() if match else len(text)
     yield len(text)
 
 

@@ -14,7 +14,7 @@ JOINERS = {0x200C, 0x200D}  # part of a word in Indic scripts, in Arabic and in 
 
 
 def with_marks(texts: Sequence[str], offsets: Ints, bounds: Ints) -> Ints:
-    """Offsets whose ends run on over the combining characters behind a token that no other token owns.
+    """The offsets, each end moved on over the combining characters behind the token that no other token owns.
 
     `offsets`: int32 [tokens, 2], of one text after another; `bounds`: [texts + 1]. A tokenizer that strips accents
     gives "की" the offsets of "क" alone, and a text that is cut there is another word.
@@ -43,6 +43,6 @@ def with_marks(texts: Sequence[str], offsets: Ints, bounds: Ints) -> Ints:
 
 
 def _are_marks(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    known, places = np.unique(codes, return_inverse=True)
-    marks = [code in JOINERS or unicodedata.category(chr(code)) in MARKS for code in known.tolist()]
+    distinct, places = np.unique(codes, return_inverse=True)
+    marks = [code in JOINERS or unicodedata.category(chr(code)) in MARKS for code in distinct.tolist()]
     return np.array(marks, bool)[places]

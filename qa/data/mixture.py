@@ -1,4 +1,4 @@
-"""Which windows an epoch trains on, and how often: a mixture of files, a share of the windows without an answer."""
+"""The windows of an epoch, and how often each comes: a mixture of files, a share of the windows without an answer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Turns:
         return np.repeat(np.arange(len(self.group)), ((epoch + 1) * count - 1 - self.place) // size - before)
 
     def in_words(self, paths: Sequence[Path]) -> str:
-        """Such as "900 windows: squad 600 from 600, own 300 from 100; of those without their answer 200 from 400"."""
+        """The plan: "900 windows: squad 600 from 600, own 300 from 100; of those without their answer 200 from 400"."""
         counts, sizes = self.count.reshape(-1, 2), self.size.reshape(-1, 2)  # [files, 2]
         columns = zip(labels(list(dict.fromkeys(paths))), counts.sum(axis=1), sizes.sum(axis=1), strict=True)
         files = ", ".join(f"{name} {count:,} from {size:,}" for name, count, size in columns)
@@ -72,7 +72,7 @@ def take_turns(
     negatives: float,
     seed: int,
 ) -> Turns:
-    """Plans the epochs: two groups for each file, windows that each pass over the file takes, and the others.
+    """Plans the epochs: two groups for each file, the windows of each pass over the file, and the others.
 
     A pass takes every window with its answer, one window of each unanswerable question, which else might be in no
     epoch, and the share `negatives` of the others. `paths`: each example's file. `weights`: passes of an epoch over a
@@ -80,15 +80,15 @@ def take_turns(
     pass) ** a, those of the largest file once.
     """
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))  # not that of any epoch's batches
-    taken = windows.end_positions > 0  # [windows]
+    in_pass = windows.end_positions > 0  # [windows]
     order = np.lexsort((generator.random(len(windows)), windows.example))
     one = order[np.unique(windows.example[order], return_index=True)[1]]  # a window of each question
     impossible = np.array([example.is_impossible for example in examples])
-    taken[one] |= impossible[windows.example[one]]
+    in_pass[one] |= impossible[windows.example[one]]
 
     numbers = {path: number for number, path in enumerate(dict.fromkeys(paths))}
     file = np.array([numbers[path] for path in paths])[windows.example]
-    group = (2 * file + ~taken).astype(np.int32)
+    group = (2 * file + ~in_pass).astype(np.int32)
     size = np.bincount(group, minlength=2 * len(numbers))
     share = size * np.tile([1, negatives], len(numbers))  # [groups]: windows of a pass
     if isinstance(weights, Mapping):

@@ -5,7 +5,7 @@ from functools import lru_cache
 from itertools import count
 from typing import Any, NamedTuple
 
-from qa.data.example import Answer, Example
+from qa.data.example import Example, ReferenceAnswer
 
 LEAD, EXCERPT = 10, 30  # characters of a text, before the first letter that is garbled and in all
 
@@ -67,17 +67,17 @@ def _restored(text: str) -> tuple[str, Steps]:
     return (best, steps) if is_sure else (text, [])
 
 
-def _moved(answer: Answer, context: str) -> Answer | None:
+def _moved(answer: ReferenceAnswer, context: str) -> ReferenceAnswer | None:
     """The answer in the restored context; None where it begins or ends inside a letter of it."""
     from ftfy import apply_plan
 
     text, start = answer
     restored, steps = _restored(context)
     if start is None:
-        return Answer(_restored(text)[0])
+        return ReferenceAnswer(_restored(text)[0])
     try:
         before, through = (apply_plan(context[:edge], steps) for edge in (start, start + len(text)))
     except UnicodeError:
         return None
     is_there = restored.startswith(before) and restored.startswith(through)
-    return Answer(restored[len(before) : len(through)], len(before)) if is_there else None
+    return ReferenceAnswer(restored[len(before) : len(through)], len(before)) if is_there else None

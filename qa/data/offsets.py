@@ -14,7 +14,7 @@ KNOWN_TEXT = (
 
 
 def repair_offsets(tokenizer: PreTrainedTokenizerFast) -> str:
-    """Turns off the trimming of offsets where it cuts letters off; returns what is wrong still, or "".
+    """Turns off the trimming of offsets where it cuts letters off; returns the problem that is left, or "".
 
     Byte-level tokenizers that split at white space and then add a space before each word trim a space that the text
     does not have, as some published Dutch RoBERTas do: "is" has the offsets of "s".
@@ -31,9 +31,9 @@ def repair_offsets(tokenizer: PreTrainedTokenizerFast) -> str:
 
 
 def lost_letters(tokenizer: Tokenizer) -> str:
-    """The first word of KNOWN that is not whole in its tokens' offsets; "" where all are.
+    """The first word of KNOWN_TEXT that its tokens' offsets cut; "" where they cut none.
 
-    A word of which nothing is in a token is unknown to the tokenizer, not cut.
+    A word without any token is unknown to the tokenizer, not cut.
     """
     offsets = tokenizer.encode(KNOWN_TEXT, add_special_tokens=False).offsets
     covered = {place for begin, end in offsets for place in range(begin, end)}

@@ -1,4 +1,4 @@
-"""Which windows go into which batch, as a pure function of (seed, epoch)."""
+"""The windows of each batch, as a pure function of (seed, epoch)."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int32]
 Batching = Literal["bucketed", "random"]
 
-POOL = 32  # batches whose windows are sorted together: 3% padding on SQuAD-like lengths, and still a shuffle
+POOL = 32  # batches that are sorted together: 3% padding on SQuAD-like lengths, and still a shuffle
 
 
 def epoch_batches(
@@ -49,7 +49,7 @@ def epoch_batches(
 
 
 def copies(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How often each window came before in these, [rows]: all 0 where none comes twice."""
+    """The number of times that each window came before in these, [rows]: all 0 where none comes twice."""
     order = np.argsort(rows, kind="stable")
     ranked, numbers = rows[order], np.empty_like(rows)
     numbers[order] = np.arange(len(rows)) - np.searchsorted(ranked, ranked)
@@ -64,8 +64,8 @@ def drawn_windows(example: Ints, most: float, seed: int) -> NDArray[np.int64]:
     """
     questions, counts = np.unique(example, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(questions))
-    taken = max(1, int(np.searchsorted(counts[order].cumsum(), most, side="right")))
-    return np.flatnonzero(np.isin(example, questions[order[:taken]]))
+    count = max(1, int(np.searchsorted(counts[order].cumsum(), most, side="right")))
+    return np.flatnonzero(np.isin(example, questions[order[:count]]))
 
 
 def ordered_batches(rows: NDArray[np.int64], lengths: Ints, batch_size: int) -> list[NDArray[np.int64]]:
@@ -78,7 +78,7 @@ def ordered_batches(rows: NDArray[np.int64], lengths: Ints, batch_size: int) -> 
 
 
 def padded_share(lengths: Ints, batches: Sequence[NDArray[np.int64]]) -> float:
-    """The part of all positions in these batches that is padding, in [0, 1)."""
+    """The share of padding among all positions in these batches, in [0, 1)."""
     positions = sum(int(lengths[batch].max()) * len(batch) for batch in batches)
     return 1 - sum(int(lengths[batch].sum()) for batch in batches) / positions if positions else 0.0
 

@@ -1,4 +1,4 @@
-"""What an evaluation shares with the training data."""
+"""The overlap of an evaluation with the training data."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ OnOverlap = Literal["warn", "drop", "error"]
 
 
 class Overlap(BaseModel):
-    """What evaluation shares with training, texts compared without regard to case and white space."""
+    """The contexts and questions that evaluation shares with training; case and white space do not count."""
 
     contexts: int  # distinct ones of the evaluation that are in training too
     of_contexts: int
@@ -26,7 +26,7 @@ class Overlap(BaseModel):
     of_questions: int
 
     def note(self) -> str:
-        """What readers of the figures must know; empty where nothing is shared."""
+        """A warning for readers of the figures; empty where nothing is shared."""
         if not self.questions:
             return ""
         if self.repeated == self.of_questions:
@@ -40,7 +40,7 @@ class Overlap(BaseModel):
 
 
 def overlap(training: Sequence[Example], evaluation: Sequence[Example]) -> Overlap:
-    """What the examples of an evaluation share with those of training."""
+    """The overlap of the examples of an evaluation with those of training."""
     shared, distinct = shared_examples(training, evaluation), set(_plain_contexts(evaluation).values())
     return Overlap(
         contexts=len(set(_plain_contexts([example for example, _ in shared]).values())),
@@ -55,22 +55,19 @@ def shared_examples(training: Sequence[Example], evaluation: Sequence[Example]) 
     """The examples of an evaluation on contexts of training, and whether each is asked there, too."""
     trained, evaluated = _plain_contexts(training), _plain_contexts(evaluation)
     contexts = set(trained.values())
-    asked = {(trained[example.context], comparable(example.question)) for example in training}
-    return [
-        (e, (evaluated[e.context], comparable(e.question)) in asked)
-        for e in evaluation
-        if evaluated[e.context] in contexts
-    ]
+    shared = [example for example in evaluation if evaluated[example.context] in contexts]
+    asked = {(trained[e.context], comparable(e.question)) for e in training} if shared else set()
+    return [(e, (evaluated[e.context], comparable(e.question)) in asked) for e in shared]
 
 
 def without_overlap(training: Sequence[Example], evaluation: Sequence[Example]) -> list[Example]:
-    """The training examples whose context is not in the evaluation."""
-    trained, taken = _plain_contexts(training), set(_plain_contexts(evaluation).values())
-    return [example for example in training if trained[example.context] not in taken]
+    """The training examples without those on a context of the evaluation."""
+    trained, evaluated = _plain_contexts(training), set(_plain_contexts(evaluation).values())
+    return [example for example in training if trained[example.context] not in evaluated]
 
 
 def context_hashes(examples: Sequence[Example]) -> NDArray[np.uint64]:
-    """Of the context of each example, without regard to case and white space, [examples]."""
+    """A hash of each example's context, without regard to case and white space, [examples]."""
     texts = {context: text.encode() for context, text in _plain_contexts(examples).items()}
     hashes = {context: hashlib.blake2b(text, digest_size=8).digest() for context, text in texts.items()}
     return np.array([int.from_bytes(hashes[example.context]) for example in examples], np.uint64)

@@ -17,7 +17,7 @@ from qa.errors import UserError
 
 LARGEST_ROW_GROUP = 512 << 20  # bytes of a Parquet file, unpacked
 BUFFER = 1 << 20  # bytes of a column that are read at once
-ROWS_AT_ONCE = 32  # rows of a Parquet file, each text of which may be as long as a line
+ROWS_AT_ONCE = 32  # rows of a Parquet file, where each text may be as long as a line
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def parquet_records(path: Path, named: Named) -> Iterator[Record]:
 
 
 def _opened(path: Path, as_dictionaries: Sequence[str] = ()) -> pyarrow.parquet.ParquetFile:
-    """A file of which little is in memory."""
+    """A file that keeps little in memory."""
     return pyarrow.parquet.ParquetFile(path, read_dictionary=as_dictionaries, buffer_size=BUFFER, pre_buffer=False)
 
 
@@ -80,7 +80,7 @@ def _slices(batches: Iterable[pyarrow.RecordBatch], names: list[str]) -> Iterato
 
 
 def _columns(there: Sequence[str], named: Named) -> list[str]:
-    """The columns to read: of rows that are questions those that are known. Errors: as `Named.check`."""
+    """The columns to read: of questions the known ones, of other shapes all. Errors: as `Named.check`."""
     is_question = shape_of(there, named) is QUESTION
     named.check(tuple(there), is_question)
     if not is_question:
@@ -95,7 +95,7 @@ def _records(batches: Iterable[pyarrow.RecordBatch], named: Named) -> Iterator[R
         if _longest_of(batch) > LONGEST_LINE:
             where = f"{named.file}: rows {(first := next(numbers) + 1)} to {first + len(batch) - 1}"
             raise UserError(f"{where}: a text of more than {LONGEST_LINE >> 20} MiB is no question; fix it")
-        texts: dict[str, str] = {}  # each held once, however many rows have it
+        texts: dict[str, str] = {}  # each in memory once, however many rows have it
         for row in batch.to_pylist():
             index = next(numbers)
             yield from records_of_cells(_shared(row, texts), f"row {index + 1}", index, named)

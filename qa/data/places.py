@@ -1,4 +1,4 @@
-"""Finds where an answer stands in its context, and repairs a place that is a little off."""
+"""Finds the place of an answer in its context, and repairs one that is a little off."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ NEAR = 10  # characters between a wrong place and the right one, where further o
 
 
 class Place(NamedTuple):
-    """Where an answer stands: its first character, its text as the context spells it, and what was repaired.
+    """The place of an answer: its first character, its text as the context spells it, and the kind of repair.
 
     `kind`: "place" and "far" are of another place, "spelling" and "case" of other letters there.
     """
@@ -67,7 +67,7 @@ def _folded(context: str, text: str, lower: bool) -> Iterator[tuple[int, str]]:
     index.append(len(context))
     for place in occurrences(folded, wanted, whole_words=True) if wanted else ():
         begin, end = index[place], index[place + len(wanted) - 1] + 1
-        # of a character that is several ones in another normal form all must be there
+        # a character may be several ones in another normal form: all must be there
         is_whole = begin != index[place - 1] and end - 1 != index[place + len(wanted)]
         while end < len(context) and unicodedata.combining(context[end]):
             end += 1

@@ -1,4 +1,4 @@
-"""A record: what a file holds for one question, not checked yet, and where it is."""
+"""A record: the fields that a file has for one question, not checked yet, and their place."""
 
 import json
 import re
@@ -55,7 +55,7 @@ def plain(name: str) -> str:
 
 
 class Record(NamedTuple):
-    """What a file holds for one question, not checked yet.
+    """The fields that a file has for one question, not checked yet.
 
     `fields`: {a key of NAMES: value as it is in the file}, or why there are none. `group`: the paragraph of a file in
     which ids may restart, such as "3.0"; "" in a table.
@@ -68,7 +68,7 @@ class Record(NamedTuple):
     group: str = ""
 
     def spot(self) -> str:
-        """Its place with its id, if it has one, for people."""
+        """The record's place, with its id if it has one, for people."""
         name = None if isinstance(self.fields, BadField) else self.fields.get("id")
         return self.place if isinstance(name, dict | list | None) else f"{self.place} (id {name!r})"
 
@@ -93,7 +93,7 @@ class BadRecord(UserError):
         return {"file": self.file, "record": self.place, "kind": self.kind, "reason": self.reason, "was": self.was}
 
     def among(self, kinds: Counter[str]) -> "BadRecord":
-        """The same error, which also counts the other bad records of its file. `kinds`: of all of them."""
+        """This error, which then also counts the other bad records of its file. `kinds`: of all bad records."""
         more = kinds - Counter([self.kind])
         if words := ", ".join(f"{count} {kind}" for kind, count in more.items()):
             others = f"{more.total()} more bad record{'s' * (more.total() > 1)}"
@@ -114,7 +114,7 @@ class Named:
 
     def __init__(self, path: Path | str, columns: Columns) -> None:
         self.file, self.columns = str(path), columns
-        self.taken: dict[str, str] = {}  # {name in the file: key of NAMES} of names that are not the usual ones
+        self.unusual: dict[str, str] = {}  # {name in the file: key of NAMES} of names that are not the usual ones
         self.absent = set(columns.model_dump(exclude_none=True).values())  # names that no record had yet
         self.labels: dict[str, str] = {}  # {label: its field} of the spans so far
         self.cut = 0  # spans so far that begin or end inside a word, as where their end is their last character
@@ -124,18 +124,18 @@ class Named:
     def names(self, there: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
         """{key of NAMES, or "hint": names in the file} for a record with these names. The user's names win."""
         if there not in self._known:
-            known = {plain(name): name for name in reversed(there)}
+            originals = {plain(name): name for name in reversed(there)}
             chosen = self.columns.model_dump(exclude_none=True)
             self.absent -= set(there)
             names: dict[str, tuple[str, ...]] = {key: (name,) for key, name in chosen.items() if name in there}
             for key, usual in NAMES.items():
-                if key not in chosen and (some := tuple(known[name] for name in usual if name in known)):
-                    names[key] = some
-                    self.taken |= {name: key for name in some[:1] if name not in USUAL}
-            text, has_answer = known.get("text"), "answer" in {*names, *chosen}
+                if key not in chosen and (matches := tuple(originals[name] for name in usual if name in originals)):
+                    names[key] = matches
+                    self.unusual |= {name: key for name in matches[:1] if name not in USUAL}
+            text, has_answer = originals.get("text"), "answer" in {*names, *chosen}
             # beside a context and a place it is the answer's, as in SQuAD
             if text and not has_answer and {"context", "answer_start"} <= {*names} and text != chosen.get("context"):
-                names["answer"], self.taken[text] = (text,), "answer"
+                names["answer"], self.unusual[text] = (text,), "answer"
             if hints := tuple(name for name in there if is_start(name) and names.get("answer_start") != (name,)):
                 names["hint"] = hints
             self._known[there] = names
@@ -165,19 +165,20 @@ class Named:
         return fields if "answer_start" not in fields else {**fields, "answer_start": read_literal(start)}
 
     def check(self, there: tuple[str, ...], is_question: bool) -> None:
-        """Errors: UserError for a table with two columns of one name, or of questions without question or context."""
+        """Checks a table's columns. Errors: UserError for two of one name, and for no question or context."""
         names = self.names(there)
         if twice := sorted({name for name in there if there.count(name) > 1}):
             raise UserError(f"{self.file}: two columns are called {reprlib.repr(twice[0])}; rename one")
         absent = [key for key in ("question", "context") if is_question and key not in names]
         if absent:
-            columns = " and ".join(repr(getattr(self.columns, key) or key) for key in absent)
+            missing = " and ".join(repr(getattr(self.columns, key) or key) for key in absent)
+            columns = f"column{'s' * (len(absent) > 1)} {missing}"
             remedy = " and ".join(f"data.columns.{key}=NAME" for key in absent)
-            raise UserError(f"{self.file}: no column {columns} (there: {', '.join(there)[:500]}); give {remedy}")
+            raise UserError(f"{self.file}: no {columns} (there: {', '.join(there)[:500]}); give {remedy}")
 
     def note(self) -> str:
         """The names that were recognised, and what may be wrong, for people; empty where all is as usual."""
-        keys = {name: key.replace("is_answerable", "not is_impossible") for name, key in self.taken.items()}
+        keys = {name: key.replace("is_answerable", "not is_impossible") for name, key in self.unusual.items()}
         names = ", ".join(f"{name!r} as {key}" for name, key in keys.items() if key not in ("title", "language"))
         read = f"read {names}; data.columns.KEY=NAME chooses other columns" if names else ""
         absent = f"no record has {', '.join(map(repr, sorted(self.absent)))}" if self.absent else ""

@@ -1,4 +1,4 @@
-"""Objects of JSON → records: a reader for each shape that is known, recognised by its keys."""
+"""Objects of JSON → records: a reader for each known shape, recognised by its keys."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
@@ -12,14 +12,14 @@ from qa.data.spans import Span, answers_of, span_of
 
 JsonObject = dict[str, Any]
 Marked = list[Span | BadField] | BadField
-DOCCANO_LABELS = ("entities", "label", "labels", "annotations")  # what doccano calls its labels
-NO_SPANS = {"choices", "rating", "number", "taxonomy"}  # of Label Studio's results, what says something of a span
+DOCCANO_LABELS = ("entities", "label", "labels", "annotations")  # doccano's names for its labels
+NO_SPANS = {"choices", "rating", "number", "taxonomy"}  # Label Studio's results about a span
 
 
 class Shape(NamedTuple):
     """A shape of objects: the keys by which it is recognised, its reader, and its row in docs/data.md.
 
-    `one_of`: keys of which it has at least one, if any are given.
+    `one_of`: alternative keys; it has at least one of them, if there are any.
     """
 
     name: str
@@ -48,7 +48,7 @@ def records_of(row: Any, place: str, index: int, named: Named) -> Iterator[Recor
 
 
 def records_of_cells(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
-    """The records of a row of a table, whose cells may hold lists and objects, written as text."""
+    """The records of a row of a table; its cells may hold lists and objects, written as text."""
     if shape_of(row, named) is QUESTION:
         yield Record(named.file, place, named.cells(row), str(index + 1))
         return
@@ -108,7 +108,7 @@ def _members(parent: JsonObject, key: str) -> Iterator[tuple[int, Any]]:
 
 
 def _mrqa_answers(question: JsonObject, context: Any) -> Any:
-    """MRQA's detected answers, whose `char_spans` include their last character, then the texts of its `answers`."""
+    """MRQA's detected answers, where `char_spans` include the last character, then the texts of its `answers`."""
     there = question["detected_answers"] or []
     if isinstance(there, dict):  # the hub's: a list for each field
         places = [zip(spans["start"], spans["end"], strict=True) for spans in there["char_spans"]]
@@ -145,7 +145,7 @@ def _natural_question(row: JsonObject, place: str, index: int, named: Named) -> 
     """Natural Questions, simplified: places are tokens of a text that is split at single spaces."""
     text = str(row["document_text"])
     starts = list(accumulate((len(token) + 1 for token in text.split(" ")), initial=0))
-    found, kinds = [], set()
+    answers, kinds = [], set()
     for annotation in row["annotations"]:
         if annotation.get("yes_no_answer", "NONE") not in ("NONE", -1, 0):
             kinds.add("a yes or no")
@@ -153,10 +153,10 @@ def _natural_question(row: JsonObject, place: str, index: int, named: Named) -> 
             kinds.add("a long answer only")
         for short in annotation.get("short_answers") or []:
             begin, end = starts[short["start_token"]], starts[short["end_token"]] - 1
-            found.append({"text": text[begin:end], "answer_start": begin})
-    what = " and ".join(sorted(kinds))
-    none = BadField("no short answer", f"its answer is {what}, not a part of the text")
-    answer = none if kinds and not found else found
+            answers.append({"text": text[begin:end], "answer_start": begin})
+    reason = " and ".join(sorted(kinds))
+    none = BadField("no short answer", f"its answer is {reason}, not a part of the text")
+    answer = none if kinds and not answers else answers
     fields = {"id": row.get("example_id"), "question": row["question_text"], "context": text, "answer": answer}
     yield Record(named.file, place, fields, str(index + 1))
 
@@ -164,14 +164,14 @@ def _natural_question(row: JsonObject, place: str, index: int, named: Named) -> 
 def _label_studio(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
     """A task of Label Studio (JSON): the spans that annotators marked in `data`'s text, and what they chose beside."""
     annotations = row.get("annotations", row.get("completions")) or []
-    made = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
-    results = [result for annotation in made for result in annotation.get("result") or []]
+    submitted = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
+    results = [result for annotation in submitted for result in annotation.get("result") or []]
     results = [result for result in results if result.get("to_name") != "question" and result.get("value")]
     values = [(result["value"], str(result.get("from_name"))) for result in results]
     chosen = {name: value["choices"][0] for value, name in values if value.get("choices")}
     marked = [span_of(v, name) for v, name in values if {"start", "text"} & v.keys() and not NO_SPANS & v.keys()]
     spans: Marked = marked
-    if not made:
+    if not submitted:
         spans = BadField("not annotated", "the task has no annotation that was submitted")
     elif values and not marked:
         names = ", ".join(dict.fromkeys(name for _, name in values))
@@ -185,15 +185,15 @@ def _argilla(row: JsonObject, place: str, index: int, named: Named) -> Iterator[
     if isinstance(responses, list):  # Argilla 1: a response of each annotator, with the values of all questions
         by_name = [(name, [each | value]) for each in responses for name, value in (each["values"] or {}).items()]
     else:
-        by_name = [(name, some or []) for name, some in responses.items()]
-    made = [
+        by_name = [(name, values or []) for name, values in responses.items()]
+    marks = [
         (response["value"], name)
-        for name, some in by_name
-        for response in some
+        for name, values in by_name
+        for response in values
         if response.get("status") != "discarded" and isinstance(response.get("value"), str | list)
     ]
-    spans: Marked = [span_of(v, name) for value, name in made for v in (value if isinstance(value, list) else [value])]
-    if not made:
+    spans: Marked = [span_of(v, name) for value, name in marks for v in (value if isinstance(value, list) else [value])]
+    if not marks:
         spans = BadField("not annotated", "the record has no response that was submitted")
     yield _marked({"id": row.get("id"), **row["fields"]}, spans, place, index, named, "utf-32-le")
 
@@ -206,7 +206,7 @@ def _label_studio_min(row: JsonObject, place: str, index: int, named: Named) -> 
 
 
 def _prodigy(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
-    """A task of Prodigy: `answer` is what the annotator did with it."""
+    """A task of Prodigy: `answer` is the annotator's decision on it."""
     task = {**(row.get("meta") or {}), **{key: value for key, value in row.items() if key != "answer"}}
     spans: Marked = [span_of(value, "spans") for value in row.get("spans") or []]
     if row["answer"] != "accept":

@@ -1,4 +1,4 @@
-"""Where the questions of each split come from: files, a part of the training file, or a data set of the hub."""
+"""The sources of each split: files, a part of the training file, or a data set of the hub."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,8 +31,8 @@ class Sources:
     limit: int | None
     validation_share: float | None
     split_seed: int
-    _shared: Examples | None = None  # of a file of which training and validation each take a part
-    _parts: dict[str, str] = field(default_factory=dict)  # what part each of them takes
+    _shared: Examples | None = None  # of a file that training and validation divide
+    _parts: dict[str, str] = field(default_factory=dict)  # the part of each, in words
 
     def read(self, split: Split, need: Need = "places") -> Examples:
         """The checked examples of a split. Errors: UserError for a file or a record that cannot be used."""
@@ -56,7 +56,7 @@ class Sources:
         return read
 
     def _part_of_training_file(self, split: Split, need: Need) -> Examples:
-        """The file is read once: what was skipped or repaired in it is of the split that is asked for first."""
+        """A split's part of the file, which is read once: its skipped and repaired records go to the first split."""
         if self.files["validation"] or not self.files["train"]:
             raise UserError("data.validation_share: takes a part of data.train_file; give no data.validation_file")
         read = self._shared or read_examples(
@@ -70,7 +70,7 @@ class Sources:
         if not held_out:
             raise UserError("data.validation_share: all paragraphs drawn have corrections; give a validation_file")
         examples = [example for example in read.examples if (example.context in held_out) == (split == "validation")]
-        paragraphs, of = (len({example.context for example in some}) for some in (examples, read.examples))
+        paragraphs, of = (len({example.context for example in part}) for part in (examples, read.examples))
         self._parts[split] = f"{paragraphs:,} of the {of:,} paragraphs of {self._names('train')}"
         return replace(read, examples=examples)
 
@@ -92,7 +92,7 @@ class Sources:
                     next(read_records(path, self.columns), None)
 
     def in_words(self, split: Split) -> str:
-        """Where a split comes from, for people."""
+        """The source of a split, for people."""
         is_part = self.validation_share and split == "validation"
         return self._parts.get(split) or self._names("train" if is_part else split)
 

@@ -104,7 +104,7 @@ class SquadData:
     ) -> None:
         """Reads, checks and cuts one split into windows.
 
-        `limit`: evaluate a random part of the questions only, whose windows fill at most so many batches (int) or are
+        `limit`: evaluate a random part of the questions only. Its windows fill at most so many batches (int) or are
         at most this share of all (float). It is the same for every seed of a run, number of devices and epoch.
         Errors: UserError for a file or a record that cannot be used, or a question that leaves no room for its context.
         """
@@ -149,7 +149,7 @@ class SquadData:
             )
 
     def _bad(self, split: Split, read: Examples, example: Example, *why: str) -> BadRecord:
-        """An example that was read, as a record that cannot be used."""
+        """The error for an example that cannot be used."""
         file = str(read.files.get(example.id) or self.sources.in_words(split))
         record = Record(file, f"question {example.id!r}", {"question": example.question})
         return BadRecord(record, *why)
@@ -168,7 +168,7 @@ class SquadData:
         self.turns = take_turns(windows, examples, self.trained_files, weights, self.negative_windows, self.seed)
 
     def _look_for_overlap(self) -> None:
-        """Reports what validation shares with training, or refuses it."""
+        """Reports the overlap of validation with training, or refuses it."""
         self.overlap = overlap(self.examples["train"], self.examples["validation"])
         note = self.overlap.note()
         if note and self.on_overlap == "error":
@@ -193,13 +193,13 @@ class SquadData:
             self._keep(read, kept, "correction without an answer", why)
 
     def _keep(self, read: Examples, kept: list[Example], kind: str, reason: str) -> None:
-        """Skips the training examples that are not kept, and lists them."""
+        """Skips all training examples but these, and lists them."""
         names = {example.id for example in kept}
         read.bad += [self._bad("train", read, e, kind, reason) for e in read.examples if e.id not in names]
         read.examples = kept
 
     def report(self, split: Split, read: Examples) -> None:
-        """Reports what was skipped and repaired, and remembers it.
+        """Reports the skipped and repaired records, and remembers them.
 
         Errors: UserError where no training question has an answer.
         """
@@ -221,7 +221,7 @@ class SquadData:
         """Writes each skipped and each repaired record into `skipped.jsonl` and `repairs.jsonl`, if there are any."""
         skipped = {split: [bad.row() for bad in records] for split, records in self.bad.items()}
         for name, lists in (("skipped.jsonl", skipped), ("repairs.jsonl", self.repairs)):
-            rows = [{"split": split, **row} for split, some in lists.items() for row in some]
+            rows = [{"split": split, **row} for split, part in lists.items() for row in part]
             if rows:
                 # half of a surrogate pair becomes its escape, as JSON has it
                 lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -260,5 +260,5 @@ class SquadData:
         return int(self.windows["train"].lengths()[self.turns.rows(0)].sum())
 
     def padded_share(self) -> float:
-        """The part of the tokens of the first training epoch that is padding."""
+        """The share of padding among the tokens of the first training epoch."""
         return padded_share(self.windows["train"].lengths(), self.training_batches(epoch=0))

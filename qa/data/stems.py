@@ -23,19 +23,19 @@ def labels(paths: Sequence[Path]) -> list[str]:
 
 
 def check_stems(setting: str, names: Iterable[str], paths: Sequence[Path]) -> None:
-    """Errors: UserError for the stem of no file."""
-    known = dict.fromkeys(map(stem, paths))
-    if unknown := [name for name in names if name not in known]:
-        raise UserError(f"{setting}: no file is called {unknown[0]!r}; the files are {', '.join(known) or 'none'}")
+    """Checks that each name is the stem of a file. Errors: UserError."""
+    stems = dict.fromkeys(map(stem, paths))
+    if unknown := [name for name in names if name not in stems]:
+        raise UserError(f"{setting}: no file is called {unknown[0]!r}; the files are {', '.join(stems) or 'none'}")
 
 
 def by_path(setting: str, values: Mapping[str, Value], paths: Sequence[Path]) -> dict[Path, Value]:
     """{stem: value} of a setting as {path: value}. Errors: UserError for a stem of no file or of several."""
     check_stems(setting, values, paths)
-    found: dict[Path, Value] = {}
+    values_by_path: dict[Path, Value] = {}
     for name, value in values.items():
         called = [path for path in paths if stem(path) == name]
         if len(called) > 1:
             raise UserError(f"{setting}: {name!r} is the name of {', '.join(map(str, called))}; rename all but one")
-        found[called[0]] = value
-    return found
+        values_by_path[called[0]] = value
+    return values_by_path

@@ -18,7 +18,7 @@ SEPARATORS = ",;\t|"
 
 
 def table_records(path: Path, named: Named) -> Iterator[Record]:
-    """The records of a table whose first line names its columns. Errors: UserError."""
+    """The records of a table, after a first line with the columns' names. Errors: UserError."""
     csv.field_size_limit(LONGEST_LINE)
     with unpacked(path) as file:
         lines = TableLines(path, as_text(file))
@@ -54,7 +54,7 @@ def _placed(lines: "TableLines", rows: Iterator[list[str]], columns: int) -> Ite
             row = next(rows, None)
         except csv.Error as error:
             through = f"lines {begin} to {lines.number}" if lines.number > begin else "it"
-            row, bad = [], BadField("broken quotes", f"{error}; fix the quotes of {through}", lines.taken[0])
+            row, bad = [], BadField("broken quotes", f"{error}; fix the quotes of {through}", lines.record[0])
         if row is None:
             return
         if bad is None and not any(row):  # a spreadsheet ends in rows of separators
@@ -67,7 +67,7 @@ def _placed(lines: "TableLines", rows: Iterator[list[str]], columns: int) -> Ite
             yield f"line {begin}", row
         if bad:
             taken_in = max(taken_in, lines.number - 1)
-            lines.unread(*lines.taken[1:])
+            lines.unread(*lines.record[1:])
 
 
 def _head(lines: "TableLines") -> tuple[str, str]:
@@ -89,7 +89,7 @@ def _rows(path: Path, head: str, lines: "TableLines", separator: str) -> Iterato
 def _has_no_quoting(path: Path, tabs: int) -> bool:
     """Whether quotes in a table are letters, as Google Sheets writes them; as quotes they would take in further lines.
 
-    So it is where every line has that many tabs, and some cell has quotes as no program that quotes would write them.
+    They are letters where every line has that many tabs, and a cell has quotes as no program that quotes writes them.
     """
     letters = False
     with unpacked(path) as file:
@@ -102,7 +102,7 @@ def _has_no_quoting(path: Path, tabs: int) -> bool:
 
 
 def _is_quoted(cell: bytes) -> bool:
-    """Whether a cell is as a program writes it that quotes: without quotes, or in quotes with doubled ones inside."""
+    """Whether a cell has no quotes, or outer ones and doubled ones inside, as programs that quote write it."""
     inner = cell[1:-1] if len(cell) > 1 and cell.startswith(b'"') and cell.endswith(b'"') else cell
     return b'"' not in inner.replace(b'""', b"") and (inner != cell or b'"' not in cell)
 
@@ -112,7 +112,7 @@ class TableLines(Iterator[str]):
 
     def __init__(self, path: Path, text: io.TextIOWrapper) -> None:
         self.path, self.text = path, text
-        self.taken: list[str] = []  # of the record that is read
+        self.record: list[str] = []  # lines of the one that is read
         self._size = 0  # of them, in characters
         self.number = 0  # lines read so far
         self._waiting: deque[str] = deque()  # that are read once more
@@ -120,19 +120,19 @@ class TableLines(Iterator[str]):
 
     def begin_record(self) -> int:
         """The number of the line in which the next record begins."""
-        self.taken, self._size = [], 0
+        self.record, self._size = [], 0
         return self.number + 1
 
     def __next__(self) -> str:
-        """Errors: UserError for a record that is too long."""
+        """The next line. Errors: UserError for a record that is too long."""
         line = self._waiting.popleft() if self._waiting else self.text.readline(LONGEST_LINE + 1)
         if not line:
             raise StopIteration
         self.number += 1
-        self.taken.append(line)
+        self.record.append(line)
         self._size += len(line)
         if self._size > LONGEST_LINE:
-            place = f"line {self.number - len(self.taken) + 1}"
+            place = f"line {self.number - len(self.record) + 1}"
             most = f"{LONGEST_LINE >> 20} MiB"
             raise UserError(f"{self.path}: {place}: a record of more than {most} is no question; fix its quotes")
         return line

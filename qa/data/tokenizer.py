@@ -18,7 +18,7 @@ MANY_WORDS = 100  # mBERT's vocabulary has 145 of Gurmukhi and 50 of Burmese; Mi
 
 
 class Template(NamedTuple):
-    """What a tokenizer adds to a pair: special tokens before the question, between question and context, after it.
+    """The special tokens that a tokenizer puts before the question, between question and context, and after it.
 
     Each is int64 [tokens, 2], a token's id and its type. The label of a window without the answer is position 0.
     """
@@ -52,7 +52,7 @@ def load_tokenizer(pretrained: str) -> PreTrainedTokenizerFast:
 
 
 def _unfit(tokenizer: PreTrainedTokenizerFast) -> str:
-    """Why windows cannot be made with this tokenizer; empty where they can."""
+    """The reason why no windows can be made with this tokenizer; empty where they can."""
     if tokenizer.padding_side != "right":
         return "pads on the left"
     if tokenizer.pad_token_id is None:
@@ -64,7 +64,7 @@ def _unfit(tokenizer: PreTrainedTokenizerFast) -> str:
 
 
 def check_lengths(tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int) -> None:
-    """Errors: UserError where windows of `max_length` tokens cannot share `stride` beside the special tokens."""
+    """Checks that windows of `max_length` tokens can share `stride` beside the special ones. Errors: UserError."""
     room = max_length - sum(len(part) for part in pair_template(tokenizer)[:3])
     if stride >= room:
         raise UserError(
@@ -74,7 +74,7 @@ def check_lengths(tokenizer: PreTrainedTokenizerFast, max_length: int, stride: i
 
 
 def pair_template(tokenizer: PreTrainedTokenizerFast) -> Template:
-    """Read off a pair that the tokenizer itself puts together."""
+    """The template, read off a pair that the tokenizer itself puts together."""
     backend(tokenizer)
     encoding: Any = tokenizer("a", "b")
     ids, parts = encoding["input_ids"], encoding.sequence_ids(0)
@@ -82,19 +82,15 @@ def pair_template(tokenizer: PreTrainedTokenizerFast) -> Template:
     question, context = ([row for row, part in enumerate(parts) if part == number] for number in (0, 1))
     special = np.stack([ids, types], axis=1)
     return Template(
-        special[: question[0]],
-        special[question[-1] + 1 : context[0]],
-        special[context[-1] + 1 :],
-        types[question[0]],
-        types[context[0]],
-        tokenizer.pad_token_id,
-    )
+        special[: question[0]], special[question[-1] + 1 : context[0]], special[context[-1] + 1 :],
+        types[question[0]], types[context[0]], tokenizer.pad_token_id,
+    )  # fmt: skip
 
 
 def scripts(texts: Iterable[str]) -> set[str]:
-    """The scripts of which there are many words, such as {"LATIN", "GREEK"}: an English vocabulary has one.
+    """The scripts that have many words here, such as {"LATIN", "GREEK"}: an English vocabulary has one.
 
-    They are called by the first word of Unicode's names for their letters.
+    A script is called by the first word of Unicode's names for its letters.
     """
     counts: Counter[str] = Counter()
     for text in texts:

@@ -43,7 +43,7 @@ def cached_windows(
     stride: int,
     limit: float = math.inf,
 ) -> Windows:
-    """`build_windows`, or a memory map of what it gave before; `path` must be named by `fingerprint`.
+    """The windows of `build_windows`, or a memory map of earlier ones; `path` must be named by `fingerprint`.
 
     Where several processes want the same windows one builds them and the others wait. Of all files in the folder the
     most recently used stay, `limit` bytes of them. A folder that cannot be used is a warning, and each process builds
@@ -58,8 +58,8 @@ def cached_windows(
             if windows := _mapped(path, len(examples), tokenizer):
                 return windows
             windows = build_windows(examples, tokenizer, max_length, stride)
-            what = {"questions": len(examples), "max_length": max_length, "stride": stride}
-            _save(path, windows, {name: str(value) for name, value in what.items()})
+            metadata = {"questions": len(examples), "max_length": max_length, "stride": stride}
+            _save(path, windows, {name: str(value) for name, value in metadata.items()})
             _prune(path, limit)
     except (OSError, SafetensorError) as error:
         _warn(path.parent, getattr(error, "strerror", None) or first_line(error))
@@ -108,7 +108,7 @@ def _mapped(path: Path, questions: int, tokenizer: PreTrainedTokenizerFast) -> W
 
 
 def _consistent(windows: Windows, questions: int, vocabulary: int) -> bool:
-    """Whether all numbers point to something that is there: a checksum is no proof of who wrote a file."""
+    """Whether all numbers point to places within the arrays: a checksum does not prove who wrote a file."""
     w, texts = windows, len(windows.text_bounds) - 1
     shapes: dict[str, tuple[int, ...]] = {
         "offsets": (len(w.token_ids), 2),
@@ -138,7 +138,7 @@ def _checksum(windows: Windows) -> str:
 def fingerprint(
     examples: Sequence[Example], pretrained_tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int
 ) -> str:
-    """Key of the cache: a hash of everything that the windows depend on."""
+    """The key of the cache: a hash of everything that decides about the windows."""
     tokenizer = backend(pretrained_tokenizer)
     texts, question, context = distinct_texts(examples)
     labels = [example.label or (-1, -1) for example in examples]

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from qa.console import track
 from qa.data.example import Example
-from qa.data.long_texts import LONG, tokenize_long
+from qa.data.long_texts import LONG_TEXT, tokenize_long
 from qa.data.marks import with_marks
 from qa.data.order import Ints
 from qa.data.tokenizer import backend, pair_template
@@ -64,7 +64,7 @@ def build_windows(
     """Cuts examples into windows of at most `max_length` tokens, consecutive ones sharing `stride` context tokens.
 
     The label is the smallest run of tokens that covers the first answer, or (0, 0) where the window does not hold all
-    of it. An example whose question leaves too little room for its context gets no window: see `without_room`.
+    of it. Where the question leaves too little room for the context, an example gets no window: see `without_room`.
 
     A question of 8 tokens, a context of 20, max_length 24, stride 4: room for 24 - 3 - 8 = 13 context tokens, so the
     windows hold the context's tokens 0 to 12 and 9 to 19.
@@ -93,18 +93,9 @@ def build_windows(
     positions = answer - begin[:, None] + lengths[question[example]][:, None] + special_tokens[:2].sum()
     labels = np.where(whole[:, None], positions, 0).astype(np.int32)
     return Windows(
-        token_ids,
-        offsets,
-        bounds,
-        question,
-        context,
-        example,
-        begin.astype(np.int32),
-        length.astype(np.int32),
-        np.ascontiguousarray(labels[:, 0]),
-        np.ascontiguousarray(labels[:, 1]),
-        special_tokens,
-    )
+        token_ids, offsets, bounds, question, context, example, begin.astype(np.int32), length.astype(np.int32),
+        np.ascontiguousarray(labels[:, 0]), np.ascontiguousarray(labels[:, 1]), special_tokens,
+    )  # fmt: skip
 
 
 def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, chunk: int = 2048) -> tuple[Ints, Ints, Ints]:
@@ -112,10 +103,10 @@ def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, chunk: int = 2048) -> 
     ids, offsets, lengths = [], [], []
     chunks = _chunks(texts, chunk)
     for part in track(chunks, "tokenising", total=len(chunks)):
-        if len(part[0]) > LONG and (found := tokenize_long(part[0], tokenizer)):
-            ids.append(found[0])
-            offsets.append(found[1])
-            lengths.append(len(found[0]))
+        if len(part[0]) > LONG_TEXT and (tokens := tokenize_long(part[0], tokenizer)):
+            ids.append(tokens[0])
+            offsets.append(tokens[1])
+            lengths.append(len(tokens[0]))
             continue
         encodings = tokenizer.encode_batch(part, add_special_tokens=False)
         lengths += [len(encoding) for encoding in encodings]
@@ -128,7 +119,7 @@ def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, chunk: int = 2048) -> 
 
 def _chunks(texts: Sequence[str], most: int) -> list[Sequence[str]]:
     """Up to `most` texts that follow one another, and each long text alone."""
-    long = [row for row, text in enumerate(texts) if len(text) > LONG]
+    long = [row for row, text in enumerate(texts) if len(text) > LONG_TEXT]
     edges = sorted({*range(0, len(texts), most), *long, *(row + 1 for row in long), len(texts)})
     return [texts[begin:end] for begin, end in pairwise(edges)]
 
@@ -156,5 +147,5 @@ def without_room(windows: Windows) -> NDArray[np.int64]:
 
 
 def unlabelled(windows: Windows) -> int:
-    """How many of the examples with a window have their first answer whole in none."""
+    """The number of examples that have windows, but none with the whole first answer."""
     return int(len(np.unique(windows.example)) - len(np.unique(windows.example[windows.end_positions > 0])))

@@ -1,4 +1,4 @@
-"""What an evaluation finds: candidates, questions with their scores, and figures over all of them."""
+"""The results of an evaluation: candidates, questions with their scores, and figures over all of them."""
 
 import math
 import sys
@@ -17,7 +17,7 @@ NO_ANSWER = "no answer"  # for people
 
 
 class NBestAnswer(NamedTuple):
-    """One line of `nbest.json`: a candidate, its text, and its probability among the candidates of its question.
+    """A line of `nbest.json`: a candidate, its text, and its probability among the candidates of its question.
 
     SQuAD v2 has one candidate more, the null answer: no text, from character 0 to 0.
     """
@@ -41,7 +41,7 @@ class Question(NamedTuple):
     prediction: str  # "" where there is none
     start: int | None  # characters of the context, end-exclusive
     end: int | None
-    probability: float | None  # of what was given, be it the null answer
+    probability: float | None  # of the given answer, be it the null answer
     exact_match: float | None  # 0 or 1; None, like f1 and loss, where no answer is known
     f1: float | None  # in [0, 1]
     loss: float | None  # mean over the question's windows
@@ -59,12 +59,12 @@ class Question(NamedTuple):
 
     @property
     def shown_prediction(self) -> str:
-        """What was predicted, for people."""
+        """The prediction, for people."""
         return self.prediction or NO_ANSWER
 
 
 class Evaluation(NamedTuple):
-    """All questions of an evaluation, scored, and their n-best answers by id."""
+    """The questions of an evaluation, scored, and their n-best answers by id."""
 
     questions: Sequence[Question]
     answers: Mapping[str, Sequence[NBestAnswer]]
@@ -89,12 +89,12 @@ class Evaluation(NamedTuple):
             for q, span in zip(self.questions, spans, strict=True)
         ]
         has_answer, has_span = [bool(q.answers) for q in self.questions], [span is not None for span in spans]
-        found: dict[str, float] = {}
+        figures: dict[str, float] = {}
         exact, overlap = zip(*scored, strict=True)
         for name, column in (("exact", exact), ("f1", overlap)):
             best, threshold = best_threshold(column, odds, has_answer, has_span)
-            found |= {f"best_{name}": best, f"best_{name}_thresh": threshold}
-        return {**found, "kept_threshold": kept_threshold(overlap, odds, has_answer, has_span)}
+            figures |= {f"best_{name}": best, f"best_{name}_thresh": threshold}
+        return {**figures, "kept_threshold": kept_threshold(overlap, odds, has_answer, has_span)}
 
 
 def best_span(candidates: Sequence[NBestAnswer]) -> NBestAnswer | None:
@@ -118,25 +118,25 @@ def given_answer(candidates: Sequence[NBestAnswer], threshold: float | None) -> 
 
 
 def mean_scores(questions: Sequence[Question]) -> tuple[float, float]:
-    """EM and F1 in percent over the questions whose answers are known, in any order; NaN without any."""
-    known = [(q.exact_match, q.f1) for q in questions if q.exact_match is not None and q.f1 is not None]
-    if not known:
+    """EM and F1 in percent over the questions with known answers, in any order; NaN without any."""
+    pairs = [(q.exact_match, q.f1) for q in questions if q.exact_match is not None and q.f1 is not None]
+    if not pairs:
         return math.nan, math.nan
-    exact, overlap = (100 * math.fsum(column) / len(known) for column in zip(*known, strict=True))
+    exact, overlap = (100 * math.fsum(column) / len(pairs) for column in zip(*pairs, strict=True))
     return exact, overlap
 
 
 def figures_by_answer(questions: Sequence[Question]) -> dict[str, float]:
     """EM and F1 in percent of the questions with an answer and of those without, under the official script's names."""
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     for kind, unanswerable in (("HasAns", False), ("NoAns", True)):
         if group := [question for question in questions if question.is_unanswerable == unanswerable]:
-            found |= zip((f"{kind}_exact", f"{kind}_f1"), mean_scores(group), strict=True)
-    return found
+            figures |= zip((f"{kind}_exact", f"{kind}_f1"), mean_scores(group), strict=True)
+    return figures
 
 
 def by_language(questions: Iterable[Question]) -> dict[str, list[Question]]:
-    """The scored questions of each language that is known, by code in order."""
+    """The scored questions of each known language, by code in order."""
     groups: dict[str, list[Question]] = {}
     for question in questions:
         if question.language and question.exact_match is not None:
@@ -149,27 +149,27 @@ def figures_by_language(questions: Iterable[Question]) -> dict[str, float]:
 
     The mean is that of the languages, however many questions each has.
     """
-    found = {language: mean_scores(group) for language, group in by_language(questions).items()}
-    if len(found) < 2:
+    means = {language: mean_scores(group) for language, group in by_language(questions).items()}
+    if len(means) < 2:
         return {}
-    exact, overlap = (fmean(column) for column in zip(*found.values(), strict=True))
+    exact, overlap = (fmean(column) for column in zip(*means.values(), strict=True))
     return {
         f"{name}_{code}": figure
-        for code, pair in {**found, "mean": (exact, overlap)}.items()
+        for code, pair in {**means, "mean": (exact, overlap)}.items()
         for name, figure in zip(("exact_match", "f1"), pair, strict=True)
     }
 
 
 def score_question(
-    example: Example, given: NBestAnswer | None, text: str = "", loss: float | None = None, v2: bool = False
+    example: Example, chosen: NBestAnswer | None, text: str = "", loss: float | None = None, v2: bool = False
 ) -> Question:
-    """A question with the answer that is given, or with a `text` whose place and probability nobody knows.
+    """A question with its `chosen` answer, or with a `text` of unknown place and probability.
 
     `v2`: whether it is scored as SQuAD v2.0 is.
     """
     texts = [answer.text for answer in example.answers]
-    prediction = given.text if given else text
-    span = given if prediction else None
+    prediction = chosen.text if chosen else text
+    span = chosen if prediction else None
     exact, overlap = None, None
     if texts or (v2 and example.is_impossible):
         exact, overlap = v2_scores(prediction, texts) if v2 else scores(prediction, texts)
@@ -183,7 +183,7 @@ def score_question(
         prediction,
         span.start if span else None,
         span.end if span else None,
-        given.probability if given else None,
+        chosen.probability if chosen else None,
         exact,
         overlap,
         loss,

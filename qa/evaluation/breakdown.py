@@ -26,13 +26,13 @@ class Part(NamedTuple):
 
 def question_type(question: Question) -> str:
     """The first question word; "other" without one and where the question may not be English."""
-    found = WORDS.search(question.question) if question.language in (None, "en") else None
-    kind = found[1].lower() if found else "other"
+    match = WORDS.search(question.question) if question.language in (None, "en") else None
+    kind = match[1].lower() if match else "other"
     return {"whom": "who", "whose": "who", "how much": "how many"}.get(kind, kind)
 
 
 def answer_length(question: Question) -> str:
-    """Words of the first answer."""
+    """The number of words of the first answer, as one of ANSWER_LENGTHS."""
     if question.is_unanswerable:
         return ANSWER_LENGTHS[0]
     words = len(question.answers[0].split()) if question.answers else 0
@@ -40,18 +40,18 @@ def answer_length(question: Question) -> str:
 
 
 def context_length(question: Question) -> str:
-    """Characters of the context."""
+    """The number of characters of the context, as one of CONTEXT_LENGTHS."""
     length = len(question.context)
     return CONTEXT_LENGTHS[0 if length <= 500 else 1 if length <= 1000 else 2 if length <= 2000 else 3]
 
 
 def language(question: Question) -> str:
-    """Its language."""
+    """The question's language, or "unknown"."""
     return question.language or "unknown"
 
 
 def answerable(question: Question) -> str:
-    """Whether it has an answer."""
+    """The question as one with an answer, or one without."""
     return "unanswerable" if question.is_unanswerable else "answerable"
 
 

@@ -1,4 +1,4 @@
-"""How far the probabilities of answers can be trusted, and what they are good for."""
+"""The calibration of answers' probabilities, and the answers that they tell apart."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from qa.evaluation.answers import Question
 
 BINS = 15
 SIMULATIONS = 1000
-BLOCK = 1 << 22  # answers that are drawn at a time
+ANSWER_BLOCK = 1 << 22  # answers that are drawn at a time
 
 
 class Trust(BaseModel):
@@ -38,14 +38,14 @@ class Calibration(NamedTuple):
 
 
 def outcomes(questions: Iterable[Question]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Probability, and whether it is right, [answers] each, of those of which both are known."""
+    """The probability, and whether the answer is right, [answers] each, where both are known."""
     pairs = [(q.probability, q.exact_match) for q in questions if q.probability is not None]
     probability, right = np.array([pair for pair in pairs if pair[1] is not None], float).reshape(-1, 2).T
     return probability, right
 
 
 def trust(probability: NDArray[np.float64], right: NDArray[np.float64]) -> Trust | None:
-    """`probability`, `right`: [answers] each; None without any.
+    """The figures of answers, [answers] each; None without any.
 
     MacroCE: Si et al. 2022, "Re-examining calibration: the case of question answering". Brier 1950, "Verification of
     forecasts expressed in terms of probability". AURC: Geifman et al. 2019, "Bias-reduced uncertainty estimation".
@@ -55,13 +55,13 @@ def trust(probability: NDArray[np.float64], right: NDArray[np.float64]) -> Trust
 
     if not len(probability):
         return None
-    found, (coverage, risk) = calibration(probability, right), risk_coverage(probability, right)
+    coverage, risk = risk_coverage(probability, right)
     good, bad = probability[right == 1], probability[right == 0]
     both = bool(len(good) and len(bad))
     ranks = rankdata(probability)[right == 1].sum() - len(good) * (len(good) + 1) / 2
     return Trust(
         questions=len(probability),
-        ece=found.error,
+        ece=calibration(probability, right).error,
         ece_chance=chance(probability),
         macro_ce=float(((1 - good).mean() + bad.mean()) / 2) if both else None,
         auroc=float(ranks / (len(good) * len(bad))) if both else None,
@@ -81,12 +81,12 @@ def risk_coverage(
     """
     order = np.argsort(-probability, kind="stable")
     last = np.flatnonzero(np.diff(-probability[order], append=np.inf))  # of each run of equal ones
-    taken = last + 1
-    return taken / len(order), np.cumsum(1 - right[order])[last] / taken
+    counts = last + 1
+    return counts / len(order), np.cumsum(1 - right[order])[last] / counts
 
 
 def calibration(probability: NDArray[np.float64], right: NDArray[np.float64]) -> Calibration:
-    """`probability`, `right`: [answers] each, at least one.
+    """The calibration of answers, [answers] each, at least one.
 
     15 bins of equal width; the error is the mean distance of probability and share of right answers, weighed by
     questions (Guo et al. 2017, "On calibration of modern neural networks").
@@ -106,16 +106,16 @@ def chance(probability: NDArray[np.float64], seed: int = 42) -> float:
     """
     probability = np.sort(probability)
     begins, promised = _bins(probability)
-    generator, found = np.random.default_rng(seed), []
-    rows = max(1, BLOCK // len(probability))
+    generator, distances = np.random.default_rng(seed), []
+    rows = max(1, ANSWER_BLOCK // len(probability))
     for begin in range(0, SIMULATIONS, rows):
         drawn = generator.random((min(rows, SIMULATIONS - begin), len(probability)), np.float32) < probability
-        found.append(np.abs(np.add.reduceat(drawn, begins, axis=1, dtype=np.int64) - promised).sum(axis=1))
-    return float(np.quantile(np.concatenate(found), 0.975)) / len(probability)
+        distances.append(np.abs(np.add.reduceat(drawn, begins, axis=1, dtype=np.int64) - promised).sum(axis=1))
+    return float(np.quantile(np.concatenate(distances), 0.975)) / len(probability)
 
 
 def _bins(probability: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Where each bin that holds some of the rising probabilities begins, and their sum in it."""
+    """The begin of each bin with some of the rising probabilities, and their sum in it."""
     bins = np.minimum((probability * BINS).astype(int), BINS - 1)
     begins = np.flatnonzero(np.diff(bins, prepend=-1))
     return begins, np.add.reduceat(probability, begins)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # needs torch, which a look at a run's results does without
 
 EDGE = rf"[^\s{re.escape(string.punctuation)}]"
 WORD = re.compile(rf"{EDGE}(?:\S*{EDGE})?")  # without the punctuation around it
-SHORT = 12  # characters, up to which an answer may be articles and punctuation alone
+SHORT_ANSWER = 12  # characters, up to which an answer may be articles and punctuation alone
 
 
 class Ceiling(BaseModel):
@@ -33,7 +33,7 @@ class Ceiling(BaseModel):
     length_99: int  # tokens that 99% of the answers have at most
 
     def warning(self, max_answer_length: int) -> str:
-        """What a reader should know; empty where nearly all answers can be predicted."""
+        """A warning for readers; empty where nearly all answers can be predicted."""
         if self.too_long < 0.01:
             return ""
         return (
@@ -43,35 +43,35 @@ class Ceiling(BaseModel):
 
 
 def ceiling(examples: Sequence[Example], windows: "Windows", max_answer_length: int) -> Ceiling | None:
-    """None where no answer is known. Counts the questions that have a window, as all figures do."""
-    known = [row for row in np.unique(windows.example).tolist() if examples[row].answers or examples[row].is_impossible]
-    answered = [row for row in known if examples[row].answers]
-    if not known:
+    """The ceiling of the questions that have a window, as in all figures; None where no answer is known."""
+    valid = [row for row in np.unique(windows.example).tolist() if examples[row].answers or examples[row].is_impossible]
+    answered = [row for row in valid if examples[row].answers]
+    if not valid:
         return None
     rows = np.flatnonzero(windows.end_positions > 0)
-    held, first = np.unique(windows.example[rows], return_index=True)
+    labelled, first = np.unique(windows.example[rows], return_index=True)
     rows = rows[first]  # of each example the first window with its answer
     before = windows.question_lengths(rows) + windows.special_tokens[:2].sum()
-    token = windows.text_bounds[windows.context[held]] + windows.begin[rows] - before
+    token = windows.text_bounds[windows.context[labelled]] + windows.begin[rows] - before
     last = token + windows.end_positions[rows]
     token += windows.start_positions[rows]
     lengths = last - token + 1
-    cut = np.stack([windows.offsets[token, 0], windows.offsets[last, 1]], axis=1)  # [held, 2]: characters
-    wanted = np.array([examples[row].label for row in held.tolist()], np.int64).reshape(-1, 2)
+    cut = np.stack([windows.offsets[token, 0], windows.offsets[last, 1]], axis=1)  # [labelled, 2]: characters
+    wanted = np.array([examples[row].label for row in labelled.tolist()], np.int64).reshape(-1, 2)
     same = (cut == wanted).all(axis=1) & (lengths <= max_answer_length)
     whole = {
         row
-        for row, (begin, end) in zip(held[same].tolist(), cut[same].tolist(), strict=True)
-        if end - begin > SHORT or normalize(examples[row].context[begin:end])
+        for row, (begin, end) in zip(labelled[same].tolist(), cut[same].tolist(), strict=True)
+        if end - begin > SHORT_ANSWER or normalize(examples[row].context[begin:end])
     }
-    exact = overlap = float(len(known) - len(answered) + len(whole))
+    exact = overlap = float(len(valid) - len(answered) + len(whole))
     for row in answered:
         if row not in whole:
             best = _best_scores(examples[row], windows, row, max_answer_length)
             exact, overlap = exact + best[0], overlap + best[1]
     return Ceiling(
-        exact_match=100 * exact / len(known),
-        f1=100 * overlap / len(known),
+        exact_match=100 * exact / len(valid),
+        f1=100 * overlap / len(valid),
         too_long=float((lengths > max_answer_length).sum() / max(len(answered), 1)),
         length_99=int(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 0,
     )

@@ -14,7 +14,7 @@ from qa.evaluation.decode import WindowSpans, decode, window_spans
 
 
 class EvaluatedBatch(NamedTuple):
-    """What one evaluated batch leaves."""
+    """The results of one evaluated batch."""
 
     rows: NDArray[np.int64]  # [batch]: window numbers
     ids: list[str]  # [batch]: example ids
@@ -28,7 +28,7 @@ def evaluate_batch(
 ) -> EvaluatedBatch:
     """A batch's best spans, in characters of their contexts, its losses and null scores.
 
-    `logits`: of starts and of ends, float [batch, length] each; `losses`: float32 [batch], None where nobody knows.
+    `logits`: of starts and of ends, float [batch, length] each; `losses`: float32 [batch], None where they are unknown.
     """
     row, start, end, score = window_spans(*logits, batch["context_mask"], n_best, max_answer_length)
     offsets, rows = np.asarray(batch["offsets"]), np.asarray(batch["rows"])
@@ -61,7 +61,7 @@ def collect(
 ) -> Evaluation:
     """The evaluation of all batches; `examples`: by id, at least those of the batches.
 
-    A window that comes more than once, to fill up a rank's share, counts once. Questions whose null odds are above
+    A window that comes more than once, to fill up a rank's share, counts once. Questions with null odds above
     `no_answer_threshold` get no answer, and all are scored as SQuAD v2.0 is; None: every question gets one, as in v1.1.
     """
     v2 = no_answer_threshold is not None
@@ -69,22 +69,22 @@ def collect(
     spans = ((part.ids, part.spans) for part in parts)
     answers = decode(spans, contexts, n_best, lowest_null_scores(parts) if v2 else None)
     window_losses, means = _losses([part for part in parts if part.losses is not None])
-    given = (given_answer(candidates, no_answer_threshold) for candidates in answers.values()) if v2 else answers.best()
+    best = (given_answer(candidates, no_answer_threshold) for candidates in answers.values()) if v2 else answers.best()
     questions = [
         score_question(examples[name], answer, loss=means.get(name), v2=v2)
-        for name, answer in zip(answers, given, strict=True)
+        for name, answer in zip(answers, best, strict=True)
     ]
     odds = {name: null_odds(candidates) for name, candidates in answers.items()} if v2 else None
     return Evaluation(questions, answers, window_losses, odds)
 
 
 def lowest_null_scores(parts: Sequence[EvaluatedBatch]) -> dict[str, float]:
-    """The null score of each question: the lowest of its windows, most of which do not hold the answer."""
-    found: dict[str, float] = {}
+    """The null score of each question: the lowest of its windows, as most do not hold the answer."""
+    lowest: dict[str, float] = {}
     for part in parts:
         for name, score in zip(part.ids, part.null_scores.tolist(), strict=True):
-            found[name] = min(score, found.get(name, score))
-    return found
+            lowest[name] = min(score, lowest.get(name, score))
+    return lowest
 
 
 def _losses(parts: Sequence[EvaluatedBatch]) -> tuple[NDArray[np.float32], dict[str, float]]:
@@ -98,5 +98,5 @@ def _losses(parts: Sequence[EvaluatedBatch]) -> tuple[NDArray[np.float32], dict[
     places: dict[str, list[int]] = {}
     for place in last.tolist():
         places.setdefault(names[place], []).append(place)
-    means = {name: losses[found[0]] if len(found) == 1 else losses[found].mean() for name, found in places.items()}
+    means = {name: losses[rows[0]] if len(rows) == 1 else losses[rows].mean() for name, rows in places.items()}
     return losses[last], {name: float(mean) for name, mean in means.items()}

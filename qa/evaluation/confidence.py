@@ -1,4 +1,4 @@
-"""How probable an answer is to be right: its candidates added up, at a temperature that outcomes are fitted with."""
+"""The probability that an answer is right: its candidates added up, at a temperature that is fitted to outcomes."""
 
 import math
 from array import array
@@ -24,7 +24,7 @@ UNFITTED: Line = (1.0, 0.0)  # the softmax of no answer beside the best span
 
 
 def same_answer(text: str) -> str | None:
-    """What EM compares of an answer: equal for "the mill" and "Mill."; None for the null answer, "", alone."""
+    """The part of an answer that EM compares: equal for "the mill" and "Mill."; None for the null answer, "", alone."""
     return normalize(text) if text else None
 
 
@@ -50,7 +50,7 @@ def no_answer_probability(null_odds: ArrayLike, line: Line) -> NDArray[np.float6
 
 
 class Calibrated(BaseModel):
-    """What the probabilities of an evaluation are worth; `before`: the plain softmax of the given answer's place."""
+    """The worth of an evaluation's probabilities; `before`: the plain softmax of the given answer's place."""
 
     before: Trust
     after: Trust
@@ -61,7 +61,7 @@ class Calibrated(BaseModel):
 
     @property
     def fitted(self) -> dict[str, Any]:
-        """What `qa.json` keeps."""
+        """The fitted values, which `qa.json` keeps."""
         return self.model_dump(exclude={"before", "after"})
 
 
@@ -70,31 +70,31 @@ class Candidates(NamedTuple):
 
     begins: NDArray[np.intp]  # [questions]: the first span of each
     scores: NDArray[np.float64]  # [spans]
-    given: NDArray[np.bool_]  # [spans]: whether it is the answer that was given
-    right: NDArray[np.float64]  # [questions]: whether that one is right, NaN where nobody knows
+    is_answer: NDArray[np.bool_]  # [spans]: whether it is the given answer
+    right: NDArray[np.float64]  # [questions]: whether that one is right, NaN where unknown
     refused: NDArray[np.bool_]  # [questions]: whether no answer was given
-    unanswerable: NDArray[np.float64]  # [questions]: whether that is right, NaN where nobody knows
+    unanswerable: NDArray[np.float64]  # [questions]: whether that is right, NaN where unknown
     null_odds: NDArray[np.float64]  # [questions]: NaN where no answer is no candidate
 
     @property
     def sizes(self) -> NDArray[np.intp]:
-        """How many spans each question has, [questions]."""
+        """The number of spans of each question, [questions]."""
         return np.diff(self.begins, append=len(self.scores))
 
     def take(self, chosen: NDArray[np.bool_]) -> "Candidates":
-        """Those of some questions, bool [questions]."""
+        """The candidates of the chosen questions, bool [questions]."""
         sizes, kept = self.sizes[chosen], np.repeat(chosen, self.sizes)
         begins = np.cumsum(sizes) - sizes
         return Candidates(
-            begins, self.scores[kept], self.given[kept],
+            begins, self.scores[kept], self.is_answer[kept],
             self.right[chosen], self.refused[chosen], self.unanswerable[chosen], self.null_odds[chosen],
         )  # fmt: skip
 
     def probabilities(self, temperature: ArrayLike, line: Line = UNFITTED) -> NDArray[np.float64]:
-        """Those of the given answers, float64 [questions]; `temperature`: one, or one for each question."""
+        """The probabilities of the given answers, float64 [questions]; `temperature`: one, or one for each question."""
         scaled = self.scores / np.repeat(np.broadcast_to(temperature, self.begins.shape), self.sizes)
         weights = np.exp(scaled - np.repeat(np.maximum.reduceat(scaled, self.begins), self.sizes))
-        mine = np.add.reduceat(weights * self.given, self.begins)
+        mine = np.add.reduceat(weights * self.is_answer, self.begins)
         of_spans = np.minimum(mine / np.add.reduceat(weights, self.begins), 1.0)
         no_answer = np.nan_to_num(no_answer_probability(self.null_odds, line))
         return np.where(self.refused, no_answer, (1 - no_answer) * of_spans)
@@ -103,22 +103,22 @@ class Candidates(NamedTuple):
 def calibrated(
     answered: Iterable[tuple[Question, Sequence[NBestAnswer]]], known: Scales | None = None, line: Line | None = None
 ) -> tuple[list[Question], Calibrated | None]:
-    """Questions with the probabilities of their answers, and what those are worth; None where no answer is known.
+    """Questions with the probabilities of their answers, and their worth; None where no answer is known.
 
     `answered`: questions, each with its candidates. Without `known` temperatures they are fitted with all questions and
-    judged as `cross_fitted` does; a `line` that is known stays.
+    judged as `cross_fitted` does; a given `line` stays.
     """
-    questions, softmax, found = _candidates(answered)
+    questions, softmax, spans = _candidates(answered)
     languages = np.array([question.language or "" for question in questions])
-    judged = ~np.isnan(found.right)
-    scales = known or _fit(found, languages, judged, line)
-    probability = found.probabilities(_each(scales, languages), scales[2])
+    judged = ~np.isnan(spans.right)
+    scales = known or _fit(spans, languages, judged, line)
+    probability = spans.probabilities(_each(scales, languages), scales[2])
     scored = [q._replace(probability=p) for q, p in zip(questions, probability.tolist(), strict=True)]
-    before = trust(softmax[judged], found.right[judged])
-    after = trust((probability if known else cross_fitted(questions, found, line))[judged], found.right[judged])
+    before = trust(softmax[judged], spans.right[judged])
+    after = trust((probability if known else cross_fitted(questions, spans, line))[judged], spans.right[judged])
     if before is None or after is None:
         return scored, None
-    slope, offset = scales[2] if np.isfinite(found.null_odds).any() else (None, None)
+    slope, offset = scales[2] if np.isfinite(spans.null_odds).any() else (None, None)
     return scored, Calibrated(
         before=before, after=after, temperature=scales[0], temperature_by_language=scales[1],
         no_answer_slope=slope, no_answer_offset=offset,
@@ -128,29 +128,29 @@ def calibrated(
 def calibrate_evaluation(
     evaluation: Evaluation, known: Scales | None = None, line: Line | None = None
 ) -> tuple[Evaluation, Calibrated | None]:
-    """An evaluation with the probabilities of its answers, and what those are worth: see `calibrated`."""
+    """An evaluation with the probabilities of its answers, and their worth: see `calibrated`."""
     answered = ((question, evaluation.answers[question.id]) for question in sorted(evaluation.questions))
     questions, worth = calibrated(answered, known, line)
     return evaluation._replace(questions=questions), worth
 
 
-def cross_fitted(questions: Sequence[Question], found: Candidates, line: Line | None = None) -> NDArray[np.float64]:
+def cross_fitted(questions: Sequence[Question], spans: Candidates, line: Line | None = None) -> NDArray[np.float64]:
     """Probabilities, float64 [questions], at temperatures that do not know the question's half of the contexts."""
     languages = np.array([question.language or "" for question in questions])
-    judged, half = ~np.isnan(found.right), in_first_half(questions)
+    judged, half = ~np.isnan(spans.right), in_first_half(questions)
     probability = np.zeros(len(questions))
     for part in (half, ~half):
-        fitted = _fit(found, languages, judged & ~part, line)
-        probability[part] = found.take(part).probabilities(_each(fitted, languages[part]), fitted[2])
+        fitted = _fit(spans, languages, judged & ~part, line)
+        probability[part] = spans.take(part).probabilities(_each(fitted, languages[part]), fitted[2])
     return probability
 
 
 def _candidates(
     answered: Iterable[tuple[Question, Sequence[NBestAnswer]]],
 ) -> tuple[list[Question], NDArray[np.float64], Candidates]:
-    """All of them as arrays, and the softmax of each given answer's own place, float64 [questions]."""
+    """Questions, the softmax of each given answer's own place, float64 [questions], and all candidates as arrays."""
     questions: list[Question] = []
-    begins, given, softmax, scores = array("q"), array("b"), array("d"), array("d")
+    begins, is_answer, softmax, scores = array("q"), array("b"), array("d"), array("d")
     outcomes: list[tuple[float, bool, float, float]] = []
     for question, candidates in answered:
         questions.append(question)
@@ -159,17 +159,17 @@ def _candidates(
         softmax.append(next((c.probability for c in candidates if c.text == question.prediction), 0.0))
         spans = [candidate for candidate in candidates if candidate.text]
         scores.extend([span.score for span in spans] or [0.0])
-        given.extend([same_answer(span.text) == wanted for span in spans] or [False])
+        is_answer.extend([same_answer(span.text) == wanted for span in spans] or [False])
         right = math.nan if question.exact_match is None else question.exact_match
         weighed = len(spans) < len(candidates)
         odds = null_odds(candidates) if weighed else math.nan
         unanswerable = math.nan if math.isnan(right) else float(question.is_unanswerable)
         outcomes.append((right, weighed and not question.prediction, unanswerable, odds))
     columns = np.array(outcomes, float).reshape(-1, 4).T
-    found = Candidates(
-        np.array(begins, np.intp), np.array(scores), np.array(given, bool), columns[0], columns[1] > 0, *columns[2:]
+    of_all = Candidates(
+        np.array(begins, np.intp), np.array(scores), np.array(is_answer, bool), columns[0], columns[1] > 0, *columns[2:]
     )
-    return questions, np.array(softmax), found
+    return questions, np.array(softmax), of_all
 
 
 def in_first_half(questions: Sequence[Question]) -> NDArray[np.bool_]:
@@ -179,15 +179,15 @@ def in_first_half(questions: Sequence[Question]) -> NDArray[np.bool_]:
     return np.array([first[contexts[question.context]] for question in questions], bool)
 
 
-def _fit(found: Candidates, languages: NDArray[np.str_], chosen: NDArray[np.bool_], line: Line | None) -> Scales:
+def _fit(spans: Candidates, languages: NDArray[np.str_], chosen: NDArray[np.bool_], line: Line | None) -> Scales:
     """The temperatures of the `chosen` questions, bool [questions], by language where there are several; the line."""
-    weighed = chosen & np.isfinite(found.null_odds)
+    weighed = chosen & np.isfinite(spans.null_odds)
     if line is None:
-        line = fit_line(found.null_odds[weighed], found.unanswerable[weighed]) if weighed.any() else UNFITTED
-    answered = chosen & ~found.refused
-    general = fit_temperature(found.take(answered), 1.0, line)
+        line = fit_line(spans.null_odds[weighed], spans.unanswerable[weighed]) if weighed.any() else UNFITTED
+    answered = chosen & ~spans.refused
+    general = fit_temperature(spans.take(answered), 1.0, line)
     names = sorted(set(languages[chosen].tolist()))
-    parts = {name: found.take(answered & (languages == name)) for name in names if name and len(names) > 1}
+    parts = {name: spans.take(answered & (languages == name)) for name in names if name and len(names) > 1}
     return general, {name: fit_temperature(part, general, line) for name, part in parts.items()}, line
 
 
@@ -207,20 +207,20 @@ def fit_line(null_odds: NDArray[np.float64], unanswerable: NDArray[np.float64]) 
     return float(slope), float(offset)
 
 
-def fit_temperature(found: Candidates, expected: float, line: Line) -> float:
-    """The most probable temperature of some questions, whose ln is expected around that of `expected`, by SPREAD.
+def fit_temperature(spans: Candidates, expected: float, line: Line) -> float:
+    """The most probable temperature of some questions; its ln is expected around that of `expected`, by SPREAD.
 
     The likelihood is that of the outcomes, right or wrong, under the probabilities of the given answers: a calibrated
     model's promise. (Guo et al. 2017 fit the likelihood of the right class, which here may be none of the candidates.)
     """
     from scipy.optimize import minimize_scalar  # slow to import, and only the end of a run needs it
 
-    if not len(found.begins):
+    if not len(spans.begins):
         return expected
 
     def cost(log: float) -> float:
-        probability = found.probabilities(math.exp(log), line).clip(1e-6, 1 - 1e-6)
-        likelihood = np.log(np.where(found.right > 0, probability, 1 - probability)).sum()
+        probability = spans.probabilities(math.exp(log), line).clip(1e-6, 1 - 1e-6)
+        likelihood = np.log(np.where(spans.right > 0, probability, 1 - probability)).sum()
         return float(((log - math.log(expected)) / SPREAD) ** 2 / 2 - likelihood)
 
     best = minimize_scalar(cost, bounds=(math.log(LOWEST), math.log(HIGHEST)), method="bounded")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qa.evaluation.answers import NBestAnswer
 
-AT_ONCE = 4096  # questions whose candidates and contexts are arrays at the same time
+QUESTIONS_AT_ONCE = 4096  # questions with candidates and contexts in arrays at the same time
 SPACE = np.array([chr(code).isspace() for code in range(0x3002)])  # by code; all later letters are like the last
 # row of the batch, start, end, score: [spans] each
 WindowSpans = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer], NDArray[np.float32]]
@@ -26,7 +26,7 @@ class Spans(NamedTuple):
     score: NDArray[np.float32]
 
     def take(self, which: NDArray[Any] | slice) -> "Spans":
-        """Some of them."""
+        """The spans at these places."""
         return Spans(self.question[which], self.start[which], self.end[which], self.score[which])
 
 
@@ -42,14 +42,14 @@ def window_spans(
     """The `n_best` best spans of every window, exactly: all spans are weighed, not only those of the best ends.
 
     `start_logits`, `end_logits`: float [batch, length]; `context_mask`: bool [batch, length]. A span starts and ends
-    in the context and has 1 to `max_answer_length` tokens, neither of which has a NaN. Returns row, start, end (token
+    in the context, without a NaN at either end, and has 1 to `max_answer_length` tokens. Returns row, start, end (token
     positions, inclusive) and score, [spans] each, by row; within a row best first, equal scores by start, then by end.
     """
     width = min(max_answer_length, start_logits.shape[1])
     logits = torch.stack([start_logits, end_logits]).float()
     starts, ends = logits.masked_fill(~context_mask | logits.isnan(), -torch.inf)
     ends = torch.nn.functional.pad(ends, (0, width - 1), value=-torch.inf)
-    # the n best spans begin at the n starts whose best spans are best
+    # the n best spans begin at the n starts with the best spans
     best = starts + torch.nn.functional.max_pool1d(ends, width, stride=1)  # [batch, length]
     start = _first(best, n_best).sort(dim=1).values  # [batch, starts]
     follow = ends.unfold(1, width, 1).gather(1, start[:, :, None].expand(-1, -1, width))  # [batch, starts, width]
@@ -74,7 +74,7 @@ def _first(scores: Tensor, count: int) -> Tensor:
 
 
 class NBest(Mapping[str, list[NBestAnswer]]):
-    """The best answers of many questions by id, best first: arrays, of which an answer is made when it is asked for."""
+    """The best answers of many questions by id, best first: arrays; an answer is made when it is asked for."""
 
     def __init__(
         self,
@@ -97,9 +97,9 @@ class NBest(Mapping[str, list[NBestAnswer]]):
 
     def best(self) -> list[NBestAnswer | None]:
         """The best answer of each question, in the order of their ids."""
-        begins, found = self._bounds[:-1], np.diff(self._bounds) > 0
-        answers = iter(self._answers(begins[found], compress(self._contexts, found)))
-        return [next(answers) if any_ else None for any_ in found.tolist()]
+        begins, answered = self._bounds[:-1], np.diff(self._bounds) > 0
+        answers = iter(self._answers(begins[answered], compress(self._contexts, answered)))
+        return [next(answers) if is_answered else None for is_answered in answered.tolist()]
 
     def _answers(self, which: slice | NDArray[np.integer], contexts: Iterable[str]) -> list[NBestAnswer]:
         starts, ends, scores, probabilities = (part[which].tolist() for part in self._spans)
@@ -129,11 +129,11 @@ def decode(
     """
     ids = sorted(contexts)
     texts = [contexts[name] for name in ids]
-    found = _by_question(parts, {name: row for row, name in enumerate(ids)})
+    spans = _by_question(parts, {name: row for row, name in enumerate(ids)})
     pieces = []
-    for begin in range(0, len(ids), AT_ONCE):
-        block = found.take(slice(*np.searchsorted(found.question, [begin, begin + AT_ONCE]).tolist()))
-        pieces.append(_distinct(_stripped(block, texts[begin : begin + AT_ONCE], begin), n_best))
+    for begin in range(0, len(ids), QUESTIONS_AT_ONCE):
+        block = spans.take(slice(*np.searchsorted(spans.question, [begin, begin + QUESTIONS_AT_ONCE]).tolist()))
+        pieces.append(_distinct(_stripped(block, texts[begin : begin + QUESTIONS_AT_ONCE], begin), n_best))
     best = _joined(pieces)
     best = best._replace(score=best.score + 0.0)  # files have no -0.0
     if null_scores:
@@ -146,7 +146,7 @@ def decode(
 
 
 def _by_question(parts: Iterable[tuple[Sequence[str], WindowSpans]], rows: Mapping[str, int]) -> Spans:
-    """All spans, each with its question's row instead of its batch's: by question, best first."""
+    """The spans of all parts, each with its question's row instead of its batch's: by question, best first."""
     pieces = []
     for names, (row, start, end, score) in parts:
         questions = np.array([rows[name] for name in names], np.int32)
@@ -191,12 +191,12 @@ def _distinct(spans: Spans, n_best: int) -> Spans:
 
 def _softmax(scores: NDArray[np.float32], bounds: NDArray[np.integer]) -> NDArray[np.float64]:
     """The softmax of each question's scores, best first, float64 [answers]."""
-    found = np.empty(len(scores))
+    probabilities = np.empty(len(scores))
     sizes = np.diff(bounds)
     for size in np.unique(sizes[sizes > 0]):  # equally many at once: a sum's bits depend on how many it adds up
         places = bounds[:-1][sizes == size][:, None] + np.arange(size)
-        some = scores[places].astype(np.float64)
+        block = scores[places].astype(np.float64)
         with np.errstate(invalid="ignore"):  # of infinite scores
-            weights = np.exp(some - some[:, :1])
-        found[places] = weights / weights.sum(axis=1, keepdims=True)
-    return found
+            weights = np.exp(block - block[:, :1])
+        probabilities[places] = weights / weights.sum(axis=1, keepdims=True)
+    return probabilities

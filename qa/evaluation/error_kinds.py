@@ -8,11 +8,11 @@ from qa.evaluation.answers import Question
 from qa.evaluation.breakdown import Kind
 from qa.evaluation.metrics import scores
 
-NEEDLESS, REFUSED = "an answer where there is none", "no answer where there is one"
+NEEDLESS, UNANSWERED = "an answer where there is none", "no answer where there is one"
 SPELLING = "right by the rules of its language"
 LONG, SHORT, CROSSING = "boundary: too long", "boundary: too short", "boundary: crosses a reference"
 ELSEWHERE_ALIKE, ELSEWHERE = "another place, in words of a reference", "another place"
-ERROR_KINDS = (SPELLING, LONG, SHORT, CROSSING, ELSEWHERE_ALIKE, ELSEWHERE, REFUSED, NEEDLESS)
+ERROR_KINDS = (SPELLING, LONG, SHORT, CROSSING, ELSEWHERE_ALIKE, ELSEWHERE, UNANSWERED, NEEDLESS)
 ALIKE = 0.5  # F1 from which an answer at another place may be right
 
 
@@ -26,7 +26,7 @@ def error_kind(question: Question) -> str:
     if question.is_unanswerable:
         return NEEDLESS
     if not question.prediction:
-        return REFUSED
+        return UNANSWERED
     if question.language and scores(question.prediction, question.answers, question.language)[0]:
         return SPELLING
     shared = [

@@ -41,7 +41,7 @@ class Spread(NamedTuple):
     seeds_share: float | None = None
 
 
-class Estimate(NamedTuple):
+class ConfidenceInterval(NamedTuple):
     """A mean with its 95% interval; the bounds are None where there are too few clusters or no variance."""
 
     mean: float
@@ -56,7 +56,7 @@ def clusters(questions: Sequence[Question]) -> Clusters:
     the same one, or where there are more titles than paragraphs. Translations of each other are one.
     """
     names = ([getattr(q, name) for q in questions] for name in ("context", "title"))
-    paragraphs, articles = (_translated(_numbered(some), questions) for some in names)
+    paragraphs, articles = (_translated(_numbered(column), questions) for column in names)
     titled = all(question.title for question in questions)
     if titled and 1 < len(articles.sizes) <= len(paragraphs.sizes):
         return articles._replace(kind="articles")
@@ -70,16 +70,16 @@ def _numbered(names: Sequence[str | None]) -> Clusters:
 
 
 def _translated(by: Clusters, questions: Sequence[Question]) -> Clusters:
-    """The same, with those as one that share a question: one whose id comes once in each of several languages.
+    """Joins the clusters that share a question: one with an id that comes once in each of several languages.
 
     Ids that are mere numbers say nothing. They would join far more than the languages' versions of each cluster: then
     all stay as they are.
     """
-    known: dict[str, list[int]] = {}  # rows of questions
+    rows_by_id: dict[str, list[int]] = {}  # rows of questions
     for row, question in enumerate(questions):
         if question.language:
-            known.setdefault(FILE_OF_ID.sub("", question.id), []).append(row)
-    shared = [rows for rows in known.values() if 1 < len(rows) == len({questions[row].language for row in rows})]
+            rows_by_id.setdefault(FILE_OF_ID.sub("", question.id), []).append(row)
+    shared = [rows for rows in rows_by_id.values() if 1 < len(rows) == len({questions[row].language for row in rows})]
     if not shared:
         return by
     one = by.row[[row for rows in shared for row in rows]]
@@ -122,9 +122,9 @@ def spread(terms: Sequence[Scores], by: Clusters, over_seeds: bool = True) -> Sp
         pulls += pull.mean(axis=0)
         if over_seeds:
             seeds = len(scores)
-            own = float(means.var(ddof=1)) / seeds
-            of_seeds, loose = of_seeds + own, loose + own**2 / (seeds - 1)
-            own_variance.append((seeds, own))
+            of_system = float(means.var(ddof=1)) / seeds
+            of_seeds, loose = of_seeds + of_system, loose + of_system**2 / (seeds - 1)
+            own_variance.append((seeds, of_system))
             rest = float(((pull - pull.mean(axis=0)) ** 2).sum()) / ((seeds - 1) * max(count - 1, 1))
             of_both += rest / (seeds * count)
     of_questions = float((pulls**2).sum()) / (count * max(count - 1, 1))
@@ -134,13 +134,13 @@ def spread(terms: Sequence[Scores], by: Clusters, over_seeds: bool = True) -> Sp
     if not variance:
         return Spread(mean, 0.0, count - 1, 0.0)
     freedom = variance**2 / (loose + of_questions**2 / max(count - 1, 1))
-    (fewest, own), (most, _) = min(own_variance), max(own_variance)
+    (fewest, of_system), (most, _) = min(own_variance), max(own_variance)
     if len(terms) > 1:
-        freedom = min(freedom, (fewest - 1) * (1 if fewest < most and own > variance / 2 else 2))
+        freedom = min(freedom, (fewest - 1) * (1 if fewest < most and of_system > variance / 2 else 2))
     return Spread(mean, variance, freedom, of_seeds / (of_seeds + of_questions))
 
 
-def proportion(scores: Scores, by: Clusters, over_seeds: bool = True) -> Estimate:
+def proportion(scores: Scores, by: Clusters, over_seeds: bool = True) -> ConfidenceInterval:
     """The mean of scores in [0, 1], shaped [seeds, questions], and its interval.
 
     Wilson's interval (1927) with t and the effective number of questions, those that would have this variance if they
@@ -149,37 +149,37 @@ def proportion(scores: Scores, by: Clusters, over_seeds: bool = True) -> Estimat
     ends it is mean ± t · deviation. Where all are right or all are wrong, nothing is known about how alike a
     cluster's questions are: each cluster then counts as one question.
     """
-    found = spread([scores], by, over_seeds)
-    mean, count = min(max(found.mean, 0.0), 1.0), len(by.sizes)
+    estimate = spread([scores], by, over_seeds)
+    mean, count = min(max(estimate.mean, 0.0), 1.0), len(by.sizes)
     if count < TOO_FEW:
-        return Estimate(mean, None, None)
-    alone = mean * (1 - mean) / found.variance if found.variance >= NO_SPREAD else float(count)
-    weight = float(stdtrit(found.freedom, (1 + LEVEL) / 2)) ** 2 / alone
+        return ConfidenceInterval(mean, None, None)
+    alone = mean * (1 - mean) / estimate.variance if estimate.variance >= NO_SPREAD else float(count)
+    weight = float(stdtrit(estimate.freedom, (1 + LEVEL) / 2)) ** 2 / alone
     middle, half = mean + weight / 2, np.sqrt(weight * mean * (1 - mean) + weight**2 / 4)
-    return Estimate(mean, float(middle - half) / (1 + weight), float(middle + half) / (1 + weight))
+    return ConfidenceInterval(mean, float(middle - half) / (1 + weight), float(middle + half) / (1 + weight))
 
 
-def difference(found: Spread, by: Clusters) -> Estimate:
+def difference(estimate: Spread, by: Clusters) -> ConfidenceInterval:
     """A difference of two means of scores in [0, 1] with its interval, mean ± t · deviation, within [-1, 1]."""
-    if len(by.sizes) < TOO_FEW or found.variance < NO_SPREAD:
-        return Estimate(found.mean, None, None)
-    half = float(stdtrit(found.freedom, (1 + LEVEL) / 2)) * found.variance**0.5
-    return Estimate(found.mean, max(-1.0, found.mean - half), min(1.0, found.mean + half))
+    if len(by.sizes) < TOO_FEW or estimate.variance < NO_SPREAD:
+        return ConfidenceInterval(estimate.mean, None, None)
+    half = float(stdtrit(estimate.freedom, (1 + LEVEL) / 2)) * estimate.variance**0.5
+    return ConfidenceInterval(estimate.mean, max(-1.0, estimate.mean - half), min(1.0, estimate.mean + half))
 
 
-def p_value(found: Spread, by: Clusters) -> float | None:
+def p_value(estimate: Spread, by: Clusters) -> float | None:
     """Two-sided p-value of "no difference", by t; None where `difference` has no interval."""
-    if len(by.sizes) < TOO_FEW or found.variance < NO_SPREAD:
+    if len(by.sizes) < TOO_FEW or estimate.variance < NO_SPREAD:
         return None
-    return float(2 * stdtr(found.freedom, -abs(found.mean) / found.variance**0.5))
+    return float(2 * stdtr(estimate.freedom, -abs(estimate.mean) / estimate.variance**0.5))
 
 
-def percent(found: Estimate) -> Estimate:
-    """The same estimate in percent."""
-    low, high = (None if bound is None else 100 * bound for bound in found[1:])
-    return Estimate(100 * found.mean, low, high)
+def percent(interval: ConfidenceInterval) -> ConfidenceInterval:
+    """The interval in percent."""
+    low, high = (None if bound is None else 100 * bound for bound in interval[1:])
+    return ConfidenceInterval(100 * interval.mean, low, high)
 
 
 def bounds(low: float | None, high: float | None) -> str:
-    """ "3.10 to 14.92", or "–" where there is none."""
+    """The bounds in words: "3.10 to 14.92", or "–" without an interval."""
     return "–" if low is None or high is None else f"{low:.2f} to {high:.2f}"

@@ -22,7 +22,7 @@ class LanguageFigures(BaseModel):
 
 
 class LanguageGap(BaseModel):
-    """How many points the other languages, on average, are behind that of the training data; official figures."""
+    """The points that the other languages, on average, are behind that of the training data; official figures."""
 
     trained: str
     exact_match: float
@@ -47,7 +47,7 @@ def _figures(code: str, group: Sequence[Question], score: Score) -> LanguageFigu
 
 
 def mean_of_languages(figures: Iterable[LanguageFigures]) -> LanguageFigures:
-    """Their mean, in which each language counts the same; `questions` are those of all."""
+    """The mean of the figures, in which each language counts the same; `questions` are those of all."""
     rows = [row.model_dump() for row in figures]
     means = {name: fmean(row[name] for row in rows) for name in rows[0]}
     return LanguageFigures(**{**means, "questions": sum(row["questions"] for row in rows)})

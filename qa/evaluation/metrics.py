@@ -57,9 +57,9 @@ def scores(prediction: str, references: Sequence[str], language: str | None = No
 def v2_scores(prediction: str, references: Sequence[str], language: str | None = None) -> tuple[float, float]:
     """The best EM and F1 against any of the references (SQuAD v2.0); without any, "" is the right answer.
 
-    References of which normalisation leaves nothing do not count. F1 is 1 where prediction and reference are empty.
+    References that are normalised to nothing do not count. F1 is 1 where prediction and reference are empty.
     """
-    if known := [text for text in references if normalize(text, language)]:
-        return scores(prediction, known, language)
+    if valid := [text for text in references if normalize(text, language)]:
+        return scores(prediction, valid, language)
     exact = exact_match(prediction, "")
     return exact, exact

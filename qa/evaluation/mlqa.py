@@ -1,9 +1,9 @@
 """Answers by the rules of their language: those of MLQA (Lewis et al. 2020), and the same for other languages.
 
 As in MLQA's script the articles of a language are left out, and Unicode's punctuation with ASCII's; Chinese counts by
-character, all else between its characters by word. Here other scripts without spaces, and Korean, whose particles stick
-to the words (KorQuAD), count by character too. What is one text in two spellings is the same: normal forms, full and
-half width, shapes of Arabic letters, tatweel, vowel signs, and İ and I in Turkish.
+character, all else between its characters by word. Here other scripts without spaces count by character too, and so
+does Korean, as its particles stick to the words (KorQuAD). Two spellings of one text are the same: normal forms, full
+and half width, shapes of Arabic letters, tatweel, vowel signs, and İ and I in Turkish.
 """
 
 import re
@@ -17,13 +17,13 @@ ARTICLES = {
     "es": r"\b(un|una|unos|unas|el|la|los|las)\b",
     "vi": r"\b(của|là|cái|chiếc|những)\b",
 }
-DOTTED = {"az", "tr"}  # whose small I has no dot
+DOTTED = {"az", "tr"}  # languages with a small I without a dot
 BY_CHARACTER = {"bo", "ja", "km", "ko", "lo", "my", "th", "zh"}
 LONG_CODES = {  # of the languages above
     "ara": "ar", "aze": "az", "bod": "bo", "cmn": "zh", "deu": "de", "eng": "en", "jpn": "ja", "khm": "km", "kor": "ko",
     "lao": "lo", "mya": "my", "spa": "es", "tha": "th", "tur": "tr", "vie": "vi", "yue": "zh", "zho": "zh",
 }  # fmt: skip
-SHAPES = ("<wide>", "<narrow>", "<isolated>", "<initial>", "<medial>", "<final>")  # of one letter
+LETTER_SHAPES = ("<wide>", "<narrow>", "<isolated>", "<initial>", "<medial>", "<final>")  # of one letter
 OPTIONAL = re.compile("[\u0640\u064b-\u0652\u0670\u05b0-\u05bc\u05c1\u05c2\u05c7]")  # tatweel, Arabic and Hebrew vowels
 _MARKS = "".join(mark for code in range(0x0E00, 0x1800) if unicodedata.category(mark := chr(code)).startswith("M"))
 CHARACTER = re.compile(  # Thai to Burmese, Khmer, kana, Han, Hangul; vowels and tones go with their letter
@@ -32,11 +32,11 @@ CHARACTER = re.compile(  # Thai to Burmese, Khmer, kana, Han, Hangul; vowels and
 
 
 class _Kept(dict[int, str]):
-    """What is left of each character, in its usual shape; filled as characters come."""
+    """The rest of each character, in its usual shape; filled as characters come."""
 
     def __missing__(self, code: int) -> str:
         text = chr(code)
-        if unicodedata.decomposition(text).startswith(SHAPES):
+        if unicodedata.decomposition(text).startswith(LETTER_SHAPES):
             text = unicodedata.normalize("NFKC", text)
         kept = (c for c in text if c not in string.punctuation and not unicodedata.category(c).startswith("P"))
         self[code] = OPTIONAL.sub("", "".join(kept))
@@ -47,7 +47,7 @@ _kept = _Kept()
 
 
 def normalize_in(language: str, answer: str) -> str:
-    """What counts of an answer in a language (a code of ISO 639), its units separated by one space."""
+    """The units of an answer that count in a language (a code of ISO 639), separated by one space."""
     language = LONG_CODES.get(language, language)
     text = unicodedata.normalize("NFC", answer).translate(_kept)
     if language in DOTTED:

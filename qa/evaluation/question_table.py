@@ -10,8 +10,8 @@ from qa.errors import UserError
 from qa.evaluation.answers import Question
 from qa.storage import atomic_write
 
-NAME = "questions.parquet"
-AT_ONCE = 10_000  # rows that are Python objects beside the table's own
+QUESTIONS_FILE = "questions.parquet"
+QUESTION_BLOCK = 10_000  # rows that are Python objects beside the table's own
 TEXT = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
 SCHEMA = pyarrow.schema(
     {
@@ -34,20 +34,20 @@ SCHEMA = pyarrow.schema(
 
 
 def write_questions(folder: Path, questions: Iterable[Question]) -> None:
-    """Writes the file, ids in sorted order, `AT_ONCE` rows at a time."""
+    """Writes the file, ids in sorted order, `QUESTION_BLOCK` rows at a time."""
     rows = sorted(questions)
     with (
-        atomic_write(folder / NAME, binary=True) as file,
+        atomic_write(folder / QUESTIONS_FILE, binary=True) as file,
         pyarrow.parquet.ParquetWriter(file, SCHEMA, compression="zstd") as writer,
     ):
-        for begin in range(0, len(rows), AT_ONCE):
-            part = [question._asdict() for question in rows[begin : begin + AT_ONCE]]
+        for begin in range(0, len(rows), QUESTION_BLOCK):
+            part = [question._asdict() for question in rows[begin : begin + QUESTION_BLOCK]]
             writer.write_table(pyarrow.Table.from_pylist(part, SCHEMA))
 
 
 def read_questions(folder: Path) -> list[Question]:
     """A run's questions, by id. Errors: UserError for a folder without them, or a damaged file."""
-    path = folder / NAME
+    path = folder / QUESTIONS_FILE
     try:
         return _read(path)
     except FileNotFoundError:
@@ -57,10 +57,10 @@ def read_questions(folder: Path) -> list[Question]:
 
 
 def _read(path: Path) -> list[Question]:
-    contexts: dict[str, str] = {}  # each held once, whatever the questions on it
+    contexts: dict[str, str] = {}  # each in memory once, whatever the questions on it
     questions = []
     with pyarrow.parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(AT_ONCE):
+        for batch in file.iter_batches(QUESTION_BLOCK):
             for row in batch.to_pylist():
                 row["context"] = contexts.setdefault(row["context"], row["context"])
                 questions.append(Question(**row))

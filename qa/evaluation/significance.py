@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from qa.evaluation.intervals import Clusters
 
 DRAWS = 9999
-BLOCK = 1 << 22  # signs that are held at a time
+SIGN_BLOCK = 1 << 22  # signs that are in memory at a time
 
 
 def sign_flips(differences: NDArray[np.float64], by: Clusters, seed: int = 42) -> tuple[list[float], float]:
@@ -17,17 +17,17 @@ def sign_flips(differences: NDArray[np.float64], by: Clusters, seed: int = 42) -
     Under the null hypothesis it does not matter which of two systems an answer comes from: the signs of the differences
     are flipped, all questions of a cluster together. That is the paired permutation test (Dror et al. 2018, "The
     hitchhiker's guide to testing statistical significance in NLP"), on EM a McNemar test that knows of clusters. All
-    ways to flip where there are at most DRAWS + 1, else DRAWS drawn ones, of which none can make p less than
+    ways to flip where there are at most DRAWS + 1, else DRAWS drawn ones, which cannot make p less than
     1/(DRAWS + 1) (Phipson and Smyth 2010, "Permutation p-values should never be zero").
     """
     count = len(by.sizes)
-    sums = np.stack([np.bincount(by.row, own, minlength=count) for own in differences], axis=1)  # (clusters, pairs)
+    sums = np.stack([np.bincount(by.row, pair, minlength=count) for pair in differences], axis=1)  # (clusters, pairs)
     total, slack = sums.sum(axis=0), 1e-9 * np.abs(sums).sum(axis=0)  # what rounding may do
     every = 1 << count if count < 63 else DRAWS + 2
     exact = every <= DRAWS + 1
     generator = np.random.default_rng(seed)
     as_far = np.zeros(sums.shape[1], np.int64)
-    left, rows = every if exact else DRAWS, max(1, BLOCK // count)
+    left, rows = every if exact else DRAWS, max(1, SIGN_BLOCK // count)
     while left:
         drawn = min(rows, left)
         if exact:

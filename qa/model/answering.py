@@ -11,17 +11,17 @@ from qa.errors import UserError
 from qa.hub import local_folder
 from qa.storage import write_text
 
-NAME = "qa.json"
+QA_JSON = "qa.json"
 TextCount = Annotated[int, Field(ge=2, le=1_000_000)]
 Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Decision(BaseModel):
-    """How scores become an answer and its probability."""
+    """The numbers by which scores become an answer and its probability."""
 
     model_config = ConfigDict(extra="ignore")
     no_answer_threshold: FiniteFloat | None = None  # null odds above which a question gets no answer (SQuAD v2)
-    temperature: Temperature | None = None  # by which scores are divided; None: nobody calibrated the model
+    temperature: Temperature | None = None  # by which scores are divided; None: not calibrated
     no_answer_slope: FiniteFloat | None = None  # slope · null odds + offset: the log-odds that there is no answer
     no_answer_offset: FiniteFloat | None = None
 
@@ -32,7 +32,7 @@ class Decision(BaseModel):
 
 
 class Answering(Decision):
-    """What is known of a model; its own decision is for questions with one text. Keys of later versions are ignored."""
+    """The facts about a model; its own decision is for questions with one text. Keys of later versions are ignored."""
 
     max_length: PositiveInt = 384  # tokens of a window
     stride: NonNegativeInt = 128  # tokens that consecutive windows share
@@ -45,13 +45,13 @@ class Answering(Decision):
     trained: dict[str, Any] | None = None
 
     def over(self, texts: int) -> Self:
-        """The same for questions with so many texts, between the known numbers of texts on the way from one to another.
+        """The facts for questions with so many texts; between two known numbers of texts they are interpolated.
 
-        Where no number of texts but one is known, and beyond the largest one, it is the nearest known.
+        Where no number of texts but one is known, and beyond the largest one, the nearest counts.
         """
-        known = {1: self, **self.several_texts}
-        numbers = sorted(known)
-        columns = {name: [getattr(known[number], name) for number in numbers] for name in Decision.model_fields}
+        decisions = {1: self, **self.several_texts}
+        numbers = sorted(decisions)
+        columns = {name: [getattr(decisions[number], name) for number in numbers] for name in Decision.model_fields}
         update: dict[str, Any] = {
             name: float(np.interp(math.log(texts), np.log(numbers), values))
             for name, values in columns.items()
@@ -64,39 +64,39 @@ class Answering(Decision):
 
     @property
     def scales(self) -> tuple[float, dict[str, float], tuple[float, float]]:
-        """The temperature of all questions, 1 where nobody calibrated the model, and of some languages; the line."""
+        """The temperature of all questions, 1 without calibration, and of some languages; the line."""
         return self.temperature or 1.0, self.temperature_by_language, self.no_answer_line
 
     def temperature_of(self, language: str | None) -> float:
-        """That of a language, else of all questions, else 1."""
+        """The temperature of a language, else of all questions, else 1."""
         return self.temperature_by_language.get(language or "", self.temperature or 1.0)
 
     @property
     def trained_on(self) -> list[tuple[int, str]]:
-        """How many questions of which data trained the weights, first the base model's; as far as it is known."""
-        made: Any = self.trained
-        known = []
-        while isinstance(made, dict):  # of a foreign model it may be anything
-            questions, data = made.get("questions"), made.get("data")
+        """The number of questions that trained the weights, and their data, first the base model's; as far as known."""
+        fit: Any = self.trained
+        sources = []
+        while isinstance(fit, dict):  # of a foreign model it may be anything
+            questions, data = fit.get("questions"), fit.get("data")
             if isinstance(questions, int) and isinstance(data, str):
-                known.append((questions, data))
-            made = made.get("base")
-        return known[::-1]
+                sources.append((questions, data))
+            fit = fit.get("base")
+        return sources[::-1]
 
     @classmethod
     def load(cls, pretrained: str) -> Self:
-        """That of a model's folder, here or in the hub's cache; without the file, the recipe's. Errors: UserError."""
+        """Reads a model's folder, here or in the hub's cache; without the file, the recipe's. Errors: UserError."""
         folder = local_folder(pretrained)
-        if folder is None or not (folder / NAME).exists():
+        if folder is None or not (folder / QA_JSON).exists():
             return cls()
         try:
-            return cls.model_validate_json((folder / NAME).read_bytes())
+            return cls.model_validate_json((folder / QA_JSON).read_bytes())
         except (OSError, ValidationError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
-            raise UserError(f"{folder / NAME}: {reason}; fix it, or remove it to answer every question") from None
+            raise UserError(f"{folder / QA_JSON}: {reason}; fix it, or remove it to answer every question") from None
 
     def changed(self, **values: Any) -> Self:
-        """With other values, which are checked. Errors: UserError."""
+        """A copy with other values, which are checked. Errors: UserError."""
         try:
             return self.model_validate({**self.model_dump(exclude_unset=True), **values})
         except ValidationError as error:
@@ -104,8 +104,8 @@ class Answering(Decision):
             raise UserError(f"{first['loc'][0]}={first['input']!r}: {first['msg'].removeprefix('Input ')}") from None
 
     def save(self, folder: Path) -> None:
-        """Writes what is known; what the folder had at first stays there as `qa.json.old`."""
-        first = folder / f"{NAME}.old"
-        if (folder / NAME).exists() and not first.exists():
-            write_text(first, (folder / NAME).read_text("utf-8"))
-        write_text(folder / NAME, self.model_dump_json(exclude_none=True, indent=1) + "\n")
+        """Writes `qa.json`; the one that the folder had at first stays there as `qa.json.old`."""
+        first = folder / f"{QA_JSON}.old"
+        if (folder / QA_JSON).exists() and not first.exists():
+            write_text(first, (folder / QA_JSON).read_text("utf-8"))
+        write_text(folder / QA_JSON, self.model_dump_json(exclude_none=True, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Dropout whose masks belong to windows: the same on any number of devices, in any batch, after any restart."""
+"""Dropout with masks that belong to windows: the same on any number of devices, in any batch, after any restart."""
 
 import math
 from typing import Any, NamedTuple
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
-class Windows(NamedTuple):
-    """The windows under way, whose tokens lie one after another, and what else decides on their masks."""
+class PackedWindows(NamedTuple):
+    """The windows under way, their tokens one after another, with the seed and the step of their masks."""
 
     seed: int
     step: int
@@ -19,7 +19,7 @@ class Windows(NamedTuple):
 
 
 class WindowDropout(nn.Module):
-    """`nn.Dropout` whose mask is a function of (seed, step, place, key of the window).
+    """`nn.Dropout` with a mask that is a function of (seed, step, place, key of the window).
 
     A value is dropped where a random byte is below 256 p, rounded: p in steps of 1/256, as flash attention has it. What
     is kept is divided by the probability with which it is kept, so that the mean stays: 230 / 256 for p = 0.1.
@@ -30,16 +30,16 @@ class WindowDropout(nn.Module):
         super().__init__()
         self.p, self.place, self.below = p, place, round(256 * p)
         self.scale = 256 / (256 - self.below) if self.below < 256 else 0.0
-        self.windows: Windows | None = None
+        self.windows: PackedWindows | None = None
 
-    def drawn(self, windows: Windows, number: int, shape: tuple[int, ...]) -> Tensor:
+    def drawn(self, windows: PackedWindows, number: int, shape: tuple[int, ...]) -> Tensor:
         """The random bytes of the window at `number`, uint8 of this shape; what is `below` is dropped."""
         bits = np.random.SFC64((windows.seed, windows.step, self.place, int(windows.keys[number])))
         count = math.prod(shape)
         return torch.from_numpy(bits.random_raw(math.ceil(count / 8)).view(np.uint8)[:count]).view(shape)
 
     def forward(self, states: Tensor) -> Tensor:
-        """Float [1, tokens, width]; changes it in place."""
+        """Drops values of the states, float [1, tokens, width], in place."""
         if not self.training or not self.below:
             return states
         assert self.windows is not None, "draw_for comes first"
@@ -49,7 +49,7 @@ class WindowDropout(nn.Module):
 
 class _Drop(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, dropout: WindowDropout, windows: Windows) -> Tensor:
+    def forward(ctx: Any, states: Tensor, dropout: WindowDropout, windows: PackedWindows) -> Tensor:
         ctx.dropout, ctx.windows = dropout, windows
         ctx.mark_dirty(states)
         return _masked(states, states, dropout, windows)
@@ -59,8 +59,8 @@ class _Drop(torch.autograd.Function):
         return _masked(gradient, torch.empty_like(gradient), ctx.dropout, ctx.windows), None, None
 
 
-def _masked(states: Tensor, out: Tensor, dropout: WindowDropout, windows: Windows) -> Tensor:
-    """One window after another, while its mask is in the cache."""
+def _masked(states: Tensor, out: Tensor, dropout: WindowDropout, windows: PackedWindows) -> Tensor:
+    """Masks one window after another, while its mask is in the cache."""
     width = states.shape[-1]
     buffer = states.new_empty(int(windows.lengths.max()) * width)
     sizes = windows.lengths.tolist()
@@ -73,18 +73,18 @@ def _masked(states: Tensor, out: Tensor, dropout: WindowDropout, windows: Window
 
 def by_windows(model: nn.Module) -> None:
     """Puts a `WindowDropout` in the place of each dropout of a model."""
-    found = [
+    dropouts = [
         (parent, name)
         for parent in model.modules()
         for name, part in parent.named_children()
         if type(part) is nn.Dropout
     ]
-    for place, (parent, name) in enumerate(found):
+    for place, (parent, name) in enumerate(dropouts):
         setattr(parent, name, WindowDropout(getattr(parent, name).p, place).train(parent.training))
 
 
-def draw_for(model: nn.Module, windows: Windows) -> None:
-    """From now on the model's dropouts draw for these windows."""
+def draw_for(model: nn.Module, windows: PackedWindows) -> None:
+    """Makes the model's dropouts draw for these windows from now on."""
     for part in model.modules():
         if isinstance(part, WindowDropout):
             part.windows = windows

@@ -14,11 +14,11 @@ class GeluLinear(nn.Linear):
     """A linear layer of the GELU of its input, which the backward pass computes again."""
 
     def forward(self, states: Tensor) -> Tensor:
-        """Float [..., inputs] → [..., outputs]."""
+        """Maps float [..., inputs] to [..., outputs]."""
         if not self.training:
             return linear(gelu(states), self.weight, self.bias)
-        found: Tensor = _GeluLinear.apply(states.flatten(0, -2), self.weight, self.bias)  # type: ignore[no-untyped-call]
-        return found.view(*states.shape[:-1], -1)
+        outputs: Tensor = _GeluLinear.apply(states.flatten(0, -2), self.weight, self.bias)  # type: ignore[no-untyped-call]
+        return outputs.view(*states.shape[:-1], -1)
 
 
 class _GeluLinear(torch.autograd.Function):

@@ -53,7 +53,7 @@ class Graphs:
         self._room = True  # whether there is memory for graphs
 
     def zero_gradients(self) -> None:
-        """Before the parts of a step."""
+        """Sets the gradients to 0, before the parts of a step."""
         torch._foreach_zero_(self._gradients)
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient
@@ -80,7 +80,7 @@ class Graphs:
 
 
 def _widened(batch: TrainingBatch) -> TrainingBatch:
-    """The same windows, padded to a multiple of WIDTH."""
+    """The batch, padded to a multiple of WIDTH."""
     more = -batch["input_ids"].shape[1] % WIDTH
     wide = {k: pad(v, (0, more)) if isinstance(v, Tensor) and v.ndim == 2 else v for k, v in batch.items()}
     return cast(TrainingBatch, wide)

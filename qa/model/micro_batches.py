@@ -23,21 +23,21 @@ class MicroBatches:
     """
 
     def __init__(self, size: MicroBatchSize = "auto") -> None:
-        self.given = size
-        self._found: dict[int, int] = {}  # longest window in tokens: windows that fit, after running out of memory
+        self.chosen = size
+        self._fitting: dict[int, int] = {}  # longest window in tokens: windows that fit, after running out of memory
         self._carried: set[tuple[int, int]] = set()  # windows, longest: parts that did fit
 
     def size(self, batch: TrainingBatch) -> int:
         """Windows at a time: what a shorter batch could not carry a longer one cannot either."""
-        if self.given != "auto":
-            return min(self.given, batch["share"])
-        known = (size for longest, size in self._found.items() if longest <= batch["longest"])
-        return min([batch["share"], *known])
+        if self.chosen != "auto":
+            return min(self.chosen, batch["share"])
+        sizes = (size for longest, size in self._fitting.items() if longest <= batch["longest"])
+        return min([batch["share"], *sizes])
 
     def split(self, batch: TrainingBatch) -> list[TrainingBatch]:
         """Parts of at most `size` windows, each cut to its longest; their `weight` is that of the whole batch.
 
-        A rank whose share has one part fewer repeats its first window with weight 0.
+        A rank with one part fewer repeats its first window with weight 0.
         """
         size = self.size(batch)
         if size >= batch["share"]:
@@ -55,15 +55,15 @@ class MicroBatches:
             self._carried.add((self.size(batch), batch["longest"]))
 
     def halve(self, batch: TrainingBatch) -> None:
-        """Half as many windows of this length from now on. Errors: UserError where it was one already, or is given."""
+        """Halves the number of windows of this length from now on. Errors: UserError where it is one, or set."""
         size, longest = self.size(batch), batch["longest"]
-        if self.given != "auto" or size == 1:
+        if self.chosen != "auto" or size == 1:
             raise UserError(
                 f"out of memory with {size} windows of {longest} tokens at once; lower data.micro_batch_size or"
                 " data.max_length, or take trainer.precision=bf16-mixed"
             )
-        self._found[longest] = (size + 1) // 2
-        log.warning("out of memory: batches of %d tokens go %d windows at a time", longest, self._found[longest])
+        self._fitting[longest] = (size + 1) // 2
+        log.warning("out of memory: batches of %d tokens go %d windows at a time", longest, self._fitting[longest])
 
 
 def _part(batch: TrainingBatch, begin: int, size: int) -> TrainingBatch:

@@ -1,4 +1,4 @@
-"""What the optimizer trains, and how fast."""
+"""The optimizer's groups of parameters, and its learning rate."""
 
 import inspect
 import math
@@ -39,7 +39,7 @@ def schedule(
 
 
 def can_fuse(optimizer: Callable[..., Optimizer], device: torch.device) -> bool:
-    """Whether an optimizer can do a step in one kernel, and nobody chose otherwise."""
+    """Whether an optimizer can do a step in one kernel, and no setting says otherwise."""
     if device.type not in ("cuda", "cpu"):
         return False
     chosen = optimizer.keywords if isinstance(optimizer, partial) else {}

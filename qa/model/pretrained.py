@@ -54,7 +54,7 @@ class Loaded(NamedTuple):
 
 
 def check_model(pretrained: str, tokenizer: PreTrainedTokenizerFast, max_length: int) -> int | None:
-    """How many positions a model knows, None where it has no end, by its configuration alone.
+    """The number of positions of a model by its configuration alone, None where it has no end.
 
     Errors: UserError where it does not go with windows or tokenizer.
     """
@@ -70,13 +70,13 @@ def check_model(pretrained: str, tokenizer: PreTrainedTokenizerFast, max_length:
 
 
 def check_positions(positions: int | None, max_length: int) -> None:
-    """Errors: UserError for windows that are longer than a model's positions."""
+    """Checks that a model has positions for windows of this length. Errors: UserError."""
     if positions is not None and max_length > positions:
         raise UserError(f"data.max_length={max_length}: the model has {positions} positions; give at most {positions}")
 
 
 def _configuration(pretrained: str, implementation: str | None) -> PretrainedConfig:
-    """What config.json says, but for how to compute attention: it may name code of the hub, which would be run."""
+    """The configuration in config.json, without its attention: that may name code of the hub, which would be run."""
     config: PretrainedConfig = AutoConfig.from_pretrained(**load_arguments(pretrained))
     set_implementation(config, implementation)
     return config
@@ -96,7 +96,7 @@ def _skeleton(pretrained: str) -> PreTrainedModel:
 
 
 def _positions(model: PreTrainedModel) -> int | None:
-    """As `check_model` returns them. RoBERTa's begin after that of the padding."""
+    """The number of positions, as `check_model` returns it. RoBERTa's begin after that of the padding."""
     limits = [
         module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
         for name, module in model.named_modules()
@@ -163,10 +163,10 @@ def set_dropout(config: PretrainedConfig, dropout: float) -> None:
 
 
 def _inputs(model: PreTrainedModel) -> tuple[str, ...]:
-    """Which of INPUTS the model takes; token types only where the model has more than one."""
-    taken = inspect.signature(model.forward).parameters
+    """The INPUTS that the model takes; token types only where it has more than one."""
+    parameters = inspect.signature(model.forward).parameters
     types = getattr(model.config, "type_vocab_size", 0)
-    return tuple(name for name in INPUTS if name in taken and (name != "token_type_ids" or types > 1))
+    return tuple(name for name in INPUTS if name in parameters and (name != "token_type_ids" or types > 1))
 
 
 def _try(name: str, model: PreTrainedModel, inputs: tuple[str, ...]) -> None:

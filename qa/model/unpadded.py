@@ -15,7 +15,7 @@ from qa.internals import flash_attention
 
 UNPADDED = "unpadded"
 TOKENS_STEP = 256  # tokens of a batch are rounded up to a multiple of it, so that batches have few shapes
-# families whose every layer attends to all that is not padding, and whose positions can be given
+# families with layers that all attend to everything but padding, and with positions that can be given
 FAMILIES = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"}
 
 
@@ -46,7 +46,7 @@ def unpadded_logits(
 
     `inputs`: int64 [batch, length] each, the attention mask among them, padded at the end; `lengths`: [batch], tokens
     of each window, known to the host, which so need not wait for the device. The tokens that fill the batch up, where
-    it is `filled`, are a window of their own, whose logits nobody sees.
+    it is `filled`, are a window of their own, without logits in the result.
     """
     mask, tokens = inputs["attention_mask"], padded_tokens(lengths) if filled else int(lengths.sum())
     beyond = mask.numel()  # a place after the last window's
@@ -60,13 +60,9 @@ def unpadded_logits(
     bounds = pad(pad(mask.sum(1).cumsum(0), (1, 0)), (0, 1), value=tokens).int()
     longest = max(mask.shape[1], TOKENS_STEP)
     output = model(
-        **packed,
-        position_ids=(places % mask.shape[1] + first_position(model))[None],
-        cu_seq_lens_q=bounds,
-        cu_seq_lens_k=bounds,
-        max_length_q=longest,
-        max_length_k=longest,
-    )
+        **packed, position_ids=(places % mask.shape[1] + first_position(model))[None],
+        cu_seq_lens_q=bounds, cu_seq_lens_k=bounds, max_length_q=longest, max_length_k=longest,
+    )  # fmt: skip
 
     def padded(logits: Tensor) -> Tensor:
         return logits.new_zeros(beyond + 1).index_copy(0, places, logits[0])[:-1].view(mask.shape)
@@ -94,7 +90,7 @@ def _attention(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """As transformers calls it: query, key, value [1, heads, tokens, size] → [1, tokens, heads, size]."""
+    """Attention, as transformers calls it: query, key, value [1, heads, tokens, size] → [1, tokens, heads, size]."""
     if query.device.type == "cuda":
         q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
         return flash_attention(q, k, v, cu_seq_lens_q, max_length_q, dropout, scaling)[None], None

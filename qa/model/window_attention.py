@@ -13,7 +13,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from qa.model.dropout import WindowDropout, Windows, by_windows
+from qa.model.dropout import PackedWindows, WindowDropout, by_windows
 from qa.model.feed_forward import join_gelu
 from qa.model.unpadded import FAMILIES
 
@@ -27,23 +27,23 @@ def fits_windows(model: PreTrainedModel, device: torch.device, precision: str) -
 
 
 def compute_by_windows(model: PreTrainedModel) -> None:
-    """Has a model train so; the modules that are replaced have the same parameters, by the same names."""
+    """Makes a model train so; its new modules have the same parameters, by the same names."""
     model.set_attn_implementation(WINDOWS)
     by_windows(model)
     join_gelu(model)
 
 
 class How(NamedTuple):
-    """What attention is computed with, beside query, key and value."""
+    """The arguments of attention, beside query, key and value."""
 
     sizes: list[int]  # tokens of each window
     scale: float
     dropout: WindowDropout | None
-    windows: Windows | None  # whose masks the dropout draws
+    windows: PackedWindows | None  # the dropout draws their masks
 
 
 class _Attention(torch.autograd.Function):
-    """Query, key, value [heads, tokens, size] → [heads, tokens, size]; within windows, whose tokens lie in a row."""
+    """Attention within windows, their tokens in a row: query, key, value [heads, tokens, size] → the same shape."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
@@ -84,7 +84,7 @@ class _Attention(torch.autograd.Function):
 
 
 def _like(query: Tensor) -> Tensor:
-    """Empty, [heads, tokens, size], with a token's heads side by side, as the layers before and after have them."""
+    """An empty tensor, [heads, tokens, size], with a token's heads side by side, as the layers around have them."""
     heads, tokens, size = query.shape
     return query.new_empty(tokens, heads, size).transpose(0, 1)
 
@@ -96,7 +96,7 @@ def _weights(query: Tensor, key: Tensor, scale: float, out: Tensor) -> Tensor:
 
 
 def _pieces(how: How, *tensors: Tensor) -> Iterator[tuple[list[Tensor], Tensor | None, Tensor]]:
-    """Some heads of one window after another: of each tensor [heads, tokens, size], of the random bytes, and room.
+    """Yields a window's heads, some at a time: of each tensor [heads, tokens, size], of the random bytes, and room.
 
     The room is for three matrices [heads, tokens, tokens].
     """
@@ -108,10 +108,10 @@ def _pieces(how: How, *tensors: Tensor) -> Iterator[tuple[list[Tensor], Tensor |
         drawn = how.dropout.drawn(how.windows, number, (heads, tokens, tokens)) if how.dropout and how.windows else None
         at_once = max(1, SCORES_AT_ONCE // tokens**2)
         for first in range(0, heads, at_once):
-            some = slice(first, min(first + at_once, heads))
-            shape = (3, some.stop - first, tokens, tokens)
+            part = slice(first, min(first + at_once, heads))
+            shape = (3, part.stop - first, tokens, tokens)
             used = room[:, : shape[1] * tokens**2].view(shape)
-            yield [tensor[some] for tensor in window], None if drawn is None else drawn[some], used
+            yield [tensor[part] for tensor in window], None if drawn is None else drawn[part], used
 
 
 def window_attention(
@@ -126,7 +126,7 @@ def window_attention(
     scaling: float | None = None,
     **more: Any,
 ) -> tuple[Tensor, None]:
-    """As transformers calls it: query, key, value [1, heads, tokens, size] → [1, tokens, heads, size].
+    """Attention, as transformers calls it: query, key, value [1, heads, tokens, size] → [1, tokens, heads, size].
 
     Without the windows' bounds, which evaluations do not give, it is the usual attention.
     """

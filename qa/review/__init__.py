@@ -1,1 +1,1 @@
-"""What people look at: tables, pages, charts, the model card, the comparison of runs."""
+"""Reports for people: tables, pages, charts, the model card, the comparison of runs."""

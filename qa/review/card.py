@@ -24,7 +24,7 @@ from qa.runs.results_table import (
 )
 
 MAIN = ("optimizer.lr", "data.batch_size", "trainer.max_epochs", "data.name", "data.train_file", "seed")  # shown first
-HUB_NAMES = {"data.name", "model.pretrained", "push_to_hub"}  # settings whose value may be USER/NAME
+HUB_NAMES = {"data.name", "model.pretrained", "push_to_hub"}  # settings with values such as USER/NAME
 PATHS = re.compile(r"""(?<=')[^']+(?=')|(?<=")[^"]+(?=")|[^\[\],'"]+""")  # of a list, or of one
 
 
@@ -35,7 +35,7 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
     shown = {"seed": settings.seed, **{key: without_none(v) for key, v in shown.items() if "._" not in key}}
     pretrained = settings.model["pretrained"]
     local, base = Path(pretrained).is_dir(), model_name(pretrained)
-    made = results.identity
+    identity = results.identity
     name, files, share = (settings.data.get(key) for key in ("name", "validation_file", "validation_share"))
     training = training_data(settings)
     part = f"a part of {training} (data.validation_share={share})" if share else str(name)
@@ -47,7 +47,7 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
         tags=["extractive-qa"],
         base_model=None if local else base,
         license=license_of(pretrained),
-        language=list(filter(None, made.get("languages", []))) or None,
+        language=list(filter(None, identity.get("languages", []))) or None,
         model_name=f"{base.split('/')[-1]}-question-answering",
         eval_results=[
             EvalResult("question-answering", evaluation, evaluation, metric, value, dataset_split="validation")
@@ -58,7 +58,7 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
     template = Environment(loader=PackageLoader("qa.review"), keep_trailing_newline=True).get_template("card.jinja")
     body = template.render(
         base=base,
-        origin=base if local or not made else made["inputs"]["model"][0],  # with its commit
+        origin=base if local or not identity else identity["inputs"]["model"][0],  # with its commit
         data=training,
         evaluation=evaluation if files or share else f"{name}, split validation",
         results=results,
@@ -78,22 +78,22 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
         },
         versions={
             **{name: version(name) for name in ("torch", "lightning", "transformers", "tokenizers")},
-            **({"this program's commit": made["code"][:12]} if made and made["code"] else {}),
+            **({"this program's commit": identity["code"][:12]} if identity and identity["code"] else {}),
         },
     )
     return f"---\n{data.to_yaml()}\n---\n\n{body}"
 
 
 def training_data(settings: Settings) -> str:
-    """The names of what a fit learns from, for anybody."""
+    """The names of a fit's training data, without folders."""
     files = settings.data["train_file"]
     return without_folders(files) if files else str(settings.data["name"])
 
 
 def model_name(pretrained: str) -> str:
-    """A model by its own name: on the hub without a revision, of a folder without the folders above it.
+    """The name of a model: on the hub without a revision, of a folder without the folders above it.
 
-    A model that a package holds has the package's name on PyPI.
+    A model in an installed package has the package's name on PyPI.
     """
     if not Path(pretrained).is_dir():
         return named(pretrained)[0]
@@ -115,14 +115,14 @@ def license_of(pretrained: str) -> str | None:
 
 
 def without_none(value: Any) -> Any:
-    """A setting as it is shown: a mapping as "key=value, …" of its known values; None where nothing is set."""
+    """A setting to show: a mapping as "key=value, …" of its known values; None where nothing is set."""
     if not isinstance(value, Mapping):
         return value
     return ", ".join(f"{key}={part}" for key, part in value.items() if part is not None) or None
 
 
 def without_folders(value: Any) -> str:
-    """A setting as anybody may read it: paths without the folders that tell whose machine it was.
+    """A setting for any reader: paths without the folders that tell a user's machine.
 
     An installed package's folder is named from the package on, a run's model by `RUN/model`, the demo's files by
     `demo/NAME`, all else by its last part.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GREY, FIRST, SECOND = "#7d7d7d", "#2b7bba", "#d9730d"  # readable on white and on black
-# told apart also by those who see no red and green (Okabe and Ito 2008), without black and yellow
+# distinct without seeing red and green, too (Okabe and Ito 2008), without black and yellow
 DISTINCT = (FIRST, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", GREY)
 STYLE: Any = {
     "svg.hashsalt": "qa",  # the same chart, the same bytes
@@ -73,8 +73,8 @@ def by_epoch(histories: Mapping[str, Sequence[Row]], colors: Mapping[str, str]) 
 
     def panel(axes: Any, figure: str, title: str) -> None:
         for name, rows in histories.items():
-            known = [row for row in rows if getattr(row, figure) is not None]
-            line = axes.plot([row.epoch for row in known], [getattr(row, figure) for row in known], "o-")
+            measured = [row for row in rows if getattr(row, figure) is not None]
+            line = axes.plot([row.epoch for row in measured], [getattr(row, figure) for row in measured], "o-")
             line[0].set(color=colors[name], gid=f"line-{name}", markersize=3)
         axes.set(xlabel="epoch", title=title)
         axes.locator_params(axis="x", integer=True, nbins=10)
@@ -147,20 +147,20 @@ def _scaled(values: Sequence[Any], falling: bool) -> tuple[list[float], list[tup
 
 
 def reliability(probability: NDArray[np.float64], right: NDArray[np.float64]) -> list[Draw]:
-    """Draws the share of exact matches and the number of questions by probability, and of the surest those right.
+    """Draws exact matches and questions by probability, and the share of right answers among the surest.
 
     `probability`, `right`: [answers] each, at least one.
     """
-    found, (coverage, risk) = calibration(probability, right), risk_coverage(probability, right)
-    bins = np.minimum(np.floor(found.probabilities * BINS), BINS - 1)
+    curve, (coverage, risk) = calibration(probability, right), risk_coverage(probability, right)
+    bins = np.minimum(np.floor(curve.probabilities * BINS), BINS - 1)
 
     def shares(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
-        axes.plot(found.probabilities, found.shares, "o-", color=FIRST)
+        axes.plot(curve.probabilities, curve.shares, "o-", color=FIRST)
         axes.set(xlabel="probability", title="share of exact matches", xlim=(0, 1), ylim=(-0.03, 1.03))
 
     def counts(axes: Any) -> None:
-        axes.bar((bins + 0.5) / BINS, found.counts, width=0.9 / BINS, color=FIRST)
+        axes.bar((bins + 0.5) / BINS, curve.counts, width=0.9 / BINS, color=FIRST)
         axes.set(xlabel="probability", title="questions", xlim=(0, 1))
 
     def surest(axes: Any) -> None:
@@ -193,7 +193,7 @@ def _figure(count: int, width: float) -> tuple["Figure", list[Any]]:
 
 
 def as_svg(figure: "Figure") -> str:
-    """An `<svg>` element, without a background."""
+    """The figure as an `<svg>` element, without a background."""
     from matplotlib import rc_context
 
     file = io.StringIO()

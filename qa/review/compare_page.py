@@ -12,12 +12,12 @@ from qa.review.systems import System
 from qa.runs.results_table import counted
 
 SIDES = ("only_one", "only_other")
-SHOWN = 200  # questions that one system alone answers, on the page
+FIXES_SHOWN = 200  # questions that one system alone answers, on the page
 
 
-def as_page(report: dict[str, Any], found: Sequence[System]) -> str:
-    """The same as HTML, with the questions that one of two systems alone answers exactly and what both say."""
-    runs = {system.name: system.runs[0].questions for system in found}
+def as_page(report: dict[str, Any], systems: Sequence[System]) -> str:
+    """A comparison as HTML, with both answers to the questions that one of two systems alone answers exactly."""
+    runs = {system.name: system.runs[0].questions for system in systems}
     fixes = [
         {**fix, **{side: [_answer(name, runs[fix["one"]], runs[fix["other"]]) for name in fix[side]] for side in SIDES}}
         for fix in report["fixes"]
@@ -25,7 +25,7 @@ def as_page(report: dict[str, Any], found: Sequence[System]) -> str:
     template = templates().get_template("compare.html")
     words = {"recipe": RECIPE, "weights": WEIGHTS, "corrected": CORRECTED, "few_note": FEW, "real": REAL}
     forms = {"spread": spread_of, "bounds": bounds_of, "p": p_of, "part": part_of, "counted": counted}
-    return template.render(report=report, fixes=fixes, shown=SHOWN, few=TOO_FEW, **words, **forms)
+    return template.render(report=report, fixes=fixes, shown=FIXES_SHOWN, few=TOO_FEW, **words, **forms)
 
 
 def _answer(name: str, one: dict[str, Question], other: dict[str, Question]) -> tuple[str, ...]:

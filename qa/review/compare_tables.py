@@ -34,7 +34,7 @@ class ComparisonTable(NamedTuple):
 
 
 def comparison_tables(report: dict[str, Any]) -> Iterator[ComparisonTable]:
-    """Those of systems, pairs and kinds of questions; `report`: of `qa.review.comparison.compare`."""
+    """The tables of systems, pairs and kinds of questions; `report`: of `qa.review.comparison.compare`."""
     yield _systems(report)
     if report["pairs"]:
         yield from _pairs(report)
@@ -84,7 +84,7 @@ def _kind(name: str, groups: dict[str, list[dict[str, Any]]]) -> ComparisonTable
 
 
 def show(report: dict[str, Any], out: Console) -> None:
-    """What may be said of each pair, and the tables, for a terminal."""
+    """Prints the claim about each pair, and the tables."""
     for place, row in enumerate(report["pairs"]):
         out.print(row["claim"]["sentence"], style="" if place else "bold")
     if report["pairs"]:
@@ -100,7 +100,7 @@ def show(report: dict[str, Any], out: Console) -> None:
 
 
 def as_markdown(report: dict[str, Any]) -> str:
-    """The same as Markdown."""
+    """A comparison as Markdown."""
     parts = [row["claim"]["sentence"] for row in report["pairs"]]
     for title, head, rows, notes in comparison_tables(report):
         parts += [f"## {title}", markdown_rows([head, ["---"] * len(head), *rows]), *notes]
@@ -108,7 +108,7 @@ def as_markdown(report: dict[str, Any]) -> str:
 
 
 def as_latex(report: dict[str, Any]) -> str:
-    """The same for a paper: a `table` each, with the rules of the package booktabs; the sentences are comments."""
+    """A comparison for a paper: `table`s with the rules of the package booktabs; the sentences are comments."""
     parts = [f"% {tex(row['claim']['sentence'])}" for row in report["pairs"]]
     for title, head, rows, notes in comparison_tables(report):
         lines = [" & ".join(map(tex, row)) + r" \\" for row in (head, *rows)]
@@ -126,7 +126,7 @@ def tex(text: str) -> str:
 
 
 def spread_of(figure: dict[str, Any], form: str = ".2f") -> str:
-    """Mean ± standard deviation, as people read it."""
+    """The mean ± standard deviation of a figure, as text."""
     if figure["mean"] is None:
         return "–"
     return format(figure["mean"], form) + ("" if figure["std"] is None else f" ± {format(figure['std'], form)}")

@@ -25,49 +25,49 @@ from qa.runs.results import METRICS, chosen_here, metric_of
 from qa.runs.results_table import counted
 
 ALL_PAIRS = 6  # systems; with more, the highest is compared with each of the others
-LEFT_OUT = 0.2  # of a run's questions; where more are skipped, its figures are those of another test set
+LEFT_OUT = 0.2  # of a run's questions; where more are skipped, its figures are of another test set
 REAL = 0.05  # corrected p below which a difference counts as more than chance
 
 
-def primary_figure(found: Sequence[System]) -> str:
+def primary_figure(systems: Sequence[System]) -> str:
     """The metric that decides: EM where all runs chose their best epoch by it, else F1."""
-    metrics = {metric_of(run.settings.get("checkpoint.monitor", ""))[0] for system in found for run in system.runs}
+    metrics = {metric_of(run.settings.get("checkpoint.monitor", ""))[0] for system in systems for run in system.runs}
     return "exact_match" if metrics == {"exact_match"} else "f1"
 
 
-def compare(found: Sequence[System], baseline: System | None = None) -> dict[str, Any]:
+def compare(systems: Sequence[System], baseline: System | None = None) -> dict[str, Any]:
     """Compares each system, the pairs, and the kinds of questions.
 
     One metric decides, see `primary_figure`; its p-values are corrected for the number of pairs. Without a baseline
     that is the number of all pairs, even where only some are shown, because the best was picked among all.
     """
-    by, primary = clusters(found[0].questions), primary_figure(found)
-    ranked = sorted(found, key=lambda system: -float(system.scores[primary].mean()))
-    every = len(found) * (len(found) - 1) // 2
+    by, primary = clusters(systems[0].questions), primary_figure(systems)
+    ranked = sorted(systems, key=lambda system: -float(system.scores[primary].mean()))
+    every = len(systems) * (len(systems) - 1) // 2
     if baseline:
         pairs = [(system, baseline) for system in ranked if system is not baseline]
         rows, tested = _tested(pairs, primary, by, len(pairs)), f"each against the baseline, {baseline.name}"
         if baseline not in ranked[:2]:
             rows += _tested([(ranked[0], ranked[1])], primary, by, every)
             tested += f"; and the two highest against each other, corrected for all {every} pairs"
-    elif len(found) <= ALL_PAIRS:
+    elif len(systems) <= ALL_PAIRS:
         rows, tested = _tested(list(itertools.combinations(ranked, 2)), primary, by, every), "all pairs"
     else:
         rows = _tested([(ranked[0], system) for system in ranked[1:]], primary, by, every)
         tested = f"{ranked[0].name}, the highest, against each other system, corrected for all {every} pairs"
-    named = {system.name: system for system in found}
+    named = {system.name: system for system in systems}
     return {
-        "questions": len(found[0].questions),
+        "questions": len(systems[0].questions),
         "clusters": str(by),
         "primary": METRICS[primary],
-        "systems": [summary(system, by) for system in found],
-        "notes": notes(found, by),
+        "systems": [summary(system, by) for system in systems],
+        "notes": comparison_notes(systems, by),
         "pairs": rows,
         "tested": tested,
         "fixes": [_fixes(named[row["one"]], named[row["other"]]) for row in rows],
         "kinds": {
-            name: {system.name: [part._asdict() for part in breakdown(system.questions, kind)] for system in found}
-            for name, kind in kinds(found[0].questions).items()
+            name: {system.name: [part._asdict() for part in breakdown(system.questions, kind)] for system in systems}
+            for name, kind in kinds(systems[0].questions).items()
         },
     }
 
@@ -108,10 +108,10 @@ def _tested(pairs: Sequence[tuple[System, System]], primary: str, by: Clusters, 
 
 def _apart(one: System, other: System, figure: str, by: Clusters, over_seeds: bool) -> dict[str, Any]:
     """The difference in percent with its interval, its p-value, and the share of seeds in its variance."""
-    found = spread([one.scores[figure], -other.scores[figure]], by, over_seeds)
-    apart, low, high = percent(difference(found, by))
+    variation = spread([one.scores[figure], -other.scores[figure]], by, over_seeds)
+    apart, low, high = percent(difference(variation, by))
     interval = {"difference": apart, "low": low, "high": high}
-    return {**interval, "p": p_value(found, by), "p_corrected": None, "seeds_share": found.seeds_share}
+    return {**interval, "p": p_value(variation, by), "p_corrected": None, "seeds_share": variation.seeds_share}
 
 
 def summary(system: System, by: Clusters) -> dict[str, Any]:
@@ -121,9 +121,9 @@ def summary(system: System, by: Clusters) -> dict[str, Any]:
     for figure, scores in system.scores.items():
         _, low, high = percent(proportion(scores, by))
         row[figure] = {**over_seeds((100 * scores.mean(axis=1)).tolist()), "low": low, "high": high}
-    losses = [[run.questions[question.id].loss for question in system.questions] for run in system.runs]
-    known = [fmean(loss for loss in own if loss is not None) for own in losses if None not in own]
-    row["question_loss"] = over_seeds(known)  # mean over questions of the mean over windows
+    by_run = [[run.questions[question.id].loss for question in system.questions] for run in system.runs]
+    means = [fmean(loss for loss in losses if loss is not None) for losses in by_run if None not in losses]
+    row["question_loss"] = over_seeds(means)  # mean over questions of the mean over windows
     return row
 
 
@@ -132,17 +132,17 @@ def over_seeds(values: Sequence[float]) -> dict[str, float | None]:
     return {"mean": fmean(values) if values else None, "std": stdev(values) if len(values) > 1 else None}
 
 
-def notes(found: Sequence[System], by: Clusters) -> list[str]:
-    """What the figures are based on, a line each: questions, seeds, skipped questions, what was chosen on them."""
-    count, runs = len(found[0].questions), [run for system in found for run in system.runs]
+def comparison_notes(systems: Sequence[System], by: Clusters) -> list[str]:
+    """The basis of the figures, a line each: questions, seeds, skipped questions, choices that were made on them."""
+    count, runs = len(systems[0].questions), [run for system in systems for run in system.runs]
     lines = [f"{counted(count, 'question')} that all runs share, on {by}. ± is the standard deviation over seeds."]
     if len(by.sizes) < TOO_FEW:
         lines.append(f"{by}: too few for an interval, which takes {TOO_FEW}.")
     else:
         lines.append(f"95%: an interval for other {by.kind} and, of systems with several, other seeds.")
-    if single := [system.name for system in found if len(system.runs) == 1]:
+    if single := [system.name for system in systems if len(system.runs) == 1]:
         lines.append(f"One seed only, which may be a lucky one: {', '.join(single)}.")
-        if len(found) > 1:
+        if len(systems) > 1:
             lines.append("To compare recipes, train each with at least two seeds.")
     less = {run.folder: len(run.questions) - count for run in runs if len(run.questions) > count}
     lines += [f"{folder}: {counted(number, 'further question')} skipped." for folder, number in less.items()]
@@ -163,12 +163,12 @@ def notes(found: Sequence[System], by: Clusters) -> list[str]:
 
 
 def _chosen_on_these(run: Run) -> bool:
-    """Whether a run's questions chose its epoch: a fit's do, and an evaluation's on what the fit was validated on."""
+    """Whether a run's questions chose its epoch: a fit's do, and an evaluation's on the fit's validation data."""
     return run.results.windows.train is not None or bool(run.results.chosen(run.folder))
 
 
 def claim(one: System, other: System, row: dict[str, Any], by: Clusters) -> dict[str, str | None]:
-    """All that may be said of two systems: {"better": the name of the better one, or None, "sentence": in words}.
+    """The claim about two systems: {"better": the name of the better one, or None, "sentence": in words}.
 
     `row`: of `_tested`. Nothing is better without a test over seeds and questions, so nothing is with one seed. The
     number of questions needed is a guess: it supposes that the interval shrinks with the square root of their number

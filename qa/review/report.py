@@ -13,7 +13,7 @@ from qa.evaluation.answers import NBestAnswer, Question
 from qa.evaluation.breakdown import Part, breakdown, kinds, language, question_type
 from qa.evaluation.calibration import Trust, outcomes, trust
 from qa.evaluation.error_kinds import count_errors
-from qa.evaluation.intervals import Clusters, Estimate, clusters
+from qa.evaluation.intervals import Clusters, ConfidenceInterval, clusters
 from qa.evaluation.question_table import read_questions
 from qa.review.verdict import estimates, figures_in_words, remarks
 from qa.runs.folder import RunFolder
@@ -46,16 +46,16 @@ class RunReport:
 
     @cached_property
     def scored(self) -> list[Question]:
-        """The questions whose answers are known."""
+        """The questions with known answers."""
         return [question for question in self.questions if question.exact_match is not None]
 
     @cached_property
     def clusters(self) -> Clusters:
-        """Which scored questions are not independent of each other."""
+        """The groups of scored questions that depend on each other."""
         return clusters(self.scored)
 
     @cached_property
-    def figures(self) -> dict[str, Estimate]:
+    def figures(self) -> dict[str, ConfidenceInterval]:
         """F1 and EM of the scored questions in percent, with intervals; empty without any."""
         return estimates(self.scored, self.clusters) if self.scored else {}
 
@@ -66,12 +66,12 @@ class RunReport:
 
     @cached_property
     def remarks(self) -> list[str]:
-        """What a reader of the figures should know."""
+        """The remarks for a reader of the figures."""
         return list(remarks(self.results))
 
     @cached_property
     def caveat(self) -> str:
-        """What the evaluated questions chose; empty where that is nothing."""
+        """The choices that the evaluated questions made, in words; empty where there are none."""
         return self.results.chosen(self.run.path)
 
     @cached_property
@@ -87,12 +87,12 @@ class RunReport:
 
     @cached_property
     def outcomes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Probability, and whether it is right, [answers] each."""
+        """Probability, and whether the answer is right, [answers] each."""
         return outcomes(self.scored)
 
     @cached_property
     def trust(self) -> Trust | None:
-        """How far the probabilities can be trusted; None where that is not known."""
+        """The trust that the probabilities deserve; None where it is unknown."""
         return self.results.calibration.after if self.results.calibration else trust(*self.outcomes)
 
     @cached_property
@@ -102,7 +102,7 @@ class RunReport:
 
     @cached_property
     def worst(self) -> Sequence[Question]:
-        """At most SHOWN questions in their order: the worst answers, of equal ones the surest."""
+        """The worst answers, of equal ones the surest: at most SHOWN questions in their order."""
         if len(self.questions) <= SHOWN:
             return self.questions
         worst_first = sorted(
@@ -112,7 +112,7 @@ class RunReport:
         return [self.questions[row] for row in sorted(worst_first[:SHOWN])]
 
     def write(self) -> None:
-        """Writes `results.md` and `results.json`, by which the run is finished."""
+        """Writes `results.md` and `results.json`; then the run is finished."""
         results = self.results
         if results.epochs:
             tables = [markdown_table(results.epochs, results.evaluated), markdown_language_table(results)]

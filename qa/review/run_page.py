@@ -94,7 +94,7 @@ def _errors(errors: Mapping[str, Counter[str]]) -> tuple[list[str], list[list[st
 
 
 def _data(report: RunReport) -> dict[str, Any]:
-    """What the page's table is made of; each context once."""
+    """The data of the page's table; each context once."""
     contexts: dict[str, int] = {}
     rows = [
         {

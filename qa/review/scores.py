@@ -46,16 +46,9 @@ def score_predictions(data: SquadData, identity: dict[str, Any]) -> tuple[list[Q
     # no prediction is not the prediction "no answer"
     questions = [q if q.id in predictions else q._replace(exact_match=0.0, f1=0.0) for q in questions]
     exact, overlap = mean_scores(questions)
-    row, empty = (
-        Row(
-            exact_match=exact,
-            f1=overlap,
-            **figures_by_language(questions),
-            **(figures_by_answer(questions) if v2 else {}),
-        ),
-        PerSplit(),
-    )
-    count = len(questions)
+    by_answer = figures_by_answer(questions) if v2 else {}
+    row = Row(exact_match=exact, f1=overlap, **figures_by_language(questions), **by_answer)
+    count, empty = len(questions), PerSplit()
     return questions, Results(
         epochs=[row], best=row, windows=empty, examples=PerSplit(validation=count), windows_per_second=empty, devices=0,
         skipped={"validation": skipped}, evaluated=EvaluatedPart(questions=count, of=count),

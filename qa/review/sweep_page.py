@@ -1,4 +1,4 @@
-"""`sweep.html`: the review of a sweep in one file: its jobs, what their settings did, and how sure that is."""
+"""`sweep.html`: the review of a sweep in one file: its jobs, the effects of their settings, and their intervals."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -23,10 +23,7 @@ from qa.sweeps.sweep import Sweep
 
 
 def write_sweep_page(sweep: Sweep) -> list[str]:
-    """Writes `sweep.html`, and `sweep.md` with intervals, from what the sweep's folder holds at the moment.
-
-    Returns what its figures are based on.
-    """
+    """Writes `sweep.html`, and `sweep.md` with intervals, from the present rows; returns the basis of its figures."""
     rows, best = sweep.rows(), sweep.best()
     runs = {row.job: run for row in rows if (run := _read(sweep.folder / row.folder, row))}
     settings = ranked(rows, sweep.monitor)
@@ -44,7 +41,7 @@ def write_sweep_page(sweep: Sweep) -> list[str]:
     groups = {str(row.job): setting.name for setting in grouped(rows, sweep.monitor) for row in setting.jobs}
     shades = colors({job: groups[job] for job in curves})
     based_on, same = _questions([runs[row.job] for row in drawn])
-    intervals = {s.name: known for s in settings if same and (known := _intervals(s, runs))}
+    intervals = {s.name: by_figure for s in settings if same and (by_figure := _intervals(s, runs))}
     page = templates().get_template("sweep.html")
     text = page.render(
         folder=str(sweep.folder),
@@ -69,11 +66,11 @@ def write_sweep_page(sweep: Sweep) -> list[str]:
 
 
 def _about(runs: Sequence[Run]) -> dict[str, str]:
-    """The head of the page: what all jobs share; where they differ, each value once."""
+    """The head of the page: values that all jobs share; where they differ, each value once."""
     values: dict[str, list[str]] = {}
     for run in runs:
-        for name, what in {**run.results.about, "commit": run.results.identity.get("code") or ""}.items():
-            values.setdefault(name, []).append(what)
+        for name, text in {**run.results.about, "commit": run.results.identity.get("code") or ""}.items():
+            values.setdefault(name, []).append(text)
     about = {name: "; ".join(dict.fromkeys(filter(None, texts))) for name, texts in values.items()}
     if commands := [shlex.split(text) for text in values.get("command", [])]:
         shared = [word for word in commands[0] if all(word in words for words in commands)]
@@ -115,19 +112,19 @@ def _questions(runs: Sequence[Run]) -> tuple[list[str], bool]:
     counts = sorted(len(run.questions) for run in runs)
     if counts[-1] == len(shared):
         return [f"{counted(len(shared), 'question')}, the same in each job, on {clusters(shared)}."], True
-    own = f"{counts[0]:,} to {counts[-1]:,} questions, of which {len(shared):,} are in all"
+    numbers = f"{counts[0]:,} to {counts[-1]:,} questions, of which {len(shared):,} are in all"
     if counts[-1] - len(shared) > LEFT_OUT * counts[-1]:
-        return [f"WARNING: the jobs have {own}: do not compare them; evaluate all on the same questions."], False
-    return [f"Each job's figures are of its own {own}."], False
+        return [f"WARNING: the jobs have {numbers}: do not compare them; evaluate all on the same questions."], False
+    return [f"Each job's figures are of its own {numbers}."], False
 
 
 def _intervals(setting: Setting, runs: Mapping[int, Run]) -> dict[str, str]:
-    """EM's and F1's intervals over questions and, of several, seeds."""
-    own = [runs[row.job] for row in setting.rows if row.job in runs]
-    if len(own) < len(setting.rows):
+    """The intervals of EM and F1 over questions and, of several, seeds."""
+    jobs = [runs[row.job] for row in setting.rows if row.job in runs]
+    if len(jobs) < len(setting.rows):
         return {}
-    by, found = clusters(list(own[0].questions.values())), {}
+    by, intervals = clusters(list(jobs[0].questions.values())), {}
     for name in METRICS:
-        scores = np.array([[getattr(question, name) for question in run.questions.values()] for run in own])
-        found[name] = bounds(*percent(proportion(scores, by))[1:])
-    return found
+        scores = np.array([[getattr(question, name) for question in run.questions.values()] for run in jobs])
+        intervals[name] = bounds(*percent(proportion(scores, by))[1:])
+    return intervals

@@ -28,15 +28,15 @@ EVALUATED = (  # settings that an evaluation chooses for itself, beside those of
 
 
 class Run(NamedTuple):
-    """What a run folder holds."""
+    """The content of a run's folder."""
 
     folder: Path
     settings: dict[str, Any]  # and the hashes of its inputs: the same in all runs of a system
-    seed: int | None  # of the training; None where it is not known, as of a model of the hub
+    seed: int | None  # of the training; None where it is unknown, as of a model of the hub
     weights: str  # of an evaluation: where in their training they were taken, or the hash of a checkpoint
     results: Results
     questions: dict[str, Question]
-    is_cross_fitted: bool = False  # whether its answers are at thresholds that are not those of the run
+    is_cross_fitted: bool = False  # whether its answers are at other thresholds than the run's
 
 
 class System(NamedTuple):
@@ -53,22 +53,22 @@ class System(NamedTuple):
 
 
 def read_run(folder: Path) -> Run:
-    """Errors: UserError for a folder without a finished run whose answers can be scored."""
+    """Reads a finished run. Errors: UserError where there is none, or its answers cannot be scored."""
     results = read_results(folder)
     questions = {question.id: question for question in read_questions(folder) if question.exact_match is not None}
     if not questions:
         raise UserError(f"{folder}: its questions have no reference answers; compare runs of fit, validate or test")
-    made = held_identity(folder)
-    assert made is not None
-    settings, inputs = as_today(made["settings"]), dict(made["inputs"])
+    identity = held_identity(folder)
+    assert identity is not None
+    settings, inputs = as_today(identity["settings"]), dict(identity["inputs"])
     weights = "" if settings["stage"] == "fit" else "".join(inputs.pop("resume", []))
     trained = results.identity.get("trained", {})
     if "settings" in trained:  # evaluated on its own: a run of the recipe that trained it
         inputs.pop("model", None)  # RUN/model and best.ckpt are two files of the same weights
         step, cut = trained.get("step"), results.no_answer_threshold
         weights = f"step {step}, threshold {cut:.4g}" if cut else f"step {step}"
-        own = {f"evaluated {key}": value for key, value in settings.items() if key.startswith(EVALUATED)}
-        settings = {**as_today(trained["settings"]), **own}
+        evaluated = {f"evaluated {key}": value for key, value in settings.items() if key.startswith(EVALUATED)}
+        settings = {**as_today(trained["settings"]), **evaluated}
         inputs = {**trained["inputs"], **{f"evaluated {role}": content for role, content in inputs.items()}}
     elif settings["stage"] != "fit":
         settings["seed"] = None  # an evaluation's decides nothing: with another one it is the same evaluation
@@ -76,13 +76,13 @@ def read_run(folder: Path) -> Run:
         settings["schedule changes"] = changes
     seed = settings.pop("seed")
     del settings["stage"]
-    known = {role: content[:1] if role == "model" else content for role, content in inputs.items()}  # not as calibrated
-    settings |= {f"content of {role}": " ".join(content) for role, content in known.items()}
+    inputs = {role: content[:1] if role == "model" else content for role, content in inputs.items()}  # uncalibrated
+    settings |= {f"content of {role}": " ".join(content) for role, content in inputs.items()}
     return Run(folder, settings, seed, weights, results, questions)
 
 
 def cross_fitted_run(run: Run) -> Run:
-    """A run on SQuAD v2 that answered at threshold 0, as fits do: with answers at thresholds of its own.
+    """A run with answers at thresholds of its own where it is on SQuAD v2 and answered at threshold 0, as fits do.
 
     They are the best for F1 on the other half of the contexts. All other runs stay as they are.
     """
@@ -99,11 +99,11 @@ def cross_fitted_run(run: Run) -> Run:
             [null_odds(candidates) for _, candidates in answered],
         ]
     )
-    known = np.array([[bool(q.answers) for q in questions], [span is not None for span in spans]])
+    masks = np.array([[bool(q.answers) for q in questions], [span is not None for span in spans]])
     first, thresholds = in_first_half(questions), np.zeros(len(questions))
     for part in (first, ~first):
         if part.any() and not part.all():
-            thresholds[part] = kept_threshold(*table[:, ~part], *known[:, ~part])
+            thresholds[part] = kept_threshold(*table[:, ~part], *masks[:, ~part])
     again = [at_threshold(*each, cut) for each, cut in zip(answered, thresholds.tolist(), strict=True)]
     return run._replace(questions={**run.questions, **{q.id: q for q in again}}, is_cross_fitted=True)
 
@@ -117,10 +117,10 @@ def systems(runs: Sequence[Run]) -> list[System]:
     if not shared:
         raise UserError("the runs share no question; evaluate them on the same data")
     same = {"answers": "other reference answers", "question": "another question", "context": "another context"}
-    for run, name, (field, what) in itertools.product(runs[1:], shared, same.items()):
+    for run, name, (field, problem) in itertools.product(runs[1:], shared, same.items()):
         if getattr(run.questions[name], field) != getattr(runs[0].questions[name], field):
             where = f"{runs[0].folder} and {run.folder}"
-            raise UserError(f"{where}: {what} for the id {name!r}; evaluate on the same data")
+            raise UserError(f"{where}: {problem} for the id {name!r}; evaluate on the same data")
     groups = _groups(runs)
     names = _names(groups)
     return [_system(name, group, shared) for name, group in zip(names, groups, strict=True)]
@@ -131,18 +131,17 @@ def _groups(runs: Sequence[Run]) -> list[list[Run]]:
 
     Errors: UserError for a run that is given twice, such as by a copy of its folder.
     """
-    found: dict[str, list[Run]] = {}
+    by_settings: dict[str, list[Run]] = {}
     for run in runs:
-        found.setdefault(json.dumps(run.settings, sort_keys=True), []).append(run)
+        by_settings.setdefault(json.dumps(run.settings, sort_keys=True), []).append(run)
     groups = []
-    for group in found.values():
+    for group in by_settings.values():
         seeds: dict[int | None, Run] = {}
         again = next(((seeds[run.seed], run) for run in group if seeds.setdefault(run.seed, run) is not run), None)
         if again is None:
             groups.append(group)
         elif len({run.weights for run in group}) == len(group):
-            settings = [{**run.settings, "weights": run.weights} for run in group]
-            groups += [[run._replace(settings=own)] for run, own in zip(group, settings, strict=True)]
+            groups += [[run._replace(settings={**run.settings, "weights": run.weights})] for run in group]
         else:
             one, other = (str(run.folder) for run in again)
             seed = again[0].seed

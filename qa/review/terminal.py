@@ -1,4 +1,4 @@
-"""A run in the terminal: its table, what its figures mean, some answers."""
+"""A run in the terminal: its table, the meaning of its figures, some answers."""
 
 import os
 import shlex
@@ -27,9 +27,9 @@ WIDE = 90  # columns in which the table and the whole mark of its best row have 
 def results_table(
     rows: Sequence[Row], best: Row | None, part: EvaluatedPart | None = None, monitor: Monitor | None = None
 ) -> RenderableType:
-    """The table for a terminal. It marks the best row and names by what it is; a note below tells of a part.
+    """The table for a terminal. It marks the best row and names its monitor; a note below tells of a part.
 
-    A narrow terminal has the name below, not beside the row. A second table has what only SQuAD v2 has.
+    A narrow terminal has the name below, not beside the row. A second table has the figures of SQuAD v2.
     """
     mark = tables.best_mark(monitor)
     notes = [part.note() if part else ""]
@@ -48,13 +48,13 @@ def results_table(
     return Group(table, v2) if v2.row_count else table
 
 
-def trust_table(found: Calibrated) -> Table:
-    """What probabilities are worth, for a terminal."""
-    return plain_table(tables.TRUST_HEADINGS, tables.trust_rows(found))
+def trust_table(calibration: Calibrated) -> Table:
+    """The worth of probabilities, for a terminal."""
+    return plain_table(tables.TRUST_HEADINGS, tables.trust_rows(calibration))
 
 
 def plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Rows under their headings, the first column to the left."""
+    """A table of rows under their headings, the first column to the left."""
     table = _table(headings, None)
     table.columns[0].justify = "left"
     for row in rows:
@@ -89,7 +89,7 @@ def show_finished(report: "RunReport", wanted: Mapping[str, Any], logger_asked: 
 
 
 def show_report(report: "RunReport") -> None:
-    """Shows a run's figures, and what they mean."""
+    """Shows a run's figures and their meaning."""
     results = report.results
     if results.best:
         console.print(results_table(results.epochs, results.best, results.evaluated, results.monitor))
@@ -105,7 +105,7 @@ def show_report(report: "RunReport") -> None:
 
 
 def show_paths(run: RunFolder) -> None:
-    """Shows what to open of a run folder; a sweep names its own page instead."""
+    """Shows the paths to open in a run folder; a sweep names its own page instead."""
     if processes.SWEEP in os.environ:
         return
     if run.page.exists():
@@ -120,7 +120,7 @@ def show_paths(run: RunFolder) -> None:
 
 
 def at_words(text: str, start: int, end: int, around: int) -> tuple[int, int]:
-    """What to show of a text: `around` characters beside [start, end), cut between words where the text has spaces."""
+    """The part of a text to show: `around` characters beside [start, end), cut between words where it has spaces."""
     first, last = max(0, start - around), min(len(text), end + around)
     begins = (at for at in range(first, start) if at == 0 or text[at - 1].isspace())
     ends = (at for at in range(last, end, -1) if at == len(text) or text[at].isspace())

@@ -1,4 +1,4 @@
-"""What a run's figures mean, in sentences for people."""
+"""The meaning of a run's figures, in sentences for people."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from qa.evaluation.answers import Question
 from qa.evaluation.calibration import Trust
-from qa.evaluation.intervals import Clusters, Estimate, bounds, percent, proportion
+from qa.evaluation.intervals import Clusters, ConfidenceInterval, bounds, percent, proportion
 from qa.runs.results import METRICS, Results, monitor_in_words
 from qa.runs.results_table import counted
 
@@ -15,13 +15,13 @@ UNTRAINED_F1 = 10.0  # percent
 FEW_VALIDATION, FEW_TRAINING = 100, 500  # questions
 
 
-def estimates(questions: Sequence[Question], by: Clusters) -> dict[str, Estimate]:
+def estimates(questions: Sequence[Question], by: Clusters) -> dict[str, ConfidenceInterval]:
     """F1 and EM in percent with their intervals, over questions alone; see `qa.evaluation.intervals`."""
     values = {key: np.array([[getattr(question, key) for question in questions]], float) for key in HEADLINE}
     return {key: percent(proportion(scores, by)) for key, scores in values.items()}
 
 
-def figures_in_words(figures: Mapping[str, Estimate], count: int) -> str:
+def figures_in_words(figures: Mapping[str, ConfidenceInterval], count: int) -> str:
     """F1 and EM with their intervals: "F1 7.56 (95% interval 3.10 to 14.92), EM 0.00 (…), 40 questions"."""
     words = []
     for key, (mean, low, high) in figures.items():
@@ -30,7 +30,7 @@ def figures_in_words(figures: Mapping[str, Estimate], count: int) -> str:
 
 
 def remarks(results: Results) -> Iterator[str]:
-    """What a reader of the figures should know: memory, repairs, a better epoch, a model that learned little, few data.
+    """The remarks for a reader of the figures: memory, repairs, a better epoch, a model that learned little, few data.
 
     A span drawn at random from the context, of 1 to 22 words, gets F1 2 to 10 on English and German data (measured on
     XQuAD and SQuADShifts): a model at or below F1 10 cannot be told from one that was never trained. 100 questions
@@ -49,8 +49,8 @@ def remarks(results: Results) -> Iterator[str]:
     if repaired := sum(sum(kinds.values()) for split, kinds in results.repaired.items() if split != "train"):
         yield f"{counted(repaired, 'reference answer')} repaired: with the file as it is, EM and F1 would be others."
     for key, name in HEADLINE.items():
-        known = [row for row in results.epochs if getattr(row, key) is not None]
-        top = max(known, key=lambda row: getattr(row, key), default=best)
+        measured = [row for row in results.epochs if getattr(row, key) is not None]
+        top = max(measured, key=lambda row: getattr(row, key), default=best)
         mine, theirs = (getattr(row, key) for row in (best, top))
         if monitor and monitor != key and mine is not None and theirs > mine:
             yield (
@@ -83,7 +83,7 @@ def remarks(results: Results) -> Iterator[str]:
 
 
 def few_training(questions: int) -> str:
-    """What to do where a new span head has too few questions to learn from; empty where it has enough."""
+    """The remedy where a new span head has too few questions to learn from; empty where it has enough."""
     if questions >= FEW_TRAINING:
         return ""
     return (
@@ -93,14 +93,14 @@ def few_training(questions: int) -> str:
     )
 
 
-def selective(found: Trust) -> Iterator[str]:
-    """What answering only when sure would bring; nothing where too few questions tell.
+def selective(trust: Trust) -> Iterator[str]:
+    """The gain of answering only when sure, in words; nothing where too few questions tell.
 
     The share is the largest for which it holds on these very questions, so it is a little too good for others. The
     probabilities were not fitted with the questions that they are measured on.
     """
-    for right, share in ((8, found.coverage_80), (9, found.coverage_90)):
-        if share < 1 and share * found.questions >= FEW_VALIDATION / 2:
+    for right, share in ((8, trust.coverage_80), (9, trust.coverage_90)):
+        if share < 1 and share * trust.questions >= FEW_VALIDATION / 2:
             yield (
                 f"If it answers only the {share:.0%} of these questions that it is surest of, {right} of 10 answers are"
                 " right; on other texts it may be fewer."

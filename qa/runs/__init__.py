@@ -1,1 +1,1 @@
-"""The run folder: whose it is, what it holds, and how that is read and written."""
+"""The run folder: its owner, its contents, and how they are read and written."""

@@ -21,30 +21,30 @@ def find_checkpoint(resume: str, folder: Path, fitting: bool) -> Path | None:
     path and was interrupted resumes from its own newest. Errors: UserError for a path without a checkpoint, and where
     all that `folder` holds are damaged.
     """
-    given = None if resume in ("auto", "never") else Path(resume)
-    if given and not given.is_file():
-        last = RunFolder(given).last
+    chosen = None if resume in ("auto", "never") else Path(resume)
+    if chosen and not chosen.is_file():
+        last = RunFolder(chosen).last
         remedy = f"did you mean {last}?" if last.is_file() else "give a .ckpt file, auto or never"
         raise UserError(f"resume={resume}: no such checkpoint; {remedy}")
     if not fitting or resume == "never":
-        return given
+        return chosen
     last, best = RunFolder(folder).last, RunFolder(folder).best
-    if given and is_own(given, folder) and given.resolve() != last.resolve():
+    if chosen and is_own(chosen, folder) and chosen.resolve() != last.resolve():
         raise UserError(f"resume={resume}: is older than {last}; give another hydra.run.dir to resume from it")
     # one that was begun from a path has that run's best from the start
-    found = [path for path in (last, *reversed(step_checkpoints(folder)), *([] if given else [best])) if path.exists()]
-    for path in found:
+    paths = [path for path in (last, *reversed(step_checkpoints(folder)), *([] if chosen else [best])) if path.exists()]
+    for path in paths:
         try:
             if load_checkpoint(path)["optimizer_states"]:
                 return path
         except UserError as error:
             log.warning("%s", error)
-    if found:
+    if paths:
         raise UserError(
             f"{folder}: none of its checkpoints is whole; give another hydra.run.dir, or resume=never, which moves what"
             " is there aside"
         )
-    return given
+    return chosen
 
 
 def is_own(checkpoint: Path, folder: Path) -> bool:
@@ -54,8 +54,8 @@ def is_own(checkpoint: Path, folder: Path) -> bool:
 
 def step_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints that a run keeps beside `last` and `best`, by step."""
-    found = RunFolder(folder).checkpoints.glob("step-*.ckpt")
-    return sorted(found, key=lambda path: int(path.stem.removeprefix("step-")))
+    paths = RunFolder(folder).checkpoints.glob("step-*.ckpt")
+    return sorted(paths, key=lambda path: int(path.stem.removeprefix("step-")))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 @functools.cache
 def _damaged_part(path: Path, *_: int) -> str | None:
-    """What of the file does not have its checksum, which torch does not look at; read once a process."""
+    """The first member of the file with a wrong checksum, which torch does not look at; read once a process."""
     with zipfile.ZipFile(path) as archive:
         return archive.testzip()
 
@@ -96,26 +96,26 @@ def check_same_run(path: Path, checkpoint: Mapping[str, Any], wanted: Mapping[st
 
     `folder`: of the run that resumes, which may be another one than the checkpoint's.
     """
-    held = checkpoint["run"]
-    if "settings" not in held:
+    recorded = checkpoint["run"]
+    if "settings" not in recorded:
         raise UserError(f"{path}: does not record what made it, an earlier version's; give another hydra.run.dir")
-    differ = differences(held, wanted, resuming=True)
-    begun, asked = (made["inputs"].get("resume") for made in (held, wanted))
+    differ = differences(recorded, wanted, resuming=True)
+    begun, asked = (run["inputs"].get("resume") for run in (recorded, wanted))
     if is_own(path, folder) and asked and asked != begun:
         differ.append("the checkpoint that it was begun from")
     if differ:
         raise UserError(f"{path}: of another run: {', '.join(differ)}; give another hydra.run.dir")
-    if other := other_code(held, wanted):
+    if other := other_code(recorded, wanted):
         log.warning("%s: made by %s; the last bits of what follows may differ", path, other)
 
 
 def check_holds(folder: Path, values: Mapping[str, Any]) -> None:
-    """Errors: UserError where the folder holds a run, finished or not, of another configuration.
+    """Checks that the folder holds no run, finished or not, of another configuration. Errors: UserError.
 
     `values`: of the configuration, as `identity` takes them.
     """
-    held, wanted = held_identity(folder), identity(values, folder)
-    if held is None:
+    finished, wanted = held_identity(folder), identity(values, folder)
+    if finished is None:
         try:
             checkpoint = find_checkpoint("auto", folder, fitting=True)
         except UserError:
@@ -123,7 +123,7 @@ def check_holds(folder: Path, values: Mapping[str, Any]) -> None:
         if checkpoint:
             check_same_run(checkpoint, load_checkpoint(checkpoint), wanted, folder)
         return
-    if PRUNED in held["settings"]:  # by its search, which is now checking its own jobs
+    if PRUNED in finished["settings"]:  # by its search, which is now checking its own jobs
         wanted["settings"][PRUNED] = True
-    if differ := differences(held, wanted):
+    if differ := differences(finished, wanted):
         raise UserError(f"{folder}: holds a run of other settings or data: {', '.join(differ)}")

@@ -1,4 +1,4 @@
-"""What a run needs of the disk."""
+"""The room that a run needs on the disk."""
 
 import logging
 import math
@@ -39,14 +39,10 @@ def disk_needed(parameters: int, keep: int, dropped: bool) -> int:
 
 
 def check_disk(folder: Path, needed: int) -> str:
-    """What is needed and free, for people; warns where it is too little."""
+    """The needed and the free room, for people; warns where it is too little."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        log.warning(
-            "%s: %s are free, checkpoints and model may take %s; make room, give another hydra.run.dir, or take"
-            " checkpoint.keep=0 or checkpoint.optimizer_state=last",
-            folder,
-            decimal(free),
-            decimal(needed),
-        )
+        remedy = "make room, give another hydra.run.dir, or take checkpoint.keep=0 or checkpoint.optimizer_state=last"
+        line = f"%s: %s are free, checkpoints and model may take %s; {remedy}"
+        log.warning(line, folder, decimal(free), decimal(needed))
     return f"checkpoints and model take up to {decimal(needed)}, {decimal(free)} are free"

@@ -1,4 +1,4 @@
-"""The run folder: its paths, whose it is, and its lock."""
+"""The run folder: its paths, its owner, and its lock."""
 
 import fcntl
 import json
@@ -15,7 +15,7 @@ from qa.errors import UserError
 from qa.storage import new_folder
 
 PRUNED = "pruned"  # a setting of runs that their search ended early
-OURS = {"stage", "data", "model", "decode", "nonfinite"}  # that the composed configuration of a run has
+OURS = {"stage", "data", "model", "decode", "nonfinite"}  # keys of a run's composed configuration
 
 
 class RunFolder:
@@ -49,18 +49,18 @@ class RunFolder:
 
     @property
     def of_best_epoch(self) -> tuple[Path, Path, Path]:
-        """What a fit writes of its best epoch, beside `best`."""
+        """The files that a fit writes of its best epoch, beside `best`."""
         return self.predictions, self.candidates, self.questions
 
 
 def held_identity(folder: Path) -> dict[str, Any] | None:
-    """What made the finished run in a folder; None where there is none. Errors: UserError for another program's."""
+    """The identity of the finished run in a folder; None without one. Errors: UserError for another program's."""
     path = RunFolder(folder).results
     if not path.exists():
         return None
     try:
-        made: dict[str, Any] = json.loads(path.read_bytes())["identity"]
-        return {name: made[name] for name in ("settings", "inputs", "code", "versions")}
+        identity: dict[str, Any] = json.loads(path.read_bytes())["identity"]
+        return {name: identity[name] for name in ("settings", "inputs", "code", "versions")}
     except (ValueError, KeyError, TypeError):
         raise UserError(
             f"{path}: does not record what made it, an earlier version's or another program's; give another"
@@ -80,7 +80,7 @@ def is_run(folder: Path) -> bool:
 
 
 def foreign_contents(folder: Path) -> list[str]:
-    """What a run would overwrite in a folder that is not a run's."""
+    """The files that a run would overwrite in a folder that is not a run's."""
     run = RunFolder(folder)
     logs = (run.log, run.interrupted)  # of a run that ended before it wrote anything
     return [] if is_run(folder) else [path.name for path in run.contents if path not in logs and path.exists()]
@@ -93,12 +93,12 @@ def move_aside(folder: Path) -> Path | None:
     """
     folder = folder.resolve()  # a link may lead to another disk
     run = RunFolder(folder)
-    held = [path for path in (*run.contents, run.hydra) if os.path.lexists(path)]
-    if {*held} <= {run.log, run.hydra, run.interrupted}:
+    paths = [path for path in (*run.contents, run.hydra) if os.path.lexists(path)]
+    if {*paths} <= {run.log, run.hydra, run.interrupted}:
         return None
     aside = new_folder(folder.with_name(f"{folder.name}.old-{datetime.now():%Y-%m-%dT%H-%M-%S}"))
     try:
-        for path in held:
+        for path in paths:
             path.rename(aside / path.name)
     except OSError as error:
         for path in aside.iterdir():

@@ -1,4 +1,4 @@
-"""What made a run: its settings, the content of its inputs, the code. Two runs are the same where these are equal."""
+"""The identity of a run: settings, content of inputs, code. Two runs are the same where these are equal."""
 
 import functools
 import subprocess
@@ -11,30 +11,18 @@ from typing import Any
 from qa.data.files import find_files
 from qa.errors import UserError
 from qa.hub import cached_commit, model_folder, named
-from qa.model.answering import NAME
+from qa.model.answering import QA_JSON
 from qa.storage import content_hash, contents_hash
 
 FOLLOWS_SEED = "${seed}"
 LIBRARIES = ("torch", "lightning", "transformers", "tokenizers", "datasets", "numpy")
 # where and how a run computes, not what; inputs (paths and hub names) are compared by their content
 NEUTRAL = {
-    "resume",
-    "data.cache_dir",
-    "data.cache_gib",
-    "data.micro_batch_size",
-    "data.num_workers",
-    "data.name",
-    "data.train_file",
-    "data.validation_file",
-    "data.test_file",
-    "data.predictions_file",
-    "model.pretrained",
-    "checkpoint.every_n_steps",
-    "checkpoint.every_n_minutes",
-    "checkpoint.keep",
-    "checkpoint.optimizer_state",
+    "resume", "data.cache_dir", "data.cache_gib", "data.micro_batch_size", "data.num_workers", "data.name",
+    "data.train_file", "data.validation_file", "data.test_file", "data.predictions_file", "model.pretrained",
+    "checkpoint.every_n_steps", "checkpoint.every_n_minutes", "checkpoint.keep", "checkpoint.optimizer_state",
     "checkpoint.on_error",
-}
+}  # fmt: skip
 NEUTRAL_GROUPS = ("hydra", "logger", "sweep", "callbacks.live_line", "callbacks.estimate")
 # the trainer's arguments that decide about figures; all others are neutral, also those that Lightning will add
 TRAINER = {
@@ -58,8 +46,8 @@ ADDED: dict[str, Any] = {
 # columns that runs without `data.mixture` had by default; later ones have null there
 COLUMNS = {f"data.columns.{key}": key for key in ("id", "question", "context", "answer", "answer_start")}
 RECIPE_INPUTS = {"model": "google-bert/bert-base-multilingual-cased", "train": "rajpurkar/squad"}
-RECIPE: dict[str, Any] = {"data.max_length": 384, "data.stride": 128, "data.batch_size": 16, "data.limit": None}
-RECIPE |= {"data.mixture": None, "data.negative_windows": 1.0}
+RECIPE_SETTINGS: dict[str, Any] = {"data.max_length": 384, "data.stride": 128, "data.batch_size": 16}
+RECIPE_SETTINGS |= {"data.limit": None, "data.mixture": None, "data.negative_windows": 1.0}
 MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
 
 
@@ -140,26 +128,26 @@ def _data(values: Mapping[str, Any], split: str) -> list[str]:
     return [_on_the_hub(str(name), "dataset")] if name else []
 
 
-def question_hashes(made: Mapping[str, Any], split: str) -> list[str]:
-    """What a run's split is made of, a text for each source; equal texts are equal questions."""
-    settings, inputs = made.get("settings", {}), made.get("inputs", {})
+def question_hashes(run: Mapping[str, Any], split: str) -> list[str]:
+    """The content of a run's split, a text for each source; equal texts are equal questions."""
+    settings, inputs = run.get("settings", {}), run.get("inputs", {})
     if split == "validation" and (share := settings.get("data.validation_share")):
         return [f"{share} of {content}, drawn by {settings.get('data.split_seed')}" for content in inputs["train"]]
     return [f"{content} {split}" if "@" in content else content for content in inputs.get(split, [])]
 
 
-def is_trained_on(made: Mapping[str, Any], split: str, trained: Mapping[str, Any]) -> bool:
+def is_trained_on(run: Mapping[str, Any], split: str, trained: Mapping[str, Any]) -> bool:
     """Whether an evaluation reads a file that its model was trained on, and not the share that was kept from that.
 
-    Also by an earlier run, whose model that of `trained` began with.
+    An earlier run counts too, where the model of `trained` began with its model.
     """
-    if "base" in trained and is_trained_on(made, split, trained["base"]):
+    if "base" in trained and is_trained_on(run, split, trained["base"]):
         return True
-    inputs, known = made.get("inputs", {}), trained.get("inputs", {})
-    if made.get("settings", {}).get("data.validation_share"):
+    inputs, trained_inputs = run.get("inputs", {}), trained.get("inputs", {})
+    if run.get("settings", {}).get("data.validation_share"):
         kept, files = question_hashes(trained, "validation"), inputs.get("train", [])
-        return kept != question_hashes(made, split) and not set(files).isdisjoint(known.get("train", []))
-    return any("@" not in content for content in {*inputs.get(split, [])} & {*known.get("train", [])})
+        return kept != question_hashes(run, split) and not set(files).isdisjoint(trained_inputs.get("train", []))
+    return any("@" not in content for content in {*inputs.get(split, [])} & {*trained_inputs.get("train", [])})
 
 
 def model_contents(pretrained: str) -> list[str]:
@@ -171,7 +159,7 @@ def model_contents(pretrained: str) -> list[str]:
     if not path.is_dir():
         return [_on_the_hub(pretrained, "model")]
     files = sorted(file for file in path.iterdir() if file.suffix in MODEL_FILES and file.is_file())
-    weights = [file for file in files if file.name != NAME]
+    weights = [file for file in files if file.name != QA_JSON]
     return list(dict.fromkeys(map(contents_hash, (weights, files))))
 
 
@@ -197,22 +185,22 @@ def commit() -> str | None:
         return None
 
 
-def differences(held: Mapping[str, Any], wanted: Mapping[str, Any], resuming: bool = False) -> list[str]:
-    """What sets two runs apart, each as `key (VALUE there, VALUE here)`; empty where they are the same run.
+def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any], resuming: bool = False) -> list[str]:
+    """The inputs and settings that differ, as `key (VALUE there, VALUE here)`; empty where two runs are the same.
 
-    `resuming`: whether `held` is a checkpoint's, whose run may be made longer. Code and versions are not compared:
+    `resuming`: whether `recorded` is of a checkpoint: its run may be made longer. Code and versions are not compared:
     see `other_code`.
     """
-    return list(_differences(held, wanted, resuming))
+    return list(_differences(recorded, wanted, resuming))
 
 
-def _differences(held: Mapping[str, Any], wanted: Mapping[str, Any], resuming: bool) -> Iterator[str]:
-    one, other = as_today(held["settings"]), as_today(wanted["settings"])
+def _differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any], resuming: bool) -> Iterator[str]:
+    one, other = as_today(recorded["settings"]), as_today(wanted["settings"])
     for key in sorted(one.keys() | other.keys()):
         may_change = resuming and (key in LENGTH or _in_group(key, LENGTH_GROUPS))
         if not may_change and not _same(key, one.get(key), other.get(key)):
             yield f"{key} ({one.get(key)} there, {other.get(key)} here)"
-    inputs, inputs2 = held["inputs"], wanted["inputs"]
+    inputs, inputs2 = recorded["inputs"], wanted["inputs"]
     for role in sorted(inputs.keys() | inputs2.keys()):
         if resuming and role == "resume":
             continue  # the checkpoint itself, which is of the other run
@@ -230,7 +218,7 @@ def as_today(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _same(key: str, one: Any, other: Any) -> bool:
-    """For lightning 1 is a batch and 1.0 is all of them."""
+    """Whether two values of a setting are the same: for lightning 1 is a batch and 1.0 is all of them."""
     return one == other and (not key.startswith("trainer.") or isinstance(one, float) == isinstance(other, float))
 
 
@@ -251,16 +239,16 @@ def _short(contents: list[str] | None) -> str:
     return " ".join(content if "@" in content else content[:8] for content in contents or ["none"])
 
 
-def is_recipe(made: Mapping[str, Any]) -> bool:
+def is_recipe(run: Mapping[str, Any]) -> bool:
     """Whether the windows and steps of a run are those of the published one: mBERT on SQuAD v1.1."""
-    settings, inputs = as_today(made.get("settings", {})), made.get("inputs", {})
+    settings, inputs = as_today(run.get("settings", {})), run.get("inputs", {})
     named_alike = all("".join(inputs.get(role, [])).startswith(f"{name}@") for role, name in RECIPE_INPUTS.items())
-    return named_alike and all(settings.get(key) == value for key, value in RECIPE.items())
+    return named_alike and all(settings.get(key) == value for key, value in RECIPE_SETTINGS.items())
 
 
-def other_code(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """What of the code differs between two runs, such as "torch 2.12.0 (2.13.0 here)"; empty where nothing does."""
-    pairs = [(name, held["versions"].get(name), here) for name, here in wanted["versions"].items()]
-    if held["code"] and wanted["code"]:
-        pairs.append(("commit", held["code"][:12], wanted["code"][:12]))
+def other_code(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """The differences in code between two runs, such as "torch 2.12.0 (2.13.0 here)"; empty where nothing does."""
+    pairs = [(name, recorded["versions"].get(name), here) for name, here in wanted["versions"].items()]
+    if recorded["code"] and wanted["code"]:
+        pairs.append(("commit", recorded["code"][:12], wanted["code"][:12]))
     return ", ".join(f"{name} {there} ({here} here)" for name, there, here in pairs if there != here)

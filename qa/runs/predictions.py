@@ -36,15 +36,15 @@ def write_predictions(folder: Path, evaluation: Evaluation) -> None:
 def calibrate_predictions(folder: Path) -> Calibrated | None:
     """Calibrates the probabilities in `questions.parquet`, which earlier versions did at a fit's end."""
     answers = WrittenAnswers(RunFolder(folder).candidates)
-    scored, found = calibrated((question, answers[question.id]) for question in read_questions(folder))
+    scored, calibration = calibrated((question, answers[question.id]) for question in read_questions(folder))
     write_questions(folder, scored)
-    return found
+    return calibration
 
 
 def at_threshold(question: Question, candidates: Sequence[NBestAnswer], threshold: float) -> Question:
-    """A question of SQuAD v2 with what is answered at a threshold, scored."""
-    given = given_answer(candidates, threshold)
-    text = given.text if given else ""
+    """A question of SQuAD v2 with its answer at a threshold, scored."""
+    answer = given_answer(candidates, threshold)
+    text = answer.text if answer else ""
     exact, overlap = v2_scores(text, question.answers)
     return question._replace(prediction=text, exact_match=exact, f1=overlap)
 

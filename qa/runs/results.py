@@ -31,13 +31,13 @@ Monitor = Annotated[str, AfterValidator(check_monitor)]  # what makes an epoch, 
 
 
 def metric_of(monitor: Monitor) -> tuple[str, str]:
-    """The metric, and the language or "mean" whose it is: f1_de is ("f1", "de"), f1 is ("f1", "")."""
+    """The metric and its language, or "mean": f1_de is ("f1", "de"), f1 is ("f1", "")."""
     name = next((name for name in METRICS if monitor.startswith(name)), monitor)
     return name, monitor.removeprefix(name).removeprefix("_")
 
 
 def monitor_in_words(monitor: Monitor) -> str:
-    """ "validation loss", "F1", "F1 of de", "F1 as the mean of the languages"."""
+    """A monitor in words: "validation loss", "F1", "F1 of de", "F1 as the mean of the languages"."""
     name, language = metric_of(monitor)
     words = {"": "", "mean": " as the mean of the languages"}
     return METRICS.get(name, "validation loss") + words.get(language, f" of {language}")
@@ -78,7 +78,7 @@ class Row(BaseModel):
 
     @property
     def threshold(self) -> float | None:
-        """With which a model of this row answers; rows of earlier versions have the official one alone."""
+        """The threshold of a model of this row; rows of earlier versions have the official one alone."""
         return self.best_f1_thresh if self.kept_threshold is None else self.kept_threshold
 
 
@@ -93,7 +93,7 @@ class PerSplit(BaseModel):
 
 
 def chosen_here(what: str, run: str = "RUN") -> str:
-    """The note below a table whose best `what` was chosen on the very questions that it shows."""
+    """The note below a table, where its best `what` was chosen on the very questions that it shows."""
     return (
         f"These questions were also used to choose the best {what}, so its figures are a little too good. On other"
         f" questions: python train.py stage=test data=local data.test_file=FILE model.pretrained={run}/model"
@@ -104,13 +104,13 @@ TRAINED_ON = "The model was trained on these questions, or some of them: the fig
 
 
 class EvaluatedPart(BaseModel):
-    """How many of the questions the figures are of; `trainer.limit_val_batches` and others take a part."""
+    """The numbers of evaluated questions and of all; `trainer.limit_val_batches` and others take a part."""
 
     questions: int
     of: int
 
     def note(self) -> str:
-        """What readers of the figures must know; empty where all questions were evaluated."""
+        """A note for readers of the figures; empty where all questions were evaluated."""
         part = f"Evaluated on {self.questions:,} of {self.of:,} questions, drawn at random."
         return part if self.questions < self.of else ""
 
@@ -151,31 +151,31 @@ class Results(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def language_gap(self) -> LanguageGap | None:
-        """How far the other languages are behind that of the training data, where it is known to be one."""
+        """The gap of the other languages to that of the training data, where that is known to be one."""
         languages = self.identity.get("trained", self.identity).get("languages", [])
         return gap_to(languages[0], self.by_language) if len(languages) == 1 else None
 
     @property
     def monitor(self) -> Monitor | None:
-        """What made the best epoch of a fit the best; None where there is no choice."""
+        """The figure that made the best epoch of a fit the best; None where there is no choice."""
         monitor: Monitor | None = self.identity.get("settings", {}).get("checkpoint.monitor")
         return monitor if self.windows.train and len(self.epochs) > 1 else None
 
     def chosen(self, folder: Path) -> str:
-        """What the questions of the run in a folder chose, the best epoch above all; empty where that is nothing."""
+        """A note on what a run's own questions chose, the best epoch above all; empty where that is nothing."""
         if self.windows.train:
             short = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
             return chosen_here("epoch", shlex.quote(str(short))) if len(self.epochs) > 1 else ""
-        known = self.identity.get("chosen_on")
-        if known is None and "trained" in self.identity:  # an earlier version's
-            known = {"epoch": question_hashes(self.identity["trained"], "validation")}
+        chosen_on = self.identity.get("chosen_on")
+        if chosen_on is None and "trained" in self.identity:  # an earlier version's
+            chosen_on = {"epoch": question_hashes(self.identity["trained"], "validation")}
         read = question_hashes(self.identity, self._split)
-        chosen = [what for what, questions in (known or {}).items() if not set(questions).isdisjoint(read)]
+        chosen = [choice for choice, questions in (chosen_on or {}).items() if not set(questions).isdisjoint(read)]
         return chosen_here(" and ".join(chosen)) if chosen else ""
 
     @property
     def memory(self) -> str:
-        """What the evaluated questions share with training, also that of a fit's model before; empty where unknown."""
+        """A note on the overlap with training, also with that of a fit's base model; empty where unknown."""
         if self.overlap and (note := self.overlap.note()):
             return note
         before = self.identity.get("trained") or self.identity.get("base", {})
@@ -183,7 +183,7 @@ class Results(BaseModel):
 
     @property
     def _split(self) -> str:
-        """Which one was evaluated."""
+        """The evaluated split."""
         return "test" if self.identity.get("settings", {}).get("stage") in ("test", "predict") else "validation"
 
 
@@ -194,18 +194,18 @@ def read_results(folder: Path) -> Results:
     except (OSError, ValidationError):
         if not RunFolder(folder).results.exists() and is_run(folder):
             raise UserError(f"{folder}: its run is not at its end; start its command again to finish it") from None
-        what = "holds no finished run" if folder.is_dir() else "no such folder"
-        raise UserError(f"{folder}: {what}; give the folder that holds its results.json") from None
+        problem = "holds no finished run" if folder.is_dir() else "no such folder"
+        raise UserError(f"{folder}: {problem}; give the folder that holds its results.json") from None
 
 
 def sign(monitor: Monitor) -> int:
-    """1 for a figure whose lower values are better, -1 for the others."""
+    """The sign of a figure: 1 where lower values are better, else -1."""
     return 1 if monitor == "val_loss" else -1
 
 
 def better(row: Row, than: Row, monitor: Monitor) -> bool:
     """Whether `row` beats `than`: a lower val_loss, or a higher EM or F1. What was not measured beats nothing."""
-    new, old = (getattr(some, monitor, None) for some in (row, than))
+    new, old = (getattr(each, monitor, None) for each in (row, than))
     if new is None or not math.isfinite(new):
         return False
     return old is None or bool(sign(monitor) * new < sign(monitor) * old)

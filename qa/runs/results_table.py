@@ -39,7 +39,7 @@ TRUST_NOTE = (
 
 
 def counted(number: int, noun: str) -> str:
-    """ "1 question", "2,000 questions"."""
+    """A number with its noun: "1 question", "2,000 questions"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
@@ -51,7 +51,7 @@ def format_row(row: Row) -> list[str]:
 
 
 def row_in_words(row: Row) -> str:
-    """ "epoch 2.0, step 326: training loss 0.6063, validation loss 0.4922, EM 84.00, F1 86.73"."""
+    """A row in words: "epoch 2.0, step 326: training loss 0.6063, validation loss 0.4922, EM 84.00, F1 86.73"."""
     epoch, step, *figures = format_row(row)
     names = ("training loss", "validation loss", "EM", "F1")
     words = [f"{name} {figure}" for name, figure in zip(names, figures, strict=True) if figure != "–"]
@@ -65,7 +65,7 @@ def format_v2_row(row: Row) -> list[str]:
 
 
 def best_mark(monitor: Monitor | None) -> str:
-    """What stands beside the best row."""
+    """The mark beside the best row."""
     return f"← best by {monitor_in_words(monitor)}" if monitor else "← best"
 
 
@@ -75,10 +75,10 @@ def markdown_rows(rows: Sequence[Sequence[str]]) -> str:
 
 
 def markdown_table(rows: Sequence[Row], part: EvaluatedPart | None = None) -> str:
-    """The same table as Markdown, without a line end, and one of what only SQuAD v2 has."""
+    """The table as Markdown, without a line end, and one of the figures that only SQuAD v2 has."""
     parts = [markdown_rows([HEADINGS, ["---"] * len(HEADINGS), *map(format_row, rows)])]
-    if found := [row for row in rows if row.is_v2]:
-        parts += [markdown_rows([V2_HEADINGS, ["---"] * len(V2_HEADINGS), *map(format_v2_row, found)]), V2_NOTE]
+    if v2_rows := [row for row in rows if row.is_v2]:
+        parts += [markdown_rows([V2_HEADINGS, ["---"] * len(V2_HEADINGS), *map(format_v2_row, v2_rows)]), V2_NOTE]
     return "\n\n".join([*parts, *filter(None, [part.note() if part else ""])])
 
 
@@ -99,24 +99,24 @@ def language_rows(results: Results) -> list[list[str]]:
 
 
 def markdown_language_table(results: Results) -> str:
-    """The same as Markdown with its note, without a line end; empty where there are no rows."""
+    """The table of languages as Markdown with its note, without a line end; empty where there are no rows."""
     rows = language_rows(results)
     table = markdown_rows([LANGUAGE_HEADINGS, ["---"] * len(LANGUAGE_HEADINGS), *rows])
     return f"{table}\n\n{LANGUAGE_NOTE}" if rows else ""
 
 
-def trust_rows(found: Calibrated) -> list[list[str]]:
-    """What probabilities are worth, in the order of TRUST_HEADINGS."""
+def trust_rows(calibration: Calibrated) -> list[list[str]]:
+    """The worth of probabilities, in the order of TRUST_HEADINGS."""
     rows = []
     for field, (name, form) in TRUST.items():
-        values = [getattr(part, field) for part in (found.before, found.after)]
+        values = [getattr(part, field) for part in (calibration.before, calibration.after)]
         rows.append([name, *("–" if value is None else format(value, form) for value in values)])
     return rows
 
 
-def markdown_trust_table(found: Calibrated) -> str:
-    """The same as Markdown, without a line end."""
-    return markdown_rows([TRUST_HEADINGS, ["---"] * len(TRUST_HEADINGS), *trust_rows(found)])
+def markdown_trust_table(calibration: Calibrated) -> str:
+    """The worth of probabilities as Markdown, without a line end."""
+    return markdown_rows([TRUST_HEADINGS, ["---"] * len(TRUST_HEADINGS), *trust_rows(calibration)])
 
 
 def cell(text: Any) -> str:

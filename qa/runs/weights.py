@@ -1,4 +1,4 @@
-"""The weights that an evaluation takes: where their model is, and what is known of them."""
+"""The weights that an evaluation takes: where their model is, and the facts about them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,19 +21,19 @@ LENGTHS = {  # of windows and answers, as `qa.json` and as settings call them
 
 
 def known_of(resume: str, pretrained: str) -> Answering:
-    """What is known of the model that an evaluation takes by these two settings. Errors: UserError."""
+    """The facts about the model that an evaluation takes by these two settings. Errors: UserError."""
     if resume in ("auto", "never"):
         return Answering.load(pretrained)
     return known_of_checkpoint(Path(resume), load_checkpoint(Path(resume)))
 
 
 def known_of_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> Answering:
-    """What is known of these very weights: as the checkpoint has it, and RUN/model where that has the same."""
+    """The facts about these very weights: of the checkpoint, and of RUN/model where that has the same."""
     beside, recorded = _model_beside(path), _recorded(checkpoint)
-    known = Answering.load(str(beside)) if beside else Answering()
+    answering = Answering.load(str(beside)) if beside else Answering()
     is_best = path.name == RunFolder(Path()).best.name
-    is_same = known.trained.get("step") == checkpoint["global_step"] if known.trained else is_best
-    return recorded.model_copy(update=known.model_dump(exclude_unset=True)) if is_same else recorded
+    is_same = answering.trained.get("step") == checkpoint["global_step"] if answering.trained else is_best
+    return recorded.model_copy(update=answering.model_dump(exclude_unset=True)) if is_same else recorded
 
 
 def base_of(path: Path, checkpoint: Mapping[str, Any], asked: str) -> str:
@@ -62,29 +62,29 @@ def _model_beside(path: Path) -> Path | None:
 
 
 def _recorded(checkpoint: Mapping[str, Any]) -> Answering:
-    """What a checkpoint itself has: lengths, threshold, and what made it."""
-    made, step, state = checkpoint["run"], checkpoint["global_step"], checkpoint["callbacks"][HISTORY]
+    """The facts in a checkpoint itself: lengths, threshold, and its run."""
+    run, step, state = checkpoint["run"], checkpoint["global_step"], checkpoint["callbacks"][HISTORY]
     row = next((row for row in map(Row.model_validate, state["rows"]) if row.step == step), Row())
     steps = checkpoint.get("steps_per_epoch")  # which earlier versions do not have
     epoch = row.epoch or (step / steps if steps else None)
-    settings = made.get("settings", {})
+    settings = run.get("settings", {})
     is_best = state["best"] is not None and state["best"]["step"] == step
     return Answering(
         **{name: settings[key] for name, key in LENGTHS.items() if key in settings},
         no_answer_threshold=row.threshold,
-        chosen_on=chosen_on(made, epoch=is_best, threshold=row.is_v2),
-        trained=trained(made, epoch, step, state["schedule"]),
+        chosen_on=chosen_on(run, epoch=is_best, threshold=row.is_v2),
+        trained=trained(run, epoch, step, state["schedule"]),
     )
 
 
-def chosen_on(made: Mapping[str, Any], **chosen: bool) -> dict[str, list[str]]:
-    """What the validation questions of a fit chose, with what they were."""
-    return {what: question_hashes(made, "validation") for what, is_chosen in chosen.items() if is_chosen}
+def chosen_on(run: Mapping[str, Any], **chosen: bool) -> dict[str, list[str]]:
+    """{choice: content of the validation questions of a fit, which made it}."""
+    return {choice: question_hashes(run, "validation") for choice, is_chosen in chosen.items() if is_chosen}
 
 
 def trained(
-    made: Mapping[str, Any], epoch: float | None, step: int | None, schedule_changes: list[dict[str, int]]
+    run: Mapping[str, Any], epoch: float | None, step: int | None, schedule_changes: list[dict[str, int]]
 ) -> dict[str, Any]:
-    """How weights were made: the identity of their fit, and where in it they were taken."""
+    """The origin of weights: the identity of their fit, and the epoch and step in it."""
     changes = {"schedule_changes": schedule_changes} if schedule_changes else {}
-    return {**made, **changes, "epoch": epoch, "step": step}
+    return {**run, **changes, "epoch": epoch, "step": step}

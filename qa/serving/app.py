@@ -66,7 +66,7 @@ def make_app(
     token: str | None,
     hosts: Iterable[str],
 ) -> FastAPI:
-    """The service of a model. Use it as a context: its thread ends, all answered, when the application stops."""
+    """Makes the service of a model. Use it as a context: its thread ends, all answered, when the application stops."""
     desk = Desk(answerer, name, limits)
 
     @asynccontextmanager
@@ -93,7 +93,7 @@ def _add_answers(app: FastAPI, desk: Desk) -> None:
     async def answer(request: AnswerRequest) -> AnswerResponse:
         """Answers one question, or several."""
         answers = await desk.answers(request.all_items(), request.options.library())
-        return AnswerResponse(answers=[AnswerBody.of(found) for found in answers])
+        return AnswerResponse(answers=[AnswerBody.of(one) for one in answers])
 
     @app.post("/answer/stream", response_class=StreamingResponse, responses={200: {"content": JSON_LINES}})
     async def stream(request: OneRequest) -> StreamingResponse:
@@ -108,8 +108,8 @@ def _add_answers(app: FastAPI, desk: Desk) -> None:
         desk.check([Ask(request.inputs.question, [request.inputs.context])])
         ask, options, answerer = await asyncio.to_thread(hub.understood, request, desk.answerer)
         language = request.parameters.language if request.parameters else None
-        (found,) = await desk.wait(desk.submit([ask], options, [language], answerer))
-        return hub.as_hub(found, options.top_k)
+        answers = await desk.wait(desk.submit([ask], options, [language], answerer))
+        return hub.as_hub(answers[0], options.top_k)
 
 
 async def _lines(states: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
@@ -144,7 +144,7 @@ def _add_looks(app: FastAPI, desk: Desk, corrections: Corrections) -> None:
 
     @app.get("/model")
     async def model() -> ModelInfo:
-        """What is served, and its limits."""
+        """The model that is served, and its limits."""
         return desk.info(corrections.count)
 
 
@@ -175,8 +175,7 @@ def _file(path: Path) -> Callable[[Request], Awaitable[Response]]:
 
 def _add_errors(app: FastAPI) -> None:
     def refusal(_: Request, error: Exception) -> JSONResponse:
-        status = error.status if isinstance(error, Refused) else 422
-        headers = error.headers if isinstance(error, Refused) else None
+        status, headers = (error.status, error.headers) if isinstance(error, Refused) else (422, None)
         return JSONResponse({"error": one_line(error)}, status, headers)
 
     def invalid(request: Request, error: Exception) -> JSONResponse:

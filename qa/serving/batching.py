@@ -1,4 +1,4 @@
-"""One thread for the model: on a GPU requests are answered together, else one by one; long texts batch by batch."""
+"""The model's threads: a GPU's answers requests together, each of a CPU's one by one; long texts batch by batch."""
 
 import asyncio
 import logging
@@ -20,10 +20,10 @@ from qa.serving.metrics import Counters
 
 log = logging.getLogger(__name__)
 
-GATHER = 0.008  # seconds in which requests are waited for
+GATHER = 0.008  # seconds that a request waits for others
 TOGETHER, TOGETHER_TEXT = 64, 64_000  # questions that are answered together, and characters of their texts
 LONG_REQUEST = 20_000  # characters; a request with more is answered alone on a GPU, too
-SHARED_TURNS = 100  # windows; what has more is answered in turns with others, a batch at a time
+SHARED_TURNS = 100  # windows; a group with more is answered in turns with others, a batch at a time
 
 
 @dataclass(eq=False)
@@ -36,9 +36,9 @@ class RequestJob:
     answerer: QuestionAnswerer
     loop: asyncio.AbstractEventLoop
     result: asyncio.Future[list[Answer]]
-    progress: Callable[[Work], None] | None = None  # called after each batch, in the model's thread
+    progress: Callable[[Work], None] | None = None  # called after each batch, in a model's thread
     arrived: float = field(default_factory=time.monotonic)
-    cancelled: bool = False  # nobody waits for it any more
+    cancelled: bool = False  # no client waits for it any more
 
     def __post_init__(self) -> None:
         self.text = sum(len(text) for ask in self.asks for text in ask.contexts)  # characters
@@ -49,20 +49,20 @@ class RequestJob:
         return not self.answerer.batch_tokens or self.text > LONG_REQUEST
 
     def goes_with(self, other: "RequestJob") -> bool:
-        """Whether it can be answered together with one that is not answered alone."""
+        """Whether it can be answered together with a job that is not answered alone."""
         alike = self.options == other.options and self.answerer.answering == other.answerer.answering
         return alike and not self.is_alone
 
-    def deliver(self, found: list[Answer] | Exception) -> None:
-        """Hands over the answers, or why there are none, from any thread."""
+    def deliver(self, outcome: list[Answer] | Exception) -> None:
+        """Hands over the answers, or the error, from any thread."""
 
         def hand_over() -> None:
             if self.result.done():
                 return
-            if isinstance(found, Exception):
-                self.result.set_exception(found)
+            if isinstance(outcome, Exception):
+                self.result.set_exception(outcome)
             else:
-                self.result.set_result(found)
+                self.result.set_result(outcome)
 
         self.loop.call_soon_threadsafe(hand_over)
 
@@ -75,21 +75,22 @@ class Group(NamedTuple):
 
 
 class Batcher:
-    """The thread that answers, and the jobs that wait for it."""
+    """The threads that answer, and the jobs that wait for them."""
 
-    def __init__(self, limits: Limits, metrics: Counters) -> None:
+    def __init__(self, limits: Limits, metrics: Counters, threads: int) -> None:
         self.limits, self.metrics = limits, metrics
         self._waiting: deque[RequestJob] = deque()
         self._questions = 0  # accepted and not answered
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._run, name="model", daemon=True) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def is_alive(self) -> bool:
-        """Whether its thread runs."""
-        return self._thread.is_alive()
+        """Whether its threads run."""
+        return all(thread.is_alive() for thread in self._threads)
 
     @property
     def is_ready(self) -> bool:
@@ -108,7 +109,7 @@ class Batcher:
             self._changed.notify()
 
     def drop(self, job: RequestJob) -> None:
-        """Frees the place of a job for which nobody waits any more."""
+        """Frees the place of a job that no client waits for any more."""
         with self._changed:
             job.cancelled = True
             if job in self._waiting:
@@ -116,11 +117,12 @@ class Batcher:
                 self._count(-len(job.asks))
 
     def close(self) -> None:
-        """Accepts no more, and waits until all that was accepted is answered."""
+        """Accepts no more jobs, and waits until the accepted ones are answered."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def _count(self, questions: int) -> None:
         self._questions += questions
@@ -132,7 +134,7 @@ class Batcher:
             pass
 
     def _turn(self, long: deque[Group]) -> bool:
-        """Answers what has come, and computes a batch of one of the groups that take long; False at the end."""
+        """Answers new jobs, and computes a batch of one of the groups that take long; False at the end."""
         is_idle = not long
         jobs = self._take(wait=is_idle)
         for group in self._started(jobs):
@@ -158,17 +160,17 @@ class Batcher:
             while not (self._closed or first.is_alone) and (left := first.arrived + GATHER - time.monotonic()) > 0:
                 self._changed.wait(left)
             self._waiting.popleft()
-            taken, others = [first], deque[RequestJob]()
-            questions, text = TOGETHER - len(first.asks), TOGETHER_TEXT - first.text  # what there is room for
+            together, others = [first], deque[RequestJob]()
+            questions, text = TOGETHER - len(first.asks), TOGETHER_TEXT - first.text  # room that is left
             while not first.is_alone and self._waiting and questions > 0 and text > 0:
                 job = self._waiting.popleft()
                 if job.goes_with(first) and len(job.asks) <= questions and job.text <= text:
-                    taken.append(job)
+                    together.append(job)
                     questions, text = questions - len(job.asks), text - job.text
                 else:
                     others.append(job)
             self._waiting.extendleft(reversed(others))
-            return taken
+            return together
 
     def _started(self, jobs: Sequence[RequestJob]) -> list[Group]:
         """The jobs as one group; where one of them has an error, each of the others alone."""
@@ -211,19 +213,19 @@ class Batcher:
         self.metrics.windows.inc(work.done - before)
         self.metrics.model_seconds.inc(time.monotonic() - begin)
         if not more:
-            found = iter(answers)
+            remaining = iter(answers)
             for job in jobs:
                 self.metrics.questions.inc(len(job.asks))
-                self._finish(job, list(islice(found, len(job.asks))))
+                self._finish(job, list(islice(remaining, len(job.asks))))
         return more
 
-    def _finish(self, job: RequestJob, found: list[Answer] | Exception) -> None:
+    def _finish(self, job: RequestJob, outcome: list[Answer] | Exception) -> None:
         with self._changed:
             self._count(-len(job.asks))
-        job.deliver(found)
+        job.deliver(outcome)
 
     def _fail(self, jobs: Sequence[RequestJob], error: BaseException) -> None:
-        """A fault of ours, or of a library: it is logged, and the thread continues."""
+        """Logs a fault of ours, or of a library; the thread continues."""
         log.error("%d requests failed", len(jobs), exc_info=error)
         for job in jobs:
             self._finish(job, RuntimeError("the model failed"))

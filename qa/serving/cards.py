@@ -1,4 +1,4 @@
-"""Cards for study that have no text: two columns, front and back, as Anki and Quizlet export them."""
+"""Cards for study, which have no text: two columns, front and back, as Anki and Quizlet export them."""
 
 import csv
 import re
@@ -31,14 +31,9 @@ def cards_of(file: Upload) -> dict[str, Any] | None:
     named = settings.get("separator", "")
     separator = NAMED_SEPARATORS.get(named, named) or max("\t;,", key=table.partition("\n")[0].count)
     is_bare = separator == "\t" and not first  # Quizlet: quotes are letters
+    quotes: dict[str, Any] = {"quoting": csv.QUOTE_NONE} if is_bare else {}
     try:
-        rows = [
-            row
-            for row in csv.reader(
-                StringIO(table), delimiter=separator, quoting=csv.QUOTE_NONE if is_bare else csv.QUOTE_MINIMAL
-            )
-            if any(row)
-        ]
+        rows = [row for row in csv.reader(StringIO(table), delimiter=separator, **quotes) if any(row)]
     except (csv.Error, TypeError) as error:
         raise UserError(f"{file.name}: {error}; export it again, separated by tabs") from None
     head = [cell.strip().lower() for cell in rows[0]] if rows else []

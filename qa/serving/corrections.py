@@ -36,7 +36,7 @@ class Correction(Body):
 
 
 class Corrections:
-    """A JSONL file of corrected questions, to which lines are only added: of a question the last one counts."""
+    """A JSONL file of corrected questions. Lines are only added to it; the last one of a question counts."""
 
     def __init__(self, path: Path) -> None:
         """Errors: UserError for a file that cannot be read or written."""
@@ -51,12 +51,12 @@ class Corrections:
         except ValueError as error:
             raise UserError(f"--corrections {path}: {error}; repair it, or give another file") from None
 
-    def add(self, given: Correction, model: str, content: str) -> tuple[str, bool]:
-        """Keeps a correction of the answer of a model, by its name and the hash of its files.
+    def add(self, correction: Correction, model: str, content: str) -> tuple[str, bool]:
+        """Keeps a correction of a model's answer; returns its id, and whether it is new. Errors: UserError, Refused.
 
-        Returns its id, and whether it is new. Errors: UserError, Refused.
+        `model`: the model's name, `content`: the hash of its files.
         """
-        line = _line(given, model, content)
+        line = _line(correction, model, content)
         return line["id"], self._append(line)
 
     def withdraw(self, name: str) -> bool:
@@ -92,34 +92,34 @@ class Corrections:
         return self.path.read_text("utf-8-sig") if self.path.exists() else ""  # it may have been moved away
 
 
-def _line(given: Correction, model: str, content: str) -> dict[str, Any]:
-    """A record as training reads it, with where it came from. Errors: UserError."""
-    end = given.start + len(given.text)
-    is_there = end <= len(given.context) and given.text == given.context[given.start : end]
-    if not is_there or given.text != given.text.strip():
-        raise UserError(f"start: the context does not have the answer at {given.start}; select it again")
-    begin, context = passage(given.context, given.start, end)
-    name = hashlib.blake2b(f"{given.question}\0{given.context}".encode(), digest_size=8).hexdigest()
-    answers = {"text": [given.text], "answer_start": [given.start - begin]} if given.text else None
+def _line(correction: Correction, model: str, content: str) -> dict[str, Any]:
+    """A record as training reads it, with its source. Errors: UserError."""
+    end = correction.start + len(correction.text)
+    is_there = end <= len(correction.context) and correction.text == correction.context[correction.start : end]
+    if not is_there or correction.text != correction.text.strip():
+        raise UserError(f"start: the context does not have the answer at {correction.start}; select it again")
+    begin, context = passage(correction.context, correction.start, end)
+    name = hashlib.blake2b(f"{correction.question}\0{correction.context}".encode(), digest_size=8).hexdigest()
+    answers = {"text": [correction.text], "answer_start": [correction.start - begin]} if correction.text else None
     return {
         "id": f"{CORRECTION}{name}",
-        "question": given.question,
+        "question": correction.question,
         "context": context,
         "answers": answers or {"text": [], "answer_start": []},
-        "is_impossible": not given.text,
+        "is_impossible": not correction.text,
         "source": {
-            "text": given.name,
+            "text": correction.name,
             "start": begin,
             "model": model,
             "model_content": content,
-            "predicted": given.predicted,
+            "predicted": correction.predicted,
             "time": _now(),
         },
     }
 
 
 def _by_id(content: str) -> dict[str, dict[str, Any]]:
-    """The corrections that count: the last of each question, unless it was withdrawn. Errors: ValueError."""
+    """The last correction of each question, unless it was withdrawn. Errors: ValueError."""
     last = {}
     for number, line in enumerate(content.split("\n"), 1):
         if line.strip():
@@ -136,7 +136,7 @@ def _now() -> str:
 
 
 def passage(text: str, start: int, end: int, most: int = PASSAGE) -> tuple[int, str]:
-    """A piece of a text around a part of it, whole lines where it has some, and the character it begins at."""
+    """The first character of a piece around a part of a text, and the piece, in whole lines where it has some."""
     if len(text) <= most:
         return 0, text
     first, last = max(0, start - most // 2), min(len(text), end + most // 2)

@@ -8,6 +8,7 @@ from typing import Any
 
 from qa.answering.answer import Answer
 from qa.answering.answerer import QuestionAnswerer
+from qa.answering.lanes import lane_count
 from qa.answering.options import READ, Options
 from qa.answering.work import Ask, Work
 from qa.serving.batching import Batcher, RequestJob
@@ -20,27 +21,28 @@ EVERY = 0.25  # seconds between two looks at a long text's answer so far
 
 
 class Desk:
-    """A model, its thread, and the limits of those who ask."""
+    """A model, its thread, and the limits of its clients."""
 
     def __init__(self, answerer: QuestionAnswerer, name: str, limits: Limits) -> None:
         self.answerer, self.name, self.limits, self.metrics = answerer, name, limits, Counters()
         self.content = contents_hash(file for file in answerer.files if file.suffix != ".md")
-        self.batcher = Batcher(limits, self.metrics)
+        # several on a GPU would part what it answers together
+        self.batcher = Batcher(limits, self.metrics, 1 if answerer.batch_tokens else lane_count())
 
     def info(self, corrections: int) -> ModelInfo:
-        """What is served."""
-        known = self.answerer.answering
+        """The model that is served, and its limits."""
+        answering = self.answerer.answering
         return ModelInfo(
             model=self.name,
             content=self.content,
             engine=self.answerer.engine.name,
             trained=self.answerer.engine.trained_head,
-            trained_on=[TrainedOn(questions=questions, data=data) for questions, data in known.trained_on],
-            calibrated=known.temperature is not None,
-            calibrated_over=[1, *known.several_texts] if known.temperature else [],
-            languages=sorted(known.temperature_by_language),
+            trained_on=[TrainedOn(questions=questions, data=data) for questions, data in answering.trained_on],
+            calibrated=answering.temperature is not None,
+            calibrated_over=[1, *answering.several_texts] if answering.temperature else [],
+            languages=sorted(answering.temperature_by_language),
             read_texts=READ,
-            may_refuse=known.no_answer_threshold is not None,
+            may_refuse=answering.no_answer_threshold is not None,
             limits=asdict(self.limits),
             corrections=corrections,
         )
@@ -102,7 +104,7 @@ class Desk:
         return self._states(self.submit(asks, options, [item.language], None, look), latest)
 
     async def _states(self, job: RequestJob, latest: list[tuple[int, int, Answer]]) -> AsyncIterator[dict[str, Any]]:
-        """Errors: UserError."""
+        """The states of a job, the last one with its answer. Errors: UserError."""
         try:
             while not (await asyncio.wait({job.result}, timeout=EVERY))[0]:
                 for done, windows, answer in latest:

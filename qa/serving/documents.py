@@ -15,15 +15,15 @@ from qa.serving.cards import cards_of
 from qa.serving.texts import text_of
 from qa.serving.uploads import ExtractionLimits, Upload, remedy, too_large, too_long
 
-LIMITS_FROM = "QA_EXTRACTION_LIMITS"  # the variable by which this process is told its limits
+LIMITS_FROM = "QA_EXTRACTION_LIMITS"  # the environment variable that holds this process's limits
 OPEN_FILES = 64
-BAD_NAMED = 20  # records that cannot be used and are named
+BAD_NAMED = 20  # bad records that are named
 LONGEST_MESSAGE = 300  # characters; a message may quote the file
 FIELDS = {r"(?:give )?data\.columns\.(\w+)=NAME": r"call it '\1'"}
 
 
 def main() -> None:
-    """Reads stdin within the limits, and writes a line of JSON that says what went wrong, then the content."""
+    """Reads stdin within the limits, and writes a line of JSON with the problem, if there is one, then the content."""
     request, name = sys.argv[1:]
     limits = ExtractionLimits(*json.loads(os.environ[LIMITS_FROM]))
     confine(limits, writes=request == "questions")
@@ -44,15 +44,15 @@ def confine(limits: ExtractionLimits, writes: bool) -> None:
         wanted[resource.RLIMIT_AS] = (limits.memory, limits.memory)
         if not writes:  # Parquet is read by threads, which count as processes
             wanted[resource.RLIMIT_NPROC] = (0, 0)
-    for what, (soft, hard) in wanted.items():
-        allowed = resource.getrlimit(what)[1]
+    for kind, (soft, hard) in wanted.items():
+        allowed = resource.getrlimit(kind)[1]
         if allowed != resource.RLIM_INFINITY:
             soft, hard = min(soft, allowed), min(hard, allowed)
-        resource.setrlimit(what, (soft, hard))
+        resource.setrlimit(kind, (soft, hard))
 
 
 def reply(request: str, name: str, limits: ExtractionLimits) -> tuple[dict[str, str], str]:
-    """What is wrong, and the text or the JSON of the questions. "fault", for the log alone, is a parser's error."""
+    """The problem, and the text or the JSON of the questions. "fault", for the log alone, is a parser's error."""
     try:
         file = Upload(name, sys.stdin.buffer.read(), limits)
         return {}, json.dumps(questions_of(file), ensure_ascii=False) if request == "questions" else text_of(file)
@@ -83,7 +83,7 @@ def questions_of(file: Upload) -> dict[str, Any]:
 
 
 def _examples_of(file: Upload) -> dict[str, Any]:
-    """Errors: UserError.
+    """The questions of a file as `QuestionsResponse`. Errors: UserError.
 
     The file is written into the working directory, so that messages name it without a folder.
     """

@@ -21,14 +21,14 @@ from qa.serving.uploads import ExtractionLimits, remedy, too_large, too_long
 log = logging.getLogger(__name__)
 
 FILES_AT_ONCE, WAITING = 2, 8  # processes, and files that wait for one
-LONGEST_NAME = 200  # bytes, of which a file system takes 255
+LONGEST_NAME = 200  # bytes; a file system takes 255
 KILL_PATIENCE = 5.0  # seconds for a killed process to be gone
 OVERHEAD = 1 << 16  # bytes of an answer that are no text
 USUAL_LIMITS = ExtractionLimits()
 
 
 class Extractor:
-    """Reads uploaded files, at most `AT_ONCE` at a time, each within `limits`. One for a server, in one event loop."""
+    """Reads uploaded files, a few at a time, each within `limits`. One for a server, in one event loop."""
 
     def __init__(self, limits: ExtractionLimits = USUAL_LIMITS) -> None:
         self.limits = limits
@@ -74,7 +74,7 @@ class Extractor:
         return content
 
     async def _run(self, request: str, name: str, data: bytes, folder: str) -> tuple[bytes, int]:
-        """What a process answers, and its status. Errors: TimeoutError; UserError where it answers too much."""
+        """The answer of a process, and its status. Errors: TimeoutError; UserError where it answers too much."""
         most = 4 * self.limits.characters + OVERHEAD  # bytes of UTF-8
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "qa.serving.documents", request, name),
@@ -119,7 +119,7 @@ class Extractor:
 
 
 class _Problem(BaseModel):
-    """Why a process has no content; a `fault` is for the log."""
+    """The reason that a process has no content; a `fault` is for the log."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     error: str = ""
@@ -134,7 +134,7 @@ async def _feed(stdin: asyncio.StreamWriter, data: bytes) -> None:
 
 
 async def _ended(process: asyncio.subprocess.Process, stdout: asyncio.StreamReader) -> None:
-    """Returns once a killed process is gone; asyncio waits for its pipe's end too, which it finds only by reading."""
+    """Returns once a killed process is gone: asyncio also waits for the end of its pipe, so that is read."""
     with suppress(TimeoutError):
         async with asyncio.timeout(KILL_PATIENCE):
             while await stdout.read(1 << 16):

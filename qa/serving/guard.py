@@ -1,4 +1,4 @@
-"""What every request passes before the app sees it: who may ask, how much, and how slowly."""
+"""The guard before the app: it decides who may ask, how much, and how slowly."""
 
 import asyncio
 import hmac
@@ -44,12 +44,12 @@ class Guard:
     def __init__(
         self, app: ASGIApp, limits: Limits, metrics: Counters, token: str | None, hosts: Iterable[str], paths: set[str]
     ) -> None:
-        """`hosts`: names by which clients may call the service, "*" for any; `paths`: those that are counted."""
+        """`hosts`: names by which clients may call the service, "*" for any; `paths`: counted by name."""
         self.app, self.limits, self.metrics, self.paths = app, limits, metrics, paths
         self.hosts = {_name(host) for host in hosts} - {""}
         self.token = token.encode() if token else None
         self._requests: Counter[str] = Counter()  # by address
-        self._held: Counter[str] = Counter()  # bytes, by address
+        self._bytes: Counter[str] = Counter()  # bytes, by address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -94,7 +94,7 @@ class Guard:
         finally:
             self._requests[address] -= 1
             if not self._requests[address]:
-                del self._requests[address], self._held[address]
+                del self._requests[address], self._bytes[address]
             self.metrics.requests.labels(path, str(status or 499)).inc()  # 499: the client left
             self.metrics.seconds.labels(path).observe(seconds := time.monotonic() - begin)
             log_request(method, path, status or 499, address, seconds, request_id)
@@ -108,8 +108,8 @@ class Guard:
             raise Refused(403, "Origin: pages of other sites may not ask")
         is_open = scope["method"] == "GET" and scope["path"] in OPEN
         if self.token and not is_open:
-            scheme, _, given = headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.token):
+            scheme, _, token = headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self.token):
                 raise Refused(401, "Authorization: give Bearer and the token", {"WWW-Authenticate": "Bearer"})
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise Refused(415, "Content-Encoding: send the body as it is")
@@ -123,7 +123,7 @@ class Guard:
         return Refused(413, f"body: at most {self.limits.body:,} bytes")
 
     async def _with_body(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Runs the app once the whole body is there; what it holds counts until the response has ended."""
+        """Runs the app once the whole body is there; its bytes count until the response has ended."""
         address = (scope["client"] or ("",))[0]
         parts: list[bytes] = []
         try:
@@ -137,7 +137,7 @@ class Guard:
                 parts[:] = [b"".join(parts)]
                 await self._run(scope, parts[0], receive, send)
         finally:
-            self._held[address] -= sum(map(len, parts))
+            self._bytes[address] -= sum(map(len, parts))
 
     async def _read(self, parts: list[bytes], address: str, receive: Receive) -> bool:
         """Reads the parts of a body; False where the client left before its end."""
@@ -149,15 +149,15 @@ class Guard:
             part, more = message.get("body", b""), message.get("more_body", False)
             parts.append(part)
             size += len(part)
-            self._held[address] += len(part)
+            self._bytes[address] += len(part)
             if size > self.limits.body:
                 raise self._too_large()
-            if self._held[address] > self.limits.held // 2 or self._held.total() > self.limits.held:
+            if self._bytes[address] > self.limits.held // 2 or self._bytes.total() > self.limits.held:
                 raise busy("too many long requests at a time")
         return True
 
     async def _rest(self, receive: Receive) -> None:
-        """Reads what a client still sends, for a while: closed before, its connection would be reset unanswered."""
+        """Reads the rest of a request, for a while: closed before, its connection would be reset unanswered."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self.limits.body_seconds):
                 while (await receive()).get("more_body"):

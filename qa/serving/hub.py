@@ -4,33 +4,33 @@ from qa.answering.answer import Answer
 from qa.answering.answerer import QuestionAnswerer
 from qa.answering.options import Options
 from qa.answering.work import Ask
-from qa.errors import UserError
+from qa.errors import UserError, spelled
 from qa.serving.schemas import HubAnswer, HubParameters, HubRequest
 
 
 def understood(request: HubRequest, answerer: QuestionAnswerer) -> tuple[Ask, Options, QuestionAnswerer]:
     """The question, how to answer it, and the answerer with the windows that are asked for. Errors: UserError."""
-    given, known = request.parameters or HubParameters(), answerer.answering
-    if (length := given.max_seq_len or known.max_length) > known.max_length:
-        raise UserError(f"max_seq_len={length}: the model was trained with {known.max_length}; give that or less")
-    usual = known.stride if length == known.max_length else min(known.stride, length // 2)
+    parameters, usual = request.parameters or HubParameters(), answerer.answering
+    if (length := parameters.max_seq_len or usual.max_length) > usual.max_length:
+        raise UserError(f"max_seq_len={length}: the model was trained with {usual.max_length}; give that or less")
+    stride = usual.stride if length == usual.max_length else min(usual.stride, length // 2)
     try:
-        cut = answerer.cut(length, usual if given.doc_stride is None else given.doc_stride)
+        cut = answerer.cut(length, stride if parameters.doc_stride is None else parameters.doc_stride)
     except UserError as error:
-        raise UserError(str(error).replace("max_length", "max_seq_len").replace("stride", "doc_stride")) from None
+        raise UserError(spelled(str(error), {"max_length": "max_seq_len", "stride": "doc_stride"})) from None
     question = request.inputs.question
-    if given.max_question_len is not None:
-        question = answerer.shortened(question, given.max_question_len)
+    if parameters.max_question_len is not None:
+        question = answerer.shortened(question, parameters.max_question_len)
     options = Options(
-        top_k=given.top_k or 1,
-        max_answer_length=given.max_answer_len,
-        handle_impossible_answer=given.handle_impossible_answer,
-        whole_words=bool(given.align_to_words),
+        top_k=parameters.top_k or 1,
+        max_answer_length=parameters.max_answer_len,
+        handle_impossible_answer=parameters.handle_impossible_answer,
+        whole_words=bool(parameters.align_to_words),
     )
     return Ask(question, [request.inputs.context]), options, cut
 
 
 def as_hub(answer: Answer, top_k: int) -> HubAnswer | list[HubAnswer]:
-    """One answer, or the list of them where more than one is asked for, as the hub's client documents it."""
+    """One answer, or a list of them where more than one is asked for, as the hub's client documents it."""
     answers = [HubAnswer(**one.to_dict()) for one in (answer, *answer.alternatives)]
     return answers if top_k > 1 else answers[0]

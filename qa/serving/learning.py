@@ -1,4 +1,4 @@
-"""What the page asks for beside answers: the texts and questions of files, grades, and corrections to learn from."""
+"""Addresses that the page uses beside answers: texts and questions of files, grades, and corrections to learn from."""
 
 import asyncio
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ FILE: dict[str, Any] = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-Name = Annotated[str, Query(min_length=1, max_length=1000)]  # of the file, whose ending tells its kind
+Name = Annotated[str, Query(min_length=1, max_length=1000)]  # of the file; its ending tells the kind
 
 
 def add_learning(app: FastAPI, desk: Desk, corrections: Corrections) -> None:
@@ -37,14 +37,14 @@ def add_learning(app: FastAPI, desk: Desk, corrections: Corrections) -> None:
 
     @app.post("/grade")
     async def grade(request: GradeRequest) -> Grade:
-        """Grades what a learner answered."""
+        """Grades a learner's answer."""
         exact, f1 = await asyncio.to_thread(v2_scores, request.given, request.answers)
         return Grade(exact_match=exact == 1, f1=100 * f1)
 
     @app.post("/corrections")
-    async def correct(given: Correction) -> Corrected:
+    async def correct(correction: Correction) -> Corrected:
         """Keeps the right answer of a question, for training."""
-        name, added = await asyncio.to_thread(corrections.add, given, desk.name, desk.content)
+        name, added = await asyncio.to_thread(corrections.add, correction, desk.name, desk.content)
         return Corrected(id=name, corrections=corrections.count, added=added)
 
     @app.delete("/corrections")

@@ -1,4 +1,4 @@
-"""What a client may ask for, and how it is refused."""
+"""The limits of a client's requests, and their refusal."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ MOST_QUESTIONS, MOST_CONTEXTS = 256, 1_000  # of a request
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of a service. Whoever passes one is told which."""
+    """The limits of a service. A refusal names the one that was passed."""
 
     body: int = 8 << 20  # bytes of a request
     question: int = 2_000  # characters
@@ -27,13 +27,13 @@ class Limits:
 
 
 class Refused(UserError):
-    """A request that is not answered: what is wrong, in one line, and its HTTP status."""
+    """The refusal of a request: one line that says why, and its HTTP status."""
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
         self.status, self.headers = status, headers or {}
 
 
-def busy(what: str) -> Refused:
-    """A request that may be sent again."""
-    return Refused(503, f"{what}; try again in a few seconds", {"Retry-After": "2"})
+def busy(reason: str) -> Refused:
+    """The refusal of a request that may be sent again."""
+    return Refused(503, f"{reason}; try again in a few seconds", {"Retry-After": "2"})

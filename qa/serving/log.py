@@ -1,4 +1,4 @@
-"""The log of a service, on the error output: what goes wrong, and a line for each request, as text or JSON."""
+"""The log of a service, on the error output: faults, and a line for each request, as text or JSON."""
 
 import json
 import logging

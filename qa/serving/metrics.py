@@ -1,4 +1,4 @@
-"""What Prometheus reads."""
+"""The figures that Prometheus reads."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What clients send and get, as OpenAPI has it: ours, and the hub's question-answering schema."""
+"""The bodies of requests and responses, as OpenAPI has them: ours, and the hub's question-answering schema."""
 
 from typing import Annotated, Any, Self
 
@@ -34,17 +34,17 @@ Written = Annotated[str, AfterValidator(written)]
 TopK = Annotated[int, Field(ge=1, le=100)]
 AnswerLength = Annotated[int, Field(ge=1, le=512)]  # tokens
 Texts = Annotated[list[Text], Field(min_length=1, max_length=MOST_CONTEXTS)]
-Context = Annotated[  # an error is that of the kind that was given
+Context = Annotated[  # the tags make an error name only the kind that was sent
     Annotated[Text, Tag("str")] | Annotated[Texts, Tag("list[str]")],
-    Discriminator(lambda given: "list[str]" if isinstance(given, list) else "str"),
+    Discriminator(lambda value: "list[str]" if isinstance(value, list) else "str"),
     AfterValidator(not_all_blank),
 ]
 Learned = Annotated[Text, Field(max_length=5_000)]
-LanguageCode = Annotated[str, Field(max_length=20)]  # code whose temperature is taken
+LanguageCode = Annotated[str, Field(max_length=20)]  # of the temperature to take
 
 
 class Body(BaseModel):
-    """A JSON object without keys that nobody reads."""
+    """A JSON object with no other keys than its fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -63,13 +63,13 @@ class Body(BaseModel):
 
 
 class RequestOptions(Body, Choice):
-    """How to answer; see `AnswerOptions`."""
+    """The options of an answer; see `AnswerOptions`."""
 
     top_k: TopK = 1
     max_answer_length: AnswerLength | None = None
 
     def library(self) -> Options:
-        """The same for `QuestionAnswerer`."""
+        """The options of `QuestionAnswerer`."""
         return Options.model_validate(self.model_dump())
 
 
@@ -137,7 +137,7 @@ class AnswerBody(Alternative):
 
     @classmethod
     def of(cls, answer: Answer) -> Self:
-        """From what the library gives."""
+        """The body of the library's answer."""
         return cls.model_validate(answer, from_attributes=True)
 
 
@@ -148,7 +148,7 @@ class AnswerResponse(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """Why there is no answer: one line."""
+    """The error, in one line."""
 
     error: str
 
@@ -190,7 +190,7 @@ class HubAnswer(BaseModel):
 
 
 class GradeRequest(Body):
-    """What a learner answered, and what is right."""
+    """A learner's answer, and the right answers."""
 
     given: Learned
     answers: Annotated[list[Learned], Field(max_length=100)]  # none: no answer is right
@@ -204,7 +204,7 @@ class Grade(BaseModel):
 
 
 class Corrected(BaseModel):
-    """The id of a correction, how many there are, and whether this one is new."""
+    """The id of a correction, the number of all, and whether this one is new."""
 
     id: str
     corrections: int
@@ -212,7 +212,7 @@ class Corrected(BaseModel):
 
 
 class Withdrawn(BaseModel):
-    """How many corrections there are, and whether one was undone."""
+    """The number of corrections, and whether one was undone."""
 
     corrections: int
     withdrawn: bool
@@ -236,7 +236,7 @@ class FileQuestion(BaseModel):
 
 
 class QuestionsResponse(BaseModel):
-    """The questions of a file, each distinct context once, and what is wrong with those that cannot be used."""
+    """The questions of a file, each distinct context once, and messages about questions that cannot be used."""
 
     questions: list[FileQuestion]
     contexts: list[str]
@@ -245,24 +245,24 @@ class QuestionsResponse(BaseModel):
 
 
 class TrainedOn(BaseModel):
-    """What a model learned from."""
+    """A data set that a model learned from."""
 
     questions: int
     data: str
 
 
 class ModelInfo(BaseModel):
-    """What is served."""
+    """The model that is served."""
 
     model: str
     content: str  # hash of its files
     engine: str  # torch, onnx or openvino
     trained: bool  # whether it has a span head; without one its answers are drawn
-    trained_on: list[TrainedOn]  # the base model's data first; empty where nobody knows
+    trained_on: list[TrainedOn]  # the base model's data first; empty where it is unknown
     calibrated: bool
     calibrated_over: list[int]  # numbers of texts over which it is calibrated
-    languages: list[str]  # codes of those that have temperatures of their own
-    read_texts: int  # of those of a question, unless it is asked otherwise
+    languages: list[str]  # codes with temperatures of their own
+    read_texts: int  # of a question's texts, unless the request says otherwise
     may_refuse: bool  # whether a question may get no answer, as in SQuAD v2
     limits: dict[str, Any]
     corrections: int

@@ -46,10 +46,7 @@ def listen(bound: socket.socket) -> str:
 
 
 def run(app: FastAPI, bound: socket.socket, limits: Limits, proxies: list[Network]) -> None:
-    """Serves until SIGTERM or Ctrl-C, then answers what was accepted.
-
-    `proxies`: those whose `X-Forwarded-For` is believed.
-    """
+    """Serves until SIGTERM or Ctrl-C, then answers accepted requests. Believes the `X-Forwarded-For` of `proxies`."""
     config = uvicorn.Config(
         app, http=_protocol(limits, proxies), ws="none", lifespan="on", log_config=None, access_log=False,
         server_header=False, timeout_keep_alive=30, proxy_headers=bool(proxies),
@@ -60,10 +57,10 @@ def run(app: FastAPI, bound: socket.socket, limits: Limits, proxies: list[Networ
 
 
 class Server(uvicorn.Server):
-    """A server that takes the connections that wait before it closes its socket; the kernel would reset them."""
+    """A server that takes waiting connections before it closes its socket: the kernel would reset them."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Closes the socket, and returns once all that was accepted is answered."""
+        """Closes the socket, and returns once all accepted requests are answered."""
         waiting = []
         for bound in sockets or []:
             with suppress(BlockingIOError):
@@ -79,12 +76,12 @@ class Server(uvicorn.Server):
 
     def _protocol(self) -> H11Protocol:
         loop, state = asyncio.get_running_loop(), self.lifespan.state
-        made = self.config.http_protocol_class
-        return made(config=self.config, server_state=self.server_state, app_state=state, _loop=loop)  # type: ignore[call-arg, return-value]
+        protocol = self.config.http_protocol_class
+        return protocol(config=self.config, server_state=self.server_state, app_state=state, _loop=loop)  # type: ignore[call-arg, return-value]
 
 
 def _protocol(limits: Limits, proxies: list[Network]) -> type[asyncio.Protocol]:
-    """HTTP/1.1 that refuses connections beyond the limits, and closes those whose headers do not arrive in time.
+    """HTTP/1.1 that refuses connections beyond the limits, and closes those with headers that do not arrive in time.
 
     uvicorn waits for headers for ever, and its own refusal is plain text.
     """

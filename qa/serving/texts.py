@@ -15,7 +15,7 @@ BEGINS = {b"%PDF-": "a pdf", b"PK\x03\x04": "a zip archive", b"\xd0\xcf\x11\xe0"
 NEEDS = {"pdf": "a pdf", "docx": "a zip archive"}
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 CHARSET = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?([\w.:-]+)""", re.IGNORECASE)
-# encodings that a page names, and those in which browsers read it: its bytes can be searched, so it is no UTF-16
+# encodings that a page names → encodings by which browsers read it: its bytes can be searched, so it is no UTF-16
 BROWSERS = {"ascii": "cp1252", "iso8859-1": "cp1252", **dict.fromkeys(("utf-16", "utf-16-le", "utf-16-be"), "utf-8")}
 SPACES = str.maketrans({code: " " for code in CONTROLS if code != ord("\r")})
 BLANK_LINES = re.compile(r"(\A|\n)(?:[^\S\n]*\n){3,}")
@@ -37,12 +37,12 @@ def text_of(file: Upload) -> str:
     """The plain text of a file, by the end of its name. Errors: UserError, and those of the parsers."""
     kind = ending(file.name)
     if kind not in READERS:
-        what = f".{kind} is not read" if kind else "its name has no ending"
-        raise UserError(f"{file.name}: {what}; give a file of one of {', '.join(f'.{known}' for known in READERS)}")
-    found = next((what for begin, what in BEGINS.items() if file.data.startswith(begin)), None)
-    if found != NEEDS.get(kind):
-        what = f"{found or 'something else'} by its first bytes"
-        raise UserError(f"{file.name}: {what}, not .{kind}; name it by what it is, or give its text as .txt")
+        problem = f".{kind} is not read" if kind else "its name has no ending"
+        raise UserError(f"{file.name}: {problem}; give a file of one of {', '.join(f'.{name}' for name in READERS)}")
+    content = next((content for begin, content in BEGINS.items() if file.data.startswith(begin)), None)
+    if content != NEEDS.get(kind):
+        problem = f"{content or 'something else'} by its first bytes, not .{kind}"
+        raise UserError(f"{file.name}: {problem}; name it by what it is, or give its text as .txt")
     pieces, left = [], file.limits.characters
     for piece in READERS[kind](file):
         pieces.append(piece)
@@ -84,7 +84,7 @@ def _markdown(file: Upload) -> Iterator[str]:
 
 
 def words_of(page: str) -> Iterator[str]:
-    """What a browser shows of a page of HTML."""
+    """The text that a browser shows of a page of HTML."""
     from inscriptis import Inscriptis, ParserError, document_fromstring
     from inscriptis.css_profiles import STRICT_CSS_PROFILE as STRICT
     from inscriptis.model.config import ParserConfig
@@ -94,7 +94,7 @@ def words_of(page: str) -> Iterator[str]:
     phrases = dict.fromkeys(PHRASES, HtmlElement(whitespace=None))
     css = {**STRICT, **dict.fromkeys(BLOCKS, STRICT["div"]), **phrases, "template": STRICT["script"]}
     text = clean(page).encode(errors="replace")
-    try:  # without huge_tree, what is nested deeper than 256 would be left out in silence
+    try:  # without huge_tree, elements nested deeper than 256 would be left out in silence
         tree = document_fromstring(text, parser=HTMLParser(encoding="utf-8", huge_tree=True))
     except ParserError:  # no element and no word
         return
@@ -104,11 +104,11 @@ def words_of(page: str) -> Iterator[str]:
 
 
 def _decoded(file: Upload) -> str:
-    """A page's text: by its BOM, else in the encoding that it names, else in UTF-8. Errors: UserError."""
+    """A page's text: by its BOM, else in the encoding that the page names, else in UTF-8. Errors: UserError."""
     if (named := CHARSET.search(file.data[:4096])) and not file.data.startswith((*UTF_16, codecs.BOM_UTF8)):
         try:
-            encoding = BROWSERS.get(found := codecs.lookup(named[1].decode()).name, found)
-            return file.data.decode(encoding, "replace")
+            encoding = codecs.lookup(named[1].decode()).name
+            return file.data.decode(BROWSERS.get(encoding, encoding), "replace")
         except (LookupError, UnicodeError):
             pass  # no encoding of texts
     return "".join(plain_text(file))

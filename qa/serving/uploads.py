@@ -1,10 +1,10 @@
-"""An uploaded file, what reading it may take, and how it is refused."""
+"""An uploaded file, the limits of reading it, and its refusals."""
 
 from typing import NamedTuple
 
 
 class ExtractionLimits(NamedTuple):
-    """What reading one file may take."""
+    """The limits of reading one file."""
 
     seconds: float = 20.0
     memory: int = 1 << 30  # bytes of address space
@@ -31,7 +31,7 @@ def too_long(name: str, limits: ExtractionLimits) -> str:
 
 
 def remedy(name: str) -> str:
-    """What to do about a file that cannot be read."""
+    """The remedy for a file that cannot be read."""
     return "give its text as .txt" if ending(name) in ("md", "html", "htm", "docx", "pdf") else "give it in parts"
 
 

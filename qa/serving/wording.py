@@ -1,4 +1,4 @@
-"""What is wrong with a request, in plain words."""
+"""The problems of a request, in plain words."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,11 +24,11 @@ COMPLAINTS = {
 
 
 def complaint(error: Mapping[str, Any]) -> str:
-    """ "PLACE: what is wrong" of one of pydantic's errors about a body."""
+    """ "PLACE: problem" of one of pydantic's errors about a body."""
     parts = [str(part) for part in error["loc"][1:]]  # of a union pydantic adds the kinds it tried
     parts = [part for part in parts if part != "str" and "[" not in part]
     if error["type"] == NO_FIELD:
         parts.append(error["ctx"]["key"])
     words = next((words for kind, words in COMPLAINTS.items() if error["type"].startswith(kind)), None)
-    said = words.format(**error.get("ctx", {})) if words else error["msg"].removeprefix("Value error, ")
-    return f"{'.'.join(parts)[:80] or 'body'}: {said}"
+    problem = words.format(**error.get("ctx", {})) if words else error["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(parts)[:80] or 'body'}: {problem}"

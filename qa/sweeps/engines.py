@@ -13,12 +13,12 @@ from qa.errors import UserError, first_line
 from qa.internals import local_process
 from qa.processes import ERROR_FILE, PATIENCE, environment_without_slurm, handle_signals, killed
 
-TURNS = 1000  # of a job in a cluster's queue, each of which resumes where the last one ended
+TURNS = 1000  # of a job in a cluster's queue; each resumes where the last one ended
 ERROR, OUTPUT = "error.txt", "output.txt"  # in a job's folder: its error, and its output where several run at once
 
 
 class Job(NamedTuple):
-    """What is to be run: `arguments` of train.py; `settings` are those that set it apart from the other jobs."""
+    """A job to run: `arguments` of train.py; `settings` set it apart from the other jobs."""
 
     number: int
     settings: Mapping[str, Any]
@@ -38,7 +38,7 @@ class Processes:
         self.at_once, self.slots = len(slots), slots
 
     def start(self, job: Job, slot: int) -> "subprocess.Popen[bytes]":
-        """`slot`: one in [0, at_once) that no other running job has."""
+        """Starts a job; `slot`: a number in [0, at_once) that no other running job has."""
         environment = {
             **environment_without_slurm(),
             **job.environment,
@@ -60,7 +60,7 @@ class Submitted:
     """Jobs that submitit hands to a cluster, or to this machine in its place; its own files lie in `folder`."""
 
     def __init__(self, folder: Path, cluster: str, at_once: int, parameters: Mapping[str, Any]) -> None:
-        """`parameters`: what submitit's `update_parameters` takes. Errors: UserError for what it does not."""
+        """`parameters`: of submitit's `update_parameters`. Errors: UserError for others."""
         import submitit
 
         self.cluster, self.at_once = cluster, at_once
@@ -80,13 +80,13 @@ class Submitted:
 
 
 class Command:
-    """What submitit runs on the other machine; when its time is over, it saves and asks for another turn."""
+    """The call that submitit makes on the other machine; when its time is over, it saves and asks for another turn."""
 
     def __init__(self, words: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
         self.words, self.environment, self.folder = words, environment, folder
 
     def __call__(self) -> int:
-        """The exit status."""
+        """Runs the command; returns its exit status."""
         environment = {**environment_without_slurm(), **self.environment}
         with subprocess.Popen(self.words, cwd=self.folder, env=environment, stdin=subprocess.PIPE) as process:
             signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # it saves a checkpoint
@@ -98,7 +98,7 @@ class Command:
                 raise
 
     def checkpoint(self) -> Any:
-        """Called by submitit where a job is preempted or runs out of its time."""
+        """Another turn, for which submitit asks where a job is preempted or runs out of its time."""
         from submitit.helpers import DelayedSubmission
 
         words = [word for word in self.words if word != "resume=never"]  # it resumes
@@ -113,7 +113,7 @@ class Submission:
         self._received = 0  # the signal that it got
 
     def poll(self) -> int | None:
-        """Its exit status; None as long as it runs."""
+        """The exit status; None as long as the job runs."""
         if not self._submitted.done():
             return None
         try:
@@ -181,7 +181,7 @@ def run_jobs(
 
 
 def _end(processes: Sequence[Running], patience: float) -> None:
-    """Ends what still runs where this program fails: each has `patience` seconds to save a checkpoint."""
+    """Ends the running jobs where this program fails: each has `patience` seconds to save a checkpoint."""
     for process in processes:
         process.send_signal(signal.SIGTERM)
     end = time.monotonic() + patience
@@ -192,7 +192,7 @@ def _end(processes: Sequence[Running], patience: float) -> None:
 
 
 def job_error(job: Job, status: int) -> str:
-    """Why a job failed, on one line."""
+    """The reason of a job's failure, on one line."""
     path = job.folder / ERROR
     if path.exists() and (words := path.read_text(encoding="utf-8").strip()):
         return words.splitlines()[-1].removeprefix("ERROR: ")
@@ -203,17 +203,17 @@ def visible_gpus() -> list[str]:
     """The GPUs that may be used, by the names that CUDA_VISIBLE_DEVICES takes."""
     import torch
 
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
-    names = given.split(",") if given else list(map(str, range(count)))
+    names = visible.split(",") if visible else list(map(str, range(count)))
     # CUDA shows a process the first part of a GPU alone
     return names if count and all(name.startswith("MIG-") for name in names) else names[:count]
 
 
 def device_slots(at_once: int, devices: int, gpus: Sequence[str]) -> list[dict[str, str]]:
-    """For each of `at_once` jobs of `devices` devices the GPUs that are its own, or its share of the cores.
+    """The GPUs, or the share of the cores, of each of `at_once` jobs with `devices` devices.
 
-    `gpus`: what CUDA_VISIBLE_DEVICES calls them; empty for a CPU. Errors: UserError where there are too few.
+    `gpus`: names for CUDA_VISIBLE_DEVICES; empty for a CPU. Errors: UserError where there are too few.
     """
     if gpus and at_once * devices > len(gpus):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Locks by which processes that share a sweep's folder divide its jobs."""
+"""Locks that divide a sweep's jobs among the processes that share its folder."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ class JobLocks:
         self._locks: dict[int, FileLock] = {}  # by the number of the job
 
     def take(self, number: int) -> bool:
-        """Whether this process takes the job; not where it has it already, or another process has."""
+        """Takes a job; False where this process or another one has it already."""
         if number in self._locks:
             return False
         lock = FileLock(self._folder / f".job-{number}")

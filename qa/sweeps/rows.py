@@ -20,7 +20,7 @@ MEASURED = BEST_KEYS[1:]
 
 
 class SweepRow(BaseModel):
-    """One job. The figures are those of its best epoch; `status_code`: of its process."""
+    """One job. The figures are of its best epoch; `status_code`: of its process."""
 
     model_config = ConfigDict(extra="allow")  # also the monitor's figure of a language
     job: int
@@ -63,7 +63,7 @@ class Setting(NamedTuple):
 
     @property
     def seeds(self) -> str:
-        """Those of its jobs; empty where the sweep does not set them."""
+        """The seeds of its jobs; empty where the sweep does not set them."""
         return ", ".join(str(row.settings["seed"]) for row in self.rows if "seed" in row.settings)
 
     @property
@@ -78,7 +78,7 @@ class Setting(NamedTuple):
 
     @property
     def warning(self) -> str:
-        """What became of the others; empty where a search cut off all of it on purpose, or no job is at its end."""
+        """A warning about the others; empty where a search cut off all of it on purpose, or no job is at its end."""
         ends = Counter("without a figure" if row.status == "finished" else row.status for row in self.others)
         if not self.others or (not self.rows and ends.keys() <= {"pruned", "started"}):
             return ""
@@ -114,17 +114,17 @@ def _has_figure(row: SweepRow, monitor: Monitor) -> bool:
 
 def ranked_jobs(rows: Sequence[SweepRow], monitor: Monitor) -> list[SweepRow]:
     """The finished jobs that have a figure, the best first."""
-    known = [row for row in rows if _has_figure(row, monitor)]
-    return sorted(known, key=lambda row: (sign(monitor) * getattr(row, monitor), row.job))
+    measured = [row for row in rows if _has_figure(row, monitor)]
+    return sorted(measured, key=lambda row: (sign(monitor) * getattr(row, monitor), row.job))
 
 
 def warnings(rows: Sequence[SweepRow], monitor: Monitor) -> list[str]:
-    """A line for each setting of which a seed has no figure."""
+    """A line for each setting with a seed that has no figure."""
     return [setting.warning for setting in grouped(rows, monitor) if setting.warning]
 
 
 def notes(rows: Sequence[SweepRow], monitor: Monitor) -> list[str]:
-    """How to read the tables, a line each; none before a job is finished."""
+    """The notes below the tables, a line each; none before a job is finished."""
     settings = ranked(rows, monitor)
     if not settings:
         return []
@@ -149,9 +149,8 @@ def grouped(rows: Sequence[SweepRow], monitor: Monitor) -> list[Setting]:
     groups: dict[str, Setting] = {}
     for row in sorted(rows, key=lambda row: row.job):
         settings = {name: value for name, value in row.settings.items() if name != "seed"}
-        alike = json.dumps(
-            [settings, "seed" in row.settings], sort_keys=True
-        )  # without, it is the seed of the configuration
+        # without one, it is the seed of the configuration
+        alike = json.dumps([settings, "seed" in row.settings], sort_keys=True)
         setting = groups.setdefault(alike, Setting(settings, [], []))
         (setting.rows if _has_figure(row, monitor) else setting.others).append(row)
     return list(groups.values())
@@ -160,7 +159,7 @@ def grouped(rows: Sequence[SweepRow], monitor: Monitor) -> list[Setting]:
 def ranked(rows: Sequence[SweepRow], monitor: Monitor) -> list[Setting]:
     """The settings that have a figure, the best first, by the mean over their seeds: a single lucky seed proves little.
 
-    A setting of which some seeds have none comes behind the others: those that are left may be the lucky ones.
+    A setting with seeds that have none comes behind the others: the seeds that are left may be the lucky ones.
     """
     settings = [setting for setting in grouped(rows, monitor) if setting.rows]
     return sorted(settings, key=lambda s: (bool(s.others), sign(monitor) * (s.over_seeds(monitor)[0] or 0.0)))
@@ -179,8 +178,8 @@ def tables(
         title = "mean ± standard deviation over seeds" + (" (95% interval)" if intervals else "") + ", the best first"
         lines = []
         for setting in settings:
-            known = (intervals or {}).get(setting.name, {})
-            cells = (setting.shown(name) + (f" ({known[name]})" if name in known else "") for name in MEASURED)
+            bounds = (intervals or {}).get(setting.name, {})
+            cells = (setting.shown(name) + (f" ({bounds[name]})" if name in bounds else "") for name in MEASURED)
             lines.append([setting.name, setting.part or setting.seeds, *cells])
         parts.append((title, ["setting", "seeds", *MEASURED], lines))
     return parts
@@ -192,7 +191,7 @@ def _texts(row: SweepRow) -> list[str]:
 
 
 def outcome(row: SweepRow) -> str:
-    """How a job ended, in one line."""
+    """The end of a job, in one line."""
     figures = [
         f"{name} {format(getattr(row, name), FORMATS[name])}" for name in BEST_KEYS if getattr(row, name) is not None
     ]

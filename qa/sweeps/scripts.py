@@ -9,31 +9,31 @@ from typing import Any
 from qa.config.command_line import quoted
 from qa.sweeps.rows import Setting, SweepRow
 
-SEEDS_FOLDER = "new-seeds"  # in a sweep's folder: what `new-seeds.sh` trained
+SEEDS_FOLDER = "new-seeds"  # in a sweep's folder: the runs of `new-seeds.sh`
 
 
 def arguments_of(setting: Setting, seeds: Sequence[Any]) -> list[str]:
-    """What comes after `train.py` to run a setting with so many seeds; with none as its first job ran."""
+    """The arguments of `train.py` for a setting with these seeds; without seeds as its first job ran."""
     left_out = re.compile(r"[+~]*(sweep|seed)\b" if seeds else r"[+~]*sweep\b")
     again = [word for word in setting.rows[0].arguments if not left_out.match(word)]
     # no option after an override
     return ["-m", *again, f"seed={','.join(map(quoted, seeds))}"] if seeds else [*again, "hydra.mode=RUN"]
 
 
-def best_script(best: Setting, what: str) -> str:
+def best_script(best: Setting, title: str) -> str:
     """`best.sh`: a setting's command with all its seeds."""
     several = len(best.rows) > 1 and bool(best.seeds)  # a search may propose the same twice
     words = arguments_of(best, [row.settings["seed"] for row in best.rows] if several else [])
     mean, part = " as the mean over them" if several else "", f"; {best.part}" if best.part else ""
-    comment = f"{best.name}{best.seeds and ', seed '}{best.seeds}: {what}{mean}{part}"
+    comment = f"{best.name}{best.seeds and ', seed '}{best.seeds}: {title}{mean}{part}"
     return _script(comment, [f'exec {shlex.join(["python", "train.py", *words])} "$@"'])
 
 
 def new_seeds_script(settings: Sequence[Setting], rows: Sequence[SweepRow], folder: str) -> str:
     """`new-seeds.sh`: each of the settings with three seeds that no job had, and their comparison."""
-    taken = {str(row.settings.get("seed", 42)) for row in rows}
-    taken |= {word.removeprefix("seed=") for row in rows for word in row.arguments if word.startswith("seed=")}
-    seeds = list(itertools.islice((seed for seed in itertools.count(1) if str(seed) not in taken), 3))
+    used = {str(row.settings.get("seed", 42)) for row in rows}
+    used |= {word.removeprefix("seed=") for row in rows for word in row.arguments if word.startswith("seed=")}
+    seeds = list(itertools.islice((seed for seed in itertools.count(1) if str(seed) not in used), 3))
     folders = [f"{folder}/{SEEDS_FOLDER}/{number}" for number in range(len(settings))]
     commands = [
         shlex.join(["python", "train.py", *arguments_of(setting, seeds), f"hydra.sweep.dir={quoted(to)}"]) + ' "$@"'

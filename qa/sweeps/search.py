@@ -28,8 +28,8 @@ Values = list[Any] | Interval
 class Search:
     """The trials of a study in a sweep's folder; a trial's number is its job's.
 
-    What is proposed is a function of (seed, number of the trial, trials that have ended): a search that was killed
-    resumes as if it had not been. A lock shows whether a trial that is under way has a process that sees to it.
+    A proposal is a function of (seed, number of the trial, trials that have ended): a search that was killed resumes as
+    if it had not been. A lock shows whether a trial that is under way has a process that sees to it.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Search:
         pruner: BasePruner,
         sampler: Callable[[int], BaseSampler],
     ) -> None:
-        """`sampler(seed)`: what proposes one trial. Errors: UserError for a study of another space or monitor."""
+        """`sampler(seed)` proposes one trial. Errors: UserError for a study of another space or monitor."""
         self.folder, self.settings, self.monitor, self.seed = folder, settings, monitor, seed
         self._sampler = sampler
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,18 +55,17 @@ class Search:
                 f"{self.journal}: a study of another sweep.space or checkpoint.monitor; give another hydra.sweep.dir"
             )
         self.study.set_user_attr("about", about)
-        # of earlier starts: what made them fail may be fixed by now, so that they do not count
+        # of earlier starts: their cause may be fixed by now, so that they do not count
         self._failed = len(self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
 
     def trials(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Number and values of each trial that is to be run; first those that a dead process left under way."""
+        """Number and values of each trial to run; first the ones that a dead process left under way."""
         while True:
             with self._asking:
                 trial = self._abandoned() or self._asked()
                 if trial is None:
                     return
-                space = self.settings.space.items()
-                proposed = {name: suggest(trial, name, values) for name, values in space}
+                proposed = {name: suggest(trial, name, values) for name, values in self.settings.space.items()}
             yield trial.number, proposed
 
     def _abandoned(self) -> Trial | None:
@@ -94,7 +93,7 @@ class Search:
             self.study.sampler = self._sampler(int(trial_seed))
 
     def environment(self, number: int) -> Mapping[str, str]:
-        """The variable by which a job's process knows its trial."""
+        """The variable that tells a job's process its trial."""
         return {TRIAL: f"{number}:{self.journal.resolve()}"}
 
     def pruned(self, number: int) -> bool:
@@ -126,13 +125,13 @@ class EvenSampler(BaseSampler):
         self._shares = dict(zip(names, points[number].tolist(), strict=True))  # of each setting's range, in [0, 1)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Each setting on its own."""
+        """No settings: each is proposed on its own."""
         return {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Nothing."""
+        """No values, as no settings are proposed together."""
         return {}
 
     def sample_independent(

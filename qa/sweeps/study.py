@@ -40,12 +40,12 @@ def open_study(journal: Path, monitor: Monitor = "val_loss", pruner: Any = None)
 
 
 def by_share(rows: Sequence[Row], total_steps: int, monitor: Monitor) -> Iterator[tuple[int, float]]:
-    """What is known of a fit after each percent of its own steps, from its first evaluation to its last.
+    """The latest figure of a fit after each percent of its own steps, from its first evaluation to its last.
 
     Trials of other lengths, or with other evaluations, are so compared at the same share of their schedules.
     """
-    found = ((math.ceil(100 * (row.step or 0) / total_steps), getattr(row, monitor, None)) for row in rows)
-    known = [(percent, value) for percent, value in found if value is not None]
-    ends = [percent for percent, _ in known[1:]] + [percent + 1 for percent, _ in known[-1:]]
-    for (begin, value), end in zip(known, ends, strict=True):
+    figures = ((math.ceil(100 * (row.step or 0) / total_steps), getattr(row, monitor, None)) for row in rows)
+    measured = [(percent, value) for percent, value in figures if value is not None]
+    ends = [percent for percent, _ in measured[1:]] + [percent + 1 for percent, _ in measured[-1:]]
+    for (begin, value), end in zip(measured, ends, strict=True):
         yield from ((percent, value) for percent in range(begin, end))

@@ -56,11 +56,11 @@ def finished_jobs(folder: Path) -> list[Path]:
 class Sweep:
     """The rows of a sweep, kept in `sweep.json`, `sweep.csv` and `sweep.md` of its folder.
 
-    Several processes may share a folder: each change is made to what the file holds at that moment, under a lock.
+    Several processes may share a folder: each change is made to the file as it is at that moment, under a lock.
     """
 
     def __init__(self, folder: Path, monitor: Monitor = "val_loss", keep_best: int | None = None) -> None:
-        """`keep_best`: jobs whose checkpoints and model stay, the best by `monitor`; None: all."""
+        """`keep_best`: number of jobs that keep checkpoints and model, the best by `monitor`; None: all."""
         self.folder, self.monitor, self.keep_best = folder, monitor, keep_best
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ class Sweep:
         self.lock, self._jobs = FileLock(folder / ".lock"), JobLocks(folder)
 
     def rows(self) -> list[SweepRow]:
-        """By job number. Errors: UserError for a damaged file."""
+        """The rows by job number. Errors: UserError for a damaged file."""
         path = self.folder / "sweep.json"
         try:
             return TypeAdapter(list[SweepRow]).validate_json(path.read_bytes()) if path.exists() else []
@@ -96,10 +96,9 @@ class Sweep:
         jobs = [folder / row.folder for row in self.rows()]
         tables = ("sweep.json", "sweep.csv", "sweep.md", "sweep.html", BEST_SH, NEW_SEEDS, SEEDS_FOLDER, JOURNAL)
         paths = [*jobs, *(folder / name for name in tables)]
-        held = [path for path in paths if path.exists() and path.resolve().is_relative_to(folder)]
-        if held:
+        if there := [path for path in paths if path.exists() and path.resolve().is_relative_to(folder)]:
             aside = new_folder(folder.with_name(f"{folder.name}.old-{datetime.now():%Y-%m-%dT%H-%M-%S}"))
-            for path in held:
+            for path in there:
                 target = aside / path.relative_to(folder)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(target)
@@ -115,20 +114,20 @@ class Sweep:
             if not self._jobs.take(number):
                 console.print(f"job {number}: runs in another process")
                 return None
-            if row is None:  # nobody else takes the number for other settings
+            if row is None:  # so no other process takes the number for other settings
                 self._put(SweepRow(job=number, settings=dict(settings), folder=str(number)))
             return number
 
     def _number(self, settings: Mapping[str, Any]) -> int:
-        """That of the same job in an earlier start of the sweep, or the next free one."""
+        """The number of the same job in an earlier start of the sweep, or the next free one."""
         rows = self.rows()
         # as JSON: for lightning's limits 1 is a batch, and 1.0 is all of them
         wanted = json.dumps(settings, sort_keys=True)
-        known = next((row.job for row in rows if json.dumps(row.settings, sort_keys=True) == wanted), None)
-        return max((row.job for row in rows), default=-1) + 1 if known is None else known
+        free = max((row.job for row in rows), default=-1) + 1
+        return next((row.job for row in rows if json.dumps(row.settings, sort_keys=True) == wanted), free)
 
     def _began(self, job: Job) -> SweepRow:
-        """A job that is killed together with the sweep stays in the files as started."""
+        """Records a started job: one that is killed together with the sweep stays so in the files."""
         with self.lock:
             before = self._row(job.number)
             folder = os.path.relpath(job.folder, self.folder)
@@ -164,7 +163,7 @@ class Sweep:
         return 128 + signum if signum else max(codes)
 
     def _ended(self, job: Job, status: int, minutes: float, pruned: bool) -> SweepRow:
-        """Records how a job ended, and removes files that are not kept."""
+        """Records the end of a job, and removes files that are not kept."""
         with self.lock:
             row = self._row(job.number)
             assert row is not None
@@ -190,7 +189,7 @@ class Sweep:
         return ranked_jobs(self.rows(), self.monitor)
 
     def next_steps(self) -> list[str]:
-        """What to run and to open after the sweep, a line each."""
+        """The commands and the page for after the sweep, a line each."""
         lines, folder = [], shlex.quote(str(self.folder))
         if (self.folder / BEST_SH).exists():
             lines.append(f"the best setting again:  sh {folder}/{BEST_SH}")
@@ -203,7 +202,7 @@ class Sweep:
         return [*lines, f"open {folder}/sweep.html"]
 
     def show(self, out: Console) -> None:
-        """The tables, for a terminal."""
+        """Prints the tables and their notes."""
         rows = self.rows()
         for title, head, lines in tables(rows, ranked(rows, self.monitor)):
             table = Table(*head, box=None, header_style="bold", title=title, title_justify="left")
@@ -239,8 +238,7 @@ class Sweep:
         rows = self.rows()
         settings = ranked(rows, self.monitor)
         if settings and settings[0].rows[0].arguments:
-            what = f"the best of {self.folder} by {self.monitor}"
-            write_text(self.folder / BEST_SH, best_script(settings[0], what))
+            write_text(self.folder / BEST_SH, best_script(settings[0], f"the best of {self.folder} by {self.monitor}"))
             if len(settings) > 1 and EVALUATIONS.isdisjoint(settings[0].rows[0].arguments):
                 write_text(self.folder / NEW_SEEDS, new_seeds_script(settings[:2], rows, str(self.folder)))
         pruned = [other for other in rows if other.status == "pruned"]

@@ -1,1 +1,1 @@
-"""Where figures go while a run trains: metrics.csv, Weights & Biases, TensorBoard."""
+"""Targets of the figures while a run trains: metrics.csv, Weights & Biases, TensorBoard."""

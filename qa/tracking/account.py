@@ -11,7 +11,7 @@ def host() -> str:
 
 
 def has_key() -> bool:
-    """WANDB_API_KEY, or what `wandb login` writes: an entry for the host in the netrc file."""
+    """Whether there is WANDB_API_KEY, or an entry for the host in the netrc file, as `wandb login` writes it."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:
@@ -22,13 +22,13 @@ def has_key() -> bool:
 
 
 def why_offline(patience: float = 5.0) -> str | None:
-    """What is missing for a run that is online, with the remedy; None if nothing is.
+    """The obstacle to an online run, with the remedy; None if there is none.
 
     The host is asked once, at most `patience` seconds: wandb itself tries for two minutes.
     """
     if not has_key():
         return "there is no W&B key; set WANDB_API_KEY or call `wandb login`"
-    import httpx  # takes a while, and most of what does not train asks nobody
+    import httpx  # takes a while, and most commands do not need it
 
     try:
         httpx.head(host(), timeout=patience)

@@ -13,7 +13,7 @@ LOGGED = ("train/loss", "train/windows_per_second")
 
 
 def workspace(entity: str, project: str) -> "Workspace":
-    """The view; what it names is what `qa.Wandb` logs."""
+    """The view of the figures that `qa.Wandb` logs."""
     from wandb_workspaces import expr
     from wandb_workspaces.workspaces import RunsetSettings, Workspace
 
@@ -28,14 +28,14 @@ def workspace(entity: str, project: str) -> "Workspace":
 
 
 def columns() -> list[str]:
-    """Of the table of runs, as W&B spells them: a setting's first name has a value, which holds the others."""
+    """The columns of the table of runs, as W&B spells them: the value of a setting's first name holds the others."""
     settings = [name.partition(".") for name in ("model.pretrained", *SWEPT, "trainer.max_epochs", "commit")]
     config = [f"config:{group}.value{dot}{rest}" for group, dot, rest in settings]
     return ["run:displayName", *(f"summary:{name}" for name in (*BEST, *LOGGED)), *config]
 
 
 def evaluations() -> "Section":
-    """Curves by epoch, and a sweep's settings beside what came of them."""
+    """Curves by epoch, and a sweep's settings beside their figures."""
     from wandb_workspaces.reports.v2 import interface as panels
     from wandb_workspaces.workspaces import Section
 
@@ -55,7 +55,7 @@ def evaluations() -> "Section":
 
 
 def training() -> "Section":
-    """What was logged after each step."""
+    """The figures of each step."""
     from wandb_workspaces.reports.v2 import interface as panels
     from wandb_workspaces.workspaces import Section
 
@@ -76,7 +76,7 @@ def training() -> "Section":
 
 
 def answers() -> "Section":
-    """What the end of a run leaves."""
+    """The tables and pictures of a run's end."""
     from wandb_workspaces.reports.v2 import interface as panels
     from wandb_workspaces.workspaces import Section
 

@@ -27,7 +27,7 @@ SUMMARY: dict[str, Literal["min", "max"]] = {"val/loss": "min", "val/exact_match
 
 
 def dashboard_name(figure: str) -> str:
-    """The name of a figure on a dashboard, where its first part is its section; others keep theirs."""
+    """The name of a figure on a dashboard, with the section as its first part; foreign figures keep their names."""
     if figure in STEP or figure == "train_loss":
         return f"train/{figure.replace('train_loss', 'epoch_loss')}"
     is_ours = figure in (*V2_FIGURES, "kept_threshold") or figure.startswith(("val_loss", "exact_match", "f1"))
@@ -43,11 +43,11 @@ class TensorBoard(TensorBoardLogger):
 
 
 class Wandb(Logger):
-    """A Weights & Biases run whose `_step` is the optimiser's.
+    """A Weights & Biases run; its `_step` is the optimiser's.
 
-    A resumed run is the same W&B run: its id is kept in the run folder, and it begins by logging what `metrics.csv`
-    knows. Online that fills what the last process did not get to send; offline, where each process writes a folder of
-    its own, the newest one holds the whole run.
+    A resumed run is the same W&B run: its id is kept in the run folder, and it begins by logging `metrics.csv` again.
+    Online that fills the gap that the last process left; offline, where each process writes a folder of its own, the
+    newest one holds the whole run.
     """
 
     name = "wandb"
@@ -85,7 +85,7 @@ class Wandb(Logger):
         self._config = {**params, "commit": commit()}
 
     def sends(self) -> str:
-        """What leaves this machine, and where to, for people."""
+        """The data that leave this machine, and their target, for people."""
         where = f"{host()} gets" if self.mode == "online" else "`wandb sync` will send"
         model = ", the best model" if self.log_model else ""
         texts = "no texts of the data: logger.answers=true adds some answers in their contexts"
@@ -101,7 +101,7 @@ class Wandb(Logger):
         import wandb
 
         self.files.wandb.mkdir(exist_ok=True)
-        held = self.files.wandb / "run-id"
+        id_file = self.files.wandb / "run-id"
         try:
             self.run = wandb.init(
                 project=self.project,
@@ -109,14 +109,14 @@ class Wandb(Logger):
                 dir=self.files.path,
                 config=self._config,
                 mode=self.mode,
-                id=held.read_text(encoding="utf-8") if held.exists() else None,
+                id=id_file.read_text(encoding="utf-8") if id_file.exists() else None,
                 resume="allow",
                 # what the terminal shows ends with some answers
                 settings=wandb.Settings(silent=True, console="auto" if self.answers else "off"),
             )
         except (wandb.Error, TimeoutError) as error:
             raise UserError(f"logger=wandb: {first_line(error)}; fix it, or take logger.mode=offline") from None
-        held.write_text(self.run.id, encoding="utf-8")
+        id_file.write_text(self.run.id, encoding="utf-8")
         self.run.define_metric("epoch", hidden=True)
         self.run.define_metric("train/epoch_loss", step_metric="epoch")
         for name, summary in SUMMARY.items():
@@ -128,7 +128,7 @@ class Wandb(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """An evaluation that was interrupted may belong to a step that is sent already: it goes to the next one."""
+        """Logs figures. An interrupted evaluation may belong to a step that is sent already: the next one takes it."""
         self.begin()
         assert self.run is not None and step is not None
         self._log(metrics, max(step, self.run.step) if "epoch" in metrics else step)
@@ -138,12 +138,12 @@ class Wandb(Logger):
         for name in map(dashboard_name, metrics):
             if name.startswith("val/") and name not in SUMMARY:  # of SQuAD v2, or of a language
                 self.run.define_metric(name, step_metric="epoch")
-        if step >= self.run.step:  # the others are known, and wandb would warn of each
+        if step >= self.run.step:  # the others are sent, and wandb would warn of each
             self.run.log({dashboard_name(name): value for name, value in metrics.items()}, step=step)
 
     @rank_zero_only
     def log_end(self, report: RunReport, seed: int) -> None:
-        """Logs what a finished run shows and, asked to, its best model; ends the run. `seed`: of samples."""
+        """Logs the tables of a finished run and, asked to, its best model; ends the run. `seed`: of samples."""
         self.begin()
         assert self.run is not None
         results = report.results
@@ -157,7 +157,7 @@ class Wandb(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """The trainer calls it after each of its loops; only a failure ends the run."""
+        """Ends the run after a failure; the trainer calls it after each of its loops."""
         if status != "success":
             self._end(1)
 

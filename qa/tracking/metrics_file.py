@@ -15,7 +15,7 @@ from qa.storage import atomic_write
 
 
 class MetricsFile(Logger):
-    """Appends to a CSV file; what is not known stays empty. A figure that the file has no column for adds one.
+    """Appends to a CSV file; an unknown figure stays empty. A figure without a column adds one.
 
     The file is kept open and flushed once a second, after each evaluation, and before a checkpoint: a line that is lost
     belongs to a step that is lost too.
@@ -32,7 +32,7 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """The run folder has them in .hydra/."""
+        """Writes nothing: the run folder has them in .hydra/."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -74,8 +74,8 @@ class MetricsFile(Logger):
             return
         loss = header.index("loss")
         whole = [line for line in lines if len(line) == len(header)]
-        known = [line for line in whole if int(line[0]) < step or (int(line[0]) == step and (line[loss] or evaluated))]
-        self._write([header, *known])
+        kept = [line for line in whole if int(line[0]) < step or (int(line[0]) == step and (line[loss] or evaluated))]
+        self._write([header, *kept])
 
     def _write(self, lines: Iterable[Iterable[str]]) -> None:
         with atomic_write(self.path) as file:

@@ -1,4 +1,4 @@
-"""What a dashboard shows of a finished run beside its curves: results, kinds of questions, probabilities, answers."""
+"""Tables of a finished run for a dashboard, beside its curves: results, kinds of questions, probabilities, answers."""
 
 import io
 import random
@@ -15,10 +15,7 @@ ANSWER = ("id", "question", "context", "gold", "prediction", "probability", "exa
 
 
 def end_of_run(report: RunReport, seed: int, answers: bool) -> dict[str, Any]:
-    """W&B tables and a picture, by the key that they are logged under.
-
-    `answers`: whether texts of the data are among them.
-    """
+    """W&B tables and a picture, by the key of their log. `answers`: whether texts of the data are among them."""
     import wandb
     from PIL import Image
 
@@ -44,7 +41,7 @@ def end_of_run(report: RunReport, seed: int, answers: bool) -> dict[str, Any]:
 
 
 def shown(questions: Sequence[Question], seed: int) -> list[Question]:
-    """Wrong answers, or those of which nobody knows, before right ones; of too many a sample, the same for a seed."""
+    """Wrong and unjudged answers before right ones; of too many a sample, the same for a seed."""
     draw = random.Random(seed)
     wrong, right = ([q for q in questions if (q.exact_match == 1) is correct] for correct in (False, True))
     return [q for group, limit in ((wrong, WRONG), (right, RIGHT)) for q in draw.sample(group, min(limit, len(group)))]

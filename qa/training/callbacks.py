@@ -45,7 +45,7 @@ def build_callbacks(nodes: Mapping[str, Any]) -> list[Callback]:
 class Metrics(Callback):
     """Hands each step's figures to the loggers, with speeds and the peak of memory in GiB.
 
-    Windows and tokens (padding not counted) are those of all ranks. A step's number is the count of steps done.
+    Windows and tokens (padding not counted) are of all ranks. A step's number is the count of steps done.
     """
 
     state_key = "Metrics"  # in checkpoints, wherever this class may move
@@ -54,7 +54,7 @@ class Metrics(Callback):
         self.windows = {"train": 0, "validation": 0}
         self.seconds = {"train": 0.0, "validation": 0.0}
         self._begin = 0.0
-        self._memory, self._looked = 0.0, -math.inf  # GiB at the last look at it, and when that was
+        self._memory, self._looked = 0.0, -math.inf  # GiB at the last look at it, and its time
 
     def per_second(self) -> dict[str, float | None]:
         """Windows per second of training steps and of evaluation, over all starts of the run."""
@@ -125,15 +125,15 @@ class AfterEvaluations(Callback):
         self.look(trainer, cast(QuestionAnsweringModule, module), history, [*history.rows, *new])
 
     def look(self, trainer: Trainer, module: QuestionAnsweringModule, history: History, rows: list[Row]) -> None:
-        """`rows`: of all evaluations so far."""
+        """Looks at `rows`, one for each evaluation so far."""
         raise NotImplementedError
 
 
 class EarlyStopping(AfterEvaluations):
     """Ends a fit when `patience` evaluations in a row have not beaten the best before them by `min_delta`.
 
-    What is watched is `checkpoint.monitor`. Its only state is the table's rows, so that a resumed run ends where the
-    whole one would have ended.
+    It watches `checkpoint.monitor`. Its only state is the table's rows, so that a resumed run ends where the whole one
+    would have ended.
     """
 
     def __init__(self, patience: PositiveInt = 1, min_delta: NonNegativeFloat = 0.0) -> None:
@@ -149,5 +149,5 @@ class EarlyStopping(AfterEvaluations):
 
 
 def peak_memory(device: torch.device) -> float:
-    """Peak of the device's allocated memory in GiB; of the process's resident memory on the CPU."""
+    """The peak of the device's allocated memory in GiB; on the CPU of the process's resident memory."""
     return torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else peak_resident_memory()

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class SyncedFile(TorchCheckpointIO):
-    """Writes a checkpoint straight to its file and on to the disk. What goes wrong is kept: other ranks are waiting."""
+    """Writes a checkpoint straight to its file and on to the disk. It keeps an error: other ranks are waiting."""
 
     error = ""
 
@@ -58,10 +58,10 @@ class CheckpointFiles:
         self.writer = SyncedFile()
         self.give_name = hard_link if optimizer_state == "all" else without_optimizer
         self._saved = time.monotonic()
-        self._last: int | None = None  # step of last.ckpt, once that is known to be whole
+        self._last: int | None = None  # step of last.ckpt, once that is surely whole
 
     def minutes(self) -> float:
-        """Since the last one was saved."""
+        """Minutes since the last checkpoint was saved."""
         return (time.monotonic() - self._saved) / 60
 
     def save(self, trainer: Trainer, best: bool = False) -> None:
@@ -72,16 +72,16 @@ class CheckpointFiles:
         self.run.checkpoints.mkdir(exist_ok=True)
         temporary = self.run.checkpoints / "last.tmp"
         for logger in trainer.loggers:
-            logger.save()  # what a checkpoint knows of is on the disk before it
+            logger.save()  # the figures that a checkpoint knows of are on the disk before it
         trainer.save_checkpoint(temporary)
         self._saved = time.monotonic()
         if error := trainer.strategy.broadcast(self.writer.error):
             self.writer.error = ""
-            what = f"step {trainer.global_step}: no checkpoint could be saved ({error})"
+            problem = f"step {trainer.global_step}: no checkpoint could be saved ({error})"
             if best or self.on_error == "stop":
                 remedy = "make room" if best else "make room, or continue without it by checkpoint.on_error=continue"
-                raise UserError(f"{what}; {remedy}; those before it are kept")
-            log.warning("%s; those before it are kept", what)
+                raise UserError(f"{problem}; {remedy}; those before it are kept")
+            log.warning("%s; those before it are kept", problem)
         elif trainer.is_global_zero:
             self._name(temporary, trainer.global_step, best)
 
@@ -102,7 +102,7 @@ class CheckpointFiles:
         os.close(directory)
 
     def resume_from(self, path: Path, step: int) -> None:
-        """Takes the checkpoint that a run resumes from for its last one, if it is."""
+        """Notes the step of the checkpoint that a run resumes from, if it is the run's last one."""
         if path.resolve() == self.run.last.resolve():
             self._last = step
 

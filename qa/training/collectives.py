@@ -1,4 +1,4 @@
-"""Exchange between the processes of a run; flags and objects go through the CPU, so that nobody waits for a GPU."""
+"""Exchange between the processes of a run; flags and objects go through the CPU, so that no rank waits for a GPU."""
 
 import os
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ BACKENDS = "cpu:gloo,cuda:nccl"  # flags and objects through the CPU, gradients 
 
 
 def connect(trainer: Trainer) -> None:
-    """Connects the ranks of this machine, or sets how lightning will connect those of several."""
+    """Connects the ranks of this machine, or tells lightning how to connect the ranks of several."""
     strategy: Any = trainer.strategy
     if not isinstance(strategy, ParallelStrategy):
         return
@@ -40,7 +40,7 @@ def connect(trainer: Trainer) -> None:
 
 
 def disconnect() -> None:
-    """Ends the ranks' connection: what the first one writes and uploads alone may take longer than others wait."""
+    """Ends the ranks' connection: the first one's last writes and uploads may take longer than others wait."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -75,9 +75,8 @@ def gather_to_rank_0(part: list[T]) -> list[T]:
     """The lists of all ranks as one list on rank 0; an empty one on the others."""
     if not _several():
         return part
-    parts: list[list[T]] | None = (
-        [[]] * torch.distributed.get_world_size() if torch.distributed.get_rank() == 0 else None
-    )
+    is_first = torch.distributed.get_rank() == 0
+    parts: list[list[T]] | None = [[]] * torch.distributed.get_world_size() if is_first else None
     torch.distributed.gather_object(part, parts)
     return [item for ranks in parts or [] for item in ranks]
 

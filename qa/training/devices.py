@@ -1,4 +1,4 @@
-"""Devices: whether they can do what the settings ask, before any data is read; and their random generators."""
+"""Devices: checks against the settings, before any data is read; and their random generators."""
 
 import math
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ def check_precision(settings: Settings, device: torch.device) -> None:
 
 
 def lost_updates(parameters: Iterable[torch.Tensor], precision: str, rate: float) -> str:
-    """Why most updates of weights in half precision would be rounded away; empty where they would not.
+    """The reason that most updates of weights in half precision would be rounded away; empty where they would not.
 
     A step of Adam moves a weight by about the learning rate; one by less than half a unit of the weight is lost.
     """
@@ -52,7 +52,7 @@ def lost_updates(parameters: Iterable[torch.Tensor], precision: str, rate: float
 
 
 def seed_device(seed: int, device: torch.device) -> None:
-    """Seeds the generators in use alone: `torch.manual_seed` takes 1 ms for all kinds of devices."""
+    """Seeds only the generators in use: `torch.manual_seed` takes 1 ms for all kinds of devices."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.default_generators[device.index].manual_seed(seed)

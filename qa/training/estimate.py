@@ -1,4 +1,4 @@
-"""How long a run will take, reported after its first steps, and a warning where its loss is wrong."""
+"""The time that a run will take, reported after its first steps, and a warning where its loss is wrong."""
 
 import logging
 import time
@@ -17,7 +17,7 @@ from qa.training.module import QuestionAnsweringModule
 
 log = logging.getLogger(__name__)
 
-STEPS = 20  # that are enough to tell the speed
+STEPS = 20  # enough to tell the speed
 RISE = 0.3  # of a mean over STEPS losses: five times its standard deviation with batches of 16 windows
 
 
@@ -75,7 +75,7 @@ class Estimate(Callback):
 
 
 def _check_first_loss(loss: float, batch: TrainingBatch) -> None:
-    """A new span head knows nothing: each position of a window is as likely as any other."""
+    """Warns unless the loss is chance's: to a new span head each position of a window is as likely as any other."""
     chance = batch["attention_mask"].sum(dim=1).log().mean().item()
     if abs(loss - chance) > 1:
         log.warning(

@@ -26,7 +26,7 @@ def evaluate(parts: Parts) -> None:
             " or resume=RUN/checkpoints/best.ckpt",
             module.pretrained,
         )
-    if is_trained_on(parts.history.identity, parts.splits[-1], parts.known.trained or {}):
+    if is_trained_on(parts.history.identity, parts.splits[-1], parts.answering.trained or {}):
         log.warning("%s: %s", parts.splits[-1], TRAINED_ON)
     first_screen(parts)
     begin_dashboard(parts)
@@ -35,12 +35,12 @@ def evaluate(parts: Parts) -> None:
     else:
         stage = trainer.validate if parts.settings.stage == "validate" else trainer.test
         stage(module, datamodule=parts.data, verbose=False)
-        made = parts.known.trained or {}
-        row = Row(epoch=made.get("epoch"), step=made.get("step"), **module.figures)
+        trained = parts.answering.trained or {}
+        row = Row(epoch=trained.get("epoch"), step=trained.get("step"), **module.figures)
     disconnect()
     if trainer.is_global_zero:
         assert module.evaluation is not None
-        evaluation, calibration = calibrate_evaluation(module.evaluation, parts.known.scales)
+        evaluation, calibration = calibrate_evaluation(module.evaluation, parts.answering.scales)
         write_predictions(parts.run.path, evaluation)
         questions, answers = evaluation.questions, evaluation.answers
         finish(parts, run_report(parts, [row] if row else [], row, questions, answers, calibration))

@@ -1,4 +1,4 @@
-"""`EvaluationSteps`: how a module evaluates its batches, gathers them from all ranks, and scores."""
+"""`EvaluationSteps`: a module's evaluation, gathered from all ranks, and its scores."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from qa.training.collectives import gather_to_rank_0
 
 
 class EvaluationSteps(LightningModule):
-    """A module whose `forward` gives start and end logits. After an evaluation `evaluation` holds what it found."""
+    """A module with a `forward` for start and end logits. After an evaluation `evaluation` holds its result."""
 
     def __init__(self, n_best: int, max_answer_length: int, no_answer_threshold: float | None) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class EvaluationSteps(LightningModule):
         return self.evaluation
 
     def on_validation_epoch_end(self) -> None:
-        """Rank 0 decodes and scores for all; every rank gets to know the figures."""
+        """Decodes and scores on rank 0; every rank gets to know the figures."""
         evaluation = self._decode()
         self.figures = self.trainer.strategy.broadcast(evaluation.figures() if evaluation else {})
         # for callbacks that watch them; the loggers get them from the history, with the step that they belong to

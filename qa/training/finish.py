@@ -1,4 +1,4 @@
-"""The end of a run: its results, its page, and what the terminal shows last."""
+"""The end of a run: its results, its page, and the last lines in the terminal."""
 
 import os
 from collections import Counter
@@ -80,7 +80,7 @@ def run_report(
 
 
 def finish(parts: Parts, report: RunReport) -> None:
-    """Shows the report and writes it: `results.json`, by which the run is finished, then its page; W&B gets the end."""
+    """Shows the report and writes it: `results.json`, which finishes the run, then its page; W&B gets the end."""
     show_report(report)
     if parts.settings.push_to_hub and parts.settings.stage == "fit":
         address, private = push(report.run.model, parts.settings.push_to_hub)
@@ -88,16 +88,16 @@ def finish(parts: Parts, report: RunReport) -> None:
         console.print(f"the model is at {address}, {who}")
     report.write()
     try_page(report)
-    if processes.SWEEP not in os.environ:  # where the sweep's own table is what is read
-        show_answers(parts, report)
+    if processes.SWEEP not in os.environ:  # where readers look at the sweep's own table
+        show_examples(parts, report)
     show_paths(report.run)
     for logger in parts.trainer.loggers:
         if isinstance(logger, Wandb):
             logger.log_end(report, parts.settings.seed)
 
 
-def show_answers(parts: Parts, report: RunReport) -> None:
-    """Shows five questions of the evaluation, from all over it, with their answers."""
+def show_examples(parts: Parts, report: RunReport) -> None:
+    """Shows five questions from all over the evaluation, with their answers."""
     examples = parts.data.evaluated_examples(parts.splits[-1])
     names = [example.id for example in examples[:: max(1, len(examples) // 5)][:5]]
     questions = {question.id: question for question in report.questions if question.id in names}

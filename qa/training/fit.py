@@ -1,4 +1,4 @@
-"""`stage=fit`: trains, or resumes, and writes what the run folder holds in the end."""
+"""`stage=fit`: trains, or resumes, and writes the run's model and results."""
 
 import numpy as np
 
@@ -43,7 +43,6 @@ def fit(parts: Parts) -> None:
     questions, answers = read_questions(parts.run.path), WrittenAnswers(parts.run.candidates)
     report = run_report(parts, history.rows, history.best, questions, answers, calibration)
     results, several = report.results, len(history.rows) > 1
-    made = results.identity
     assert data.tokenizer is not None
     card = model_card(results, parts.settings, parts.command)
     answering = Answering(
@@ -53,9 +52,9 @@ def fit(parts: Parts) -> None:
         max_answer_length=module.max_answer_length,
         n_best=module.n_best,
         **(results.calibration.fitted if results.calibration else {}),
-        chosen_on=chosen_on(made, epoch=several, threshold=history.best.is_v2, temperature=True),
+        chosen_on=chosen_on(results.identity, epoch=several, threshold=history.best.is_v2, temperature=True),
         trained={
-            **trained(made, history.best.epoch, history.best.step, history.schedule_changes),
+            **trained(results.identity, history.best.epoch, history.best.step, history.schedule_changes),
             "questions": results.examples.train,
             "data": training_data(parts.settings),
         },
@@ -66,7 +65,7 @@ def fit(parts: Parts) -> None:
 
 
 def resume(parts: Parts) -> int:
-    """The steps that are done: takes over the checkpoint, if there is one, and makes up for a pending evaluation."""
+    """Takes over the checkpoint, if there is one, and makes up for a pending evaluation; returns the steps done."""
     checkpoint = load_checkpoint(parts.checkpoint) if parts.checkpoint else None
     step, pending = (checkpoint["global_step"], checkpoint["pending"]) if checkpoint else (0, False)
     for logger in parts.trainer.loggers:

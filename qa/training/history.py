@@ -1,4 +1,4 @@
-"""`History`: a row for every evaluation, and a checkpoint at every moment from which a run may have to resume."""
+"""`History`: a row for every evaluation, and a checkpoint wherever a run may have to resume."""
 
 import logging
 from pathlib import Path
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def follow_schedule(scheduler: LambdaLR) -> None:
-    """Sets the rates of the step to come: a checkpoint brings those of its own schedule, perhaps another."""
+    """Sets the rates of the next step: a checkpoint brings rates of its own schedule, perhaps another."""
     rates = zip(scheduler.lr_lambdas, scheduler.base_lrs, strict=True)
     for group, (share, base) in zip(scheduler.optimizer.param_groups, rates, strict=True):
         group["lr"] = base * share(scheduler.last_epoch)
@@ -37,7 +37,7 @@ class History(Checkpoint):
     """A row for every evaluation, shown as a line, and the checkpoints beside it.
 
     A checkpoint is saved before each evaluation, after it, every so many steps or minutes, and when a signal asks the
-    run to end. What belongs to the best row is written before the checkpoint that knows of it.
+    run to end. The best row's files are written before the checkpoint that knows of it.
     """
 
     state_key = HISTORY  # in checkpoints, wherever this class may move
@@ -51,18 +51,18 @@ class History(Checkpoint):
         every_n_steps: int | None = None,
         every_n_minutes: float | None = None,
     ) -> None:
-        """`identity`: what made the run, see `qa.runs.identity`."""
+        """`identity`: of the run, see `qa.runs.identity`."""
         self.files, self.steps_per_epoch, self.identity = files, steps_per_epoch, identity
         self.monitor = monitor
         self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
         self.rows: list[Row] = []
         self.best: Row | None = None
-        self.calibration: Calibrated | None = None  # of the best row; known to rank 0
-        self.ended = False  # before all steps were done: no further one is wanted
+        self.calibration: Calibrated | None = None  # of the best row, on rank 0
+        self.ended = False  # before all steps were done, on purpose
         self.pruned = False  # by the search that it is a trial of
         self.schedule_changes: list[dict[str, int]] = []  # where a resumed run was made longer or shorter
-        self._signal = NotedSignal()  # that this rank got
-        self._agreed = 0  # the signal that some rank got, known to all
+        self._signal = NotedSignal()  # of this rank
+        self._agreed = 0  # the signal of any rank, the same on all
         self._pending = False  # an evaluation follows the checkpoint that is being saved
 
     # when to save
@@ -120,7 +120,7 @@ class History(Checkpoint):
             self._save(trainer, best=self.best is self.rows[-1])
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """An epoch without an evaluation has a row too."""
+        """Adds a row for an epoch without an evaluation, too."""
         if not self.rows or self.rows[-1].step != trainer.global_step:
             self._add_row(trainer, cast(QuestionAnsweringModule, module), trainer.global_step, {})
             self._save(trainer)
@@ -170,26 +170,26 @@ class History(Checkpoint):
         self._take_identity(checkpoint, is_own(path, self.files.run.path))
         self.files.resume_from(path, checkpoint["global_step"])
         best = path.with_name("best.ckpt")
-        held = load_checkpoint(best)["global_step"] if best.exists() else None
-        if self.best and held != self.best.step:
+        best_step = load_checkpoint(best)["global_step"] if best.exists() else None
+        if self.best and best_step != self.best.step:
             # killed between the two names: an evaluation found better weights, and is about to find them again
-            if not (checkpoint["pending"] and held == checkpoint["global_step"]):
+            if not (checkpoint["pending"] and best_step == checkpoint["global_step"]):
                 log.warning("%s: does not hold the weights of step %d; the best to come is taken", best, self.best.step)
             self.best = None
         elif self.best and writes:
             self.files.adopt_best(best)
 
-    def _take_identity(self, checkpoint: dict[str, Any], own: bool) -> None:
-        """Records what else made the run: the checkpoint it began with, and the code of its earlier steps."""
-        held = checkpoint["run"]
-        if own and "resume" in held["inputs"]:
-            self.identity["inputs"].setdefault("resume", held["inputs"]["resume"])
-        if differences(held, self.identity):  # what ended it, such as its time, may be another now
+    def _take_identity(self, checkpoint: dict[str, Any], is_own: bool) -> None:
+        """Adds to the run's identity the checkpoint that the run began with, and the code of its earlier steps."""
+        before = checkpoint["run"]
+        if is_own and "resume" in before["inputs"]:
+            self.identity["inputs"].setdefault("resume", before["inputs"]["resume"])
+        if differences(before, self.identity):  # the cause of its end, such as its time, may be another now
             self.ended = False
-        earlier_code = list(held.get("earlier_code", []))
-        if other_code(held, self.identity):
-            made = {key: held[key] for key in ("code", "versions")}
-            earlier_code.append({"until_step": checkpoint["global_step"], **made})
+        earlier_code = list(before.get("earlier_code", []))
+        if other_code(before, self.identity):
+            code = {key: before[key] for key in ("code", "versions")}
+            earlier_code.append({"until_step": checkpoint["global_step"], **code})
         if earlier_code:
             self.identity["earlier_code"] = earlier_code
 
@@ -207,7 +207,7 @@ class History(Checkpoint):
         checkpoint["loops"]["fit_loop"].update(loop_state(trainer.global_step, self.steps_per_epoch))
 
     def state_dict(self) -> dict[str, Any]:
-        """What `resume_from` takes over; Lightning, which restores callbacks later, must not undo what has changed."""
+        """The state for `resume_from`; Lightning, which restores callbacks later, must not undo later changes."""
         return {
             "rows": [row.model_dump() for row in self.rows],
             "best": self.best and self.best.model_dump(),

@@ -1,4 +1,4 @@
-"""The line that shows how far a fit or an evaluation is, and how long a fit still takes."""
+"""The line that shows the progress of a fit or an evaluation, and the time that a fit still takes."""
 
 import math
 import time
@@ -14,7 +14,7 @@ from qa.training.module import QuestionAnsweringModule
 
 
 class Pace:
-    """How fast a fit is, over the last steps rather than in one: batches are of different lengths."""
+    """The speed of a fit, over the last steps rather than in one: batches are of different lengths."""
 
     KEPT = 0.95  # of the mean so far, at each step
 
@@ -31,12 +31,12 @@ class Pace:
         return self._windows / self._seconds if self._seconds else 0.0
 
     def seconds_for(self, tokens: float) -> float:
-        """What so many tokens of training take."""
+        """The seconds that so many tokens of training take."""
         return tokens * self._seconds / self._tokens if self._tokens else 0.0
 
 
 class Workload:
-    """How much a fit still has to do, in tokens of training."""
+    """The work that is left of a fit, in tokens of training."""
 
     FORWARD_SHARE = 1 / 3  # of a training step's time: a backward pass costs two forward ones
 
@@ -48,7 +48,7 @@ class Workload:
         self._evaluation = int(data.windows["validation"].lengths()[data.evaluated["validation"]].sum())
 
     def left(self, step: int) -> float:
-        """After `step`, with the evaluations that are still to come."""
+        """The tokens after `step`, with the evaluations that are still to come."""
         epochs = (self.total_steps - step) / self.steps_per_epoch
         evaluations = min(math.floor(epochs) + 1, math.ceil(self.total_steps / self.steps_per_epoch))
         return self._train * epochs + self._evaluation * evaluations * self.FORWARD_SHARE

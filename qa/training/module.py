@@ -1,4 +1,4 @@
-"""`QuestionAnsweringModule`: the model, its loss, its optimizer, and what is logged."""
+"""`QuestionAnsweringModule`: the model, its loss, its optimizer, and its logged figures."""
 
 import logging
 import math
@@ -18,7 +18,7 @@ from qa.config.settings import NonFinite
 from qa.data.batches import Batch, TrainingBatch
 from qa.errors import UserError, is_out_of_memory
 from qa.internals import run_through_ddp
-from qa.model.dropout import Windows, draw_for
+from qa.model.dropout import PackedWindows, draw_for
 from qa.model.graphs import Graphs
 from qa.model.micro_batches import MicroBatches, MicroBatchSize
 from qa.model.optimization import can_fuse, parameter_groups
@@ -51,9 +51,9 @@ class QuestionAnsweringModule(EvaluationSteps):
         dropout: float | None = None,
         no_answer_threshold: float | None = None,
     ) -> None:
-        """`optimizer(parameter_groups)` and `scheduler(optimizer, total_steps)` make what their names say.
+        """`optimizer(parameter_groups)` makes the optimizer, `scheduler(optimizer, total_steps)` its schedule.
 
-        `no_answer_threshold`: that was found for these weights; None: they were not trained on SQuAD v2.
+        `no_answer_threshold`: of these weights; None: they were not trained on SQuAD v2.
         """
         super().__init__(n_best, max_answer_length, no_answer_threshold)
         self.pretrained, self.seed = pretrained, seed
@@ -61,7 +61,7 @@ class QuestionAnsweringModule(EvaluationSteps):
         self.model, self.inputs, self.trained_head = load_model(pretrained, attention, gradient_checkpointing, dropout)
         self.optimizer, self.scheduler, self.total_steps = optimizer, scheduler, total_steps
         self.micro_batches, self.nonfinite = MicroBatches(micro_batch_size), nonfinite
-        self.nonfinite_steps = 0  # that were skipped
+        self.nonfinite_steps = 0  # skipped ones
         self.step_metrics: dict[str, float] = {}  # of the last training step, over all ranks
         self.wishes: Callable[[], Sequence[int]] = tuple  # flags that this rank tells all others
         self.agreed: list[int] = []  # the largest of each rank's wishes, as of the last training step
@@ -73,7 +73,7 @@ class QuestionAnsweringModule(EvaluationSteps):
         self._graphs: Graphs | None = None  # which compute gradients; None: kernel by kernel
 
     def configure_model(self) -> None:
-        """Called before each stage; `trainer=sharded` gives a mesh, over which the model is sharded once."""
+        """Prepares the model before each stage; shards it once where there is a mesh, as with `trainer=sharded`."""
         device, precision = self.trainer.strategy.root_device, str(self.trainer.precision)
         if self.attention == "auto" and fits(self.model, device, precision):
             self.model.set_attn_implementation(UNPADDED)
@@ -92,7 +92,7 @@ class QuestionAnsweringModule(EvaluationSteps):
         if config._attn_implementation == UNPADDED:
             return unpadded_logits(self.model, inputs, batch["lengths"])
         if config._attn_implementation == WINDOWS and self.training:
-            draw_for(self.model, Windows(self.seed, self.trainer.global_step, batch["keys"], batch["lengths"]))
+            draw_for(self.model, PackedWindows(self.seed, self.trainer.global_step, batch["keys"], batch["lengths"]))
             return unpadded_logits(self.model, inputs, batch["lengths"], filled=False)
         if mask.device.type != "cpu" and config._attn_implementation == "sdpa" and config.model_type in FAMILIES:
             # transformers would look whether anything is padded at all, and wait for the device
@@ -116,7 +116,7 @@ class QuestionAnsweringModule(EvaluationSteps):
             self.zero_grad()
 
     def _can_be_graphs(self) -> bool:
-        """Whether a pass needs nothing of the host: no exchange, no scale, no look at values, no second pass."""
+        """Whether a pass needs no help of the host: no exchange, no scale, no look at values, no second pass."""
         alone = isinstance(self.trainer.strategy, SingleDeviceStrategy) and self.trainer.precision == "bf16-mixed"
         plain = not self.gradient_checkpointing and not torch.is_anomaly_enabled()
         return alone and plain and self.model.config._attn_implementation == UNPADDED
@@ -136,7 +136,7 @@ class QuestionAnsweringModule(EvaluationSteps):
         self._seed_step()
 
     def _seed_step(self) -> None:
-        """Dropout is a function of (seed, step, rank) where it is not one of windows: a resumed run draws the same."""
+        """Seeds dropout by (seed, step, rank) where it is no function of windows: a resumed run draws the same."""
         step = self.seed, self.trainer.global_step, self.global_rank
         seed_device(int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1), self.device)
 
@@ -167,7 +167,7 @@ class QuestionAnsweringModule(EvaluationSteps):
         return self.no_gradients() if averages else torch.zeros((), device=self.device, requires_grad=True)
 
     def _gradients(self, batch: TrainingBatch) -> tuple[Tensor | None, bool]:
-        """The loss of the part whose gradients are still missing, if any, and whether the memory was too small."""
+        """The loss of the part that has no gradients yet, if any, and whether the memory was too small."""
         strategy = self.trainer.strategy
         parts = self.micro_batches.split(batch)
         last = parts.pop() if isinstance(strategy, DDPStrategy) and self.micro_batches.fits(batch) else None
@@ -192,21 +192,21 @@ class QuestionAnsweringModule(EvaluationSteps):
         return None, True
 
     def _weighted_loss(self, batch: TrainingBatch) -> Tensor:
-        """All ranks' weights add up to 1, and the ranks' gradients are averaged, hence the factor."""
+        """The weighted loss, times the ranks: all their weights add up to 1, and their gradients are averaged."""
         losses = self.losses(self(batch), batch) * batch["weight"]  # [part]
         self._losses.append(losses.detach())
         return losses.sum() * self.trainer.world_size
 
     def _graph_pass(self, batch: TrainingBatch) -> Tensor:
         """Weighted losses, float32 [batch]; adds the gradients to the parameters'. A CUDA graph can hold it."""
-        with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):  # what is cached has another place next time
+        with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):  # a cache has another place next time
             losses = self.losses(self(batch), batch) * batch["weight"]
         with torch.autocast("cuda", enabled=False):
             losses.sum().backward()
         return losses.detach()
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
-        """`training_step` does so itself, before its first part."""
+        """Does nothing: `training_step` clears the gradients before its first part."""
 
     def configure_gradient_clipping(
         self,
@@ -244,16 +244,16 @@ class QuestionAnsweringModule(EvaluationSteps):
         named = [f"{row} ({name})" for row, name in zip(self._batch["rows"], self._batch["ids"], strict=True)]
         guilty = [name for name, good in zip(named, finite, strict=False) if not good]
         figures = "the loss is {loss}, the gradient norm {gradient_norm:.3g}, at learning rate {learning_rate:.3g}"
-        what = f"step {self.trainer.global_step + 1}: {figures.format(**self.step_metrics)}"
-        where = f"training windows (questions) {', '.join(all_gather(guilty) or all_gather(named))}"
+        windows = f"training windows (questions) {', '.join(all_gather(guilty) or all_gather(named))}"
+        problem = f"step {self.trainer.global_step + 1}: {figures.format(**self.step_metrics)}, {windows}"
         broken = not all(parameter.isfinite().all() for parameter in self.parameters())
         if self.nonfinite == "stop" or broken:
             skip = "" if broken else ", or skip such steps with nonfinite=skip"
             raise UserError(
-                f"{what}, {where}; lower optimizer.lr, look at these windows{skip}; the checkpoints before it are kept"
+                f"{problem}; lower optimizer.lr, look at these windows{skip}; the checkpoints before it are kept"
             )
         self.nonfinite_steps += 1
-        log.warning("%s, %s: skipped", what, where)
+        log.warning("%s: skipped", problem)
         self.zero_grad()  # without gradients the optimizer changes neither weights nor its own state
 
     def configure_optimizers(self) -> Any:

@@ -43,7 +43,7 @@ PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a stage works with."""
+    """The parts of a run that its stage works with."""
 
     settings: Settings
     run: RunFolder
@@ -54,7 +54,7 @@ class Parts:
     history: History
     metrics: Metrics
     checkpoint: Path | None  # to resume from, or to evaluate
-    known: Answering  # of the weights that are evaluated; of a fit nothing
+    answering: Answering  # of the weights that are evaluated; of a fit the defaults
     splits: tuple[Split, ...]  # the last one is evaluated
     ceiling: dict[Split, Ceiling]  # of each split with answers
 
@@ -75,20 +75,20 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
     run, fitting, splits = RunFolder(folder), settings.stage == "fit", SPLITS[settings.stage]
     checkpoint = find_checkpoint(settings.resume, folder, fitting)
-    held = load_checkpoint(checkpoint) if checkpoint else None
-    if checkpoint and held and not fitting:
-        cfg.model.pretrained = base_of(checkpoint, held, cfg.model.pretrained)
-    elif checkpoint and held:  # before the data are read
+    state = load_checkpoint(checkpoint) if checkpoint else None
+    if checkpoint and state and not fitting:
+        cfg.model.pretrained = base_of(checkpoint, state, cfg.model.pretrained)
+    elif checkpoint and state:  # before the data are read
         for config in (cfg, composed):
-            config.model.pretrained = as_begun(config.model.pretrained, held, "model")
-            config.data.name = as_begun(config.data.name, held, "train")
-        check_same_run(checkpoint, held, identity(resolved(composed), folder), folder)
+            config.model.pretrained = as_begun(config.model.pretrained, state, "model")
+            config.data.name = as_begun(config.data.name, state, "train")
+        check_same_run(checkpoint, state, identity(resolved(composed), folder), folder)
     check_driver(settings)
     callbacks = build_callbacks(settings.callbacks or {})
     trainer = build_trainer(cfg, settings, run)
     check_optimizer(cfg, trainer.strategy.root_device)
     cfg.model.pretrained = check_pretrained(cfg.model.pretrained)
-    known = Answering() if fitting else known_of(settings.resume, cfg.model.pretrained)
+    answering = Answering() if fitting else known_of(settings.resume, cfg.model.pretrained)
     tokenizer = load_tokenizer(cfg.model.pretrained)
     check_lengths(tokenizer, cfg.data.max_length, cfg.data.stride)
     check_model(cfg.model.pretrained, tokenizer, cfg.data.max_length)
@@ -106,32 +106,32 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
         seed=settings.seed,
         micro_batch_size=data.micro_batch_size,
         nonfinite=settings.nonfinite,
-        no_answer_threshold=known.no_answer_threshold,
+        no_answer_threshold=answering.no_answer_threshold,
         **settings.decode.model_dump(),
     )
-    made = identity(resolved(composed), folder)  # again: now the commits of the hub are known
-    made |= known.model_dump(include={"trained", "chosen_on"}, exclude_none=True)
+    run_identity = identity(resolved(composed), folder)  # again: now the commits of the hub are known
+    run_identity |= answering.model_dump(include={"trained", "chosen_on"}, exclude_none=True)
     if fitting:
         base = Answering.load(cfg.model.pretrained).trained
-        made |= {"base": base} if base else {}  # what made the model that this run trains further
+        run_identity |= {"base": base} if base else {}  # of the model that this run trains further
         before = base.get("languages", [""]) if base else []
-        made["languages"] = sorted({*before, *(example.language or "" for example in data.examples["train"])})
+        run_identity["languages"] = sorted({*before, *(example.language or "" for example in data.examples["train"])})
         check_monitored(settings.checkpoint.monitor, data)
-    history = build_history(settings, folder, steps_per_epoch, made)
+    history = build_history(settings, folder, steps_per_epoch, run_identity)
     metrics = Metrics()
     trainer.callbacks += [metrics, *callbacks, *pruning(cfg, fitting), *([history] if fitting else [])]  # type: ignore[attr-defined]
     words = shlex.join(["python", "train.py", *overrides()])
-    found = {s: ceiling(data.examples[s], data.windows[s], settings.decode.max_answer_length) for s in splits}
-    best = {split: figures for split, figures in found.items() if figures}
-    return Parts(settings, run, words, data, module, trainer, history, metrics, checkpoint, known, splits, best)
+    ceilings = {s: ceiling(data.examples[s], data.windows[s], settings.decode.max_answer_length) for s in splits}
+    best = {split: figures for split, figures in ceilings.items() if figures}
+    return Parts(settings, run, words, data, module, trainer, history, metrics, checkpoint, answering, splits, best)
 
 
 def check_monitored(monitor: Monitor, data: SquadDataModule) -> None:
     """Errors: UserError where the validation questions will not give the figure of languages that is asked for."""
     _, asked = metric_of(monitor)
-    known = sorted({e.language for e in data.evaluated_examples("validation") if e.language})
-    if asked and (len(known) < 2 or asked not in ("mean", *known)):
-        there = f"in {', '.join(known)}" if known else "in no known language"
+    languages = sorted({e.language for e in data.evaluated_examples("validation") if e.language})
+    if asked and (len(languages) < 2 or asked not in ("mean", *languages)):
+        there = f"in {', '.join(languages)}" if languages else "in no known language"
         raise UserError(
             f"checkpoint.monitor={monitor}: the validation questions are {there}; choose one of several languages, name"
             " them by data.languages, or take f1"
@@ -154,7 +154,7 @@ def check_optimizer(cfg: Any, device: torch.device) -> None:
 
 
 def build_trainer(cfg: Any, settings: Settings, run: RunFolder) -> Trainer:
-    """A trainer whose ranks are connected; it has no callbacks yet. Errors: UserError."""
+    """Builds a trainer with connected ranks, and without callbacks. Errors: UserError."""
     # the history ends a fit, after its last evaluation; max_steps would end it before
     profiler = PROFILERS.get(settings.trainer["profiler"])
     trainer: Trainer = build(
@@ -171,7 +171,7 @@ def build_trainer(cfg: Any, settings: Settings, run: RunFolder) -> Trainer:
 
 
 def build_loggers(settings: Settings, run: RunFolder) -> list[Logger]:
-    """The chosen logger and `metrics.csv`, from which the curves are drawn.
+    """The chosen logger, and `metrics.csv` for the curves.
 
     `metrics.csv` comes last: a resumed run repeats its old rows to the other logger before it adds new ones.
     """
@@ -207,11 +207,11 @@ def batches_of_epoch(batches: int, limit: int | float | None) -> int:
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 
-def build_history(settings: Settings, folder: Path, steps_per_epoch: int, made: dict[str, Any]) -> History:
-    """`made`: the identity of the run."""
+def build_history(settings: Settings, folder: Path, steps_per_epoch: int, run_identity: dict[str, Any]) -> History:
+    """Builds the history of a run."""
     c = settings.checkpoint
     files = CheckpointFiles(folder, c.keep, c.optimizer_state, c.on_error)
-    return History(files, steps_per_epoch, made, c.monitor, c.every_n_steps, c.every_n_minutes)
+    return History(files, steps_per_epoch, run_identity, c.monitor, c.every_n_steps, c.every_n_minutes)
 
 
 def pruning(cfg: Any, fitting: bool) -> list[Callback]:
@@ -225,5 +225,5 @@ def pruning(cfg: Any, fitting: bool) -> list[Callback]:
 
 
 def evaluated_part(data: SquadDataModule, split: Split) -> EvaluatedPart:
-    """How many of a split's questions are evaluated."""
+    """The number of a split's questions that are evaluated, and of all."""
     return EvaluatedPart(questions=len(data.evaluated_examples(split)), of=data.example_count(split))

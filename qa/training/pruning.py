@@ -16,28 +16,27 @@ from qa.training.module import QuestionAnsweringModule
 class Pruning(AfterEvaluations):
     """Reports each evaluation of a fit to its study, and ends the fit where the study's pruner gives it up.
 
-    The study's steps are percent of the fit's own, see `by_share`. What the run shows until then is kept as that of a
-    finished one.
+    The study's steps are percent of the fit's own, see `by_share`. The run keeps its results, like a finished one.
     """
 
     def __init__(self, trial: str, pruner: BasePruner) -> None:
-        """`trial`: as `Search.environment` has it."""
+        """`trial`: of `Search.environment`."""
         number, _, journal = trial.partition(":")
         self.number, self.journal, self.pruner = int(number), Path(journal), pruner
 
     def look(self, trainer: Trainer, module: QuestionAnsweringModule, history: History, rows: list[Row]) -> None:
-        """Also for a resumed run, whose last evaluation the study may not know."""
+        """Reports a resumed run, too: the study may not know its last evaluation."""
         values = list(by_share(rows, module.total_steps, history.monitor))
         stop = False
         if values and trainer.is_global_zero:
             study = open_study(self.journal, history.monitor, self.pruner)
             trial = live_trial(study, self.number)
-            known = study.get_trials(deepcopy=False)[self.number].intermediate_values
-            unknown = [(percent, value) for percent, value in values if percent not in known]
-            for percent, value in unknown[-1:]:
+            reported = study.get_trials(deepcopy=False)[self.number].intermediate_values
+            new = [(percent, value) for percent, value in values if percent not in reported]
+            for percent, value in new[-1:]:
                 trial.report(value, percent)
             stop = trainer.global_step < module.total_steps and ("pruned" in trial.user_attrs or trial.should_prune())
-            for percent, value in unknown[:-1]:  # after the pruner, which would take them for evaluations
+            for percent, value in new[:-1]:  # after the pruner, which would take them for evaluations
                 trial.report(value, percent)
             if stop:
                 trial.set_user_attr("pruned", True)

@@ -25,14 +25,14 @@ from qa.training.parts import Parts, evaluated_part
 
 log = logging.getLogger(__name__)
 
-LOOKED_AT = 1000  # questions, by whose contexts a tokenizer is judged
+LOOKED_AT = 1000  # questions; their contexts judge a tokenizer
 MOST_UNKNOWN, MOST_TOKENS = 0.02, 2.3  # share of [UNK], tokens of a word
 SCRIPTS = 3  # a vocabulary with words of more is of many languages
 LONGEST_WORD = 15  # characters, of a mean: a language with longer ones has no spaces between its words
 
 
 def first_screen(parts: Parts) -> None:
-    """Shows what the run is about to do: model, data, windows, steps, device, precision, output folder."""
+    """Shows the run before it begins: model, data, windows, steps, device, precision, output folder."""
     data, trainer, module = parts.data, parts.trainer, parts.module
     parameters = sum(parameter.numel() for parameter in module.parameters())
     head = "its trained span head is kept" if module.trained_head else "a new span head"
@@ -69,13 +69,13 @@ def first_screen(parts: Parts) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, Wandb):
             rows["W&B"] = logger.sends()
-    for name, what in rows.items():
-        console.print(Text.assemble((f"{name:<12}", "bold"), what))
+    for name, text in rows.items():
+        console.print(Text.assemble((f"{name:<12}", "bold"), text))
     is_new = parts.settings.stage == "fit" and not module.trained_head
     if is_new and (advice := few_training(data.example_count("train"))):
         console.print(advice)
-    for split, found in parts.ceiling.items():
-        if warning := found.warning(parts.settings.decode.max_answer_length):
+    for split, ceiling in parts.ceiling.items():
+        if warning := ceiling.warning(parts.settings.decode.max_answer_length):
             log.warning("%s: %s", split, warning)
     rate = parts.settings.optimizer.get("lr", 1.0) if parts.settings.stage == "fit" else 1.0
     if problem := lost_updates(module.parameters(), trainer.precision, rate):
@@ -85,7 +85,7 @@ def first_screen(parts: Parts) -> None:
 
 
 def broken_words(data: SquadDataModule, split: Split) -> str:
-    """Why the tokenizer does not fit the language of a split's contexts; empty where it does.
+    """The reason that the tokenizer does not fit the language of a split's contexts; empty where it fits.
 
     On XQuAD's contexts mBERT's tokenizer makes 1.4 tokens of an English word, 1.7 of a German and 2.2 of an Arabic one,
     with at most 0.8% [UNK]; an English tokenizer makes 2.5 and 4.9 of the last two, and 60% [UNK] of Chinese. Words
@@ -102,11 +102,11 @@ def broken_words(data: SquadDataModule, split: Split) -> str:
     is_broken = each > MOST_TOKENS and sum(map(len, words)) < LONGEST_WORD * len(words)
     if unknown <= MOST_UNKNOWN and not is_broken:
         return ""
-    known = scripts(data.tokenizer.get_vocab())
-    is_multilingual = len(known) > SCRIPTS
+    vocabulary = scripts(data.tokenizer.get_vocab())
+    is_multilingual = len(vocabulary) > SCRIPTS
     if unknown > MOST_UNKNOWN:
         problem = f"does not know {unknown:.0%} of the tokens of these contexts"
-    elif is_multilingual and scripts(words) <= known:
+    elif is_multilingual and scripts(words) <= vocabulary:
         return ""
     else:
         problem = f"breaks each word of these contexts into {each:.1f} tokens"
@@ -115,14 +115,14 @@ def broken_words(data: SquadDataModule, split: Split) -> str:
 
 
 def other_lengths(parts: Parts) -> str:
-    """Which lengths of an evaluation are not its model's; empty where all are."""
-    taken = dotted(parts.settings.model_dump(include={"data", "decode"}))
-    known = {key: getattr(parts.known, name) for name, key in LENGTHS.items() if name in parts.known.model_fields_set}
-    return ", ".join(f"{key}={taken[key]} (the model's own: {v})" for key, v in known.items() if taken[key] != v)
+    """The lengths of an evaluation that are not its model's, in words; empty where all are."""
+    settings, model = dotted(parts.settings.model_dump(include={"data", "decode"})), parts.answering
+    usual = {key: getattr(model, name) for name, key in LENGTHS.items() if name in model.model_fields_set}
+    return ", ".join(f"{key}={settings[key]} (the model's own: {v})" for key, v in usual.items() if settings[key] != v)
 
 
 def steps_in_words(parts: Parts) -> str:
-    """Such as "16,665 in 3 epochs", with the steps of the published run where it is that one's recipe."""
+    """The steps, such as "16,665 in 3 epochs", and the published run's where the recipe is the same."""
     epochs = parts.module.total_steps / parts.history.steps_per_epoch
     text = f"{parts.module.total_steps:,} in {epochs:.3g} {'epoch' if epochs == 1 else 'epochs'}"
     if is_recipe(parts.history.identity):
@@ -133,7 +133,7 @@ def steps_in_words(parts: Parts) -> str:
 
 
 def arithmetic(device: torch.device, precision: str, settings: Settings) -> str:
-    """A device and its arithmetic, for people; on a GPU what would be faster."""
+    """A device and its arithmetic, for people; on a GPU also a faster one."""
     text = f"{device.type}, precision {precision}"
     if device.type == "cuda" and precision == "32-true":
         text += f", matmul_precision {settings.matmul_precision}; trainer.precision=bf16-mixed is faster"
@@ -141,5 +141,5 @@ def arithmetic(device: torch.device, precision: str, settings: Settings) -> str:
 
 
 def hardware(device: torch.device) -> str:
-    """What a device is, for people."""
+    """The name of a device, for people."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"

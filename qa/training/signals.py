@@ -1,4 +1,4 @@
-"""How a run ends when a signal asks it to."""
+"""The end of a run that a signal asks for."""
 
 import signal
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from qa.processes import handle_signals
 
 
 class Interrupted(BaseException):
-    """A signal ended the run; what it had trained is in its last checkpoint."""
+    """A signal ended the run; its last checkpoint holds its training."""
 
     def __init__(self, signum: int) -> None:
         self.signum = signum
@@ -16,7 +16,7 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within it SIGNALS raise Interrupted, except in training steps, which `NotedSignal` lets finish."""
+    """Makes SIGNALS raise Interrupted, except in training steps, which `NotedSignal` lets finish."""
 
     def interrupt(signum: int) -> None:
         raise Interrupted(signum)

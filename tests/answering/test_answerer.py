@@ -205,7 +205,7 @@ def test_batches_of_any_size_answer_alike(answerer: QuestionAnswerer, size: Any)
 def test_a_long_text_is_answered_as_in_one_piece(answerer: QuestionAnswerer, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "".join(f"In {year} Ada Brill built the bridge of Tollen{year} from stone. " for year in range(1500, 1800))
     whole = answerer(QUESTION, text)
-    monkeypatch.setattr(windows, "LONG", 500)
+    monkeypatch.setattr(windows, "LONG_TEXT", 500)
     monkeypatch.setattr(long_texts, "PIECE_LENGTH", 3000)
     assert answerer(QUESTION, text) == whole
 

@@ -69,8 +69,8 @@ def test_a_model_is_calibrated_with_the_good_records(run: Any, model: Path, tmp_
 @pytest.mark.parametrize(
     ("name", "words", "message"),
     [
-        ("answer", "MODEL --in TABLE --out OUT", "TABLE: no column 'question' (there: Frage, Text, Antwort); give"
-         " --column question=NAME"),
+        ("answer", "MODEL --in TABLE --out OUT", "TABLE: no columns 'question' and 'context' (there: Frage, Text,"
+         " Antwort); give --column question=NAME and --column context=NAME"),
         ("answer", "MODEL --in EMPTY --out OUT", "EMPTY: no question in it; give a file that holds some"),
         ("answer", "MODEL --in TABLE --out EMPTY", "EMPTY: is there already; remove it, or give another --out"),
         ("answer", "MODEL --in TABLE --out OUT --column frage=Frage", "--column frage=Frage: give KEY=NAME, each KEY"

@@ -60,10 +60,11 @@ def test_an_exported_model_answers_as_the_model(
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("engine", ["torch", "onnx", "onnx-int8", "openvino", "openvino-int8"])
 def test_an_answer_is_the_same_alone_and_beside_others(
-    exported: dict[str, Path], v2_files: Files, engine: str, dtype: str
+    exported: dict[str, Path], v2_files: Files, engine: str, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if engine.startswith("onnx") and dtype != "float32":
         pytest.skip("ONNX Runtime computes as a model was exported")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)  # two lanes
     answerer = QuestionAnswerer.from_pretrained(str(exported[engine]), "cpu", dtype, max_length=64, stride=16)
     examples, draw = read_known(str(v2_files[1])), random.Random(0)
     asks = [Ask(example.question, [example.context[: draw.randint(20, 400)]]) for example in examples]

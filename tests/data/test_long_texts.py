@@ -102,7 +102,7 @@ def test_windows_of_a_long_context_are_those_of_the_whole(
     texts = ["the bridge of 1912 " * 300, "a short one", "Brücken über das Tal, " * 250]
     examples = [Example(id=str(n), question="When?", context=text) for n, text in enumerate(texts)]
     whole = build_windows(examples, minilm, 64, 16)
-    monkeypatch.setattr(windows, "LONG", 1000)
+    monkeypatch.setattr(windows, "LONG_TEXT", 1000)
     pieces = build_windows(examples, minilm, 64, 16)
     for name, values in vars(whole).items():
         assert np.array_equal(values, getattr(pieces, name)), name

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from helpers.paths import ROOT
 from qa.data import tables
-from qa.data.example import Answer, Example
+from qa.data.example import Example, ReferenceAnswer
 from qa.data.examples import read_examples
 from qa.data.record import Columns
 from qa.errors import UserError
@@ -485,7 +485,7 @@ def test_a_question_is_the_same_example_in_every_kind_of_file(
             id=row["id"],
             question=row["question"],
             context=row["context"],
-            answers=tuple(Answer(text=text, answer_start=start) for text, start in row["answers"]),
+            answers=tuple(ReferenceAnswer(text=text, answer_start=start) for text, start in row["answers"]),
             is_impossible=not row["answers"],
         )
         for row in rows
@@ -643,7 +643,7 @@ def test_natural_questions_are_read_by_their_tokens(tmp_path: Path) -> None:
     path.write_text("\n".join(lines))
     read = read_examples(str(path), "skip")
     assert [(e.id, e.is_impossible, e.answers) for e in read.examples] == [
-        ("7", False, (Answer(text="Ada Brill", answer_start=text.index("Ada")),)),
+        ("7", False, (ReferenceAnswer(text="Ada Brill", answer_start=text.index("Ada")),)),
         ("8", True, ()),
     ]
     assert read.skipped == {"no short answer": 2}
@@ -737,7 +737,7 @@ def test_what_looks_like_something_else_is_read_right(
         ("a.csv", "question,text,answer_start\nWho?,Ada,0\n", "no column 'context'"),
         (
             "a.csv", "Frage,Text\nWho?,Ada\n",
-            "no column 'question' and 'context' \\(there: Frage, Text\\); give data.columns.question=NAME and ",
+            "no columns 'question' and 'context' \\(there: Frage, Text\\); give data.columns.question=NAME and ",
         ),
         ("a.csv", "id,question,context,answer,answer\na,Who?,Ada,Ada,x\n", "two columns are called 'answer'"),
         (

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from helpers.paths import MINILM, real_data
 from helpers.windows import assert_equal
 from qa.data import window_cache
-from qa.data.example import Answer, Example
+from qa.data.example import Example, ReferenceAnswer
 from qa.data.examples import read_examples
 from qa.data.tokenizer import check_lengths, load_tokenizer
 from qa.data.window_cache import cached_windows, fingerprint
@@ -37,7 +37,7 @@ def test_xquad_windows_equal_the_reference(language: str, count: int | None, mbe
 
 def test_an_answer_at_the_edge_of_a_window_is_whole_or_not_there(minilm: PreTrainedTokenizerFast) -> None:
     context = " ".join(f"word{number}" for number in range(20))
-    answer = Answer(text="word7 word8", answer_start=context.index("word7"))
+    answer = ReferenceAnswer(text="word7 word8", answer_start=context.index("word7"))
     examples = [Example(id="a", question="where ?", context=context, answers=(answer,))]
     for max_length in range(12, 50):
         assert_equal(examples, minilm, max_length, 4)
@@ -94,7 +94,10 @@ def made_examples(draw: st.DrawFn) -> Example:
     begin = draw(st.integers(0, len(context) - 1))
     text = context[begin : draw(st.integers(begin + 1, len(context)))]
     return Example(
-        id="x", question=question + "?", context=context + ".", answers=(Answer(text=text, answer_start=begin),)
+        id="x",
+        question=question + "?",
+        context=context + ".",
+        answers=(ReferenceAnswer(text=text, answer_start=begin),),
     )
 
 
@@ -117,8 +120,12 @@ def test_a_question_without_room_has_no_window_and_is_named(minilm: PreTrainedTo
 
 def test_an_answer_in_no_window_is_trained_as_none_and_counted(minilm: PreTrainedTokenizerFast) -> None:
     context = "one two three " * 30
-    long = Example(id="a", question="who ?", context=context, answers=(Answer(text=context[:300], answer_start=0),))
-    no_room = Example(id="b", question="who " * 40, context=context, answers=(Answer(text="two", answer_start=4),))
+    long = Example(
+        id="a", question="who ?", context=context, answers=(ReferenceAnswer(text=context[:300], answer_start=0),)
+    )
+    no_room = Example(
+        id="b", question="who " * 40, context=context, answers=(ReferenceAnswer(text="two", answer_start=4),)
+    )
     windows = build_windows([example(), long, no_room], minilm, 48, 20)
     assert unlabelled(windows) == 1
     assert not windows.end_positions[windows.example == 1].any()
@@ -153,7 +160,7 @@ def test_each_text_is_tokenised_once(minilm: PreTrainedTokenizerFast) -> None:
 
 def example(question: str = "who ?", answer: str = "two") -> Example:
     context = "one two three " * 30
-    return Example(id="a", question=question, context=context, answers=(Answer(text=answer, answer_start=4),))
+    return Example(id="a", question=question, context=context, answers=(ReferenceAnswer(text=answer, answer_start=4),))
 
 
 def cached(
@@ -191,7 +198,7 @@ def test_examples_that_differ_in_one_thing_have_different_fingerprints(minilm: P
     def asked(*pairs: tuple[str, str]) -> list[Example]:
         return [Example(id="a", question=question, context=context) for question, context in pairs]
 
-    later = example().model_copy(update={"answers": (Answer(text="two", answer_start=18),)})
+    later = example().model_copy(update={"answers": (ReferenceAnswer(text="two", answer_start=18),)})
     different = [
         [example()],
         [later],

@@ -10,7 +10,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from helpers.paths import real_data
-from qa.data.example import Answer, Example
+from qa.data.example import Example, ReferenceAnswer
 from qa.data.examples import read_examples
 from qa.data.offsets import lost_letters
 from qa.data.tokenizer import load_tokenizer
@@ -65,8 +65,8 @@ def test_a_tokenizer_that_strips_marks_cuts_arabic_answers_whole(minilm: PreTrai
 def test_every_reference_counts_and_so_does_the_length_limit(minilm: PreTrainedTokenizerFast) -> None:
     context = "The mill of Arlbury was sold by the heirs of Anna Kern to the town of Arlbury in the year 1950."
     long = "the heirs of Anna Kern"
-    one = Example(id="a", question="q", context=context, answers=(Answer(long, context.index(long)),))
-    two = one.model_copy(update={"answers": (*one.answers, Answer("Anna Kern"))})
+    one = Example(id="a", question="q", context=context, answers=(ReferenceAnswer(long, context.index(long)),))
+    two = one.model_copy(update={"answers": (*one.answers, ReferenceAnswer("Anna Kern"))})
     for example, most, exact, overlap in ((one, 5, 100, 100), (one, 2, 0, 200 * 2 / 6), (two, 2, 100, 100)):
         found = ceiling([example], build_windows([example], minilm, 64, 8), most)
         assert found is not None
@@ -77,7 +77,7 @@ def test_every_reference_counts_and_so_does_the_length_limit(minilm: PreTrainedT
 def test_marks_behind_the_last_token_belong_to_the_answer(minilm: PreTrainedTokenizerFast) -> None:
     context = "सिद्धांत में दबाव की शर्तें लिखी हैं। กรุงเทพฯ มีน้ำ"
     for text in ("दबाव की शर्तें", "सिद्धांत", "มีน้ำ"):
-        answers = (Answer(text=text, answer_start=context.index(text)),)
+        answers = (ReferenceAnswer(text=text, answer_start=context.index(text)),)
         example = Example(id="a", question="q", context=context, answers=answers)
         found = ceiling([example], build_windows([example], minilm, 64, 8), 30)
         assert found is not None
@@ -90,7 +90,7 @@ def test_unknown_answers_have_no_ceiling_and_of_an_answer_in_no_window_a_part_co
     context = "one two three four five six seven eight nine ten " * 3
     unknown = Example(id="a", question="q", context=context)
     assert ceiling([unknown], build_windows([unknown], minilm, 16, 4), 30) is None
-    whole = unknown.model_copy(update={"answers": (Answer(text=context.strip(), answer_start=0),)})
+    whole = unknown.model_copy(update={"answers": (ReferenceAnswer(text=context.strip(), answer_start=0),)})
     impossible = unknown.model_copy(update={"is_impossible": True})
     examples = [unknown, whole, impossible]
     found = ceiling(examples, build_windows(examples, minilm, 16, 4), 30)

@@ -1,5 +1,7 @@
 """Why answers are wrong, and which references are likely wrong."""
 
+from typing import Any
+
 import pytest
 
 from helpers.questions import question
@@ -11,9 +13,9 @@ from qa.evaluation.error_kinds import (
     ELSEWHERE_ALIKE,
     LONG,
     NEEDLESS,
-    REFUSED,
     SHORT,
     SPELLING,
+    UNANSWERED,
     count_errors,
     error_kind,
     label_doubt,
@@ -22,11 +24,13 @@ from qa.evaluation.error_kinds import (
 TEXT = "Ada Brill built the grey bridge of Tollen in 1822, and Ada Lund rebuilt it in 1912."
 
 
-def answered(prediction: str, answer: str = "grey bridge", place: int | None = -1, **fields: object) -> Question:
+def answered(prediction: str, answer: str = "grey bridge", place: int | None = -1, **fields: Any) -> Question:
     start = TEXT.index(prediction)
     starts = [TEXT.index(answer) if place == -1 else place]
-    known = {"answer_starts": starts, "start": start, "end": start + len(prediction), "f1": 0.0, "exact_match": 0.0}
-    return question("q", "", "", context=TEXT)._replace(answers=[answer], prediction=prediction, **{**known, **fields})
+    end = start + len(prediction)
+    known: dict[str, Any] = {"answer_starts": starts, "start": start, "end": end, "exact_match": 0.0, "f1": 0.0}
+    known |= {"answers": [answer], "prediction": prediction, **fields}
+    return question("q", "", "", context=TEXT)._replace(**known)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +46,7 @@ def answered(prediction: str, answer: str = "grey bridge", place: int | None = -
         (answered("grey bridge of Tollen", place=None), LONG),
         (answered("grey", place=None), SHORT),
         (answered("1912", place=None), ELSEWHERE),
-        (answered("", start=None, end=None), REFUSED),
+        (answered("", start=None, end=None), UNANSWERED),
         (answered("1912")._replace(answers=[], answer_starts=[]), NEEDLESS),
         (answered("in 1822", "1822", language="de"), LONG),
         (answered("1822,", "1822", language="de"), SPELLING),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bench.usual import answers as usual
 from qa.data.batches import EvaluationBatch
-from qa.data.example import Answer, Example
+from qa.data.example import Example, ReferenceAnswer
 from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
 from qa.runs.predictions import write_predictions
 
@@ -66,7 +66,7 @@ def evaluations(draw: st.DrawFn) -> tuple[dict[str, Example], list[list[Window]]
         references = draw(st.lists(st.sampled_from(["mill", "The Mill,", "1912", "the", "mill of an"]), max_size=3))
         name = f"é{3 - question}"
         examples[name] = Example(
-            id=name, question="?", context="".join(tokens), answers=tuple(map(Answer, references)),
+            id=name, question="?", context="".join(tokens), answers=tuple(map(ReferenceAnswer, references)),
             is_impossible=not references,
         )  # fmt: skip
         windows += [Window(draw, len(windows) + n, name, tokens) for n in range(draw(st.integers(1, 3)))]

@@ -7,15 +7,18 @@ import pytest
 
 from helpers.paths import real_data
 from helpers.questions import squad
-from qa.data.example import Answer, Example
+from qa.data.example import Example, ReferenceAnswer
 from qa.data.examples import read_examples
 from qa.errors import UserError
 from qa.evaluation.answers import NBestAnswer, score_question
-from qa.evaluation.question_table import NAME, SCHEMA, read_questions, write_questions
+from qa.evaluation.question_table import QUESTIONS_FILE, SCHEMA, read_questions, write_questions
 
 
 def test_a_row_holds_the_best_answer_and_its_score_against_every_reference(tmp_path: Path) -> None:
-    references = (Answer(text="the grey bridge", answer_start=4), Answer(text="bridge", answer_start=13))
+    references = (
+        ReferenceAnswer(text="the grey bridge", answer_start=4),
+        ReferenceAnswer(text="bridge", answer_start=13),
+    )
     example = Example(id="x", question="What?", context="See the grey bridge.", answers=references, language="en")
     best = [NBestAnswer(text="grey bridge", score=2.0, probability=0.75, start=8, end=19)]
     nothing = Example(id="b", question="Who?", context="北京")
@@ -56,14 +59,14 @@ def test_a_title_that_is_no_text_refuses_no_question(title: Any, tmp_path: Path)
 def test_questions_that_were_written_before_titles_were_kept_are_read(tmp_path: Path) -> None:
     old = SCHEMA.remove(SCHEMA.get_field_index("title"))
     row = dict.fromkeys(old.names) | {"id": "a", "exact_match": 1.0}
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row], old), tmp_path / NAME)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row], old), tmp_path / QUESTIONS_FILE)
     assert (read_questions(tmp_path)[0].id, read_questions(tmp_path)[0].title) == ("a", None)
 
 
 @pytest.mark.parametrize("content", [None, b"PAR1 but no more"])
 def test_a_folder_without_whole_questions_is_one_line(content: bytes | None, tmp_path: Path) -> None:
     if content:
-        (tmp_path / NAME).write_bytes(content)
+        (tmp_path / QUESTIONS_FILE).write_bytes(content)
     with pytest.raises(UserError, match=r"questions\.parquet: .*stage=validate"):
         read_questions(tmp_path)
 

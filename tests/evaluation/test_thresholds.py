@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from helpers import squad_v2
 from qa.data.batches import EvaluationBatch
-from qa.data.example import Answer, Example
+from qa.data.example import Example, ReferenceAnswer
 from qa.evaluation.answers import Evaluation
 from qa.evaluation.calibration import outcomes, trust
 from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
@@ -138,7 +138,7 @@ def examples() -> dict[str, Example]:
     return {
         name: Example(
             id=name, question="?", context=CONTEXT, is_impossible=not texts,
-            answers=tuple(Answer(text=text, answer_start=CONTEXT.index(text)) for text in texts),
+            answers=tuple(ReferenceAnswer(text=text, answer_start=CONTEXT.index(text)) for text in texts),
         )
         for name, texts in GOLD.items()
     }  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qa.data.batches import EvaluationBatches
-from qa.data.example import Answer, Example
+from qa.data.example import Example, ReferenceAnswer
 from qa.data.tokenizer import pair_template
 from qa.data.windows import Windows, build_windows, without_room
 
@@ -18,7 +18,7 @@ class Reference(NamedTuple):
     label: tuple[int, int]
 
 
-def overlapping(offsets: list[tuple[int, int]], answer: Answer) -> list[tuple[int, int]]:
+def overlapping(offsets: list[tuple[int, int]], answer: ReferenceAnswer) -> list[tuple[int, int]]:
     assert answer.answer_start is not None
     text = answer.text.strip()
     first = answer.answer_start + answer.text.index(text)

@@ -5,16 +5,16 @@ import pytest
 import torch
 from torch import nn
 
-from qa.model.dropout import WindowDropout, Windows, by_windows, draw_for
+from qa.model.dropout import PackedWindows, WindowDropout, by_windows, draw_for
 
 WIDTH = 64
 
 
-def windows(rows: list[int], lengths: list[int], seed: int = 1, step: int = 2) -> Windows:
-    return Windows(seed, step, np.array(rows), np.array(lengths))
+def windows(rows: list[int], lengths: list[int], seed: int = 1, step: int = 2) -> PackedWindows:
+    return PackedWindows(seed, step, np.array(rows), np.array(lengths))
 
 
-def masks(which: Windows, p: float = 0.1, place: int = 3) -> tuple[torch.Tensor, ...]:
+def masks(which: PackedWindows, p: float = 0.1, place: int = 3) -> tuple[torch.Tensor, ...]:
     """What is left of ones, [tokens, width] of each window."""
     dropout = WindowDropout(p, place)
     dropout.windows = which

@@ -21,7 +21,7 @@ from helpers.golden import check_golden
 from helpers.windows import assert_equal
 from qa.answering.engines import load_engine
 from qa.answering.onnx_files import check_openvino, write_onnx, write_openvino
-from qa.data.example import Answer, Example
+from qa.data.example import Example, ReferenceAnswer
 from qa.data.tokenizer import load_tokenizer
 from qa.data.windows import build_windows
 from qa.errors import UserError
@@ -102,7 +102,7 @@ def examples() -> list[Example]:
         context = f"{text} {text}"
         for begin in (9, len(text) // 2, len(text) + 3):
             word = context[begin : begin + 7].strip()
-            answers = (Answer(text=word, answer_start=context.index(word, begin)),)
+            answers = (ReferenceAnswer(text=word, answer_start=context.index(word, begin)),)
             found.append(Example(id=f"{number} {begin}", question=f"What of {word}?", context=context, answers=answers))
     return found
 

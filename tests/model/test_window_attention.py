@@ -10,7 +10,7 @@ from transformers import AutoModelForQuestionAnswering
 
 import qa.model.window_attention as attention
 from helpers.training import config_of
-from qa.model.dropout import WindowDropout, Windows, by_windows, draw_for
+from qa.model.dropout import PackedWindows, WindowDropout, by_windows, draw_for
 from qa.model.unpadded import FAMILIES, unpadded_logits
 from qa.model.window_attention import WINDOWS, compute_by_windows, fits_windows, window_attention
 
@@ -24,7 +24,7 @@ class Layer(torch.nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         self.dropout = WindowDropout(p, 7)
-        self.dropout.windows = Windows(1, 2, ROWS, LENGTHS)
+        self.dropout.windows = PackedWindows(1, 2, ROWS, LENGTHS)
 
 
 def states(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
@@ -110,13 +110,13 @@ def test_with_dropout_a_windows_logits_do_not_depend_on_its_batch(family: str) -
     by_windows(net)
 
     def starts(rows: slice) -> Tensor:
-        draw_for(net, Windows(1, 2, ROWS[rows], LENGTHS[rows]))
+        draw_for(net, PackedWindows(1, 2, ROWS[rows], LENGTHS[rows]))
         part = {name: values[rows] for name, values in inputs.items()}
         return unpadded_logits(net, part, LENGTHS[rows], filled=False)[0]
 
     together = starts(slice(None))
     torch.testing.assert_close(starts(slice(1, 3)), together[1:3], atol=1e-5, rtol=1e-5)
-    draw_for(net, Windows(1, 3, ROWS, LENGTHS))
+    draw_for(net, PackedWindows(1, 3, ROWS, LENGTHS))
     assert not torch.allclose(unpadded_logits(net, inputs, LENGTHS, filled=False)[0], together, atol=1e-3)
 
 
@@ -124,7 +124,7 @@ def test_gradient_checkpointing_draws_the_same_masks_again() -> None:
     net, inputs = batch("bert")
     net.train()
     compute_by_windows(net)
-    draw_for(net, Windows(1, 2, ROWS, LENGTHS))
+    draw_for(net, PackedWindows(1, 2, ROWS, LENGTHS))
 
     def gradients() -> list[Tensor]:
         net.zero_grad()

@@ -12,7 +12,7 @@ from rich.console import Console
 from helpers.paths import MINILM
 from helpers.results import RESULTS, ROWS, SETTINGS
 from qa.console import console
-from qa.data.example import Answer, Example
+from qa.data.example import Example, ReferenceAnswer
 from qa.data.overlap import Overlap
 from qa.evaluation.answers import Evaluation, NBestAnswer, score_question
 from qa.evaluation.calibration import trust
@@ -161,7 +161,9 @@ def test_predictions_are_written_whole_and_in_order(tmp_path: Path) -> None:
 
 def test_an_answer_is_shown_at_its_place_beside_what_was_expected() -> None:
     context = "Ada built it [in Oslo] in 1912, long before the war."
-    example = Example(id="x", question="When?", context=context, answers=(Answer(text="1912", answer_start=26),))
+    example = Example(
+        id="x", question="When?", context=context, answers=(ReferenceAnswer(text="1912", answer_start=26),)
+    )
     shown = question_in_context(
         score_question(example, NBestAnswer(text="war", score=1, probability=0.5, start=48, end=51))
     ).plain
@@ -176,7 +178,9 @@ def test_an_answer_is_shown_at_its_place_beside_what_was_expected() -> None:
 
 def test_no_answer_is_shown_beside_what_was_expected() -> None:
     null, span = NBestAnswer("", 2.0, 0.75, 0, 0), NBestAnswer("Ada", 1.0, 0.25, 0, 3)
-    known = Example(id="x", question="Who?", context="Ada built it.", answers=(Answer(text="Ada", answer_start=0),))
+    known = Example(
+        id="x", question="Who?", context="Ada built it.", answers=(ReferenceAnswer(text="Ada", answer_start=0),)
+    )
     unanswerable = known.model_copy(update={"answers": (), "is_impossible": True})
     shown = {
         (example.is_impossible, given): question_in_context(score_question(example, given, v2=True)).plain

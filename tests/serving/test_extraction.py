@@ -611,7 +611,11 @@ LABELS = b'{"text": "Ada built it.", "question": "Who?", "label": [[0, 3, "ANSWE
         ("a.json", b"{", "not JSON at line 1"),
         ("a.json", b"[" * 100_000, "JSON nested too deeply"),
         ("a.json", b"[]", "no question in it that can be asked; give a file that holds some"),
-        ("a.csv", b"q,text\n1,2\n", "no column 'question' (there: q, text); call it 'question'"),
+        (
+            "a.csv",
+            b"q,text\n1,2\n",
+            "no columns 'question' and 'context' (there: q, text); call it 'question' and call it 'context'",
+        ),
         ("a.jsonl", LABELS, "spans have several labels ('ANSWER', 'EVIDENCE')"),
         ("a.csv", b"question,context\ncaf\xe9,x\n", "is not UTF-8"),
         ("a.parquet", b"PAR1nothing", "cannot be read"),

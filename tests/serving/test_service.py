@@ -31,7 +31,7 @@ CONTEXT = "The bridge of Tollen was built in 1822 by Ada Brill. A flood took its
 
 @pytest.fixture(scope="module")
 def service(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with served(tiny, tmp_path_factory.mktemp("service")) as found:
+    with served(tiny, tmp_path_factory.mktemp("service"), env={"OMP_NUM_THREADS": "2"}) as found:  # two lanes
         yield found
 
 

@@ -88,7 +88,7 @@ def scenarios(exact: Path, tiny: Path, file: Path) -> dict[str, Any]:
         torch.manual_seed(0)
         module, losses = train(kind, model, file, devices=2, **arguments)
         weights = {key: weight.clone() for key, weight in module.state_dict().items()}
-        found[name] = losses, module.micro_batches._found, weights, module.figures
+        found[name] = losses, module.micro_batches._fitting, weights, module.figures
 
     fit("backward", Backward, exact)
     fit("late", Late, exact)
