@@ -4,6 +4,7 @@ python -m qa.check FILE … [--model MODEL] [--against TRAIN …] [--fix OUT]
 """
 
 import logging
+from importlib.util import find_spec
 from pathlib import Path
 
 from qa.answering.flags import add_column, read_columns
@@ -33,6 +34,9 @@ def main() -> int:
     )
     add_column(parser)
     arguments = parser.parse_args()
+    for package in ("ftfy", "datasketch"):
+        if find_spec(package) is None:
+            raise UserError(f"the package {package} is not installed; pip install --no-deps -r requirements.lock")
     columns, files = read_columns(arguments.column), find_files(arguments.file)
     if arguments.fix and len(files) > 1:
         raise UserError(f"--fix: repairs one file, and there are {len(files)}; give one at a time")

@@ -31,9 +31,7 @@ class Examples:
     examples: list[Example] = field(default_factory=list)
     bad: list[BadRecord] = field(default_factory=list)  # that were skipped
     repairs: list[dict[str, Any]] = field(default_factory=list)  # rows of repairs.jsonl
-    assumed: list[tuple[str, str]] = field(
-        default_factory=list
-    )  # (why, place) of unclear records, taken as unanswerable
+    assumed: list[tuple[str, str]] = field(default_factory=list)  # (why, place) of those taken as unanswerable
     unknown_languages: Counter[str] = field(default_factory=Counter)  # what records say of theirs
     unplaced: list[str] = field(default_factory=list)  # places of references that count for EM and F1 alone
     files: dict[str, Path] = field(default_factory=dict)  # {id: its file}
@@ -56,12 +54,11 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
                 raise BadField(f"missing {key}", names)
         unclear: list[str] = []
         references, is_impossible = _references(fields, need, unclear)
-        read.assumed += [(why, record.spot()) for why in unclear]
         name, context = read_id(fields.get("id")) or record.number, fields["context"]
         if (language := read_language(named := fields.get("language"))) is None and not is_missing(named):
             read.unknown_languages[reprlib.repr(named)] += 1
         usable = references if isinstance(context, str) and context.strip() else []  # else the example is refused
-        return Example(
+        example = Example(
             id=name,
             question=fields["question"],
             context=context,
@@ -70,6 +67,8 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
             title=fields.get("title"),
             is_impossible=is_impossible,
         )
+        read.assumed += [(why, record.spot()) for why in unclear]
+        return example
     except BadField as bad:
         problem = bad.kind, str(bad)
     except ValidationError as error:

@@ -74,7 +74,7 @@ def _moved(answer: ReferenceAnswer, context: str) -> ReferenceAnswer | None:
     text, start = answer
     restored, steps = _restored(context)
     if start is None:
-        return ReferenceAnswer(_restored(text)[0])
+        return answer
     try:
         before, through = (apply_plan(context[:edge], steps) for edge in (start, start + len(text)))
     except UnicodeError:

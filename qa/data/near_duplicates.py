@@ -16,26 +16,27 @@ UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\
 TERM = regex.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 NEAR_SHARE = 0.7  # share of triples of words from which two texts are nearly the same
 CANDIDATE_SHARE, HASHES = 0.55, 64  # the share from which MinHash is to find them, and its hashes of a text
+MOST_COMPARED = 50  # of the texts that it finds
 
 
 def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None) -> Iterator[tuple[str, str, float]]:
-    """Yields (a text, the one before it that is most like it, the share that both have), if that is NEAR_SHARE or more.
+    """Yields (a text, one before it that is like it, the share that both have), if that is NEAR_SHARE or more.
 
     `others`: compares with these instead. The share is of triples of words, without regard to case and punctuation.
     """
     from datasketch import MinHashLSH  # which answering does without
 
-    index = MinHashLSH(threshold=CANDIDATE_SHARE, num_perm=HASHES)
-    for text in others or []:
-        index.insert(text, _hashes(text))
-    for text in track(texts, "comparing contexts", total=len(texts)):
+    index, known = MinHashLSH(threshold=CANDIDATE_SHARE, num_perm=HASHES), texts if others is None else others
+    for row, text in enumerate(others or []):
+        index.insert(row, _hashes(text))
+    for row, text in enumerate(track(texts, "comparing contexts", total=len(texts))):
         hashes = _hashes(text)
-        # the text decides between equal shares: a set has no order
-        share, other = max(((_share(text, other), other) for other in index.query(hashes)), default=(0.0, ""))
+        candidates = sorted(index.query(hashes))[:MOST_COMPARED]
+        share, place = max(((_share(text, known[place]), -place) for place in candidates), default=(0.0, 0))
         if share >= NEAR_SHARE:
-            yield text, other, share
-        if others is None:
-            index.insert(text, hashes)
+            yield text, known[-place], share
+        elif others is None:  # of texts that are all alike the first one is enough
+            index.insert(row, hashes)
 
 
 def terms_of(text: str) -> list[str]:

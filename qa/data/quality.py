@@ -9,6 +9,7 @@ from qa.data.mojibake import garbled_texts
 from qa.data.near_duplicates import near_duplicates
 from qa.data.overlap import comparable, shared_examples
 from qa.data.places import inside_word
+from qa.errors import in_flags
 
 REPAIRS = {  # kinds of rows of repairs.jsonl
     "place": "answer near its place",
@@ -42,7 +43,7 @@ def findings(read: Examples, restored: Sequence[Example], training: Sequence[Exa
     records, questions = (len(examples) + len(read.bad), "record"), (len(examples), "question")
     contexts = len({example.context for example in examples}), "context"
     return [
-        *by_kind(((bad.kind, f"{bad.place}: {bad.reason}") for bad in read.bad), records, OMITTED),
+        *by_kind(((bad.kind, f"{bad.place}: {in_flags(bad.reason)}") for bad in read.bad), records, OMITTED),
         *by_kind(((REPAIRS[row["kind"]], _change(row)) for row in read.repairs), questions, REPAIRED),
         *by_kind(
             ((f"question {why}, taken as unanswerable", place) for why, place in read.assumed), questions, REPAIRED

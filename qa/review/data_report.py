@@ -13,7 +13,6 @@ from qa.data.example import Example
 from qa.data.languages import with_languages
 from qa.data.near_duplicates import terms_of
 from qa.data.quality import LISTED, Fault, Finding, by_kind
-from qa.errors import in_flags
 from qa.review.terminal import plain_table
 from qa.runs.results_table import counted
 
@@ -121,4 +120,4 @@ def in_words(finding: Finding) -> Text:
     share = f"{count / total:.1%}" if count / total >= 0.0005 else "under 0.1%"
     head = f"\n{finding.kind}: {count:,} of {counted(total, noun)} ({share}), {finding.fix}"
     more = [f"and {count - PLACES_SHOWN:,} more"] if count > PLACES_SHOWN else []
-    return Text("\n   ".join([head, *map(in_flags, finding.places[:PLACES_SHOWN]), *more]))
+    return Text("\n   ".join([head, *finding.places[:PLACES_SHOWN], *more]))
