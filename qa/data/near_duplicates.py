@@ -26,7 +26,10 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None) -
     """
     from datasketch import MinHashLSH  # which answering does without
 
-    index, known = MinHashLSH(threshold=CANDIDATE_SHARE, num_perm=HASHES), texts if others is None else others
+    known = texts if others is None else others
+    if not known:
+        return
+    index = MinHashLSH(threshold=CANDIDATE_SHARE, num_perm=HASHES)
     for row, text in enumerate(others or []):
         index.insert(row, _hashes(text))
     for row, text in enumerate(track(texts, "comparing contexts", total=len(texts))):
