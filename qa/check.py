@@ -19,6 +19,7 @@ from qa.data.records import read_records
 from qa.errors import Flags, UserError, door
 from qa.hub import model_folder
 from qa.review.data_report import data_report, in_tokens
+from qa.runs.results_table import counted
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,7 @@ def main() -> int:
     columns, files = read_columns(arguments.column), find_files(arguments.file)
     if arguments.fix and len(files) > 1:
         raise UserError(f"--fix: repairs one file, and there are {len(files)}; give one at a time")
-    if arguments.fix:
-        changes_path(arguments.fix)
+    listed = changes_path(arguments.fix) if arguments.fix else None
     training = Examples()
     if arguments.against:
         training = read_examples(arguments.against, "skip", need="nothing", columns=columns)
@@ -59,7 +59,9 @@ def main() -> int:
         kinds += tokens.findings
         console.print(data_report(file, read.examples, kinds, tokens))
         if arguments.fix:
-            console.print(write_fixed(file, read, restored, arguments.fix))
+            questions, changes = write_fixed(file, read, restored, arguments.fix)
+            words = f"{counted(questions, 'question')}; {counted(changes, 'change')}, listed in {listed}"
+            console.print(f"{arguments.fix}: {words}", soft_wrap=True)
         is_clean = is_clean and not kinds
     return int(not is_clean)
 

@@ -26,10 +26,10 @@ def changes_path(out: Path) -> Path:
     return changes
 
 
-def write_fixed(file: Path, read: Examples, restored: Sequence[Example], out: Path) -> str:
-    """Writes the questions of a file, repaired where that is safe, and the changes; returns both numbers in words.
+def write_fixed(file: Path, read: Examples, restored: Sequence[Example], out: Path) -> tuple[int, int]:
+    """Writes the questions of a file, repaired where that is safe, and the changes; returns their numbers.
 
-    `restored`: the examples of `read` with their letters restored. Errors: UserError, as `changes_path`.
+    `restored`: the examples of `read` with their letters restored. Errors: UserError, also as `changes_path`.
     """
     changes = changes_path(out)
     repeated, told = repeats(restored), language_of(file)
@@ -37,11 +37,14 @@ def write_fixed(file: Path, read: Examples, restored: Sequence[Example], out: Pa
     if not kept:
         raise UserError(f"{file}: no question that can be used; nothing is written")
     rows = list(_changes(file, read, restored, repeated))
-    out.parent.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_text(changes, lines.encode(errors="backslashreplace").decode())  # halves of surrogate pairs, as JSON has them
-    write_object(out, as_squad(kept).items())
-    return f"{out}: {len(kept):,} questions; {len(rows):,} changes, listed in {changes}"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(changes, lines.encode(errors="backslashreplace").decode())  # surrogates, as JSON has them
+        write_object(out, as_squad(kept).items())
+    except OSError as error:
+        raise UserError(f"--fix {out}: cannot be written ({error.strerror}); give another name") from None
+    return len(kept), len(rows)
 
 
 def _changes(

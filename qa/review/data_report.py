@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from qa.data.example import Example
@@ -114,10 +115,11 @@ def length_row(name: str, lengths: Sequence[int]) -> list[str]:
     return [name, f"{middle:,}", f"{most:,}", f"{max(lengths):,}"]
 
 
-def in_words(finding: Finding) -> Text:
+def in_words(finding: Finding) -> RenderableType:
     """A finding with its count, its share and its first places, a line for each."""
     count, (total, noun) = len(finding.places), finding.of
     share = f"{count / total:.1%}" if count / total >= 0.0005 else "under 0.1%"
     head = f"\n{finding.kind}: {count:,} of {counted(total, noun)} ({share}), {finding.fix}"
     more = [f"and {count - PLACES_SHOWN:,} more"] if count > PLACES_SHOWN else []
-    return Text("\n   ".join([head, *finding.places[:PLACES_SHOWN], *more]))
+    places = Text("\n".join([*finding.places[:PLACES_SHOWN], *more]))
+    return Group(Text(head), Padding(places, (0, 0, 0, 3), expand=False))

@@ -38,7 +38,7 @@ def check(monkeypatch: pytest.MonkeyPatch, *words: str | Path, width: int = 200)
     output = io.StringIO()
     monkeypatch.setattr(sys, "argv", ["qa.check", *map(str, words)])
     monkeypatch.setattr("qa.check.console", Terminal(file=output, width=width, highlight=False, markup=False))
-    return main(), output.getvalue()
+    return main(), "\n".join(map(str.rstrip, output.getvalue().split("\n")))
 
 
 def write(path: Path, data: Any) -> Path:
@@ -238,6 +238,8 @@ def test_fix_repairs_what_is_safe_and_lists_each_change(tmp_path: Path, monkeypa
     bad.write_text(bad.read_text().replace('"Anna"', '"Bob"'))
     with pytest.raises(UserError, match="no question that can be used; nothing is written"):
         check(monkeypatch, bad, "--fix", tmp_path / "other.json")
+    with pytest.raises(UserError, match=r"--fix .*bad\.json/out\.json: cannot be written \(.*\); give another name"):
+        check(monkeypatch, path, "--fix", bad / "out.json")
     assert not (tmp_path / "other.json").exists() and not (tmp_path / "other.changes.jsonl").exists()
 
 
