@@ -12,8 +12,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from qa.data.example import Example, ReferenceAnswer
-from qa.data.fields import NO_LABEL, BadField, Reference, read_flag, read_id, read_references
-from qa.data.languages import language_of
+from qa.data.fields import NO_LABEL, BadField, Reference, is_missing, read_flag, read_id, read_references
+from qa.data.languages import language_of, read_language
 from qa.data.places import Place, occurrences, repaired
 from qa.data.record import SKIP_REMEDY, BadRecord, Columns, Record
 from qa.data.records import read_records
@@ -31,8 +31,9 @@ class Examples:
     examples: list[Example] = field(default_factory=list)
     bad: list[BadRecord] = field(default_factory=list)  # that were skipped
     repairs: list[dict[str, Any]] = field(default_factory=list)  # rows of repairs.jsonl
-    assumed: Counter[str] = field(default_factory=Counter)  # whether there is an answer, where the file is unclear
-    unplaced: int = 0  # references that count for EM and F1 alone
+    assumed: list[tuple[str, str]] = field(default_factory=list)  # (why, place) of those taken as unanswerable
+    unknown_languages: Counter[str] = field(default_factory=Counter)  # what records say of theirs
+    unplaced: list[str] = field(default_factory=list)  # places of references that count for EM and F1 alone
     files: dict[str, Path] = field(default_factory=dict)  # {id: its file}
 
     @property
@@ -51,17 +52,23 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
             if key not in fields:
                 names = f"the field {key!r} is missing{_there(fields)}; give data.columns.{key}=NAME"
                 raise BadField(f"missing {key}", names)
-        references, is_impossible = _references(fields, need, read.assumed)
+        unclear: list[str] = []
+        references, is_impossible = _references(fields, need, unclear)
         name, context = read_id(fields.get("id")) or record.number, fields["context"]
+        if (language := read_language(named := fields.get("language"))) is None and not is_missing(named):
+            read.unknown_languages[reprlib.repr(named)] += 1
         usable = references if isinstance(context, str) and context.strip() else []  # else the example is refused
-        return Example(
+        example = Example(
             id=name,
             question=fields["question"],
             context=context,
             answers=_answers(context, usable, repair, need, record, read),
+            language=language,
             title=fields.get("title"),
             is_impossible=is_impossible,
         )
+        read.assumed += [(why, record.spot()) for why in unclear]
+        return example
     except BadField as bad:
         problem = bad.kind, str(bad)
     except ValidationError as error:
@@ -75,7 +82,7 @@ def examples_to_ask(path: Path, columns: Columns = Columns(), need: Need = "noth
     for record in read_records(path, columns):
         try:
             example = check_record(record, repair=False, need=need, read=read)
-            yield example.model_copy(update={"language": language}) if language else example
+            yield example if example.language else example.model_copy(update={"language": language})
         except BadRecord as bad:
             yield bad
 
@@ -85,8 +92,11 @@ def _there(fields: dict[str, Any]) -> str:
     return f" (there: {', '.join(fields['there'])[:500]})" if fields.get("there") else ""
 
 
-def _references(fields: dict[str, Any], need: Need, assumed: Counter[str]) -> tuple[list[Reference], bool]:
-    """The answers that the file gives, and whether the question is unanswerable. Errors: BadField, UserError."""
+def _references(fields: dict[str, Any], need: Need, unclear: list[str]) -> tuple[list[Reference], bool]:
+    """The answers that the file gives, and whether the question is unanswerable. Errors: BadField, UserError.
+
+    `unclear` takes why that had to be assumed.
+    """
     answer, flag = fields.get("answer"), None
     references: list[Reference] = []
     try:
@@ -103,11 +113,11 @@ def _references(fields: dict[str, Any], need: Need, assumed: Counter[str]) -> tu
         remedy = "give data.columns.answer=NAME, or mark it as unanswerable by answers: []"
         raise BadField("no answer", f"it has no answer{_there(fields)}; {remedy}")
     if flag and references:
-        assumed["marked unanswerable, but with an answer"] += 1
+        unclear.append("marked unanswerable, but with an answer")
     elif flag is False and not references:
-        assumed["marked answerable, but with an empty answer"] += 1
+        unclear.append("marked answerable, but with an empty answer")
     elif flag is None and not references and not _is_empty_list(answer):
-        assumed["without a label" if answer == NO_LABEL else "with an empty answer"] += 1
+        unclear.append("without a label" if answer == NO_LABEL else "with an empty answer")
     return ([], True) if flag or not references else (references, False)
 
 
@@ -127,7 +137,7 @@ def _answers(
     located = sum(place is not None for place in places)
     if not located and need == "places":
         raise _misplaced(record, context, references[0])
-    read.unplaced += len(references) - located if need == "places" else 0
+    read.unplaced += [record.spot()] * (len(references) - located) if need == "places" else []
     answers = []
     for (text, start, _), place in zip(references, places, strict=True):
         if place and place.kind:
@@ -154,14 +164,14 @@ def _misplaced(record: Record, context: str, reference: Reference) -> BadRecord:
     """The error for an answer that is not at its place."""
     text, start, hint = reference
     if start is not None:
-        reason = f"is not at answer_start {start} (there: {_short(context[start : start + len(text)])})"
-        return BadRecord(record, "misplaced answer", f"the answer {_short(text)} {reason}", REPAIR_REMEDY)
+        reason = f"is not at answer_start {start} (there: {shortened(context[start : start + len(text)])})"
+        return BadRecord(record, "misplaced answer", f"the answer {shortened(text)} {reason}", REPAIR_REMEDY)
     several, remedy = any(occurrences(context, text, whole_words=True)), REPAIR_REMEDY
     where = "has no answer_start" if hint is None else f"does not begin at {hint}"
     if several and hint is None and isinstance(record.fields, dict) and (there := _there(record.fields)):
         where, remedy = where + there, SKIP_REMEDY.replace("fix it,", "fix it or give data.columns.answer_start=NAME,")
     reason = f"is {'more than once' if several else 'not'} in the context, and {where}"
-    return BadRecord(record, "answer not located", f"the answer {_short(text)} {reason}", remedy)
+    return BadRecord(record, "answer not located", f"the answer {shortened(text)} {reason}", remedy)
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:
@@ -180,5 +190,6 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     return "wrong type", f"the field {name!r} should be text, not {reprlib.repr(first['input'])}"
 
 
-def _short(text: str) -> str:
+def shortened(text: str) -> str:
+    """A text in quotes, its first 37 characters where it is long."""
     return repr(text if len(text) <= 40 else text[:37] + "…")

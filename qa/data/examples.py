@@ -15,7 +15,7 @@ from qa.console import track
 from qa.data.check import Examples, Need, check_record
 from qa.data.example import Example
 from qa.data.files import find_files
-from qa.data.languages import Languages, language_of
+from qa.data.languages import Languages, with_languages
 from qa.data.record import BadRecord, Columns, Files, Record
 from qa.data.records import read_records
 from qa.data.stems import stem
@@ -59,9 +59,8 @@ def read_examples(
     left = limit
     for path in paths:
         checked = check_records(read_records(path, columns), on_bad_record, left, need)
-        if language := language_of(path, languages):
-            checked.examples = [example.model_copy(update={"language": language}) for example in checked.examples]
-        per_file.append(checked.examples)
+        report_assumed(path, checked)
+        per_file.append(with_languages(checked.examples, path, languages))
         read.bad += checked.bad
         read.repairs += checked.repairs
         read.unplaced += checked.unplaced
@@ -111,10 +110,17 @@ def check_records(records: Iterator[Record], on_bad_record: OnBadRecord, limit: 
         raise first.among(kinds)
     ids.settle(read, on_bad_record, need)
     read.examples = read.examples[:limit]
-    if read.assumed:
-        how = ", ".join(f"{number} {how}" for how, number in read.assumed.items())
-        log.warning("%s: questions taken as unanswerable: %s", record.file, how)
+    if read.unknown_languages:
+        names = ", ".join(f"{name} ({number})" for name, number in read.unknown_languages.most_common(3))
+        log.warning("%s: neither a code of ISO 639 nor an English name of a language: %s", record.file, names)
     return read
+
+
+def report_assumed(file: Path | str, read: Examples) -> None:
+    """Warns of questions that are taken as unanswerable though the file does not say so plainly."""
+    if reasons := Counter(why for why, _ in read.assumed):
+        how = ", ".join(f"{number} {why}" for why, number in reasons.items())
+        log.warning("%s: questions taken as unanswerable: %s", file, how)
 
 
 class _Ids:

@@ -1,15 +1,21 @@
-"""The language of a file: by its name, or as the settings say."""
+"""The language of a question: as the settings, its record or its file's name say, or recognised from the texts."""
 
+import logging
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
+from qa.data.example import Example
 from qa.data.files import plain_name
 from qa.data.stems import stem
+
+log = logging.getLogger(__name__)
 
 # The 183 codes of ISO 639-1, a word for each first letter: "ug uk" is "ugk". Three letters in a file's name are rather
 # a word (dev, new, val, tok) than a code of ISO 639-3.
@@ -19,6 +25,9 @@ LETTERS = (
     "taeghiklnorstwy ugkrz veio wao xh yio zahu"
 )
 CODES = {letters[0] + second for letters in LETTERS.split(" ") for second in letters[1:]}
+NO_LANGUAGE = {"mis", "mul", "und", "zxx"}  # codes for texts of an unknown language, of several or of none
+# recognition: contexts of a file, characters of each, bytes of letters that tell a language, share that must agree
+SAMPLE, LONGEST_READ, ENOUGH_BYTES, AGREEMENT = 50, 1000, 80, 0.9
 
 
 def _checked(code: str) -> str:
@@ -31,9 +40,53 @@ Language = Annotated[str, AfterValidator(_checked)]
 Languages = Language | Mapping[str, Language]  # of all files, or of each by its stem
 
 
-def language_of(path: Path, languages: Languages | None = None) -> str | None:
-    """The language that `languages` names for a file, else `de` of one called `name.de.json`; None without either."""
-    setting = languages if isinstance(languages, str) else (languages or {}).get(stem(path))
+def read_language(value: Any) -> str | None:
+    """The code in a record's field: "de" of "de", "de-AT" and "German"; None for anything else."""
+    return _code(value.strip().lower()) if isinstance(value, str) else None
+
+
+@lru_cache(1024)
+def _code(name: str) -> str | None:
+    code = re.split("[-_]", name)[0]
+    if code in CODES or (re.fullmatch("[a-z]{3}", code) and code not in NO_LANGUAGE):
+        return code
+    from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE  # takes a while to import
+
+    return {**TO_LANGUAGE_CODE, "javanese": "jv"}.get(name)  # "jw" there, which ISO 639 withdrew
+
+
+def language_of(path: Path) -> str | None:
+    """`de` of a file called `name.de.json`; None without such a code."""
     match = re.search(r"\.([a-z]{2})\.[a-z]+$", plain_name(path), re.IGNORECASE)
     code = match[1].lower() if match else ""
-    return setting or (code if code in CODES else None)
+    return code if code in CODES else None
+
+
+def with_languages(examples: Sequence[Example], path: Path, languages: Languages | None = None) -> list[Example]:
+    """The examples of a file with their languages.
+
+    `languages` wins over the field of a record, this over the file's name, and the name over what the texts say.
+    """
+    chosen = languages if isinstance(languages, str) else (languages or {}).get(stem(path))
+    if chosen:
+        return [example.model_copy(update={"language": chosen}) for example in examples]
+    if all(example.language for example in examples):
+        return [*examples]
+    code = language_of(path)
+    if not code and (code := recognised_language([example.context for example in examples if not example.language])):
+        log.info("%s: language %s, recognised from its texts; data.languages=… says it otherwise", path, code)
+    return [e if e.language or not code else e.model_copy(update={"language": code}) for e in examples]
+
+
+def recognised_language(texts: Sequence[str]) -> str | None:
+    """The language of nearly all of a sample of the texts; None where they are too short, or do not agree."""
+    distinct = list(dict.fromkeys(texts))
+    step = max(1, len(distinct) / SAMPLE)
+    sample = [distinct[int(row * step)][:LONGEST_READ] for row in range(min(SAMPLE, len(distinct)))]
+    telling = [text for text in sample if len("".join(filter(str.isalpha, text)).encode()) >= ENOUGH_BYTES]
+    if not telling:
+        return None
+    from py3langid import classify  # takes a while to import
+
+    code, count = Counter(classify(text)[0] for text in telling).most_common(1)[0]
+    return code if count >= AGREEMENT * len(telling) and code not in NO_LANGUAGE else None

@@ -41,17 +41,23 @@ class Overlap(BaseModel):
 
 def overlap(training: Sequence[Example], evaluation: Sequence[Example]) -> Overlap:
     """The overlap of the examples of an evaluation with those of training."""
-    trained, evaluated = _plain_contexts(training), _plain_contexts(evaluation)
-    contexts, distinct = set(trained.values()), set(evaluated.values())
-    shared = [example for example in evaluation if evaluated[example.context] in contexts]
-    asked = {(trained[e.context], _plain(e.question)) for e in training} if shared else set()
+    shared, distinct = shared_examples(training, evaluation), set(_plain_contexts(evaluation).values())
     return Overlap(
-        contexts=len(distinct & contexts),
+        contexts=len(set(_plain_contexts([example for example, _ in shared]).values())),
         of_contexts=len(distinct),
         questions=len(shared),
-        repeated=sum((evaluated[e.context], _plain(e.question)) in asked for e in shared),
+        repeated=sum(is_repeated for _, is_repeated in shared),
         of_questions=len(evaluation),
     )
+
+
+def shared_examples(training: Sequence[Example], evaluation: Sequence[Example]) -> list[tuple[Example, bool]]:
+    """The examples of an evaluation on contexts of training, and whether each is asked there, too."""
+    trained, evaluated = _plain_contexts(training), _plain_contexts(evaluation)
+    contexts = set(trained.values())
+    shared = [example for example in evaluation if evaluated[example.context] in contexts]
+    asked = {(trained[e.context], comparable(e.question)) for e in training} if shared else set()
+    return [(e, (evaluated[e.context], comparable(e.question)) in asked) for e in shared]
 
 
 def without_overlap(training: Sequence[Example], evaluation: Sequence[Example]) -> list[Example]:
@@ -81,8 +87,9 @@ def trained_contexts(pretrained: str) -> NDArray[np.uint64]:
 
 def _plain_contexts(examples: Sequence[Example]) -> dict[str, str]:
     """{context: the same without regard to case and white space}."""
-    return {context: _plain(context) for context in {example.context for example in examples}}
+    return {context: comparable(context) for context in {example.context for example in examples}}
 
 
-def _plain(text: str) -> str:
+def comparable(text: str) -> str:
+    """A text in lower case, with single spaces."""
     return " ".join(text.lower().split())

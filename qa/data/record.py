@@ -43,8 +43,9 @@ NAMES = {
     "is_impossible": ("isimpossible", "impossible", "unanswerable", "isunanswerable", "noanswer"),
     "is_answerable": ("isanswerable", "answerable"),
     "title": ("title",),
+    "language": ("language", "lang"),
 }
-USUAL = {"id", "question", "context", "answers", "answer", "answer_start", "is_impossible", "title"}
+USUAL = {"id", "question", "context", "answers", "answer", "answer_start", "is_impossible", "title", "language"}
 
 
 @lru_cache(1024)
@@ -178,7 +179,7 @@ class Named:
     def note(self) -> str:
         """The names that were recognised, and what may be wrong, for people; empty where all is as usual."""
         keys = {name: key.replace("is_answerable", "not is_impossible") for name, key in self.unusual.items()}
-        names = ", ".join(f"{name!r} as {key}" for name, key in keys.items() if key != "title")
+        names = ", ".join(f"{name!r} as {key}" for name, key in keys.items() if key not in ("title", "language"))
         read = f"read {names}; data.columns.KEY=NAME chooses other columns" if names else ""
         absent = f"no record has {', '.join(map(repr, sorted(self.absent)))}" if self.absent else ""
         cut = f"labels that begin or end inside a word: {self.cut}; check their bounds" if self.cut else ""

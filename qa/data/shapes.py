@@ -73,16 +73,17 @@ def _by_keys(there: tuple[str, ...]) -> Shape:
 
 
 def _article(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
+    shared = {key: value for key, value in row.items() if key in ("title", "language", "lang")}
     for number, paragraph in _members(row, "paragraphs"):
         spot = f"{place}, paragraph {number}"
         if isinstance(paragraph, BadField):
             yield Record(named.file, place if number < 0 else spot, paragraph)
         else:
-            yield from _paragraph({"title": row.get("title"), **paragraph}, spot, f"{index}.{number}", named)
+            yield from _paragraph({**shared, **paragraph}, spot, f"{index}.{number}", named)
 
 
 def _paragraph(row: JsonObject, place: str, group: int | str, named: Named) -> Iterator[Record]:
-    shared = {key: value for key, value in named.fields(row).items() if key in ("context", "title")}
+    shared = {key: value for key, value in named.fields(row).items() if key in ("context", "title", "language")}
     for number, question in _members(row, "qas"):
         spot = place if number < 0 else f"{place}, question {number}"
         if isinstance(question, BadField):

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import tee
+from pathlib import Path
 from typing import Literal
 
 from qa.data.check import Examples, Need
-from qa.data.examples import OnBadRecord, check_records, read_examples, split_by_paragraph
+from qa.data.examples import OnBadRecord, check_records, read_examples, report_assumed, split_by_paragraph
 from qa.data.files import find_files, kind_of
 from qa.data.hub_records import hub_records, other_split
-from qa.data.languages import Languages
+from qa.data.languages import Languages, with_languages
 from qa.data.record import BadRecord, Columns, Files
 from qa.data.records import TABLES, read_records
 from qa.errors import UserError
@@ -50,8 +51,8 @@ class Sources:
             if not any(example.answers for example in examples):  # such as those that a leaderboard keeps
                 raise UserError(f"{self.name}: has no {part} split with answers; {other_split(part)}")
         read = check_records(records, self.on_bad_record, self.limit, need)
-        if isinstance(self.languages, str):
-            read.examples = [example.model_copy(update={"language": self.languages}) for example in read.examples]
+        report_assumed(self.name, read)
+        read.examples = with_languages(read.examples, Path(self.name), self.languages)
         return read
 
     def _part_of_training_file(self, split: Split, need: Need) -> Examples:

@@ -210,7 +210,7 @@ class SquadData:
                 log.warning("%s: records %s: %s; see %s.jsonl", split, how, words, name)
         if read.unplaced:
             how = "are not at their place, or have none, and count for EM and F1 alone"
-            log.warning("%s: references that %s: %d", split, how, read.unplaced)
+            log.warning("%s: references that %s: %d", split, how, len(read.unplaced))
         if split == "train" and not any(example.answers for example in read.examples):
             raise UserError(
                 f"{self.sources.in_words(split)}: no question has an answer; training needs some, in a field such as"

@@ -46,7 +46,7 @@ def context_length(question: Question) -> str:
 
 
 def language(question: Question) -> str:
-    """The language of the question's file, or "unknown"."""
+    """The question's language, or "unknown"."""
     return question.language or "unknown"
 
 

@@ -18,7 +18,7 @@ SCHEMA = pyarrow.schema(
         "id": pyarrow.string(),
         "question": pyarrow.string(),
         "context": TEXT,
-        "language": TEXT,  # null where the file's name does not say
+        "language": TEXT,  # null where it is not known
         "answers": pyarrow.list_(pyarrow.string()),
         "answer_starts": pyarrow.list_(pyarrow.int32()),  # characters of the context
         "prediction": pyarrow.string(),  # "" where there is none

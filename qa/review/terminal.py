@@ -93,9 +93,9 @@ def show_report(report: "RunReport") -> None:
     results = report.results
     if results.best:
         console.print(results_table(results.epochs, results.best, results.evaluated, results.monitor))
-    if results.by_language:
+    if languages := tables.language_rows(results):
         table = _table(tables.LANGUAGE_HEADINGS, tables.LANGUAGE_NOTE)
-        for row in tables.language_rows(results):
+        for row in languages:
             table.add_row(*row)
         console.print(table)
     for sentence in filter(None, [results.best and report.sentence, *report.remarks]):

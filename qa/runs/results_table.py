@@ -83,7 +83,13 @@ def markdown_table(rows: Sequence[Row], part: EvaluatedPart | None = None) -> st
 
 
 def language_rows(results: Results) -> list[list[str]]:
-    """The figures of each language and, of several, their mean, in the order of LANGUAGE_HEADINGS."""
+    """The figures of each language and, of several, their mean, in the order of LANGUAGE_HEADINGS.
+
+    None where all questions are English: the figures of the run are theirs.
+    """
+    english, evaluated = results.by_language.get("en"), results.evaluated
+    if english and len(results.by_language) == 1 and not (evaluated and evaluated.questions > english.questions):
+        return []
     rows = {**results.by_language, **({"mean": results.language_mean} if results.language_mean else {})}
     metrics = "exact_match", "f1", "mlqa_exact_match", "mlqa_f1"
     return [
@@ -93,7 +99,7 @@ def language_rows(results: Results) -> list[list[str]]:
 
 
 def markdown_language_table(results: Results) -> str:
-    """The table of languages as Markdown with its note, without a line end; empty where no language is known."""
+    """The table of languages as Markdown with its note, without a line end; empty where there are no rows."""
     rows = language_rows(results)
     table = markdown_rows([LANGUAGE_HEADINGS, ["---"] * len(LANGUAGE_HEADINGS), *rows])
     return f"{table}\n\n{LANGUAGE_NOTE}" if rows else ""

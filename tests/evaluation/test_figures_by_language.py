@@ -17,7 +17,7 @@ from qa.evaluation.languages import language_figures
 from qa.evaluation.metrics import scores
 from qa.review.scores import score_predictions
 from qa.review.verdict import remarks
-from qa.runs.results import PerSplit, Results, Row, monitor_in_words
+from qa.runs.results import EvaluatedPart, PerSplit, Results, Row, monitor_in_words
 from qa.runs.results_table import LANGUAGE_NOTE, markdown_language_table
 
 LANGUAGES = ("ar", "de", "en", "es", "zh")
@@ -73,6 +73,16 @@ def test_the_figures_are_named_for_people() -> None:
     assert markdown_language_table(results(questions=ASKED[3:])) == ""
     names = ["f1", "val_loss", "exact_match_de", "f1_mean"]
     assert [*map(monitor_in_words, names)] == ["F1", "validation loss", "EM of de", "F1 as the mean of the languages"]
+
+
+def test_english_alone_has_no_table_since_the_figures_of_the_run_are_its_own() -> None:
+    english = [question("1", "grey", "1912", language="en")]
+    some = results(questions=english)
+    assert "| en |" in markdown_language_table(some)  # 249 questions are in another language, or in none that is known
+    every = some.model_copy(update={"evaluated": EvaluatedPart(questions=1, of=250)})
+    assert markdown_language_table(every) == "" and [*every.by_language] == ["en"]
+    german = results(questions=[english[0]._replace(language="de")])
+    assert "| de |" in markdown_language_table(german.model_copy(update={"evaluated": every.evaluated}))
 
 
 def test_one_language_alone_adds_no_figures_to_an_evaluation_and_no_answer_has_no_language() -> None:
