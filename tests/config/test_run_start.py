@@ -180,10 +180,10 @@ def test_only_what_a_refused_run_made_is_removed(tmp_path: Path, monkeypatch: py
         for name in ("train.log", ".run.lock", *held):
             (folder / name).touch()
         monkeypatch.setattr(RunStart, "folder", folder)
-        monkeypatch.setattr(RunStart, "made", ())
+        monkeypatch.setattr(RunStart, "new_folders", ())
         remove_unused()
         assert (folder / "train.log").exists()  # it was there before
-        monkeypatch.setattr(RunStart, "made", (folder, folder.parent))
+        monkeypatch.setattr(RunStart, "new_folders", (folder, folder.parent))
         remove_unused()
         assert folder.exists() == folder.parent.exists() == stays
         assert (tmp_path / "runs").exists()
