@@ -47,7 +47,8 @@ def test_arguments_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
     assert "--corrections" in refusal(monkeypatch, str(tiny), "--port", "0", "--corrections", str(folder))
     other = tmp_path / "other.jsonl"
     other.write_text("no JSON\n")
-    assert "other.jsonl: line 1 is no correction" in refusal(monkeypatch, str(tiny), "--port", "0", "--corrections", str(other))
+    refused = refusal(monkeypatch, str(tiny), "--port", "0", "--corrections", str(other))
+    assert "other.jsonl: line 1 is no correction" in refused
     assert other.read_text() == "no JSON\n"
 
 

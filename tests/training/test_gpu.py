@@ -184,6 +184,7 @@ def test_gpus_that_torch_cannot_use_are_named_before_any_data_is_read(monkeypatc
     """As with a driver that is older than torch's CUDA."""
     check_driver(asked())
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"cannot use this machine's GPUs; update their driver, .*accelerator=cpu"):
         check_driver(asked())
     check_driver(asked("cpu"))
