@@ -12,7 +12,7 @@ from qa.answering.check import SEED, Asked, check_trained
 from qa.data.example import Example
 from qa.errors import UserError
 from qa.evaluation.answers import Evaluation
-from qa.evaluation.confidence import Calibrated, calibrate_evaluation
+from qa.evaluation.calibration import Calibrated, calibrate_evaluation
 from qa.model.answering import Answering, Decision
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from qa.answering.answer import Answer
 from qa.answering.options import Options
 from qa.evaluation.answers import NBestAnswer
-from qa.evaluation.confidence import no_answer_probability, probabilities, same_answer
+from qa.evaluation.calibration import no_answer_probability, probabilities, same_answer
 from qa.model.answering import Answering
 
 

@@ -1,121 +1,233 @@
-"""The calibration of answers' probabilities, and the answers that they tell apart."""
+"""The probability that an answer is right: its candidates added up, at a temperature that is fitted to outcomes."""
 
-from collections.abc import Iterable
-from typing import NamedTuple
+import math
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel
 
-from qa.evaluation.answers import Question
+from qa.evaluation.answers import Evaluation, NBestAnswer, Question, null_odds
+from qa.evaluation.metrics import normalize
+from qa.evaluation.trust import Trust, trust
 
-BINS = 15
-SIMULATIONS = 1000
-ANSWER_BLOCK = 1 << 22  # answers that are drawn at a time
+LOWEST, HIGHEST = 0.1, 10.0  # temperatures
+MOST_ODDS = 50.0  # log-odds
+HALVES = 42  # the seed of the contexts' halves
+SPREAD = 0.5  # of ln(temperature) around what is expected of it: the fewer the questions, the nearer it stays
 
-
-class Trust(BaseModel):
-    """Figures of the probabilities of some answers, all in [0, 1]; right is what matches exactly."""
-
-    questions: int
-    ece: float  # expected calibration error
-    ece_chance: float  # what 97.5% of perfectly calibrated models with these probabilities stay below
-    macro_ce: float | None  # mean distance of probability and outcome, right and wrong answers weighed alike
-    auroc: float | None  # how often a right answer is more probable than a wrong one
-    brier: float  # mean squared distance of probability and outcome
-    aurc: float  # share of wrong answers among the surest, mean over all coverages
-    coverage_80: float  # how many of the surest answers can be taken so that 80% are right
-    coverage_90: float
+Line = tuple[float, float]  # slope and offset: null odds → log-odds that there is no answer
+Scales = tuple[float, Mapping[str, float], Line]  # temperature of all questions, and of some languages
+UNFITTED: Line = (1.0, 0.0)  # the softmax of no answer beside the best span
 
 
-class Calibration(NamedTuple):
-    """The calibration of `counts.sum()` answers; the arrays are by bin, without empty bins. See `Trust`."""
-
-    error: float
-    probabilities: NDArray[np.float64]
-    shares: NDArray[np.float64]
-    counts: NDArray[np.intp]
+def same_answer(text: str) -> str | None:
+    """The part of an answer that EM compares: equal for "the mill" and "Mill."; None for the null answer, "", alone."""
+    return normalize(text) if text else None
 
 
-def outcomes(questions: Iterable[Question]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The probability, and whether the answer is right, [answers] each, where both are known."""
-    pairs = [(q.probability, q.exact_match) for q in questions if q.probability is not None]
-    probability, right = np.array([pair for pair in pairs if pair[1] is not None], float).reshape(-1, 2).T
-    return probability, right
+def probabilities(texts: Sequence[str], scores: Sequence[float], temperature: float = 1.0) -> list[float]:
+    """The probability of each span of a question, in their order, if there is an answer.
 
-
-def trust(probability: NDArray[np.float64], right: NDArray[np.float64]) -> Trust | None:
-    """The figures of answers, [answers] each; None without any.
-
-    MacroCE: Si et al. 2022, "Re-examining calibration: the case of question answering". Brier 1950, "Verification of
-    forecasts expressed in terms of probability". AURC: Geifman et al. 2019, "Bias-reduced uncertainty estimation".
-    Coverage at an accuracy: Kamath et al. 2020, "Selective question answering under domain shift".
+    softmax(score / temperature), added up over the spans that EM takes for the same answer, wherever they are:
+    "1912" twice in a context, and "in 1912" beside "1912" only if they normalise alike.
     """
-    from scipy.stats import rankdata  # slow to import, and only the end of a run needs it
+    scaled = np.array(scores, float) / temperature
+    weights = np.exp(scaled - scaled.max(initial=-np.inf))
+    sums: dict[str | None, float] = {}
+    kinds = [same_answer(text) for text in texts]
+    for kind, weight in zip(kinds, (weights / weights.sum()).tolist(), strict=True):
+        sums[kind] = sums.get(kind, 0.0) + weight
+    return [min(sums[kind], 1.0) for kind in kinds]
 
-    if not len(probability):
-        return None
-    coverage, risk = risk_coverage(probability, right)
-    good, bad = probability[right == 1], probability[right == 0]
-    both = bool(len(good) and len(bad))
-    ranks = rankdata(probability)[right == 1].sum() - len(good) * (len(good) + 1) / 2
-    return Trust(
-        questions=len(probability),
-        ece=calibration(probability, right).error,
-        ece_chance=chance(probability),
-        macro_ce=float(((1 - good).mean() + bad.mean()) / 2) if both else None,
-        auroc=float(ranks / (len(good) * len(bad))) if both else None,
-        brier=float(((probability - right) ** 2).mean()),
-        aurc=float((risk * np.diff(coverage, prepend=0)).sum()),
-        coverage_80=float(coverage[risk <= 0.2 + 1e-12].max(initial=0)),
-        coverage_90=float(coverage[risk <= 0.1 + 1e-12].max(initial=0)),
+
+def no_answer_probability(null_odds: ArrayLike, line: Line) -> NDArray[np.float64]:
+    """The probability that there is no answer, of any shape: that of the null odds."""
+    slope, offset = line
+    return 1 / (1 + np.exp(-np.clip(slope * np.asarray(null_odds, float) + offset, -MOST_ODDS, MOST_ODDS)))
+
+
+class Calibrated(BaseModel):
+    """The worth of an evaluation's probabilities; `before`: the plain softmax of the given answer's place."""
+
+    before: Trust
+    after: Trust
+    temperature: float
+    temperature_by_language: dict[str, float] = {}
+    no_answer_slope: float | None = None  # see `Line`; None where every question gets an answer
+    no_answer_offset: float | None = None
+
+    @property
+    def fitted(self) -> dict[str, Any]:
+        """The fitted values, which `qa.json` keeps."""
+        return self.model_dump(exclude={"before", "after"})
+
+
+class Candidates(NamedTuple):
+    """The spans of many questions, one question after the other."""
+
+    begins: NDArray[np.intp]  # [questions]: the first span of each
+    scores: NDArray[np.float64]  # [spans]
+    is_answer: NDArray[np.bool_]  # [spans]: whether it is the given answer
+    right: NDArray[np.float64]  # [questions]: whether that one is right, NaN where unknown
+    refused: NDArray[np.bool_]  # [questions]: whether no answer was given
+    unanswerable: NDArray[np.float64]  # [questions]: whether that is right, NaN where unknown
+    null_odds: NDArray[np.float64]  # [questions]: NaN where no answer is no candidate
+
+    @property
+    def sizes(self) -> NDArray[np.intp]:
+        """The number of spans of each question, [questions]."""
+        return np.diff(self.begins, append=len(self.scores))
+
+    def take(self, chosen: NDArray[np.bool_]) -> "Candidates":
+        """The candidates of the chosen questions, bool [questions]."""
+        sizes, kept = self.sizes[chosen], np.repeat(chosen, self.sizes)
+        begins = np.cumsum(sizes) - sizes
+        return Candidates(
+            begins, self.scores[kept], self.is_answer[kept],
+            self.right[chosen], self.refused[chosen], self.unanswerable[chosen], self.null_odds[chosen],
+        )  # fmt: skip
+
+    def probabilities(self, temperature: ArrayLike, line: Line = UNFITTED) -> NDArray[np.float64]:
+        """The probabilities of the given answers, float64 [questions]; `temperature`: one, or one for each question."""
+        scaled = self.scores / np.repeat(np.broadcast_to(temperature, self.begins.shape), self.sizes)
+        weights = np.exp(scaled - np.repeat(np.maximum.reduceat(scaled, self.begins), self.sizes))
+        mine = np.add.reduceat(weights * self.is_answer, self.begins)
+        of_spans = np.minimum(mine / np.add.reduceat(weights, self.begins), 1.0)
+        no_answer = np.nan_to_num(no_answer_probability(self.null_odds, line))
+        return np.where(self.refused, no_answer, (1 - no_answer) * of_spans)
+
+
+def calibrated(
+    answered: Iterable[tuple[Question, Sequence[NBestAnswer]]], known: Scales | None = None, line: Line | None = None
+) -> tuple[list[Question], Calibrated | None]:
+    """Questions with the probabilities of their answers, and their worth; None where no answer is known.
+
+    `answered`: questions, each with its candidates. Without `known` temperatures they are fitted with all questions and
+    judged as `cross_fitted` does; a given `line` stays.
+    """
+    questions, softmax, spans = _candidates(answered)
+    languages = np.array([question.language or "" for question in questions])
+    judged = ~np.isnan(spans.right)
+    scales = known or _fit(spans, languages, judged, line)
+    probability = spans.probabilities(_each(scales, languages), scales[2])
+    scored = [q._replace(probability=p) for q, p in zip(questions, probability.tolist(), strict=True)]
+    before = trust(softmax[judged], spans.right[judged])
+    after = trust((probability if known else cross_fitted(questions, spans, line))[judged], spans.right[judged])
+    if before is None or after is None:
+        return scored, None
+    slope, offset = scales[2] if np.isfinite(spans.null_odds).any() else (None, None)
+    return scored, Calibrated(
+        before=before, after=after, temperature=scales[0], temperature_by_language=scales[1],
+        no_answer_slope=slope, no_answer_offset=offset,
+    )  # fmt: skip
+
+
+def calibrate_evaluation(
+    evaluation: Evaluation, known: Scales | None = None, line: Line | None = None
+) -> tuple[Evaluation, Calibrated | None]:
+    """An evaluation with the probabilities of its answers, and their worth: see `calibrated`."""
+    answered = ((question, evaluation.answers[question.id]) for question in sorted(evaluation.questions))
+    questions, worth = calibrated(answered, known, line)
+    return evaluation._replace(questions=questions), worth
+
+
+def cross_fitted(questions: Sequence[Question], spans: Candidates, line: Line | None = None) -> NDArray[np.float64]:
+    """Probabilities, float64 [questions], at temperatures that do not know the question's half of the contexts."""
+    languages = np.array([question.language or "" for question in questions])
+    judged, half = ~np.isnan(spans.right), in_first_half(questions)
+    probability = np.zeros(len(questions))
+    for part in (half, ~half):
+        fitted = _fit(spans, languages, judged & ~part, line)
+        probability[part] = spans.take(part).probabilities(_each(fitted, languages[part]), fitted[2])
+    return probability
+
+
+def _candidates(
+    answered: Iterable[tuple[Question, Sequence[NBestAnswer]]],
+) -> tuple[list[Question], NDArray[np.float64], Candidates]:
+    """Questions, the softmax of each given answer's own place, float64 [questions], and all candidates as arrays."""
+    questions: list[Question] = []
+    begins, is_answer, softmax, scores = array("q"), array("b"), array("d"), array("d")
+    outcomes: list[tuple[float, bool, float, float]] = []
+    for question, candidates in answered:
+        questions.append(question)
+        begins.append(len(scores))
+        wanted = same_answer(question.prediction)
+        softmax.append(next((c.probability for c in candidates if c.text == question.prediction), 0.0))
+        spans = [candidate for candidate in candidates if candidate.text]
+        scores.extend([span.score for span in spans] or [0.0])
+        is_answer.extend([same_answer(span.text) == wanted for span in spans] or [False])
+        right = math.nan if question.exact_match is None else question.exact_match
+        weighed = len(spans) < len(candidates)
+        odds = null_odds(candidates) if weighed else math.nan
+        unanswerable = math.nan if math.isnan(right) else float(question.is_unanswerable)
+        outcomes.append((right, weighed and not question.prediction, unanswerable, odds))
+    columns = np.array(outcomes, float).reshape(-1, 4).T
+    of_all = Candidates(
+        np.array(begins, np.intp), np.array(scores), np.array(is_answer, bool), columns[0], columns[1] > 0, *columns[2:]
     )
+    return questions, np.array(softmax), of_all
 
 
-def risk_coverage(
-    probability: NDArray[np.float64], right: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Coverage and risk, [distinct probabilities] each: the share of answers at least so probable, and of them wrong.
+def in_first_half(questions: Sequence[Question]) -> NDArray[np.bool_]:
+    """Whether a question's context is in the first half, bool [questions]; drawn by context."""
+    contexts = {context: place for place, context in enumerate(sorted({q.context for q in questions}))}
+    first = np.random.default_rng(HALVES).permutation(len(contexts)) % 2 == 0
+    return np.array([first[contexts[question.context]] for question in questions], bool)
 
-    Answers of one probability are taken together, as nothing says which of them comes first.
+
+def _fit(spans: Candidates, languages: NDArray[np.str_], chosen: NDArray[np.bool_], line: Line | None) -> Scales:
+    """The temperatures of the `chosen` questions, bool [questions], by language where there are several; the line."""
+    weighed = chosen & np.isfinite(spans.null_odds)
+    if line is None:
+        line = fit_line(spans.null_odds[weighed], spans.unanswerable[weighed]) if weighed.any() else UNFITTED
+    answered = chosen & ~spans.refused
+    general = fit_temperature(spans.take(answered), 1.0, line)
+    names = sorted(set(languages[chosen].tolist()))
+    parts = {name: spans.take(answered & (languages == name)) for name in names if name and len(names) > 1}
+    return general, {name: fit_temperature(part, general, line) for name, part in parts.items()}, line
+
+
+def fit_line(null_odds: NDArray[np.float64], unanswerable: NDArray[np.float64]) -> Line:
+    """The most probable line of some questions, [questions] each; it is expected around that of softmax.
+
+    Platt 1999, "Probabilistic outputs for support vector machines".
     """
-    order = np.argsort(-probability, kind="stable")
-    last = np.flatnonzero(np.diff(-probability[order], append=np.inf))  # of each run of equal ones
-    counts = last + 1
-    return counts / len(order), np.cumsum(1 - right[order])[last] / counts
+    from scipy.optimize import minimize  # as below
+
+    def cost(line: NDArray[np.float64]) -> float:
+        probability = no_answer_probability(null_odds, (line[0], line[1])).clip(1e-6, 1 - 1e-6)
+        likelihood = np.log(np.where(unanswerable > 0, probability, 1 - probability)).sum()
+        return float(((line - np.array(UNFITTED)) ** 2).sum() / 2 - likelihood)
+
+    slope, offset = minimize(cost, UNFITTED, method="Nelder-Mead").x
+    return float(slope), float(offset)
 
 
-def calibration(probability: NDArray[np.float64], right: NDArray[np.float64]) -> Calibration:
-    """The calibration of answers, [answers] each, at least one.
+def fit_temperature(spans: Candidates, expected: float, line: Line) -> float:
+    """The most probable temperature of some questions; its ln is expected around that of `expected`, by SPREAD.
 
-    15 bins of equal width; the error is the mean distance of probability and share of right answers, weighed by
-    questions (Guo et al. 2017, "On calibration of modern neural networks").
+    The likelihood is that of the outcomes, right or wrong, under the probabilities of the given answers: a calibrated
+    model's promise. (Guo et al. 2017 fit the likelihood of the right class, which here may be none of the candidates.)
     """
-    order = np.argsort(probability, kind="stable")
-    begins, promised = _bins(probability[order])
-    counts, kept = np.diff(begins, append=len(order)), np.add.reduceat(right[order], begins)
-    error = float(np.abs(kept - promised).sum()) / len(order)
-    return Calibration(error, promised / counts, kept / counts, counts)
+    from scipy.optimize import minimize_scalar  # slow to import, and only the end of a run needs it
+
+    if not len(spans.begins):
+        return expected
+
+    def cost(log: float) -> float:
+        probability = spans.probabilities(math.exp(log), line).clip(1e-6, 1 - 1e-6)
+        likelihood = np.log(np.where(spans.right > 0, probability, 1 - probability)).sum()
+        return float(((log - math.log(expected)) / SPREAD) ** 2 / 2 - likelihood)
+
+    best = minimize_scalar(cost, bounds=(math.log(LOWEST), math.log(HIGHEST)), method="bounded")
+    return math.exp(best.x)
 
 
-def chance(probability: NDArray[np.float64], seed: int = 42) -> float:
-    """The calibration error that 97.5% of perfectly calibrated models with these probabilities, [answers], stay below.
-
-    It is above 0 by chance alone, the more so the fewer questions there are: outcomes that are drawn by the very
-    probabilities show how far.
-    """
-    probability = np.sort(probability)
-    begins, promised = _bins(probability)
-    generator, distances = np.random.default_rng(seed), []
-    rows = max(1, ANSWER_BLOCK // len(probability))
-    for begin in range(0, SIMULATIONS, rows):
-        drawn = generator.random((min(rows, SIMULATIONS - begin), len(probability)), np.float32) < probability
-        distances.append(np.abs(np.add.reduceat(drawn, begins, axis=1, dtype=np.int64) - promised).sum(axis=1))
-    return float(np.quantile(np.concatenate(distances), 0.975)) / len(probability)
-
-
-def _bins(probability: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """The begin of each bin with some of the rising probabilities, and their sum in it."""
-    bins = np.minimum((probability * BINS).astype(int), BINS - 1)
-    begins = np.flatnonzero(np.diff(bins, prepend=-1))
-    return begins, np.add.reduceat(probability, begins)
+def _each(scales: Scales, languages: NDArray[np.str_]) -> NDArray[np.float64]:
+    """The temperature of each question, float64 [questions]."""
+    general, by_language, _ = scales
+    return np.array([by_language.get(name, general) for name in languages.tolist()], float)

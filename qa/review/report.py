@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from qa.evaluation.answers import NBestAnswer, Question
 from qa.evaluation.breakdown import Part, breakdown, kinds, language, question_type
-from qa.evaluation.calibration import Trust, outcomes, trust
 from qa.evaluation.error_kinds import count_errors
 from qa.evaluation.intervals import Clusters, ConfidenceInterval, clusters
 from qa.evaluation.question_table import read_questions
+from qa.evaluation.trust import Trust, outcomes, trust
 from qa.review.verdict import estimates, figures_in_words, remarks
 from qa.runs.folder import RunFolder
 from qa.runs.metrics_csv import read_metrics

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qa.errors import UserError
 from qa.evaluation.answers import Question, best_span, null_odds
-from qa.evaluation.confidence import in_first_half
+from qa.evaluation.calibration import in_first_half
 from qa.evaluation.metrics import v2_scores
 from qa.evaluation.question_table import read_questions
 from qa.evaluation.thresholds import kept_threshold

@@ -12,7 +12,7 @@ from rich.text import Text
 from qa import processes
 from qa.console import console
 from qa.evaluation.answers import Question
-from qa.evaluation.confidence import Calibrated
+from qa.evaluation.calibration import Calibrated
 from qa.runs import results_table as tables
 from qa.runs.folder import RunFolder
 from qa.runs.identity import other_code

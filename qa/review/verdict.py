@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from qa.evaluation.answers import Question
-from qa.evaluation.calibration import Trust
 from qa.evaluation.intervals import Clusters, ConfidenceInterval, bounds, percent, proportion
+from qa.evaluation.trust import Trust
 from qa.runs.results import METRICS, Results, monitor_in_words
 from qa.runs.results_table import counted
 

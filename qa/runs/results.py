@@ -11,8 +11,8 @@ from pydantic_core import PydanticCustomError
 
 from qa.data.overlap import Overlap
 from qa.errors import UserError
+from qa.evaluation.calibration import Calibrated
 from qa.evaluation.ceiling import Ceiling
-from qa.evaluation.confidence import Calibrated
 from qa.evaluation.languages import LanguageFigures, LanguageGap, gap_to, mean_of_languages
 from qa.runs.folder import RunFolder, is_run
 from qa.runs.identity import is_trained_on, question_hashes

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qa.errors import printable
-from qa.evaluation.confidence import Calibrated
+from qa.evaluation.calibration import Calibrated
 from qa.runs.results import V2_FIGURES, EvaluatedPart, Monitor, Results, Row, monitor_in_words
 
 HEADINGS = ("Epoch", "Step", "Training Loss", "Validation Loss", "EM", "F1")

@@ -2,7 +2,7 @@
 
 import logging
 
-from qa.evaluation.confidence import calibrate_evaluation
+from qa.evaluation.calibration import calibrate_evaluation
 from qa.runs.checkpoints import load_checkpoint
 from qa.runs.identity import is_trained_on
 from qa.runs.predictions import write_predictions

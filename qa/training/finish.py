@@ -10,7 +10,7 @@ from typing import Any
 from qa import processes
 from qa.console import console
 from qa.evaluation.answers import NBestAnswer, Question
-from qa.evaluation.confidence import Calibrated
+from qa.evaluation.calibration import Calibrated
 from qa.evaluation.languages import language_figures
 from qa.hub import push
 from qa.review.card import model_name

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from qa.console import console
 from qa.data.batches import Batch, TrainingBatch
-from qa.evaluation.confidence import Calibrated, calibrate_evaluation
+from qa.evaluation.calibration import Calibrated, calibrate_evaluation
 from qa.internals import evaluation_follows, loop_state
 from qa.runs.checkpoints import is_own, load_checkpoint
 from qa.runs.folder import PRUNED

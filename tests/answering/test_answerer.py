@@ -17,7 +17,7 @@ from qa.answering.choice import choose, merge
 from qa.answering.options import Options
 from qa.data import long_texts, windows
 from qa.evaluation.answers import NBestAnswer
-from qa.evaluation.confidence import calibrated
+from qa.evaluation.calibration import calibrated
 from qa.evaluation.question_table import read_questions
 from qa.model.answering import Answering
 from qa.runs.predictions import WrittenAnswers

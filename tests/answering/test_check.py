@@ -17,7 +17,7 @@ from qa.answering.files import answer_file, as_json
 from qa.answering.options import AnswerOptions
 from qa.calibrate import main
 from qa.data.overlap import context_hashes
-from qa.evaluation.confidence import calibrated
+from qa.evaluation.calibration import calibrated
 from qa.model.answering import Answering
 from qa.storage import content_hash
 

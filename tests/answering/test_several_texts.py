@@ -16,8 +16,8 @@ from qa.answering.calibrate import calibrate, texts_rows
 from qa.answering.check import Asked, read_known
 from qa.answering.ranking import choose_texts
 from qa.data.tokenizer import backend
-from qa.evaluation.confidence import calibrated as calibrated_questions
-from qa.evaluation.confidence import same_answer
+from qa.evaluation.calibration import calibrated as calibrated_questions
+from qa.evaluation.calibration import same_answer
 from qa.model.answering import Answering, Decision
 
 Files = tuple[Path, Path]

@@ -15,7 +15,7 @@ from qa.console import console
 from qa.data.example import Example, ReferenceAnswer
 from qa.data.overlap import Overlap
 from qa.evaluation.answers import Evaluation, NBestAnswer, score_question
-from qa.evaluation.calibration import trust
+from qa.evaluation.trust import trust
 from qa.review.card import model_card
 from qa.review.report import RunReport
 from qa.review.terminal import question_in_context, results_table, show_paths, show_report

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from helpers.questions import question
 from helpers.results import RESULTS
 from qa.evaluation.answers import Evaluation, NBestAnswer
-from qa.evaluation.confidence import calibrate_evaluation
+from qa.evaluation.calibration import calibrate_evaluation
 from qa.evaluation.languages import language_figures
 from qa.review.report import RunReport
 from qa.runs.folder import RunFolder
