@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from qa.answering.answer import Answer
 from qa.answering.engines import Engine, load_engine
-from qa.answering.lanes import Lanes
+from qa.answering.lanes import Lanes, lane_count
 from qa.answering.options import AnswerOptions, Options
 from qa.answering.ranking import choose_texts
 from qa.answering.work import Ask, Reading, Work
@@ -51,7 +51,10 @@ class QuestionAnswerer:
         self.engine, self.tokenizer, self.answering, self.files = engine, tokenizer, answering, files
         self.positions = positions
         self.batch_tokens = BATCH_TOKENS.get(engine.device.type, 0)
-        self._compute = Lanes().compute if engine.device.type == "cpu" else map
+        is_shared = (
+            engine.name == "torch" and engine.device.type == "cpu"
+        )  # other engines fill all threads with a window
+        self.lanes = Lanes() if is_shared and lane_count() > 1 else None
         self._template = pair_template(tokenizer)
         self._tokenizing = threading.Lock()  # a tokenizer is changed while it is in use
 
@@ -156,7 +159,8 @@ class QuestionAnswerer:
         dataset = EvaluationBatches(windows, examples, self._template)
         most = options.max_answer_length or self.answering.max_answer_length
         batches = _batches(windows, options.batch_size, self.batch_tokens)
-        evaluated = self._compute(lambda rows: self._evaluate(dataset[rows], most), batches)
+        compute = self.lanes.compute if self.lanes else map
+        evaluated = compute(lambda rows: self._evaluate(dataset[rows], most), batches)
         return Work(readings, examples, len(windows), evaluated, options, self.answering)
 
     def _read(self, number: int, ask: Ask, most: int | None) -> Reading:

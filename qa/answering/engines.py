@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qa.answering.lanes import lane_count
 from qa.errors import UserError, first_line
 from qa.hub import local_folder
 from qa.model.pretrained import INPUTS, load_model
@@ -85,7 +84,7 @@ def load_onnx(path: Path, kind: torch.dtype = torch.float32) -> Engine:
     if kind != torch.float32:
         raise UserError(f"dtype={_name(kind)}: {path} computes as it was exported; give float32")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads() - lane_count() + 1  # the lanes themselves compute, too
+    options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # what goes wrong is raised, too
     broken = ["QDQPropagationTransformer"]  # from opset 21 on it takes int8 for uint8, and fails
     session = onnxruntime.InferenceSession(
@@ -108,7 +107,7 @@ def load_openvino(path: Path, kind: torch.dtype = torch.float32) -> Engine:
         raise UserError(f"dtype={_name(kind)}: OpenVINO has float32 and bfloat16; give one of them")
     settings = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "NUM_STREAMS": lane_count(),  # which share the threads
+        "PERFORMANCE_HINT": "LATENCY",  # all threads for one batch
         "INFERENCE_PRECISION_HINT": PRECISIONS[kind],
     }
     model = openvino.Core().compile_model(path, "CPU", settings)

@@ -1,4 +1,4 @@
-"""Lanes: several windows of a CPU at the same time, each alone and with its share of the threads."""
+"""Lanes: PyTorch on a CPU computes several windows at the same time, each alone and with its share of the threads."""
 
 import os
 import threading

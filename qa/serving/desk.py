@@ -26,8 +26,7 @@ class Desk:
     def __init__(self, answerer: QuestionAnswerer, name: str, limits: Limits) -> None:
         self.answerer, self.name, self.limits, self.metrics = answerer, name, limits, Counters()
         self.content = contents_hash(file for file in answerer.files if file.suffix != ".md")
-        # several on a GPU would part what it answers together
-        self.batcher = Batcher(limits, self.metrics, 1 if answerer.batch_tokens else lane_count())
+        self.batcher = Batcher(limits, self.metrics, lane_count() if answerer.lanes else 1)
 
     def info(self, corrections: int) -> ModelInfo:
         """The model that is served, and its limits."""
