@@ -57,10 +57,10 @@ def main() -> int:
             kinds = findings(read, restored, training.examples)
         tokens = in_tokens(read.examples, model)
         kinds += tokens.findings
+        written = write_fixed(file, read, restored, arguments.fix) if arguments.fix else None
         console.print(data_report(file, read.examples, kinds, tokens))
-        if arguments.fix:
-            questions, changes = write_fixed(file, read, restored, arguments.fix)
-            words = f"{counted(questions, 'question')}; {counted(changes, 'change')}, listed in {listed}"
+        if written:
+            words = f"{counted(written[0], 'question')}; {counted(written[1], 'change')}, listed in {listed}"
             console.print(f"{arguments.fix}: {words}", soft_wrap=True)
         is_clean = is_clean and not kinds
     return int(not is_clean)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ def write_fixed(file: Path, read: Examples, restored: Sequence[Example], out: Pa
         write_text(changes, lines.encode(errors="backslashreplace").decode())  # surrogates, as JSON has them
         write_object(out, as_squad(kept).items())
     except OSError as error:
+        with suppress(OSError):
+            changes.unlink()
         raise UserError(f"--fix {out}: cannot be written ({error.strerror}); give another name") from None
     return len(kept), len(rows)
 

@@ -25,7 +25,8 @@ LETTERS = (
     "taeghiklnorstwy ugkrz veio wao xh yio zahu"
 )
 CODES = {letters[0] + second for letters in LETTERS.split(" ") for second in letters[1:]}
-NO_LANGUAGE = {"mis", "mul", "und", "zxx"}  # codes for texts of an unknown language, of several or of none
+# codes for texts of an unknown language, of several or of none; what tables have where a cell is empty
+NO_LANGUAGE = {"mis", "mul", "und", "zxx", "nan", "unk"}
 # recognition: contexts of a file, characters of each, bytes of letters that tell a language, share that must agree
 SAMPLE, LONGEST_READ, ENOUGH_BYTES, AGREEMENT = 50, 1000, 80, 0.9
 
@@ -79,14 +80,24 @@ def with_languages(examples: Sequence[Example], path: Path, languages: Languages
 
 
 def recognised_language(texts: Sequence[str]) -> str | None:
-    """The language of nearly all of a sample of the texts; None where they are too short, or do not agree."""
-    distinct = list(dict.fromkeys(texts))
-    step = max(1, len(distinct) / SAMPLE)
-    sample = [distinct[int(row * step)][:LONGEST_READ] for row in range(min(SAMPLE, len(distinct)))]
-    telling = [text for text in sample if len("".join(filter(str.isalpha, text)).encode()) >= ENOUGH_BYTES]
-    if not telling:
+    """The language of nearly all of a sample of the texts; None where most are too short, or where they do not agree.
+
+    `texts`: of each question. They must agree as texts, and weighed by their questions.
+    """
+    counts = Counter(texts)
+    distinct, step = list(counts), max(1, len(counts) / SAMPLE)
+    sample = [distinct[int(row * step)] for row in range(min(SAMPLE, len(distinct)))]
+    telling = [text for text in sample if _letters(text[:LONGEST_READ]) >= ENOUGH_BYTES]
+    if len(telling) <= len(sample) / 2:
         return None
     from py3langid import classify  # takes a while to import
 
-    code, count = Counter(classify(text)[0] for text in telling).most_common(1)[0]
-    return code if count >= AGREEMENT * len(telling) and code not in NO_LANGUAGE else None
+    codes = {text: classify(text[:LONGEST_READ])[0] for text in telling}
+    code, agreeing = Counter(codes.values()).most_common(1)[0]
+    questions = sum(counts[text] for text in telling if codes[text] == code)
+    does_agree = agreeing >= AGREEMENT * len(telling) and questions >= AGREEMENT * sum(counts[t] for t in telling)
+    return code if does_agree and code not in NO_LANGUAGE else None
+
+
+def _letters(text: str) -> int:
+    return len("".join(filter(str.isalpha, text)).encode())

@@ -1,5 +1,6 @@
 """Letters that were read in a wrong encoding, such as "cafÃ©": recognised and restored by ftfy."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import count
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 
 from qa.data.example import Example, ReferenceAnswer
 
+COMMON_LEADS = {"Ã", "Â"}
 LEAD, EXCERPT = 10, 30  # characters of a text, before the first letter that is garbled and in all
 
 Steps = list[tuple[str, str]]  # of ftfy
@@ -59,11 +61,18 @@ def _explained(text: str) -> tuple[str, Steps]:
 
 
 def _restored(text: str) -> tuple[str, Steps]:
-    """The same where it is sure: nothing is garbled any more, and no space was taken for a part of a letter."""
+    """The same where it is sure: nothing is garbled any more, and the text would not be right as it is.
+
+    It may be right where one pair of signs is all that looks garbled, as "Å³" of a volume, unless it begins as most
+    letters do that were read as Latin-1; where a letter so restored is there already; where a space was a part of one.
+    """
     from ftfy.badness import is_bad
 
     best, steps = _explained(text)
-    is_sure = best != text and not is_bad(best) and best.count(" ") == text.count(" ")
+    is_spaced = all(best.count(space) == text.count(space) for space in " \xa0")
+    new = Counter(best) - Counter(text)
+    is_clear = len(text) - len(best) > 1 or not COMMON_LEADS.isdisjoint(text)
+    is_sure = bool(new) and new.keys().isdisjoint(text) and is_clear and is_spaced and not is_bad(best)
     return (best, steps) if is_sure else (text, [])
 
 

@@ -30,15 +30,17 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None) -
     if not known:
         return
     index = MinHashLSH(threshold=CANDIDATE_SHARE, num_perm=HASHES)
-    for row, text in enumerate(others or []):
-        index.insert(row, _hashes(text))
+    kept = {row: _hashes(text) for row, text in enumerate(others or [])}
+    for row, hashes in kept.items():
+        index.insert(row, hashes)
     for row, text in enumerate(track(texts, "comparing contexts", total=len(texts))):
         hashes = _hashes(text)
-        candidates = sorted(index.query(hashes))[:MOST_COMPARED]
-        share, place = max(((_share(text, known[place]), -place) for place in candidates), default=(0.0, 0))
+        candidates = sorted((-hashes.jaccard(kept[place]), place) for place in index.query(hashes))[:MOST_COMPARED]
+        share, place = max(((_share(text, known[place]), -place) for _, place in candidates), default=(0.0, 0))
         if share >= NEAR_SHARE:
             yield text, known[-place], share
         elif others is None:  # of texts that are all alike the first one is enough
+            kept[row] = hashes
             index.insert(row, hashes)
 
 
@@ -56,7 +58,7 @@ def _hashes(text: str) -> "MinHash":
     return hashes
 
 
-@lru_cache(1024)
+@lru_cache(128)
 def _triples(text: str) -> frozenset[tuple[str, ...]]:
     terms = terms_of(text.lower())
     return frozenset(zip(terms, terms[1:], terms[2:], strict=False)) or frozenset([tuple(terms)])

@@ -117,7 +117,7 @@ def _spans(example: Example) -> list[tuple[int, int]]:
 
 
 def _answer(example: Example) -> str:
-    return repr(example.answers[0].text) if example.answers else "no answer"
+    return shortened(example.answers[0].text) if example.answers else "no answer"
 
 
 def _cut_answers(examples: Sequence[Example]) -> Iterator[Fault]:
@@ -125,7 +125,7 @@ def _cut_answers(examples: Sequence[Example]) -> Iterator[Fault]:
         begin, end = example.label or (0, 0)
         if inside_word(example.context, begin) or inside_word(example.context, end):
             around = example.context[max(begin - 10, 0) : end + 10]
-            place = f"id {example.id!r}: {example.context[begin:end]!r} in {around!r}"
+            place = f"id {example.id!r}: {shortened(example.context[begin:end])} in {shortened(around)}"
             yield "answer that begins or ends inside a word", place
 
 

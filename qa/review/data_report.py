@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from qa.data.example import Example
-from qa.data.languages import with_languages
+from qa.data.languages import language_of, with_languages
 from qa.data.near_duplicates import terms_of
 from qa.data.quality import LISTED, Fault, Finding, by_kind
 from qa.review.terminal import plain_table
@@ -84,11 +84,14 @@ def described(file: Path, examples: Sequence[Example]) -> dict[str, str]:
     of = f", of {counted(articles, 'article')}" if articles else ""
     unanswerable = sum(example.is_impossible for example in examples)
     without = f", {unanswerable:,} of them without an answer" if unanswerable else ""
-    languages = Counter(example.language or "not known" for example in with_languages(examples, file))
+    named = with_languages(examples, file)
+    languages = Counter(example.language or "not known" for example in named)
+    is_told = language_of(file) or all(e.language == now.language for e, now in zip(examples, named, strict=True))
     return {
         "questions": f"{len(examples):,}{without}",
         "contexts": f"{contexts:,}{of}",
-        "languages": ", ".join(f"{code} ({count:,})" for code, count in languages.most_common()),
+        "languages": ", ".join(f"{code} ({count:,})" for code, count in languages.most_common())
+        + ("" if is_told else ", recognised from the texts"),
     }
 
 

@@ -160,3 +160,9 @@ def test_nothing_is_recognised_in_short_or_mixed_texts(small_files: tuple[Path, 
     examples = read_examples(str(small_files[0])).examples
     assert {e.language for e in examples} == {"en"}
     assert {e.language for e in read_examples(str(small_files[0]), need="nothing").examples} == {"en"}
+
+
+def test_a_few_telling_texts_do_not_name_the_others() -> None:
+    assert recognised_language([DE, *(f"Short {number}." for number in range(99))]) is None
+    assert recognised_language([*(f"{DE} {number}" for number in range(9)), *[FI] * 900]) is None
+    assert recognised_language([f"{DE} {number}" for number in range(9)]) == "de"

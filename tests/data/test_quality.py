@@ -52,7 +52,11 @@ def test_a_clean_file_is_shown_with_status_0(tmp_path: Path, monkeypatch: pytest
     status, shown = check(monkeypatch, path)
     assert status == 0 and shown.startswith(f"{path}\n") and "nothing wrong" in shown
     lines = [" ".join(line.split()) for line in shown.splitlines()]
-    assert lines[1:4] == ["questions 3, 1 of them without an answer", "contexts 2, of 1 article", "languages en (3)"]
+    assert lines[1:4] == [
+        "questions 3, 1 of them without an answer",
+        "contexts 2, of 1 article",
+        "languages en (3), recognised from the texts",
+    ]
     assert f"contexts, characters {len(MILL)} {len(MILL)} {len(MILL)}" in lines and "answers, words 2 2 2" in lines
 
 
@@ -288,3 +292,20 @@ def test_real_files_keep_all_that_is_not_repaired(name: str, tmp_path: Path) -> 
     assert all(
         example.label and example.context.startswith(example.answers[0].text, example.label[0]) for example in changed
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "restored"),
+    [
+        ("A cell of 160.2 Å³.", None),
+        ("A hole of Ø±0.1 mm.", None),
+        ("A IRMÃ\xa0Dulce.", None),
+        ("é is often shown as Ã©.", None),
+        ("The sign “Â”.", None),
+        ("They met in a cafÃ©.", "They met in a café."),
+        ("Es wird schÃ¶n und grÃ¼n.", "Es wird schön und grün."),
+    ],
+)
+def test_letters_are_restored_only_where_the_text_cannot_be_right(text: str, restored: str | None) -> None:
+    asked = Example(id="a", question="Why?", context=text)
+    assert restored_examples([asked])[0].context == (restored or text)
