@@ -92,7 +92,11 @@ def recognised_language(texts: Sequence[str]) -> str | None:
         return None
     from py3langid import classify  # takes a while to import
 
-    codes = {text: classify(text[:LONGEST_READ])[0] for text in telling}
+    try:
+        codes = {text: classify(text[:LONGEST_READ])[0] for text in telling}
+    except OSError as error:  # it unpacks its model into a temporary file
+        log.info("no language is recognised: %s", error)
+        return None
     code, agreeing = Counter(codes.values()).most_common(1)[0]
     questions = sum(counts[text] for text in telling if codes[text] == code)
     does_agree = agreeing >= AGREEMENT * len(telling) and questions >= AGREEMENT * sum(counts[t] for t in telling)

@@ -75,4 +75,3 @@ def test_the_language_is_that_of_the_files_name() -> None:
     files = [str(real_data(f"xquad.{language}.json")) for language in ("de", "zh")]
     examples = read_examples(files).examples
     assert [example.language for example in examples] == ["de"] * 1190 + ["zh"] * 1190
-    assert read_examples(str(real_data("squadshifts.new_wiki.json")), limit=1).examples[0].language is None
