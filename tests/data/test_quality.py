@@ -288,7 +288,7 @@ def test_real_files_keep_all_that_is_not_repaired(name: str, tmp_path: Path) -> 
     repaired = fixed(path, tmp_path / name)
     assert len(examples) - 10 < len(repaired) < len(examples)
     changed = [e for e in repaired if e != examples[e.id].model_copy(update={"language": e.language})]
-    assert len(changed) == (49 if name == "xquad.ar.json" else 0)  # whose contexts have garbled Chinese and Turkish
+    assert len(changed) == (44 if name == "xquad.ar.json" else 0)  # whose contexts have garbled Chinese and Turkish
     assert all(
         example.label and example.context.startswith(example.answers[0].text, example.label[0]) for example in changed
     )
