@@ -38,18 +38,18 @@ class Lanes:
         begun: deque[Future[_Result]] = deque()
         for item in items:
             begun.append(self._pool.submit(function, item))
-            if len(begun) == self._count:
+            if len(begun) == self.count:
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()
 
     def _start(self) -> None:
         with STARTING:
-            threads, self._count = torch.get_num_threads(), lane_count()
-            pool = ThreadPoolExecutor(self._count, "lane", _take_threads, (lane_threads(),))
-            ready = threading.Barrier(self._count)
+            threads, self.count = torch.get_num_threads(), lane_count()
+            pool = ThreadPoolExecutor(self.count, "lane", _take_threads, (lane_threads(),))
+            ready = threading.Barrier(self.count)
             try:
-                for started in [pool.submit(ready.wait) for _ in range(self._count)]:
+                for started in [pool.submit(ready.wait) for _ in range(self.count)]:
                     started.result()
             except BaseException:  # there may be no second thread
                 ready.abort()

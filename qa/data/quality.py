@@ -42,14 +42,15 @@ def findings(read: Examples, restored: Sequence[Example], training: Sequence[Exa
     examples = read.examples
     records, questions = (len(examples) + len(read.bad), "record"), (len(examples), "question")
     contexts = len({example.context for example in examples}), "context"
+    garbled = list(_garbled(examples, restored))
     return [
         *by_kind(((bad.kind, f"{bad.place}: {in_flags(bad.reason)}") for bad in read.bad), records, OMITTED),
         *by_kind(((REPAIRS[row["kind"]], _change(row)) for row in read.repairs), questions, REPAIRED),
         *by_kind(
             ((f"question {why}, taken as unanswerable", place) for why, place in read.assumed), questions, REPAIRED
         ),
-        *by_kind(_garbled(examples, restored, is_restored=True), questions, REPAIRED),
-        *by_kind(_garbled(examples, restored, is_restored=False), questions, LISTED),
+        *by_kind((fault for fault in garbled if fault[0] == GARBLED), questions, REPAIRED),
+        *by_kind((fault for fault in garbled if fault[0] == UNSURE), questions, LISTED),
         *by_kind(_repeated(restored), questions, OMITTED),
         *by_kind((("reference without a place", place) for place in read.unplaced), questions, LISTED),
         *by_kind(_contradictions(examples), questions, LISTED),
@@ -82,9 +83,11 @@ def _change(row: dict[str, Any]) -> str:
     return f"{row['record']}: {was} → {now}"
 
 
-def _garbled(examples: Sequence[Example], restored: Sequence[Example], is_restored: bool) -> Iterator[Fault]:
+def _garbled(examples: Sequence[Example], restored: Sequence[Example]) -> Iterator[Fault]:
+    """The first piece of each kind in each example."""
     for example, other in zip(examples, restored, strict=True):
-        for piece in [piece for piece in garbled_texts(example, other) if piece.is_restored == is_restored][:1]:
+        pieces = {piece.is_restored: piece for piece in reversed([*garbled_texts(example, other)])}
+        for is_restored, piece in pieces.items():
             yield GARBLED if is_restored else UNSURE, f"id {example.id!r}: {piece.was!r} → {piece.now!r}"
 
 

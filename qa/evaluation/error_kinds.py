@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from qa.evaluation.answers import Question
 from qa.evaluation.breakdown import Kind
@@ -51,11 +51,14 @@ def _boundary(question: Question, reference: str, place: int | None) -> str:
     return SHORT if begin <= question.start and question.end <= end else CROSSING
 
 
-def count_errors(questions: Sequence[Question], kind: Kind) -> dict[str, Counter[str]]:
-    """How many wrong answers of each kind of error there are, in the order of ERROR_KINDS, by kind of question."""
+def count_errors(errors: Iterable[tuple[Question, str]], kind: Kind) -> dict[str, Counter[str]]:
+    """The number of wrong answers of each kind of error, in the order of ERROR_KINDS, by kind of question.
+
+    `errors`: questions with their kinds of error, empty for a right answer.
+    """
     counts: dict[str, Counter[str]] = {name: Counter() for name in ERROR_KINDS}
-    for question in questions:
-        if name := error_kind(question):
+    for question, name in errors:
+        if name:
             counts[name][kind(question)] += 1
     return {name: count for name, count in counts.items() if count}
 
@@ -66,6 +69,6 @@ def label_doubt(question: Question) -> float | None:
     The loss is the mean of −log P of the reference's first and of its last token. This is the normalised margin of
     confident learning (Northcutt et al. 2021) in logarithms.
     """
-    if not error_kind(question) or not question.probability or question.loss is None:
+    if question.exact_match != 0 or not question.probability or question.loss is None:
         return None
     return min(math.log(question.probability) + 2 * question.loss, MOST_DOUBT)

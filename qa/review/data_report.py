@@ -66,7 +66,7 @@ def in_tokens(examples: Sequence[Example], pretrained: str | None) -> InTokens:
 
 
 def data_report(file: Path, examples: Sequence[Example], kinds: Sequence[Finding], tokens: InTokens) -> RenderableType:
-    """What a file holds, the lengths of its texts, and what is wrong, each kind with its first places."""
+    """The contents of a file, the lengths of its texts, and its faults, each kind with its first places."""
     parts: list[RenderableType] = [Text(str(file), style="bold")]
     if examples:
         lines = {**described(file, examples), **tokens.lines}
@@ -78,7 +78,7 @@ def data_report(file: Path, examples: Sequence[Example], kinds: Sequence[Finding
 
 
 def described(file: Path, examples: Sequence[Example]) -> dict[str, str]:
-    """What a file holds, by name of the line."""
+    """The contents of a file, by name of the line."""
     articles = len({example.title for example in examples if example.title})
     contexts = len({example.context for example in examples})
     of = f", of {counted(articles, 'article')}" if articles else ""

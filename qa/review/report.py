@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qa.evaluation.answers import NBestAnswer, Question
 from qa.evaluation.breakdown import Part, breakdown, kinds, language, question_type
-from qa.evaluation.error_kinds import count_errors
+from qa.evaluation.error_kinds import count_errors, error_kind
 from qa.evaluation.intervals import Clusters, ConfidenceInterval, clusters
 from qa.evaluation.question_table import read_questions
 from qa.evaluation.trust import Trust, outcomes, trust
@@ -83,7 +83,8 @@ class RunReport:
     def errors(self) -> dict[str, dict[str, Counter[str]]]:
         """How many wrong answers of each kind of error there are, by the question's type, and by its language."""
         ways = {"question type": question_type, "language": language}
-        return {name: errors for name, way in ways.items() if (errors := count_errors(self.scored, way))}
+        kinds = [(question, error_kind(question)) for question in self.scored]
+        return {name: errors for name, way in ways.items() if (errors := count_errors(kinds, way))}
 
     @cached_property
     def outcomes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from qa.answering.answer import Answer
 from qa.answering.answerer import QuestionAnswerer
-from qa.answering.lanes import lane_count
 from qa.answering.options import READ, Options
 from qa.answering.work import Ask, Work
 from qa.serving.batching import Batcher, RequestJob
@@ -26,7 +25,7 @@ class Desk:
     def __init__(self, answerer: QuestionAnswerer, name: str, limits: Limits) -> None:
         self.answerer, self.name, self.limits, self.metrics = answerer, name, limits, Counters()
         self.content = contents_hash(file for file in answerer.files if file.suffix != ".md")
-        self.batcher = Batcher(limits, self.metrics, lane_count() if answerer.lanes else 1)
+        self.batcher = Batcher(limits, self.metrics, answerer.lanes.count if answerer.lanes else 1)
 
     def info(self, corrections: int) -> ModelInfo:
         """The model that is served, and its limits."""

@@ -73,7 +73,7 @@ def test_errors_are_counted_by_kind_of_question() -> None:
         answered("1912"),
         answered("grey bridge", exact_match=1.0),
     ]
-    counts = count_errors(asked, language)
+    counts = count_errors([(one, error_kind(one)) for one in asked], language)
     assert list(counts) == [SHORT, ELSEWHERE]
     assert counts[SHORT] == {"de": 1, "unknown": 1} and counts[ELSEWHERE] == {"unknown": 1}
 
