@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
-from qa import processes
+from qa import processes, ranks
 from qa.config.composed import resolved
 from qa.config.entry import ask_hub, exit_status, read_settings, register_resolvers, run_ranks_here
 from qa.config.hydra_errors import explain_in_job
@@ -48,11 +48,11 @@ def run(cfg: DictConfig) -> int:
     if RunStart.finished:
         show(cfg, folder)
         return 0
-    if cfg.resume == "never" and not processes.starts_over(cfg.resume):
+    if cfg.resume == "never" and not ranks.starts_over(cfg.resume):
         cfg.resume = "auto"
     composed = cfg.copy()
     settings = read_settings(cfg)
-    if processes.rank():
+    if ranks.rank():
         mute_rank()
     check_groups(settings, ("data", "optimizer", "scheduler", "model", "trainer"))
     data = check_sources(settings)
@@ -71,7 +71,7 @@ def run(cfg: DictConfig) -> int:
 
     quiet_libraries()  # after their import, which sets their levels
     parts = build_parts(cfg, composed, settings, folder)
-    if not processes.rank():
+    if not ranks.rank():
         take(folder, composed, start_over=settings.resume == "never")
     parts.record_inputs()
     try:
@@ -98,7 +98,7 @@ def score(data: SquadData, composed: DictConfig, folder: Path) -> int:
     from qa.review.scores import score_predictions
     from qa.review.terminal import show_report
 
-    if not processes.rank():
+    if not ranks.rank():
         questions, results = score_predictions(data, identity(resolved(composed), folder))
         take(folder, composed, start_over=composed.resume == "never")
         data.write_lists(folder)
@@ -116,6 +116,6 @@ def hydra_main() -> int:
 
 if __name__ == "__main__":
     processes.leave_cores_to_others()
-    if processes.started_here():
+    if ranks.started_here():
         processes.watch_parent()
     processes.leave(exit_status(hydra_main))

@@ -19,7 +19,7 @@ from bench.usual.windows import cut
 from qa.answering.answerer import QuestionAnswerer
 from qa.answering.files import answer_file
 from qa.data.example import Example
-from qa.data.examples import read_examples
+from qa.data.reading.examples import read_examples
 from qa.storage import write_text
 
 ROUNDS, QUESTIONS, BOOK, LINES = 5, 64, 5_000_000, 100_000

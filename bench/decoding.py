@@ -19,12 +19,12 @@ from torch import Tensor
 
 from bench.usual import answers as usual
 from qa.answering.answerer import QuestionAnswerer
-from qa.data.batches import EvaluationBatch, EvaluationBatches
+from qa.data.epochs.batch_order import ordered_batches
+from qa.data.epochs.batches import EvaluationBatch, EvaluationBatches
 from qa.data.example import Example
-from qa.data.examples import read_examples
-from qa.data.order import ordered_batches
-from qa.data.tokenizer import pair_template
-from qa.data.windows import build_windows
+from qa.data.reading.examples import read_examples
+from qa.data.windows.build import build_windows
+from qa.data.windows.tokenizer import pair_template
 from qa.evaluation.answers import Evaluation
 from qa.evaluation.collect import collect, evaluate_batch
 

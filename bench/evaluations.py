@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from qa.data.batches import EvaluationBatch
+from qa.data.epochs.batches import EvaluationBatch
 from qa.data.example import Example, ReferenceAnswer
 from qa.evaluation.collect import collect, evaluate_batch
 from qa.memory import peak_resident_memory

@@ -13,9 +13,9 @@ from torch import Tensor
 from bench.gpu_runs import Bench, say
 from bench.gpu_speed import rate
 from bench.gpu_steps import training_batches
-from qa.model.graphs import Graphs
+from qa.model.fast.graphs import Graphs
+from qa.model.fast.unpadded import UNPADDED
 from qa.model.optimization import schedule
-from qa.model.unpadded import UNPADDED
 from qa.training.module import QuestionAnsweringModule
 
 WINDOWS = 16

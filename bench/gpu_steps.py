@@ -14,9 +14,9 @@ import torch
 
 from bench.gpu_runs import Bench, say
 from qa.console import console
-from qa.data.batches import TrainingBatches
 from qa.data.datamodule import SquadDataModule
-from qa.data.tokenizer import load_tokenizer, pair_template
+from qa.data.epochs.batches import TrainingBatches
+from qa.data.windows.tokenizer import load_tokenizer, pair_template
 from qa.model.optimization import schedule
 from qa.tracking.metrics_file import MetricsFile
 from qa.training.callbacks import Metrics

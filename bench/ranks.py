@@ -5,9 +5,9 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from qa.data.batches import TrainingBatches
 from qa.data.datamodule import SquadDataModule
-from qa.data.tokenizer import pair_template
+from qa.data.epochs.batches import TrainingBatches
+from qa.data.windows.tokenizer import pair_template
 
 RANKS, BATCH, EPOCH = (1, 2, 8, 64, 1024), 16, 100  # windows of a rank's batch
 COLUMNS = "ranks", "steps", "all steps", "all steps, padded", "full steps", "full steps, padded", "CPU s to resume"

@@ -15,9 +15,9 @@ ROOT = Path(__file__).parent.parent
 PARTS = ("reading", "windowing")
 SCRIPT = """
 import json, sys, time
-from qa.data.examples import read_examples
-from qa.data.tokenizer import load_tokenizer
-from qa.data.windows import build_windows
+from qa.data.reading.examples import read_examples
+from qa.data.windows.tokenizer import load_tokenizer
+from qa.data.windows.build import build_windows
 model, file = sys.argv[1:]
 tokenizer = load_tokenizer(model)
 begin = time.process_time()

@@ -26,11 +26,11 @@ from bench.rows import MINILM, WIKI, data_folder, many
 from bench.usual.windows import MAX_LENGTH, STRIDE
 from qa.console import console
 from qa.data.datamodule import SquadDataModule
-from qa.data.examples import read_examples
-from qa.data.order import epoch_batches
-from qa.data.tokenizer import load_tokenizer
-from qa.data.window_cache import cached_windows, fingerprint
-from qa.data.windows import build_windows
+from qa.data.epochs.batch_order import epoch_batches
+from qa.data.reading.examples import read_examples
+from qa.data.windows.build import build_windows
+from qa.data.windows.cache import cached_windows, fingerprint
+from qa.data.windows.tokenizer import load_tokenizer
 from qa.errors import door
 
 SIZES, FEW = (1_000, 10_000, 100_000), 100  # questions

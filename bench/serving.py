@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx
 
-from qa.data.examples import read_examples
+from qa.data.reading.examples import read_examples
 
 ROUNDS, CLIENTS, ALONE, TOGETHER, STEADY = 5, 64, 48, 384, 60.0
 Body = dict[str, Any]

@@ -20,10 +20,10 @@ from bench.usual.training import logits, training_steps
 from bench.usual.windows import MAX_LENGTH, STRIDE, load, training_windows
 from qa.console import console, quiet_libraries
 from qa.data.datamodule import SquadDataModule
-from qa.data.examples import read_examples
-from qa.data.order import epoch_batches
-from qa.data.tokenizer import backend, load_tokenizer
-from qa.data.windows import Windows, build_windows
+from qa.data.epochs.batch_order import epoch_batches
+from qa.data.reading.examples import read_examples
+from qa.data.windows.build import Windows, build_windows
+from qa.data.windows.tokenizer import backend, load_tokenizer
 from qa.memory import keep_freed_memory
 from qa.model.optimization import schedule
 from qa.training.module import QuestionAnsweringModule

@@ -15,7 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from qa import processes
+from qa import processes, ranks
 from qa.config.command_line import quoted
 from qa.errors import UserError
 
@@ -41,7 +41,7 @@ class JobLauncher(Launcher):
         from qa.config.wording import validated
         from qa.sweeps.sweep import Sweep
 
-        if processes.rank() is not None:
+        if ranks.rank() is not None:
             raise UserError(
                 "-m: start a sweep by python, not by torchrun or srun; hydra/launcher=submitit_slurm queues its jobs"
             )

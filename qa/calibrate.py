@@ -8,14 +8,14 @@ from pathlib import Path
 
 from qa.answering.flags import add_column, read_columns
 from qa.console import console
-from qa.data.files import find_files
+from qa.data.reading.files import find_files
 from qa.errors import Flags, UserError, door
-from qa.evaluation.intervals import clusters
 from qa.hub import model_folder
 from qa.model.answering import QA_JSON
 from qa.review.terminal import plain_table, trust_table
 from qa.review.verdict import estimates, figures_in_words
 from qa.runs.identity import is_trained_on
+from qa.statistics.intervals import clusters
 from qa.storage import content_hash
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from qa.answering.flags import add_column, read_columns
 from qa.console import console
-from qa.data.check import Examples
-from qa.data.examples import check_records, collector_paused, read_examples
-from qa.data.files import find_files
-from qa.data.fixed_file import changes_path, write_fixed
-from qa.data.mojibake import restored_examples
-from qa.data.quality import findings
-from qa.data.records import read_records
+from qa.data.quality.fixed_file import changes_path, write_fixed
+from qa.data.quality.inspection import findings
+from qa.data.quality.mojibake import restored_examples
+from qa.data.reading.checked import Examples
+from qa.data.reading.examples import check_records, collector_paused, read_examples
+from qa.data.reading.files import find_files
+from qa.data.reading.records import read_records
 from qa.errors import Flags, UserError, door
 from qa.hub import model_folder
 from qa.review.data_report import data_report, in_tokens

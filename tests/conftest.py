@@ -19,7 +19,7 @@ from helpers.forked import Forked
 from helpers.guarantees import as_table, tried, write_page
 from helpers.paths import MINILM, ROOT, real_data
 from helpers.questions import write_bridges
-from qa.data.tokenizer import load_tokenizer
+from qa.data.windows.tokenizer import load_tokenizer
 
 STARTED = time.monotonic()
 SLOW = {"train_py", "small", "ranks", "page"}  # fixtures that start `train.py`, ranks or a browser

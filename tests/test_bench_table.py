@@ -11,7 +11,7 @@ import pytest
 from bench.rows import WIKI, Given, many
 from bench.table import BEGIN, END, PAGE, Figures, as_table, losses, stored
 from helpers.paths import MINILM, ROOT, real_data
-from qa.data.examples import read_examples
+from qa.data.reading.examples import read_examples
 from qa.errors import UserError
 from qa.storage import write_text
 

@@ -17,7 +17,7 @@ import train  # noqa: F401  registers the resolvers
 from helpers.paths import ROOT
 from qa.config.settings import check_settings
 from qa.config.targets import check_values
-from qa.data.shapes import SHAPES
+from qa.data.reading.shapes import SHAPES
 from qa.runs.folder import RunFolder
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

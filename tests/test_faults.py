@@ -20,9 +20,9 @@ import pytest
 
 from helpers.commands import Run, quick_fit
 from helpers.paths import ROOT
-from qa.data import json_records, json_text, parquet, tables
-from qa.data.examples import read_examples
-from qa.data.tokenizer import load_tokenizer
+from qa.data.reading import json_records, json_text, parquet, tables
+from qa.data.reading.examples import read_examples
+from qa.data.windows.tokenizer import load_tokenizer
 from qa.errors import UserError
 from qa.model.answering import Answering
 from qa.model.pretrained import Attention, check_model, load_model, save_model
@@ -150,7 +150,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 def peak(code: str, *arguments: str) -> int:
     """KiB that a Python process needs beyond what its imports take."""
-    names = {"qa.data": "parquet, tables", "qa.data.examples": "read_examples", "qa.errors": "UserError"}
+    names = {"qa.data": "parquet, tables", "qa.data.reading.examples": "read_examples", "qa.errors": "UserError"}
     imports = "".join(f"from {module} import {what}\n" for module, what in names.items())
     whole = f"import resource, sys\n{imports}{code}"
     whole += "\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"

@@ -16,7 +16,7 @@ from helpers.hub_server import COMMIT, Hub, hub
 from helpers.paths import ROOT
 from helpers.service import served
 from qa import QuestionAnswerer
-from qa.data.examples import read_examples
+from qa.data.reading.examples import read_examples
 from qa.errors import UserError
 from qa.hub import check_pretrained, check_push, go_offline_if_unreachable
 from qa.runs.identity import model_contents

@@ -16,8 +16,8 @@ from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 from helpers.commands import Run, quick_fit
 from helpers.paths import ROOT
-from qa.data.examples import read_examples
-from qa.data.overlap import context_hashes, trained_contexts
+from qa.data.reading.examples import read_examples
+from qa.data.reading.overlap import context_hashes, trained_contexts
 from qa.evaluation.question_table import read_questions
 from qa.model.answering import Answering
 

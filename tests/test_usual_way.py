@@ -14,10 +14,10 @@ from transformers import PreTrainedTokenizerFast, default_data_collator
 from bench.usual.training import INPUTS, LABELS, logits, training_steps
 from bench.usual.windows import load, training_windows
 from helpers.paths import real_data
-from qa.data.batches import EvaluationBatches
-from qa.data.examples import read_examples
-from qa.data.tokenizer import pair_template
-from qa.data.windows import build_windows
+from qa.data.epochs.batches import EvaluationBatches
+from qa.data.reading.examples import read_examples
+from qa.data.windows.build import build_windows
+from qa.data.windows.tokenizer import pair_template
 from qa.model.optimization import schedule
 from qa.training.module import QuestionAnsweringModule
 

@@ -19,10 +19,10 @@ from qa.answering.lanes import Lanes, lane_count
 from qa.answering.options import AnswerOptions, Options
 from qa.answering.ranking import choose_texts
 from qa.answering.work import Ask, Reading, Work
-from qa.data.batches import EvaluationBatch, EvaluationBatches
+from qa.data.epochs.batches import EvaluationBatch, EvaluationBatches
 from qa.data.example import Example
-from qa.data.tokenizer import backend, check_lengths, load_tokenizer, pair_template
-from qa.data.windows import Windows, build_windows, without_room
+from qa.data.windows.build import Windows, build_windows, without_room
+from qa.data.windows.tokenizer import backend, check_lengths, load_tokenizer, pair_template
 from qa.errors import UserError, spelled
 from qa.evaluation.collect import EvaluatedBatch, evaluate_batch
 from qa.hub import check_pretrained, local_folder

@@ -12,8 +12,8 @@ from qa.answering.check import SEED, Asked, check_trained
 from qa.data.example import Example
 from qa.errors import UserError
 from qa.evaluation.answers import Evaluation
-from qa.evaluation.calibration import Calibrated, calibrate_evaluation
 from qa.model.answering import Answering, Decision
+from qa.statistics.calibration import Calibrated, calibrate_evaluation
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from qa.answering.choice import BestSpans
 from qa.answering.work import Ask
 from qa.console import track
 from qa.data.example import Example
-from qa.data.examples import read_examples
-from qa.data.overlap import context_hashes, trained_contexts
-from qa.data.record import Columns, Files
+from qa.data.reading.examples import read_examples
+from qa.data.reading.overlap import context_hashes, trained_contexts
+from qa.data.reading.record import Columns, Files
 from qa.errors import UserError
 from qa.evaluation.answers import Evaluation, given_answer, null_odds, score_question
 

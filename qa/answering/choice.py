@@ -8,8 +8,8 @@ from typing import NamedTuple
 from qa.answering.answer import Answer
 from qa.answering.options import Options
 from qa.evaluation.answers import NBestAnswer
-from qa.evaluation.calibration import no_answer_probability, probabilities, same_answer
 from qa.model.answering import Answering
+from qa.statistics.calibration import no_answer_probability, probabilities, same_answer
 
 
 class BestSpans(NamedTuple):

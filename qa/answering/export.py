@@ -21,8 +21,8 @@ from qa.answering.engines import EXPORTED_FILES
 from qa.answering.onnx_files import QUANTIZE, WindowInputs, check_installed, check_openvino, write_onnx, write_openvino
 from qa.answering.work import Ask
 from qa.data.example import Example
-from qa.data.examples import split_by_paragraph
-from qa.data.overlap import CONTEXTS
+from qa.data.reading.examples import split_by_paragraph
+from qa.data.reading.overlap import CONTEXTS
 from qa.errors import UserError, first_line
 from qa.evaluation.answers import Evaluation, Question
 from qa.hub import local_folder

@@ -21,10 +21,10 @@ from qa.answering.check import AT_ONCE, BAD_SHOWN
 from qa.answering.options import AnswerOptions, Options
 from qa.answering.work import Ask
 from qa.console import track
-from qa.data.check import examples_to_ask
 from qa.data.example import Example
-from qa.data.files import find_files
-from qa.data.record import BadRecord, Columns
+from qa.data.reading.checked import examples_to_ask
+from qa.data.reading.files import find_files
+from qa.data.reading.record import BadRecord, Columns
 from qa.errors import UserError, in_flags
 from qa.storage import new_file_mode, rename_new
 

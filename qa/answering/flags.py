@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from qa.answering.options import AnswerOptions, Options
-from qa.data.record import Columns
+from qa.data.reading.record import Columns
 from qa.errors import Flags, UserError
 
 HELP = {

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self, TypedDict
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
-from qa.data.mixture import Share
+from qa.data.epochs.mixture import Share
 from qa.errors import UserError
 from qa.model.answering import Answering
 

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qa import processes
+from qa import processes, ranks
 from qa.config.command_line import command, quoted
 from qa.config.composed import of_model, overrides
 from qa.config.devices import wanted_devices
@@ -39,7 +39,7 @@ def register_resolvers(default_logger: Callable[[], str]) -> None:
     """Registers `${default_logger:}`, `${world_size:}`, `${of_model:…}`, `${package:…}` and `${demo:…}` of conf/."""
     resolvers: dict[str, Callable[..., Any]] = {
         "default_logger": default_logger,
-        "world_size": processes.world_size,
+        "world_size": ranks.world_size,
         "of_model": of_model,
         "package": package_folder,
         "demo": demo_file,
@@ -94,7 +94,7 @@ def ask_hub(settings: Settings) -> None:
         # a checkpoint knows its model, and predictions need none
         if settings.resume in ("auto", "never") and not settings.data.get("predictions_file"):
             check_cached(pretrained, own_files)
-    if settings.push_to_hub and settings.stage == "fit" and not processes.rank():
+    if settings.push_to_hub and settings.stage == "fit" and not ranks.rank():
         check_push(settings.push_to_hub)
 
 
@@ -103,7 +103,7 @@ def run_ranks_here(cfg: DictConfig, settings: Settings) -> int | None:
 
     Errors: UserError for devices that this machine does not have, or that a launcher such as torchrun decides.
     """
-    if processes.rank() is None and not settings.data.get("predictions_file"):
+    if ranks.rank() is None and not settings.data.get("predictions_file"):
         count = wanted_devices(settings.trainer)
         if count > (most := 4 * (os.cpu_count() or 1)):
             raise UserError(
@@ -113,13 +113,13 @@ def run_ranks_here(cfg: DictConfig, settings: Settings) -> int | None:
             hydra_config = HydraConfig.get()
             words = [*hydra_config.overrides.task, f"resume={quoted(cfg.resume)}"]
             return processes.run_ranks(command(words, hydra_config.runtime.output_dir), count, RunStart.lock)
-    elif processes.rank() is not None and not processes.started_here():
+    elif ranks.rank() is not None and not ranks.started_here():
         if not isinstance(asked := settings.trainer["devices"], int) and asked != "auto":
             raise UserError(
                 f"trainer.devices={asked}: torchrun and srun start a process for each device of a node; leave it out,"
                 " and choose among them by CUDA_VISIBLE_DEVICES"
             )
-        cfg.trainer.devices, cfg.trainer.num_nodes = processes.devices_and_nodes()
+        cfg.trainer.devices, cfg.trainer.num_nodes = ranks.devices_and_nodes()
     return None
 
 
@@ -160,8 +160,8 @@ def resuming_command() -> str:
 
 
 def _report_interruption(signum: int) -> None:
-    if not processes.started_here():
-        again = resuming_command() if processes.rank() is None else "the same command in the same folder"
+    if not ranks.started_here():
+        again = resuming_command() if ranks.rank() is None else "the same command in the same folder"
         line = f"interrupted; resume where it ended by: {again}"
         print(line, file=sys.stderr)
         to_log_file(line)

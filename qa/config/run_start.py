@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from qa import processes
+from qa import processes, ranks
 from qa.config.composed import resolved
 from qa.config.hydra_errors import explain_in_job
 from qa.config.targets import check_complete
@@ -45,8 +45,8 @@ class RunStart(Callback):
         """Locks and checks the folder, before anything is written. Ends the program where it may not be used."""
         if not config.hydra.run.dir:
             stop(f"hydra.run.dir={EMPTY}")
-        rank = processes.rank()
-        if rank is not None and processes.started_here():
+        rank = ranks.rank()
+        if rank is not None and ranks.started_here():
             return
         if rank is not None and not any("hydra.run.dir=" in argument for argument in sys.argv):
             stop("several processes of one run: give them one hydra.run.dir=FOLDER that all can reach")
@@ -126,7 +126,7 @@ def is_finished(folder: Path, config: DictConfig) -> bool:
             f"{folder}: holds a fit, which stage={config.stage} does not replace; give another hydra.run.dir"
         )
     values = resolved(config)
-    if processes.starts_over(config.resume):
+    if ranks.starts_over(config.resume):
         _check_may_move(folder, values)
         return False
     finished = held_identity(folder)

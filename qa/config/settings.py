@@ -20,11 +20,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from qa.config.wording import validated
-from qa.data.files import find_files
-from qa.data.mixture import file_weights
-from qa.data.sources import Split
+from qa.data.epochs.mixture import file_weights
+from qa.data.reading.file_names import check_stems
+from qa.data.reading.files import find_files
+from qa.data.reading.sources import Split
 from qa.data.squad_data import SquadData
-from qa.data.stems import check_stems
 from qa.errors import UserError
 from qa.runs.results import Monitor
 

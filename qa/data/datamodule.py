@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
-from qa.data.batches import Batch, EpochSampler, EvaluationBatches, TrainingBatches, WindowDataset
-from qa.data.order import batches_of_rank, ordered_batches
-from qa.data.sources import Split
+from qa.data.epochs.batch_order import batches_of_rank, ordered_batches
+from qa.data.epochs.batches import Batch, EpochSampler, EvaluationBatches, TrainingBatches, WindowDataset
+from qa.data.reading.sources import Split
 from qa.data.squad_data import SquadData
-from qa.data.tokenizer import Template, pair_template
+from qa.data.windows.tokenizer import Template, pair_template
 from qa.processes import SIGNALS
 
 SPLITS: dict[str, tuple[Split, ...]] = {

@@ -12,22 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from qa.data.check import Examples
+from qa.data.epochs.batch_order import Batching, copies, drawn_windows, epoch_batches, padded_share
+from qa.data.epochs.mixture import Mixture, Share, Turns, file_weights, take_turns
 from qa.data.example import Example
-from qa.data.examples import OnBadRecord, collector_paused
-from qa.data.languages import Languages
-from qa.data.mixture import Mixture, Share, Turns, file_weights, take_turns
-from qa.data.order import Batching, copies, drawn_windows, epoch_batches, padded_share
-from qa.data.overlap import OnOverlap, Overlap, overlap, without_overlap
-from qa.data.record import BadRecord, Columns, Files, Record
-from qa.data.sources import Sources, Split
+from qa.data.reading.checked import Examples
+from qa.data.reading.examples import OnBadRecord, collector_paused
+from qa.data.reading.languages import Languages
+from qa.data.reading.overlap import OnOverlap, Overlap, overlap, without_overlap
+from qa.data.reading.record import BadRecord, Columns, Files, Record
+from qa.data.reading.sources import Sources, Split
 from qa.errors import UserError
 from qa.storage import write_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from qa.data.windows import Windows
+    from qa.data.windows.build import Windows
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ class SquadData:
 
     `mixture` is how often an epoch sees each window of a file ({stem: weight}, 1 for the others), or an exponent that
     weighs the files by their size; `negative_windows` is the share of the windows without their answer that an epoch
-    takes: see `qa.data.mixture`. Lengths and `stride` are in tokens. `num_workers` processes build batches ahead; None:
-    2 on a GPU, else none.
+    takes: see `qa.data.epochs.mixture`. Lengths and `stride` are in tokens. `num_workers` processes build batches
+    ahead; None: 2 on a GPU, else none.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class SquadData:
         at most this share of all (float). It is the same for every seed of a run, number of devices and epoch.
         Errors: UserError for a file or a record that cannot be used, or a question that leaves no room for its context.
         """
-        from qa.data.window_cache import cached_windows, fingerprint  # needs torch, which scoring does without
+        from qa.data.windows.cache import cached_windows, fingerprint  # needs torch, which scoring does without
 
         self.tokenizer = tokenizer
         read = self.sources.read(split)
@@ -132,7 +132,7 @@ class SquadData:
 
     def _check_room(self, split: Split, windows: "Windows", read: Examples) -> None:
         """Lists the questions without a window, or refuses them."""
-        from qa.data.windows import without_room
+        from qa.data.windows.build import without_room
 
         problem = (
             f"too long for windows of data.max_length={self.max_length} that share data.stride={self.stride} tokens"
@@ -156,7 +156,7 @@ class SquadData:
 
     def _plan_epochs(self, files: Mapping[str, Path]) -> None:
         """Decides which windows each training epoch takes. `files`: {id: its file}."""
-        from qa.data.windows import unlabelled
+        from qa.data.windows.build import unlabelled
 
         examples, windows = self.examples["train"], self.windows["train"]
         unanswerable = sum(examples[row].is_impossible for row in np.unique(windows.example))

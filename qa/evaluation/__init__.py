@@ -1,1 +1,1 @@
-"""Logits → answers → figures, with what they are worth; knows neither the model nor Lightning."""
+"""Logits → answers → figures; knows neither the model nor Lightning."""

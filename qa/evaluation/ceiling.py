@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel
 
+from qa.data.arrays import Ints
 from qa.data.example import Example
-from qa.data.order import Ints
-from qa.data.places import occurrences
+from qa.data.reading.answer_places import occurrences
 from qa.evaluation.metrics import normalize, scores
 
 if TYPE_CHECKING:  # needs torch, which a look at a run's results does without
-    from qa.data.windows import Windows
+    from qa.data.windows.build import Windows
 
 EDGE = rf"[^\s{re.escape(string.punctuation)}]"
 WORD = re.compile(rf"{EDGE}(?:\S*{EDGE})?")  # without the punctuation around it

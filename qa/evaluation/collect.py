@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qa.data.batches import EvaluationBatch
+from qa.data.epochs.batches import EvaluationBatch
 from qa.data.example import Example
 from qa.evaluation.answers import Evaluation, given_answer, null_odds, score_question
 from qa.evaluation.decode import WindowSpans, decode, window_spans

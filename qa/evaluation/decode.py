@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qa.data.arrays import Ints
 from qa.evaluation.answers import NBestAnswer
 
 QUESTIONS_AT_ONCE = 4096  # questions with candidates and contexts in arrays at the same time
@@ -20,9 +21,9 @@ WindowSpans = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer
 class Spans(NamedTuple):
     """Spans of several questions."""
 
-    question: NDArray[np.int32]  # [spans], as all of these
-    start: NDArray[np.int32]
-    end: NDArray[np.int32]
+    question: Ints  # [spans], as all of these
+    start: Ints
+    end: Ints
     score: NDArray[np.float32]
 
     def take(self, which: NDArray[Any] | slice) -> "Spans":
@@ -81,7 +82,7 @@ class NBest(Mapping[str, list[NBestAnswer]]):
         ids: Sequence[str],
         contexts: Sequence[str],
         bounds: NDArray[np.int64],
-        spans: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.float64]],
+        spans: tuple[Ints, Ints, NDArray[np.float32], NDArray[np.float64]],
     ) -> None:
         """`ids`, `contexts`: [questions]; question q has the answers `bounds[q]:bounds[q + 1]` of `spans`.
 

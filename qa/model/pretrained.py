@@ -21,7 +21,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from qa.data.overlap import CONTEXTS
+from qa.data.reading.overlap import CONTEXTS
 from qa.errors import UserError, first_line, why_unreadable
 from qa.hub import load_arguments
 from qa.internals import set_implementation

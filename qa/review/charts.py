@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qa.evaluation.trust import BINS, calibration, risk_coverage
 from qa.runs.folder import RunFolder
 from qa.runs.results import Row
+from qa.statistics.trust import BINS, calibration, risk_coverage
 from qa.storage import atomic_write, write_text
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from qa.evaluation.answers import Question
-from qa.evaluation.intervals import TOO_FEW
 from qa.review.compare_tables import CORRECTED, FEW, RECIPE, WEIGHTS, bounds_of, p_of, part_of, spread_of
 from qa.review.comparison import REAL
 from qa.review.run_page import templates
 from qa.review.systems import System
 from qa.runs.results_table import counted
+from qa.statistics.intervals import TOO_FEW
 
 SIDES = ("only_one", "only_other")
 FIXES_SHOWN = 200  # questions that one system alone answers, on the page

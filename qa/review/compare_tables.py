@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from qa.evaluation.intervals import TOO_FEW, bounds
-from qa.evaluation.significance import DRAWS
 from qa.review.comparison import REAL
 from qa.runs.results import METRICS
 from qa.runs.results_table import counted, markdown_rows
+from qa.statistics.intervals import TOO_FEW, bounds
+from qa.statistics.significance import DRAWS
 
 RECIPE = "With other seeds and other questions, by a t-test. p: how often chance alone gives such a difference."
 WEIGHTS = (

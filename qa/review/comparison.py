@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from qa.evaluation.breakdown import breakdown, kinds
-from qa.evaluation.intervals import (
+from qa.review.systems import Run, System
+from qa.runs.results import METRICS, chosen_here, metric_of
+from qa.runs.results_table import counted
+from qa.statistics.breakdown import breakdown, kinds
+from qa.statistics.intervals import (
     TOO_FEW,
     Clusters,
     bounds,
@@ -19,10 +22,7 @@ from qa.evaluation.intervals import (
     proportion,
     spread,
 )
-from qa.evaluation.significance import holm, sign_flips
-from qa.review.systems import Run, System
-from qa.runs.results import METRICS, chosen_here, metric_of
-from qa.runs.results_table import counted
+from qa.statistics.significance import holm, sign_flips
 
 ALL_PAIRS = 6  # systems; with more, the highest is compared with each of the others
 LEFT_OUT = 0.2  # of a run's questions; where more are skipped, its figures are of another test set

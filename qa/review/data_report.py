@@ -11,9 +11,9 @@ from rich.padding import Padding
 from rich.text import Text
 
 from qa.data.example import Example
-from qa.data.languages import language_of, with_languages
-from qa.data.near_duplicates import terms_of
-from qa.data.quality import LISTED, Fault, Finding, by_kind
+from qa.data.quality.inspection import LISTED, Fault, Finding, by_kind
+from qa.data.quality.near_duplicates import terms_of
+from qa.data.reading.languages import language_of, with_languages
 from qa.review.terminal import plain_table
 from qa.runs.results_table import counted
 
@@ -33,8 +33,8 @@ def in_tokens(examples: Sequence[Example], pretrained: str | None) -> InTokens:
     """Lengths, windows and ceiling by a model's tokenizer and lengths; nothing without a model. Errors: UserError."""
     if not (pretrained and examples):
         return InTokens({}, [], [])
-    from qa.data.tokenizer import check_lengths, load_tokenizer  # needs torch
-    from qa.data.windows import build_windows, without_room
+    from qa.data.windows.build import build_windows, without_room
+    from qa.data.windows.tokenizer import check_lengths, load_tokenizer  # needs torch
     from qa.evaluation.ceiling import ceiling
     from qa.model.answering import Answering
 

@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qa.evaluation.answers import NBestAnswer, Question
-from qa.evaluation.breakdown import Part, breakdown, kinds, language, question_type
-from qa.evaluation.error_kinds import count_errors, error_kind
-from qa.evaluation.intervals import Clusters, ConfidenceInterval, clusters
 from qa.evaluation.question_table import read_questions
-from qa.evaluation.trust import Trust, outcomes, trust
 from qa.review.verdict import estimates, figures_in_words, remarks
 from qa.runs.folder import RunFolder
 from qa.runs.metrics_csv import read_metrics
 from qa.runs.predictions import WrittenAnswers
 from qa.runs.results import Results, read_results
 from qa.runs.results_table import markdown_language_table, markdown_table
+from qa.statistics.breakdown import Part, breakdown, kinds, language, question_type
+from qa.statistics.error_kinds import count_errors, error_kind
+from qa.statistics.intervals import Clusters, ConfidenceInterval, clusters
+from qa.statistics.trust import Trust, outcomes, trust
 from qa.storage import write_text
 
 SHOWN = 5000  # questions: a page of more is no pleasure to open

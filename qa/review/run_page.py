@@ -10,15 +10,15 @@ from jinja2 import Environment, PackageLoader
 
 from qa.errors import first_line
 from qa.evaluation.answers import NO_ANSWER
-from qa.evaluation.breakdown import question_type
-from qa.evaluation.error_kinds import error_kind, label_doubt
-from qa.evaluation.intervals import TOO_FEW, bounds
 from qa.review.charts import apart, reliability, write_curves
 from qa.review.report import RunReport
 from qa.review.verdict import HEADLINE
 from qa.runs import results_table as tables
 from qa.runs.identity import is_recipe
 from qa.runs.results import Row
+from qa.statistics.breakdown import question_type
+from qa.statistics.error_kinds import error_kind, label_doubt
+from qa.statistics.intervals import TOO_FEW, bounds
 from qa.storage import write_text
 
 log = logging.getLogger(__name__)

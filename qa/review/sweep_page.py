@@ -9,7 +9,6 @@ from urllib.parse import quote
 import numpy as np
 
 from qa.errors import UserError
-from qa.evaluation.intervals import bounds, clusters, percent, proportion
 from qa.review.charts import OUTCOMES, apart, as_svg, by_epoch, colors, parallel
 from qa.review.comparison import LEFT_OUT
 from qa.review.run_page import templates
@@ -17,6 +16,7 @@ from qa.review.systems import Run, read_run, systems
 from qa.review.verdict import estimates
 from qa.runs.results import METRICS
 from qa.runs.results_table import counted
+from qa.statistics.intervals import bounds, clusters, percent, proportion
 from qa.storage import write_text
 from qa.sweeps.rows import FORMATS, Setting, SweepRow, grouped, notes, ranked
 from qa.sweeps.sweep import Sweep

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from qa.errors import UserError
 from qa.evaluation.answers import Question, best_span, null_odds
-from qa.evaluation.calibration import in_first_half
 from qa.evaluation.metrics import v2_scores
 from qa.evaluation.question_table import read_questions
 from qa.evaluation.thresholds import kept_threshold
@@ -20,6 +19,7 @@ from qa.runs.identity import as_today
 from qa.runs.predictions import WrittenAnswers, at_threshold
 from qa.runs.results import METRICS, Results, read_results
 from qa.runs.results_table import counted
+from qa.statistics.calibration import in_first_half
 
 EVALUATED = (  # settings that an evaluation chooses for itself, beside those of the training
     "decode.", "data.max_length", "data.stride", "data.limit", "data.split_seed", "data.validation_share",

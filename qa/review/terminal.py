@@ -12,11 +12,11 @@ from rich.text import Text
 from qa import processes
 from qa.console import console
 from qa.evaluation.answers import Question
-from qa.evaluation.calibration import Calibrated
 from qa.runs import results_table as tables
 from qa.runs.folder import RunFolder
 from qa.runs.identity import other_code
 from qa.runs.results import EvaluatedPart, Monitor, Row
+from qa.statistics.calibration import Calibrated
 
 if TYPE_CHECKING:
     from qa.review.report import RunReport  # needs pyarrow, NumPy and SciPy, which `qa.answer` need not wait for

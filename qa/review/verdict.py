@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from qa.evaluation.answers import Question
-from qa.evaluation.intervals import Clusters, ConfidenceInterval, bounds, percent, proportion
-from qa.evaluation.trust import Trust
 from qa.runs.results import METRICS, Results, monitor_in_words
 from qa.runs.results_table import counted
+from qa.statistics.intervals import Clusters, ConfidenceInterval, bounds, percent, proportion
+from qa.statistics.trust import Trust
 
 HEADLINE = {"f1": METRICS["f1"], **METRICS}  # F1 first
 UNTRAINED_F1 = 10.0  # percent
@@ -16,7 +16,7 @@ FEW_VALIDATION, FEW_TRAINING = 100, 500  # questions
 
 
 def estimates(questions: Sequence[Question], by: Clusters) -> dict[str, ConfidenceInterval]:
-    """F1 and EM in percent with their intervals, over questions alone; see `qa.evaluation.intervals`."""
+    """F1 and EM in percent with their intervals, over questions alone; see `qa.statistics.intervals`."""
     values = {key: np.array([[getattr(question, key) for question in questions]], float) for key in HEADLINE}
     return {key: percent(proportion(scores, by)) for key, scores in values.items()}
 

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from qa.data.files import find_files
+from qa.data.reading.files import find_files
 from qa.errors import UserError
 from qa.hub import cached_commit, model_folder, named
 from qa.model.answering import QA_JSON

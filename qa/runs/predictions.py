@@ -11,10 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from qa.errors import UserError
 from qa.evaluation.answers import Evaluation, NBestAnswer, Question, given_answer
-from qa.evaluation.calibration import Calibrated, calibrated
 from qa.evaluation.metrics import v2_scores
 from qa.evaluation.question_table import read_questions, write_questions
 from qa.runs.folder import RunFolder
+from qa.statistics.calibration import Calibrated, calibrated
 from qa.storage import write_object
 
 

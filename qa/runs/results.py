@@ -9,13 +9,13 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, computed_field
 from pydantic_core import PydanticCustomError
 
-from qa.data.overlap import Overlap
+from qa.data.reading.overlap import Overlap
 from qa.errors import UserError
-from qa.evaluation.calibration import Calibrated
 from qa.evaluation.ceiling import Ceiling
 from qa.evaluation.languages import LanguageFigures, LanguageGap, gap_to, mean_of_languages
 from qa.runs.folder import RunFolder, is_run
 from qa.runs.identity import is_trained_on, question_hashes
+from qa.statistics.calibration import Calibrated
 
 METRICS = {"exact_match": "EM", "f1": "F1"}  # of the answers
 

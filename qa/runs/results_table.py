@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from qa.errors import printable
-from qa.evaluation.calibration import Calibrated
 from qa.runs.results import V2_FIGURES, EvaluatedPart, Monitor, Results, Row, monitor_in_words
+from qa.statistics.calibration import Calibrated
 
 HEADINGS = ("Epoch", "Step", "Training Loss", "Validation Loss", "EM", "F1")
 V2_HEADINGS = ("Epoch", "HasAns EM", "HasAns F1", "NoAns EM", "NoAns F1", "Best EM", "at", "Best F1", "at")

@@ -22,7 +22,7 @@ def cards_of(file: Upload) -> dict[str, Any] | None:
     """The cards of a file, as `QuestionsResponse` without texts; None where it has none. Errors: UserError."""
     if ending(file.name) not in CARD_KINDS:
         return None
-    from qa.data.record import NAMES, plain
+    from qa.data.reading.record import NAMES, plain
 
     text = clean("".join(plain_text(file))).lstrip()
     if len(text) > file.limits.characters:

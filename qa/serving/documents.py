@@ -87,8 +87,8 @@ def _examples_of(file: Upload) -> dict[str, Any]:
 
     The file is written into the working directory, so that messages name it without a folder.
     """
-    from qa.data.check import examples_to_ask
-    from qa.data.record import BadRecord
+    from qa.data.reading.checked import examples_to_ask
+    from qa.data.reading.record import BadRecord
 
     path = Path(file.name)
     path.write_bytes(file.data)

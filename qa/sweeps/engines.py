@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from qa.config.command_line import command
 from qa.errors import UserError, first_line
 from qa.internals import local_process
-from qa.processes import ERROR_FILE, PATIENCE, environment_without_slurm, handle_signals, killed
+from qa.processes import PATIENCE, handle_signals, killed
+from qa.ranks import ERROR_FILE, environment_without_slurm
 
 TURNS = 1000  # of a job in a cluster's queue; each resumes where the last one ended
 ERROR, OUTPUT = "error.txt", "output.txt"  # in a job's folder: its error, and its output where several run at once

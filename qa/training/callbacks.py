@@ -11,7 +11,7 @@ from lightning.pytorch import callbacks as lightnings
 from pydantic import NonNegativeFloat, PositiveInt
 
 from qa.config.targets import build
-from qa.data.batches import Batch, TrainingBatch
+from qa.data.epochs.batches import Batch, TrainingBatch
 from qa.errors import UserError
 from qa.memory import peak_resident_memory
 from qa.runs.results import Row, sign

@@ -10,7 +10,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Par
 from torch import Tensor
 from torch.distributed import FileStore  # type: ignore[attr-defined]
 
-from qa import processes
+from qa import ranks
 from qa.internals import leave_signals_to_us, set_backend
 
 T = TypeVar("T")
@@ -26,14 +26,14 @@ def connect(trainer: Trainer) -> None:
     on_gpu = strategy.root_device.type == "cuda"
     if on_gpu and isinstance(strategy, (DDPStrategy, ModelParallelStrategy)):
         set_backend(strategy, BACKENDS)
-    if processes.MEETING in os.environ and not torch.distributed.is_initialized():
+    if ranks.MEETING in os.environ and not torch.distributed.is_initialized():
         if on_gpu:
             torch.cuda.set_device(strategy.root_device)
         torch.distributed.init_process_group(
             BACKENDS if on_gpu else "gloo",
-            store=FileStore(os.environ[processes.MEETING], processes.world_size()),
-            rank=processes.rank() or 0,
-            world_size=processes.world_size(),
+            store=FileStore(os.environ[ranks.MEETING], ranks.world_size()),
+            rank=ranks.rank() or 0,
+            world_size=ranks.world_size(),
             device_id=strategy.root_device if on_gpu else None,
         )
     leave_signals_to_us(trainer)  # the history has handlers of its own

@@ -10,7 +10,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from qa.console import console
-from qa.data.batches import TrainingBatch
+from qa.data.epochs.batches import TrainingBatch
 from qa.training.callbacks import peak_memory
 from qa.training.live_line import Workload
 from qa.training.module import QuestionAnsweringModule

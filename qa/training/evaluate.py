@@ -2,11 +2,11 @@
 
 import logging
 
-from qa.evaluation.calibration import calibrate_evaluation
 from qa.runs.checkpoints import load_checkpoint
 from qa.runs.identity import is_trained_on
 from qa.runs.predictions import write_predictions
 from qa.runs.results import TRAINED_ON, Row
+from qa.statistics.calibration import calibrate_evaluation
 from qa.training.collectives import disconnect
 from qa.training.finish import begin_dashboard, finish, run_report
 from qa.training.parts import Parts

@@ -5,7 +5,7 @@ from typing import Any
 from lightning import LightningModule
 from torch import Tensor
 
-from qa.data.batches import Batch, EvaluationBatch
+from qa.data.epochs.batches import Batch, EvaluationBatch
 from qa.evaluation.answers import Evaluation
 from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
 from qa.model.loss import span_loss

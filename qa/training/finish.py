@@ -10,7 +10,6 @@ from typing import Any
 from qa import processes
 from qa.console import console
 from qa.evaluation.answers import NBestAnswer, Question
-from qa.evaluation.calibration import Calibrated
 from qa.evaluation.languages import language_figures
 from qa.hub import push
 from qa.review.card import model_name
@@ -18,6 +17,7 @@ from qa.review.report import RunReport
 from qa.review.run_page import try_page
 from qa.review.terminal import question_in_context, show_paths, show_report
 from qa.runs.results import PerSplit, Results, Row
+from qa.statistics.calibration import Calibrated
 from qa.tracking.loggers import Wandb
 from qa.training.parts import Parts, evaluated_part
 from qa.training.screen import hardware

@@ -3,7 +3,7 @@
 import numpy as np
 
 from qa.console import console
-from qa.data.overlap import context_hashes, trained_contexts
+from qa.data.reading.overlap import context_hashes, trained_contexts
 from qa.errors import UserError
 from qa.evaluation.question_table import read_questions
 from qa.model.answering import Answering

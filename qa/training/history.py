@@ -9,8 +9,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch.optim.lr_scheduler import LambdaLR
 
 from qa.console import console
-from qa.data.batches import Batch, TrainingBatch
-from qa.evaluation.calibration import Calibrated, calibrate_evaluation
+from qa.data.epochs.batches import Batch, TrainingBatch
 from qa.internals import evaluation_follows, loop_state
 from qa.runs.checkpoints import is_own, load_checkpoint
 from qa.runs.folder import PRUNED
@@ -19,6 +18,7 @@ from qa.runs.predictions import write_predictions
 from qa.runs.results import Monitor, Row, better
 from qa.runs.results_table import row_in_words
 from qa.runs.weights import HISTORY
+from qa.statistics.calibration import Calibrated, calibrate_evaluation
 from qa.training.checkpoint_files import CheckpointFiles
 from qa.training.module import QuestionAnsweringModule
 from qa.training.signals import Interrupted, NotedSignal

@@ -9,7 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from pydantic import PositiveFloat
 
 from qa.console import console, live_line, to_log_file
-from qa.data.batches import Batch, TrainingBatch
+from qa.data.epochs.batches import Batch, TrainingBatch
 from qa.training.module import QuestionAnsweringModule
 
 

@@ -15,16 +15,16 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from qa.config.settings import NonFinite
-from qa.data.batches import Batch, TrainingBatch
+from qa.data.epochs.batches import Batch, TrainingBatch
 from qa.errors import UserError, is_out_of_memory
 from qa.internals import run_through_ddp
-from qa.model.dropout import PackedWindows, draw_for
-from qa.model.graphs import Graphs
-from qa.model.micro_batches import MicroBatches, MicroBatchSize
+from qa.model.fast.dropout import PackedWindows, draw_for
+from qa.model.fast.graphs import Graphs
+from qa.model.fast.micro_batches import MicroBatches, MicroBatchSize
+from qa.model.fast.unpadded import FAMILIES, UNPADDED, fits, unpadded_logits
+from qa.model.fast.window_attention import WINDOWS, compute_by_windows, fits_windows
 from qa.model.optimization import can_fuse, parameter_groups
 from qa.model.pretrained import Attention, load_model, shard
-from qa.model.unpadded import FAMILIES, UNPADDED, fits, unpadded_logits
-from qa.model.window_attention import WINDOWS, compute_by_windows, fits_windows
 from qa.training.collectives import all_gather, largest, summed
 from qa.training.devices import seed_device
 from qa.training.evaluation_steps import EvaluationSteps

@@ -17,8 +17,8 @@ from qa.config.composed import overrides, resolved
 from qa.config.settings import EVALUATION_LIMITS, Settings
 from qa.config.targets import build
 from qa.data.datamodule import SPLITS, SquadDataModule
-from qa.data.sources import Split
-from qa.data.tokenizer import check_lengths, load_tokenizer
+from qa.data.reading.sources import Split
+from qa.data.windows.tokenizer import check_lengths, load_tokenizer
 from qa.errors import UserError, one_line
 from qa.evaluation.ceiling import Ceiling, ceiling
 from qa.hub import check_pretrained

@@ -11,8 +11,8 @@ from qa import processes
 from qa.config.settings import Settings
 from qa.console import console
 from qa.data.datamodule import SquadDataModule
-from qa.data.sources import Split
-from qa.data.tokenizer import scripts
+from qa.data.reading.sources import Split
+from qa.data.windows.tokenizer import scripts
 from qa.review.card import model_name
 from qa.review.verdict import few_training
 from qa.runs.disk import check_disk, disk_needed

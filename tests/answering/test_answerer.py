@@ -15,13 +15,13 @@ from helpers.commands import Run, quick_fit
 from qa import Answer, QuestionAnswerer, UserError
 from qa.answering.choice import choose, merge
 from qa.answering.options import Options
-from qa.data import long_texts, windows
+from qa.data.windows import build, long_texts
 from qa.evaluation.answers import NBestAnswer
-from qa.evaluation.calibration import calibrated
 from qa.evaluation.question_table import read_questions
 from qa.model.answering import Answering
 from qa.runs.predictions import WrittenAnswers
 from qa.runs.results import read_results
+from qa.statistics.calibration import calibrated
 
 Files = tuple[Path, Path]
 CONTEXT = "The bridge of Tollen was built in 1822 by Ada Brill. A flood took its arches away. " * 6
@@ -205,7 +205,7 @@ def test_batches_of_any_size_answer_alike(answerer: QuestionAnswerer, size: Any)
 def test_a_long_text_is_answered_as_in_one_piece(answerer: QuestionAnswerer, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "".join(f"In {year} Ada Brill built the bridge of Tollen{year} from stone. " for year in range(1500, 1800))
     whole = answerer(QUESTION, text)
-    monkeypatch.setattr(windows, "LONG_TEXT", 500)
+    monkeypatch.setattr(build, "LONG_TEXT", 500)
     monkeypatch.setattr(long_texts, "PIECE_LENGTH", 3000)
     assert answerer(QUESTION, text) == whole
 

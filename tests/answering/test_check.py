@@ -16,9 +16,9 @@ from qa.answering.check import check_answers, read_known
 from qa.answering.files import answer_file, as_json
 from qa.answering.options import AnswerOptions
 from qa.calibrate import main
-from qa.data.overlap import context_hashes
-from qa.evaluation.calibration import calibrated
+from qa.data.reading.overlap import context_hashes
 from qa.model.answering import Answering
+from qa.statistics.calibration import calibrated
 from qa.storage import content_hash
 
 Files = tuple[Path, Path]

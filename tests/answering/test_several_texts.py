@@ -15,10 +15,10 @@ from qa.answering import calibrate as calibration
 from qa.answering.calibrate import calibrate, texts_rows
 from qa.answering.check import Asked, read_known
 from qa.answering.ranking import choose_texts
-from qa.data.tokenizer import backend
-from qa.evaluation.calibration import calibrated as calibrated_questions
-from qa.evaluation.calibration import same_answer
+from qa.data.windows.tokenizer import backend
 from qa.model.answering import Answering, Decision
+from qa.statistics.calibration import calibrated as calibrated_questions
+from qa.statistics.calibration import same_answer
 
 Files = tuple[Path, Path]
 MILL = "Anna Kern founded the mill in 1912. Her son Paul sold it in 1950 to the town of Arlbury."

@@ -13,10 +13,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from helpers.questions import squad
-from qa.data.batches import EpochSampler, EvaluationBatches, TrainingBatches
-from qa.data.example import Example
-from qa.data.examples import read_examples
-from qa.data.order import (
+from qa.data.epochs.batch_order import (
     Batching,
     batches_of_rank,
     copies,
@@ -25,8 +22,11 @@ from qa.data.order import (
     ordered_batches,
     padded_share,
 )
-from qa.data.tokenizer import pair_template
-from qa.data.windows import build_windows
+from qa.data.epochs.batches import EpochSampler, EvaluationBatches, TrainingBatches
+from qa.data.example import Example
+from qa.data.reading.examples import read_examples
+from qa.data.windows.build import build_windows
+from qa.data.windows.tokenizer import pair_template
 
 LENGTHS = np.random.default_rng(0).gamma(6, 30, 5000).astype(np.int32) + 10
 BATCHINGS = st.sampled_from(["bucketed", "random"])

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from qa.data.check import Need
-from qa.data.examples import read_examples
-from qa.data.record import Columns
+from qa.data.reading.checked import Need
+from qa.data.reading.examples import read_examples
+from qa.data.reading.record import Columns
 from qa.errors import UserError
 
 OSTMAR = ["Ostmar"]

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from helpers.questions import squad
 from qa.data.datamodule import SquadDataModule
 from qa.data.example import Example
-from qa.data.sources import Split
+from qa.data.reading.sources import Split
 from qa.errors import UserError
 from qa.model.optimization import schedule
 from qa.training.module import QuestionAnsweringModule

@@ -11,7 +11,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from qa.data.demo_corpus import SLOT_PARTS, DemoSplit, corpus, entities, write_demo
-from qa.data.examples import read_examples
+from qa.data.reading.examples import read_examples
 
 SPLITS: tuple[DemoSplit, DemoSplit] = ("train", "validation")
 Corpora = dict[DemoSplit, dict[str, Any]]

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from helpers.paths import real_data
 from helpers.questions import squad
 from qa.data.example import Example
-from qa.data.examples import read_examples, split_by_paragraph
-from qa.data.files import find_files
-from qa.data.overlap import Overlap, overlap
-from qa.data.record import Columns
+from qa.data.reading.examples import read_examples, split_by_paragraph
+from qa.data.reading.files import find_files
+from qa.data.reading.overlap import Overlap, overlap
+from qa.data.reading.record import Columns
 from qa.errors import UserError
 
 CONTEXT = "Ada Brill built the bridge in 1912."

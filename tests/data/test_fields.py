@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa.data.fields import BadField, Reference, read_flag, read_id, read_literal, read_references, read_start
+from qa.data.reading.fields import BadField, Reference, read_flag, read_id, read_literal, read_references, read_start
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from qa.data import json_text
-from qa.data.json_text import JsonText
+from qa.data.reading import json_text
+from qa.data.reading.json_text import JsonText
 
 SOME: list[Any] = [
     1,

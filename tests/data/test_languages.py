@@ -13,9 +13,9 @@ from helpers.paths import real_data
 from helpers.questions import squad
 from qa.config.settings import check_files, check_settings
 from qa.config.targets import check_values
-from qa.data.examples import read_examples
-from qa.data.languages import CODES, language_of, read_language, recognised_language
-from qa.data.records import read_records
+from qa.data.reading.examples import read_examples
+from qa.data.reading.languages import CODES, language_of, read_language, recognised_language
+from qa.data.reading.records import read_records
 from qa.data.squad_data import SquadData
 from qa.errors import UserError
 
@@ -93,7 +93,9 @@ def test_a_wrong_language_or_file_is_refused(override: str, message: str | None,
 def test_a_data_set_of_the_hub_has_the_language_that_is_named(
     small_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qa.data.sources.hub_records", lambda _, __, columns: read_records(small_files[0], columns))
+    monkeypatch.setattr(
+        "qa.data.reading.sources.hub_records", lambda _, __, columns: read_records(small_files[0], columns)
+    )
     assert {e.language for e in SquadData(name="ada/bridges", languages="de").sources.read("train").examples} == {"de"}
     data = SquadData(name="ada/bridges", columns={"question": "id"})  # the names of fields are for the hub's, too
     assert {(e.language, e.question == e.id) for e in data.sources.read("train").examples} == {("en", True)}

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from qa.data import long_texts, windows
 from qa.data.example import Example
-from qa.data.long_texts import tokenize_long
-from qa.data.tokenizer import backend
-from qa.data.windows import build_windows
+from qa.data.windows import build, long_texts
+from qa.data.windows.build import build_windows
+from qa.data.windows.long_texts import tokenize_long
+from qa.data.windows.tokenizer import backend
 
 CORPUS = ["the quick brown fox jumps over the lazy dog and runs home again", "Ein Text über Brücken, 1912.", "桥梁是由"]
 WORDS = st.lists(
@@ -102,7 +102,7 @@ def test_windows_of_a_long_context_are_those_of_the_whole(
     texts = ["the bridge of 1912 " * 300, "a short one", "Brücken über das Tal, " * 250]
     examples = [Example(id=str(n), question="When?", context=text) for n, text in enumerate(texts)]
     whole = build_windows(examples, minilm, 64, 16)
-    monkeypatch.setattr(windows, "LONG_TEXT", 1000)
+    monkeypatch.setattr(build, "LONG_TEXT", 1000)
     pieces = build_windows(examples, minilm, 64, 16)
     for name, values in vars(whole).items():
         assert np.array_equal(values, getattr(pieces, name)), name

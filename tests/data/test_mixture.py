@@ -14,8 +14,8 @@ from helpers.configs import composed
 from helpers.questions import squad
 from qa.config.settings import check_files, check_settings
 from qa.data.datamodule import SquadDataModule
-from qa.data.mixture import Turns
-from qa.data.order import epoch_batches
+from qa.data.epochs.batch_order import epoch_batches
+from qa.data.epochs.mixture import Turns
 from qa.data.squad_data import SquadData
 from qa.errors import UserError
 

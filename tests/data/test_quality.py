@@ -15,14 +15,14 @@ from helpers.paths import MINILM, ROOT, real_data
 from helpers.questions import squad
 from qa.check import main
 from qa.console import Terminal
-from qa.data.check import Examples
 from qa.data.example import Example
-from qa.data.examples import check_records, read_examples
-from qa.data.fixed_file import write_fixed
-from qa.data.mojibake import restored_examples
-from qa.data.near_duplicates import near_duplicates
-from qa.data.quality import GARBLED, LISTED, REPEAT, findings
-from qa.data.records import read_records
+from qa.data.quality.fixed_file import write_fixed
+from qa.data.quality.inspection import GARBLED, LISTED, REPEAT, findings
+from qa.data.quality.mojibake import restored_examples
+from qa.data.quality.near_duplicates import near_duplicates
+from qa.data.reading.checked import Examples
+from qa.data.reading.examples import check_records, read_examples
+from qa.data.reading.records import read_records
 from qa.errors import UserError
 from qa.model.answering import Answering
 

@@ -23,10 +23,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.paths import ROOT
-from qa.data import tables
 from qa.data.example import Example, ReferenceAnswer
-from qa.data.examples import read_examples
-from qa.data.record import Columns
+from qa.data.reading import tables
+from qa.data.reading.examples import read_examples
+from qa.data.reading.record import Columns
 from qa.errors import UserError
 
 Row = dict[str, Any]  # id, question, context, answers: [[text, start]]
@@ -875,8 +875,8 @@ def test_parquet_of_many_row_groups_is_read_whole(texts: list[str], tmp_path: Pa
 MEASURED = """
 import sys
 from pathlib import Path
-import qa.data.parquet
-from qa.data.check import examples_to_ask
+import qa.data.reading.parquet
+from qa.data.reading.checked import examples_to_ask
 def peak():
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) // 1024
 before = peak()

@@ -19,12 +19,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from helpers.paths import MINILM, real_data
 from helpers.windows import assert_equal
-from qa.data import window_cache
 from qa.data.example import Example, ReferenceAnswer
-from qa.data.examples import read_examples
-from qa.data.tokenizer import check_lengths, load_tokenizer
-from qa.data.window_cache import cached_windows, fingerprint
-from qa.data.windows import Windows, build_windows, unlabelled, without_room
+from qa.data.reading.examples import read_examples
+from qa.data.windows import cache
+from qa.data.windows.build import Windows, build_windows, unlabelled, without_room
+from qa.data.windows.cache import cached_windows, fingerprint
+from qa.data.windows.tokenizer import check_lengths, load_tokenizer
 from qa.errors import UserError
 
 
@@ -326,7 +326,7 @@ def test_a_cache_file_whose_numbers_point_nowhere_is_built_anew(
     array = getattr(built, name).copy()
     array[-1] = value
     path = tmp_path / f"{fingerprint([example()], minilm, 48, 16)}.safetensors"
-    window_cache._save(path, replace(built, **{name: array}), {})  # with its checksum, as who may write there would
+    cache._save(path, replace(built, **{name: array}), {})  # with its checksum, as who may write there would
     found = cached(tmp_path, [example()], minilm, 48, 16)
     np.testing.assert_array_equal(getattr(found, name), getattr(built, name))
 

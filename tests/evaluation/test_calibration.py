@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from helpers.questions import question
 from qa.evaluation.answers import NBestAnswer, Question
-from qa.evaluation.calibration import UNFITTED, Scales, _candidates, calibrated, cross_fitted, probabilities
-from qa.evaluation.trust import calibration, chance, outcomes, risk_coverage, trust
+from qa.statistics.calibration import UNFITTED, Scales, _candidates, calibrated, cross_fitted, probabilities
+from qa.statistics.trust import calibration, chance, outcomes, risk_coverage, trust
 
 Answered = list[tuple[Question, Sequence[NBestAnswer]]]
 WORDS = ("the mill", "Mill.", "1912", "in 1912", "", "a", "The")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from qa.data.batches import EvaluationBatch
+from qa.data.epochs.batches import EvaluationBatch
 from qa.data.example import Example
 from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
 from qa.runs.predictions import WrittenAnswers, write_predictions

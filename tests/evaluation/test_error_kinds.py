@@ -7,8 +7,8 @@ import pytest
 
 from helpers.questions import question
 from qa.evaluation.answers import Question
-from qa.evaluation.breakdown import language
-from qa.evaluation.error_kinds import (
+from qa.statistics.breakdown import language
+from qa.statistics.error_kinds import (
     CROSSING,
     ELSEWHERE,
     ELSEWHERE_ALIKE,

@@ -9,16 +9,16 @@ import pytest
 
 from helpers.paths import real_data
 from helpers.questions import question
-from qa.data.examples import read_examples
+from qa.data.reading.examples import read_examples
 from qa.data.squad_data import SquadData
 from qa.evaluation.answers import Evaluation, figures_by_language, score_question
-from qa.evaluation.intervals import clusters
 from qa.evaluation.languages import language_figures
 from qa.evaluation.metrics import scores
 from qa.review.scores import score_predictions
 from qa.review.verdict import remarks
 from qa.runs.results import EvaluatedPart, PerSplit, Results, Row, monitor_in_words
 from qa.runs.results_table import LANGUAGE_NOTE, markdown_language_table
+from qa.statistics.intervals import clusters
 
 LANGUAGES = ("ar", "de", "en", "es", "zh")
 ASKED = [

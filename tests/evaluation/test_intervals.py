@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.questions import question
-from qa.evaluation.intervals import Clusters, Scores, bounds, clusters, difference, p_value, proportion, spread
-from qa.evaluation.significance import DRAWS, holm, sign_flips
+from qa.statistics.intervals import Clusters, Scores, bounds, clusters, difference, p_value, proportion, spread
+from qa.statistics.significance import DRAWS, holm, sign_flips
 
 Generator = np.random.Generator
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torchmetrics.functional.text import squad as torchmetrics_squad
 
 from helpers.paths import real_data
-from qa.data.examples import read_examples
+from qa.data.reading.examples import read_examples
 from qa.evaluation.metrics import exact_match, f1, normalize
 from qa.evaluation.squad_metric import SquadMetric
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.paths import real_data
-from qa.data.examples import read_examples
+from qa.data.reading.examples import read_examples
 from qa.evaluation.metrics import scores
 from qa.evaluation.mlqa import ARTICLES, BY_CHARACTER, LONG_CODES, normalize_in
 

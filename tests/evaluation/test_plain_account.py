@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.usual import answers as usual
-from qa.data.batches import EvaluationBatch
+from qa.data.epochs.batches import EvaluationBatch
 from qa.data.example import Example, ReferenceAnswer
 from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
 from qa.runs.predictions import write_predictions

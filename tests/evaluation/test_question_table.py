@@ -8,7 +8,7 @@ import pytest
 from helpers.paths import real_data
 from helpers.questions import squad
 from qa.data.example import Example, ReferenceAnswer
-from qa.data.examples import read_examples
+from qa.data.reading.examples import read_examples
 from qa.errors import UserError
 from qa.evaluation.answers import NBestAnswer, score_question
 from qa.evaluation.question_table import QUESTIONS_FILE, SCHEMA, read_questions, write_questions

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import squad_v2
-from qa.data.batches import EvaluationBatch
+from qa.data.epochs.batches import EvaluationBatch
 from qa.data.example import Example, ReferenceAnswer
 from qa.evaluation.answers import Evaluation
 from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
 from qa.evaluation.metrics import v2_scores
 from qa.evaluation.thresholds import best_threshold, kept_threshold
-from qa.evaluation.trust import outcomes, trust
+from qa.statistics.trust import outcomes, trust
 
 TEXT = st.lists(st.sampled_from(["the", "A", "cat", "Cat's", "dog", "!", "北京"]), max_size=4).map(" ".join)
 ODDS = st.one_of(st.sampled_from([-1.5, -0.5, 0.0, 0.5, 2.0]), st.floats(-20, 20))  # with ties

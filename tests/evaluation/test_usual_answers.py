@@ -8,11 +8,11 @@ from transformers import AutoModelForQuestionAnswering, PreTrainedTokenizerFast
 from bench.decoding import Computed, features, ours
 from bench.usual.answers import Feature, best_answers, figures
 from helpers.paths import MINILM, real_data
-from qa.data.batches import EvaluationBatches
-from qa.data.examples import read_examples
-from qa.data.order import ordered_batches
-from qa.data.tokenizer import pair_template
-from qa.data.windows import build_windows
+from qa.data.epochs.batch_order import ordered_batches
+from qa.data.epochs.batches import EvaluationBatches
+from qa.data.reading.examples import read_examples
+from qa.data.windows.build import build_windows
+from qa.data.windows.tokenizer import pair_template
 from qa.evaluation.answers import NBestAnswer
 from qa.evaluation.metrics import scores
 

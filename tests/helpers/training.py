@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader
 from transformers import AutoConfig, PretrainedConfig
 
 from qa.config.settings import NonFinite
-from qa.data.batches import Batch, EvaluationBatches, TrainingBatches
-from qa.data.examples import read_examples
-from qa.data.tokenizer import load_tokenizer, pair_template
-from qa.data.windows import build_windows
-from qa.model.micro_batches import MicroBatchSize
+from qa.data.epochs.batches import Batch, EvaluationBatches, TrainingBatches
+from qa.data.reading.examples import read_examples
+from qa.data.windows.build import build_windows
+from qa.data.windows.tokenizer import load_tokenizer, pair_template
+from qa.model.fast.micro_batches import MicroBatchSize
 from qa.model.optimization import schedule
 from qa.runs.results import Monitor
 from qa.training.checkpoint_files import CheckpointFiles

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qa.data.batches import EvaluationBatches
+from qa.data.epochs.batches import EvaluationBatches
 from qa.data.example import Example, ReferenceAnswer
-from qa.data.tokenizer import pair_template
-from qa.data.windows import Windows, build_windows, without_room
+from qa.data.windows.build import Windows, build_windows, without_room
+from qa.data.windows.tokenizer import pair_template
 
 
 class Reference(NamedTuple):

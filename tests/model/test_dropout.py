@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from qa.model.dropout import PackedWindows, WindowDropout, by_windows, draw_for
+from qa.model.fast.dropout import PackedWindows, WindowDropout, by_windows, draw_for
 
 WIDTH = 64
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from helpers.training import batches
-from qa.data.batches import TrainingBatch
-from qa.model import graphs
-from qa.model.graphs import WIDTH, Graphs
+from qa.data.epochs.batches import TrainingBatch
+from qa.model.fast import graphs
+from qa.model.fast.graphs import WIDTH, Graphs
+from qa.model.fast.unpadded import UNPADDED, unpadded_logits
 from qa.model.loss import span_loss
 from qa.model.pretrained import load_model
-from qa.model.unpadded import UNPADDED, unpadded_logits
 
 
 class Replayed:

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from helpers.training import Small, batches, train, trained
-from qa.data.batches import Batch, TrainingBatch
+from qa.data.epochs.batches import Batch, TrainingBatch
 from qa.errors import UserError, is_out_of_memory
-from qa.model.micro_batches import MicroBatches
+from qa.model.fast.micro_batches import MicroBatches
 
 
 @pytest.mark.guarantee(

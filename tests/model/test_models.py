@@ -22,8 +22,8 @@ from helpers.windows import assert_equal
 from qa.answering.engines import load_engine
 from qa.answering.onnx_files import check_openvino, write_onnx, write_openvino
 from qa.data.example import Example, ReferenceAnswer
-from qa.data.tokenizer import load_tokenizer
-from qa.data.windows import build_windows
+from qa.data.windows.build import build_windows
+from qa.data.windows.tokenizer import load_tokenizer
 from qa.errors import UserError
 from qa.evaluation.decode import decode
 from qa.model.pretrained import SpanHead, check_model, load_model

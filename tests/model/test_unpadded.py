@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import AutoModelForQuestionAnswering, PreTrainedModel
 
 from helpers.training import config_of
-from qa.model.unpadded import FAMILIES, TOKENS_STEP, UNPADDED, fits, padded_tokens, unpadded_logits
+from qa.model.fast.unpadded import FAMILIES, TOKENS_STEP, UNPADDED, fits, padded_tokens, unpadded_logits
 
 LENGTHS = np.array([9, 30, 17, 64])
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForQuestionAnswering
 
-import qa.model.window_attention as attention
+import qa.model.fast.window_attention as attention
 from helpers.training import config_of
-from qa.model.dropout import PackedWindows, WindowDropout, by_windows, draw_for
-from qa.model.unpadded import FAMILIES, unpadded_logits
-from qa.model.window_attention import WINDOWS, compute_by_windows, fits_windows, window_attention
+from qa.model.fast.dropout import PackedWindows, WindowDropout, by_windows, draw_for
+from qa.model.fast.unpadded import FAMILIES, unpadded_logits
+from qa.model.fast.window_attention import WINDOWS, compute_by_windows, fits_windows, window_attention
 
 LENGTHS = np.array([9, 30, 17, 40])
 ROWS = np.array([12, 5, 700, 3])

@@ -13,9 +13,8 @@ from helpers.paths import MINILM
 from helpers.results import RESULTS, ROWS, SETTINGS
 from qa.console import console
 from qa.data.example import Example, ReferenceAnswer
-from qa.data.overlap import Overlap
+from qa.data.reading.overlap import Overlap
 from qa.evaluation.answers import Evaluation, NBestAnswer, score_question
-from qa.evaluation.trust import trust
 from qa.review.card import model_card
 from qa.review.report import RunReport
 from qa.review.terminal import question_in_context, results_table, show_paths, show_report
@@ -24,6 +23,7 @@ from qa.runs.folder import RunFolder
 from qa.runs.predictions import WrittenAnswers, write_predictions
 from qa.runs.results import EvaluatedPart, PerSplit, Row, better
 from qa.runs.results_table import markdown_table
+from qa.statistics.trust import trust
 
 
 def test_the_markdown_table_looks_like_the_published_one() -> None:

@@ -16,10 +16,9 @@ from rich.console import Console
 from helpers.finished_runs import WORDS, finished_run
 from helpers.paths import ROOT
 from helpers.questions import question
-from qa.data.overlap import Overlap
+from qa.data.reading.overlap import Overlap
 from qa.errors import UserError
 from qa.evaluation.answers import NBestAnswer
-from qa.evaluation.intervals import clusters
 from qa.evaluation.question_table import read_questions, write_questions
 from qa.review.compare_page import as_page
 from qa.review.compare_tables import as_latex, as_markdown, show, tex
@@ -28,6 +27,7 @@ from qa.review.systems import cross_fitted_run, read_run, systems
 from qa.runs.folder import OURS
 from qa.runs.predictions import at_threshold
 from qa.runs.results import PerSplit, read_results
+from qa.statistics.intervals import clusters
 from qa.storage import write_object
 
 

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from helpers.questions import question
 from helpers.results import RESULTS
 from qa.evaluation.answers import Evaluation, NBestAnswer
-from qa.evaluation.calibration import calibrate_evaluation
 from qa.evaluation.languages import language_figures
 from qa.review.report import RunReport
 from qa.runs.folder import RunFolder
 from qa.runs.predictions import write_predictions
+from qa.statistics.calibration import calibrate_evaluation
 
 FIGURES = ("scored", "figures", "remarks", "caveat", "breakdowns", "trust", "losses", "worst")
 

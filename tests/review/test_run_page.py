@@ -11,14 +11,14 @@ from playwright.sync_api import Page
 
 from helpers.browser import phone
 from helpers.questions import question
-from qa.data.overlap import Overlap
-from qa.evaluation.breakdown import KINDS, Part, breakdown, kinds, question_type
+from qa.data.reading.overlap import Overlap
 from qa.review import report as report_module
 from qa.review.charts import as_svg, curves, together
 from qa.review.report import RunReport
 from qa.review.run_page import try_page, write_page
 from qa.runs.folder import RunFolder
 from qa.runs.results import PerSplit, Results, Row
+from qa.statistics.breakdown import KINDS, Part, breakdown, kinds, question_type
 
 ROWS = [Row(epoch=1, step=5, train_loss=3.0, val_loss=2.5, exact_match=40.0, f1=50.0)]
 PUBLISHED = {  # what the recipe's run has

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from helpers.paths import ROOT
-from qa.data.examples import read_examples
+from qa.data.reading.examples import read_examples
 from qa.errors import UserError
 from qa.serving.corrections import PASSAGE, Correction, Corrections, passage
 from qa.serving.limits import Refused

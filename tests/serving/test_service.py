@@ -21,7 +21,7 @@ from helpers.commands import Run, quick_fit
 from helpers.questions import write_bridges
 from helpers.service import Service, served
 from qa import QuestionAnswerer
-from qa.data.examples import read_examples
+from qa.data.reading.examples import read_examples
 from qa.runs.identity import model_contents
 
 pytestmark = pytest.mark.slow

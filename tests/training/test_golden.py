@@ -10,7 +10,7 @@ import torch
 from helpers.golden import check_golden
 from helpers.training import Losses
 from qa import QuestionAnsweringModule, SquadDataModule, schedule
-from qa.data.tokenizer import load_tokenizer
+from qa.data.windows.tokenizer import load_tokenizer
 
 STEPS = 50
 

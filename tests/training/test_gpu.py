@@ -22,12 +22,12 @@ from transformers import AutoModelForQuestionAnswering, PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from helpers.training import ADAM, Small, a_history, batches, config_of, train
-from qa.data.batches import EvaluationBatches
+from qa.data.epochs.batches import EvaluationBatches
 from qa.errors import UserError
-from qa.model.micro_batches import MicroBatches
+from qa.model.fast.micro_batches import MicroBatches
+from qa.model.fast.unpadded import FAMILIES
 from qa.model.optimization import schedule
 from qa.model.pretrained import FLASH, load_model
-from qa.model.unpadded import FAMILIES
 from qa.sweeps.engines import visible_gpus
 from qa.training.callbacks import Metrics
 from qa.training.checkpoint_files import SyncedFile

@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import BertForQuestionAnswering
 
-from qa.data.batches import EvaluationBatches
-from qa.data.examples import read_examples
-from qa.data.tokenizer import load_tokenizer, pair_template
-from qa.data.windows import build_windows
+from qa.data.epochs.batches import EvaluationBatches
+from qa.data.reading.examples import read_examples
+from qa.data.windows.build import build_windows
+from qa.data.windows.tokenizer import load_tokenizer, pair_template
 from qa.model.loss import span_loss
 from qa.model.optimization import parameter_groups, schedule
 from qa.model.pretrained import load_model

@@ -13,7 +13,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from helpers.paths import ROOT
 from helpers.training import Small, train, trained
-from qa.data.batches import Batch
+from qa.data.epochs.batches import Batch
 
 Tensors = dict[str, torch.Tensor]
 

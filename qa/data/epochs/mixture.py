@@ -1,0 +1,104 @@
+"""The windows of an epoch, and how often each comes: a mixture of files, a share of the windows without an answer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from qa.data.arrays import Ints
+from qa.data.example import Example
+from qa.data.reading.file_names import by_path, labels
+from qa.data.reading.files import find_files
+from qa.data.reading.record import Files
+from qa.errors import UserError
+
+if TYPE_CHECKING:
+    from qa.data.windows.build import Windows
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(gt=0, le=1000)]
+Mixture = Share | Mapping[str, Weight]
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Windows in groups; every epoch takes a fixed number of each group, and no window again before all others.
+
+    The windows of a group take turns in an order that was drawn once: of a group of 5 with count 2 the epochs take the
+    places 0 1, 2 3, 4 0, 1 2 …; with count 7 each window once or twice.
+    """
+
+    group: Ints  # [windows]
+    place: NDArray[np.int64]  # [windows]: in the order of its group
+    size: NDArray[np.int64]  # [groups]: windows
+    count: NDArray[np.int64]  # [groups]: windows of an epoch
+
+    def rows(self, epoch: int) -> NDArray[np.int64]:
+        """The windows of an epoch, int64 [windows of an epoch], ascending, repeated as often as they come."""
+        size, count = self.size[self.group], self.count[self.group]
+        before = (epoch * count - 1 - self.place) // size  # how often each window has come, minus 1
+        return np.repeat(np.arange(len(self.group)), ((epoch + 1) * count - 1 - self.place) // size - before)
+
+    def in_words(self, paths: Sequence[Path]) -> str:
+        """The plan: "900 windows: squad 600 from 600, own 300 from 100; of those without their answer 200 from 400"."""
+        counts, sizes = self.count.reshape(-1, 2), self.size.reshape(-1, 2)  # [files, 2]
+        columns = zip(labels(list(dict.fromkeys(paths))), counts.sum(axis=1), sizes.sum(axis=1), strict=True)
+        files = ", ".join(f"{name} {count:,} from {size:,}" for name, count, size in columns)
+        without = f"{counts[:, 1].sum():,} from {sizes[:, 1].sum():,}"
+        return f"{self.count.sum():,} windows: {files}; of those without their answer {without}"
+
+
+def file_weights(mixture: Mixture | None, files: Files | None) -> Mapping[Path, float] | float:
+    """{path: how often an epoch sees each window of that file}, or the exponent that decides; 1.0: all alike.
+
+    Errors: UserError where there are no files to mix, or for the name of no file or of several.
+    """
+    if mixture is None:
+        return 1.0
+    if not files:
+        raise UserError("data.mixture: mixes files; give data.train_file=[a.json,b.json]")
+    return by_path("data.mixture", mixture, find_files(files)) if isinstance(mixture, Mapping) else mixture
+
+
+def take_turns(
+    windows: "Windows",
+    examples: Sequence[Example],
+    paths: Sequence[Path],
+    weights: Mapping[Path, float] | float,
+    negatives: float,
+    seed: int,
+) -> Turns:
+    """Plans the epochs: two groups for each file, the windows of each pass over the file, and the others.
+
+    A pass takes every window with its answer, one window of each unanswerable question, which else might be in no
+    epoch, and the share `negatives` of the others. `paths`: each example's file. `weights`: passes of an epoch over a
+    file, 1 where it is not named; or an exponent a: an epoch has windows of each file in proportion to (windows of a
+    pass) ** a, those of the largest file once.
+    """
+    generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))  # not that of any epoch's batches
+    in_pass = windows.end_positions > 0  # [windows]
+    order = np.lexsort((generator.random(len(windows)), windows.example))
+    one = order[np.unique(windows.example[order], return_index=True)[1]]  # a window of each question
+    impossible = np.array([example.is_impossible for example in examples])
+    in_pass[one] |= impossible[windows.example[one]]
+
+    numbers = {path: number for number, path in enumerate(dict.fromkeys(paths))}
+    file = np.array([numbers[path] for path in paths])[windows.example]
+    group = (2 * file + ~in_pass).astype(np.int32)
+    size = np.bincount(group, minlength=2 * len(numbers))
+    share = size * np.tile([1, negatives], len(numbers))  # [groups]: windows of a pass
+    if isinstance(weights, Mapping):
+        passes = np.array([weights.get(path, 1.0) for path in numbers])  # [files]
+    else:
+        each = np.maximum(share.reshape(-1, 2).sum(axis=1), 1)
+        passes = (each.max() / each) ** (1 - weights)
+    count = np.maximum(np.rint(share * np.repeat(passes, 2)), share > 0).astype(np.int64)
+
+    order = np.lexsort((generator.random(len(windows)), group))
+    place = np.empty(len(windows), np.int64)
+    place[order] = np.arange(len(windows)) - (np.cumsum(size) - size)[group[order]]
+    return Turns(group, place, size, count)

@@ -1,0 +1,1 @@
+"""What is wrong with files of questions, and files without it (`python -m qa.check`)."""

@@ -1,0 +1,1 @@
+"""Files → records → examples: each kind of file read and each record checked."""

@@ -1,0 +1,1 @@
+"""Examples → windows: texts tokenized and cut, the windows cached."""

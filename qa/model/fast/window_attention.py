@@ -1,0 +1,143 @@
+"""Attention on a CPU for training: window by window in the cache, and again in the backward pass.
+
+Registered with transformers as the attention "windows". Between the passes it keeps query, key, value and its output,
+where the usual way keeps matrices [heads, length, length] of each window, padding included.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from qa.model.fast.dropout import PackedWindows, WindowDropout, by_windows
+from qa.model.fast.feed_forward import join_gelu
+from qa.model.fast.unpadded import FAMILIES
+
+WINDOWS = "windows"
+SCORES_AT_ONCE = 200_000  # scores: they, their mask and their gradients stay in the cache of a core
+
+
+def fits_windows(model: PreTrainedModel, device: torch.device, precision: str) -> bool:
+    """Whether this model is trained so, on this device, in Lightning's `precision`."""
+    return device.type == "cpu" and precision == "32-true" and model.config.model_type in FAMILIES
+
+
+def compute_by_windows(model: PreTrainedModel) -> None:
+    """Makes a model train so; its new modules have the same parameters, by the same names."""
+    model.set_attn_implementation(WINDOWS)
+    by_windows(model)
+    join_gelu(model)
+
+
+class How(NamedTuple):
+    """The arguments of attention, beside query, key and value."""
+
+    sizes: list[int]  # tokens of each window
+    scale: float
+    dropout: WindowDropout | None
+    windows: PackedWindows | None  # the dropout draws their masks
+
+
+class _Attention(torch.autograd.Function):
+    """Attention within windows, their tokens in a row: query, key, value [heads, tokens, size] → the same shape."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
+        out = _like(query)
+        for (q, k, v, o), drawn, (scores, mask, _) in _pieces(how, query, key, value, out):
+            weights = _weights(q, k, how.scale, scores)
+            if how.dropout and drawn is not None:
+                weights.mul_(torch.ge(drawn, how.dropout.below, out=mask))
+                v = v * how.dropout.scale
+            o.copy_(torch.bmm(weights, v))
+        ctx.how = how
+        ctx.save_for_backward(query, key, value, out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, out = ctx.saved_tensors
+        how: How = ctx.how
+        gradients = [_like(query) for _ in range(3)]
+        for (q, k, v, o, do, dq, dk, dv), drawn, (scores, mask, dscores) in _pieces(
+            how, query, key, value, out, gradient, *gradients
+        ):
+            weights = _weights(q, k, how.scale, scores)
+            whole = (o * do).sum(2, keepdim=True)  # = sum(weights * dweights) of each row
+            kept = weights
+            if how.dropout and drawn is not None:
+                do = do * how.dropout.scale
+                torch.ge(drawn, how.dropout.below, out=mask)
+            dweights = torch.bmm(do, v.transpose(1, 2), out=dscores)
+            if drawn is not None:
+                dweights.mul_(mask)
+                kept = mask.mul_(weights)
+            dv.copy_(torch.bmm(kept.transpose(1, 2), do))
+            dweights.sub_(whole).mul_(weights)  # the softmax's backward pass: now the gradient of the scores
+            dq.copy_(torch.bmm(dscores, k).mul_(how.scale))
+            dk.copy_(torch.bmm(dscores.transpose(1, 2), q).mul_(how.scale))
+        return (*gradients, None)
+
+
+def _like(query: Tensor) -> Tensor:
+    """An empty tensor, [heads, tokens, size], with a token's heads side by side, as the layers around have them."""
+    heads, tokens, size = query.shape
+    return query.new_empty(tokens, heads, size).transpose(0, 1)
+
+
+def _weights(query: Tensor, key: Tensor, scale: float, out: Tensor) -> Tensor:
+    """Softmax of the scores, [heads, tokens, tokens]."""
+    torch.baddbmm(out, query, key.transpose(1, 2), beta=0, alpha=scale, out=out)
+    return torch.softmax(out, -1, out=out)
+
+
+def _pieces(how: How, *tensors: Tensor) -> Iterator[tuple[list[Tensor], Tensor | None, Tensor]]:
+    """Yields a window's heads, some at a time: of each tensor [heads, tokens, size], of the random bytes, and room.
+
+    The room is for three matrices [heads, tokens, tokens].
+    """
+    heads = len(tensors[0])
+    longest = max(how.sizes)
+    room = tensors[0].new_empty(3, min(heads * longest**2, max(SCORES_AT_ONCE, longest**2)))
+    for number, window in enumerate(zip(*(tensor.split(how.sizes, 1) for tensor in tensors), strict=True)):
+        tokens = how.sizes[number]
+        drawn = how.dropout.drawn(how.windows, number, (heads, tokens, tokens)) if how.dropout and how.windows else None
+        at_once = max(1, SCORES_AT_ONCE // tokens**2)
+        for first in range(0, heads, at_once):
+            part = slice(first, min(first + at_once, heads))
+            shape = (3, part.stop - first, tokens, tokens)
+            used = room[:, : shape[1] * tokens**2].view(shape)
+            yield [tensor[part] for tensor in window], None if drawn is None else drawn[part], used
+
+
+def window_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    cu_seq_lens_q: Tensor | None = None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    """Attention, as transformers calls it: query, key, value [1, heads, tokens, size] → [1, tokens, heads, size].
+
+    Without the windows' bounds, which evaluations do not give, it is the usual attention.
+    """
+    if cu_seq_lens_q is None:
+        return sdpa_attention_forward(module, query, key, value, mask, dropout=dropout, scaling=scaling, **more)
+    drops: Any = module.dropout
+    sizes = [size for size in cu_seq_lens_q.diff().tolist() if size]
+    how = How(sizes, scaling or query.shape[-1] ** -0.5, *((drops, drops.windows) if dropout else (None, None)))
+    out: Tensor = _Attention.apply(query[0], key[0], value[0], how)  # type: ignore[no-untyped-call]
+    return out.transpose(0, 1)[None], None
+
+
+AttentionInterface.register(WINDOWS, window_attention)
+AttentionMaskInterface.register(WINDOWS, sdpa_mask)

@@ -1,0 +1,1 @@
+"""What figures are worth: intervals, tests, calibration, breakdowns, kinds of errors."""
