@@ -96,7 +96,7 @@ def _cache(name: str, kind: RepositoryKind) -> Path:
 
 @lru_cache
 def files_in_cache(address: str) -> str:
-    """The path or glob, in the hub's cache, of `hf://datasets/USER/NAME[@REVISION]/PATH`, which it downloads if need be.
+    """The path or glob in the hub's cache of `hf://datasets/USER/NAME[@REVISION]/PATH`, downloaded if need be.
 
     Errors: UserError.
     """

@@ -102,7 +102,8 @@ def test_a_data_set_of_the_hub_has_the_language_that_is_named(
 @pytest.mark.parametrize(
     ("value", "code"),
     [
-        ("de", "de"), ("deu", "de"), ("ger", "de"), ("gsw", "gsw"), ("de-AT", "de"), ("pt_BR", "pt"), (" ZH-Hans ", "zh"), ("german", "de"),
+        ("de", "de"), ("deu", "de"), ("ger", "de"), ("gsw", "gsw"), ("de-AT", "de"),
+        ("pt_BR", "pt"), (" ZH-Hans ", "zh"), ("german", "de"),
         ("Javanese", "jv"), ("Mandarin", "zh"), ("Deutsch", None), ("und", None), ("xx", None), ("", None), (7, None),
         (["de"], None), (None, None),
     ],
