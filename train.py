@@ -14,7 +14,7 @@ from qa.config.entry import ask_hub, exit_status, read_settings, register_resolv
 from qa.config.hydra_errors import explain_in_job
 from qa.config.run_start import RunStart, take
 from qa.config.settings import check_sources
-from qa.config.targets import check_groups
+from qa.config.targets import check_values
 from qa.console import console, mute_rank, quiet_libraries
 from qa.data.squad_data import SquadData
 from qa.memory import keep_freed_memory
@@ -54,7 +54,7 @@ def run(cfg: DictConfig) -> int:
     settings = read_settings(cfg)
     if ranks.rank():
         mute_rank()
-    check_groups(settings, ("data", "optimizer", "scheduler", "model", "trainer"))
+    check_values({"data": settings.data})
     data = check_sources(settings)
     ask_hub(settings)
     if (ended := run_ranks_here(cfg, settings)) is not None:
@@ -63,7 +63,7 @@ def run(cfg: DictConfig) -> int:
         return score(data, composed, folder)
     keep_freed_memory()
     with console.status("loading torch and lightning"):
-        check_groups(settings, ("callbacks", "logger"))
+        check_values(settings.model_dump(exclude={"data", "sweep"}))
         from qa.training.evaluate import evaluate
         from qa.training.fit import fit
         from qa.training.parts import build_parts

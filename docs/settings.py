@@ -81,7 +81,8 @@ def as_markdown() -> str:
         group = folder.relative_to(CONF).as_posix()
         parts.append(f"## {group}\n")
         for path in sorted(folder.glob("*.yaml"), key=lambda path: (path.stem != defaults.get(group), path.stem)):
-            parts += [f"### {group}={path.stem}\n", *_choice(path, group)]
+            title = f"The other keys of {group}" if path.stem.startswith("_") else f"{group}={path.stem}"
+            parts += [f"### {title}\n", *_choice(path, group)]
     return "\n".join(parts)
 
 
@@ -97,7 +98,7 @@ def _choice(path: Path, group: str) -> Iterator[str]:
     base = [entry for entry in (yaml.safe_load(text) or {}).get("defaults", []) if isinstance(entry, str)]
     found = shown(path)
     if found:
-        if base:
+        if base and not base[0].startswith("_"):
             yield f"The keys of `{group}={base[0]}`, with these changed or added:\n"
         yield _table(found, "" if whole else group.replace("/", ".") + ".")
 

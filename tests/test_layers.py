@@ -9,7 +9,7 @@ import pytest
 
 from helpers.paths import ROOT
 
-GROUND = {"errors", "storage", "console", "processes", "ranks", "memory", "hub", "internals"}
+GROUND = {"errors", "storage", "console", "processes", "ranks", "memory", "hub", "internals", "recipe"}
 LAYERS = [
     "data",
     "model",

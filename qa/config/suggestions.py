@@ -1,8 +1,10 @@
 """The meaning of a wrong name: neighbours' words for our settings, and names that come close."""
 
 import difflib
+import functools
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -79,9 +81,15 @@ def suggestion(name: str, choices: Iterable[str]) -> str:
 
 def _choices_with(group: str, name: str) -> list[str]:
     """The choices of a group that have this setting in their own file."""
+    contents = read_choices(group).items()
+    return [choice for choice, content in contents if name in {**content, **(content.get(group) or {})}]
+
+
+@functools.cache
+def read_choices(group: str) -> dict[str, dict[str, Any]]:
+    """{choice: content of its file} of a group of conf/; empty for what is no group."""
     files = sorted((CONF / group).glob("*.yaml")) if group else []
-    contents = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) or {} for path in files}
-    return [choice for choice, content in contents.items() if name in {**content, **(content.get(group) or {})}]
+    return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) or {} for path in files}
 
 
 def own_files(group: str, value: str) -> str:

@@ -2,16 +2,16 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_type_hints
 
 from hydra.errors import InstantiationException
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from qa.config.settings import Settings
-from qa.config.signatures import SIGNATURES
-from qa.config.suggestions import suggestion
+from qa.config.suggestions import read_choices, suggestion
 from qa.config.wording import wrong_value
+from qa.data.squad_data import SquadData
 from qa.errors import UserError, one_line
 
 
@@ -22,27 +22,26 @@ def check_complete(config: Mapping[str, Any]) -> None:
 
 
 def _missing(config: Mapping[str, Any]) -> Iterator[str]:
-    """The keys of `Settings` and of the targets known here that a configuration lacks.
-
-    A target that gets its other arguments later, an optimizer, has defaults of its own for the rest.
-    """
+    """The keys of `Settings`, and those of conf/ with the same target, that a configuration lacks."""
     for name, field in Settings.model_fields.items():
-        node, model, needed = config.get(name), field.annotation, ["_target_"]
-        if node is None and field.is_required():
-            yield name
-        if not isinstance(node, Mapping) or not field.is_required() or model in (str, int):
+        node, model, needed = config.get(name), field.annotation, list[str]()
+        if not field.is_required():
             continue
-        if inspect.isclass(model) and issubclass(model, BaseModel):
-            needed = [key for key, child in model.model_fields.items() if child.is_required()]
-        elif function := SIGNATURES.get(node.get("_target_", "")):
-            parameters = inspect.signature(function).parameters.items()
-            needed = [key for key, p in parameters if p.default is p.empty or "_partial_" not in node]
-        yield from (f"{name}.{key}" for key in needed if key not in node and key != "self")
+        if node is None:
+            yield name
+        elif isinstance(node, Mapping) and model == dict[str, Any]:
+            needed = ["_target_", *_keys_in_conf(name, str(node.get("_target_")))]
+        elif isinstance(node, Mapping) and inspect.isclass(model) and issubclass(model, BaseModel):
+            needed = list(model.model_fields)
+        yield from (f"{name}.{key}" for key in needed if key not in node)
 
 
-def check_groups(settings: Settings, names: Sequence[str]) -> None:
-    """Checks the values of some groups of the configuration. Errors: UserError."""
-    check_values({name: getattr(settings, name) for name in names})
+def _keys_in_conf(group: str, target: str) -> set[str]:
+    """The keys that conf/ has for a target; none for one of torch, which has defaults, or of the user's own."""
+    contents = list(read_choices(group).values())
+    if target.startswith("torch.") or target not in [content.get("_target_") for content in contents]:
+        return set()
+    return {key for content in contents for key in content if key != "defaults"}
 
 
 def check_values(groups: Mapping[str, Any]) -> None:
@@ -52,11 +51,13 @@ def check_values(groups: Mapping[str, Any]) -> None:
         hints = get_type_hints(function, include_extras=True)
         parameters = inspect.signature(function).parameters
         loose = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+        known = _keys_in_conf(prefix, node["_target_"]) or parameters  # other arguments of a model are the program's
+        choices = [name for name in parameters if name in known]
         for key, value in node.items():
             if key in {"_target_", "_partial_"}:
                 continue
-            if key not in parameters and not loose:
-                raise UserError(f"{prefix}.{key}: no such setting{suggestion(key, parameters)}")
+            if key not in choices and not loose:
+                raise UserError(f"{prefix}.{key}: no such setting{suggestion(key, choices)}")
             if isinstance(value, Mapping) and "_target_" in value:
                 check_values({f"{prefix}.{key}": value})
                 continue
@@ -97,9 +98,9 @@ def _targets(groups: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def _signature(prefix: str, path: str) -> Callable[..., Any]:
-    """The function with a target's arguments, or its stand-in that imports no Lightning."""
-    if path in SIGNATURES:
-        return SIGNATURES[path]
+    """The function with a target's arguments; that of the data is found without Lightning."""
+    if path == "qa.SquadDataModule":
+        return SquadData.__init__
     from hydra.utils import get_object
 
     logging.getLogger("hydra.utils").disabled = True  # it prints what the error says
