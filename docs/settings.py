@@ -33,10 +33,11 @@ This page is made from the comments in `conf/`: run `python docs/settings.py` af
 
 | you want to | settings |
 | --- | --- |
-| train on your files | `data=local`, `data.train_file=FILE`, `data.validation_share=0.1` or `data.validation_file=FILE` |
+| train on your files | `data=local`, `data.train_file=FILE`, `data.validation_share=0.1` |
 | use another model | `model=roberta`, or `model.pretrained=NAME` |
 | try that all works | `trainer.fast_dev_run=2`, or `data.limit=100` |
-| train longer or shorter | `trainer.max_epochs=2`, `trainer.max_steps=1000`, `trainer.max_time=00:08:00:00`, `callbacks=early_stopping` |
+| train longer or shorter | `trainer.max_epochs=2`, `trainer.max_steps=1000`, `trainer.max_time=00:08:00:00` |
+| end when it no longer improves | `callbacks=early_stopping` |
 | train faster on a GPU | `trainer.precision=bf16-mixed`, `data.batch_size=64` with a higher `optimizer.lr` |
 | use several GPUs | `trainer.devices=8`; for a model that one cannot hold `trainer=sharded` |
 | need less memory | `data.micro_batch_size=4`, `model.gradient_checkpointing=true`, `data.max_length=256` |
