@@ -5,7 +5,6 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
 from qa import processes, ranks
@@ -35,8 +34,7 @@ def main(cfg: DictConfig) -> None:
     try:
         status = run(cfg)
     except Exception as error:
-        cause = (error.__cause__ if isinstance(error, InstantiationException) else None) or error
-        if (line := explain_in_job(cause)) is None:
+        if (line := explain_in_job(error)) is None:
             raise
         processes.report_error(f"ERROR: {line}")
         status = 2

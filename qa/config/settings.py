@@ -47,10 +47,13 @@ READ_SPLITS: dict[str, tuple[Split, ...]] = {
 }
 
 
-class CheckpointSettings(BaseModel):
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class CheckpointSettings(_Strict):
     """The figure that makes an epoch the best, and the other times to save checkpoints."""
 
-    model_config = ConfigDict(extra="forbid")
     monitor: Monitor
     every_n_steps: PositiveInt | None
     every_n_minutes: PositiveFloat | None
@@ -59,10 +62,9 @@ class CheckpointSettings(BaseModel):
     on_error: Literal["stop", "continue"]
 
 
-class Interval(BaseModel):
+class Interval(_Strict):
     """Values of a search from `low` to `high`, both inclusive; `log`: drawn on a logarithmic scale."""
 
-    model_config = ConfigDict(extra="forbid")
     low: int | float
     high: int | float
     log: bool = False
@@ -80,18 +82,16 @@ class Interval(BaseModel):
         return all(isinstance(bound, int) for bound in (self.low, self.high, self.step or 1))
 
 
-class DecodeSettings(BaseModel):
+class DecodeSettings(_Strict):
     """The limits in the choice of answers."""
 
-    model_config = ConfigDict(extra="forbid")
     n_best: PositiveInt
     max_answer_length: PositiveInt
 
 
-class SweepSettings(BaseModel):
+class SweepSettings(_Strict):
     """The jobs of a multirun and what it keeps of them; `n_trials` and the settings below it are for a search."""
 
-    model_config = ConfigDict(extra="forbid")
     resume: bool = True
     keep_best: PositiveInt | None = None
     n_trials: PositiveInt | None = None
@@ -105,10 +105,9 @@ class SweepSettings(BaseModel):
         return dict(_leaves(space)) if isinstance(space, Mapping) else space
 
 
-class Settings(BaseModel):
+class Settings(_Strict):
     """The composed configuration. `check_values` checks each group against its `_target_`."""
 
-    model_config = ConfigDict(extra="forbid")
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     stage: Literal["fit", "validate", "test", "predict"]
     resume: str

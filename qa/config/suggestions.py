@@ -47,13 +47,7 @@ NEIGHBOURS = {
     for word in words.split()
 }
 # settings that the W&B logger leaves to W&B's own variables
-OF_WANDB = {
-    "entity": "WANDB_ENTITY",
-    "group": "WANDB_RUN_GROUP",
-    "job_type": "WANDB_JOB_TYPE",
-    "notes": "WANDB_NOTES",
-    "tags": "WANDB_TAGS",
-}
+OF_WANDB = {"entity": "ENTITY", "group": "RUN_GROUP", "job_type": "JOB_TYPE", "notes": "NOTES", "tags": "TAGS"}
 
 
 def suggestion(name: str, choices: Iterable[str]) -> str:
@@ -67,7 +61,7 @@ def suggestion(name: str, choices: Iterable[str]) -> str:
     if len(same) == 1:
         return f"; did you mean {same[0]}?"
     if last in OF_WANDB and group in ("", "logger", "wandb"):
-        return f"; set {OF_WANDB[last]}, which W&B reads"
+        return f"; set WANDB_{OF_WANDB[last]}, which W&B reads"
     if having := _choices_with(group, last):
         return f"; {' and '.join(f'{group}={choice}' for choice in having)} {'has' if len(having) == 1 else 'have'} it"
     if key := NEIGHBOURS.get(last) or KEYS.get(last):

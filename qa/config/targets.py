@@ -2,7 +2,8 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, get_type_hints
 
 from hydra.errors import InstantiationException
@@ -14,34 +15,27 @@ from qa.config.wording import wrong_value
 from qa.data.squad_data import SquadData
 from qa.errors import UserError, one_line
 
+# keys that `~KEY` may leave out: they have defaults, or nothing needs them
+OPTIONAL = re.compile(
+    r"(callbacks|logger|sweep|experiment|hydra|push_to_hub|matmul_precision)\b|optimizer\.(?!_target_)|\w+\.\w+\."
+)
 
-def check_complete(config: Mapping[str, Any]) -> None:
-    """Checks that `~KEY` or null took away no setting that a run needs. Errors: UserError."""
-    if missing := next(_missing(config), None):
-        raise UserError(f"{missing}: cannot be left out; give it a value")
 
-
-def _missing(config: Mapping[str, Any]) -> Iterator[str]:
-    """The keys of `Settings`, and those of conf/ with the same target, that a configuration lacks."""
-    for name, field in Settings.model_fields.items():
-        node, model, needed = config.get(name), field.annotation, list[str]()
-        if not field.is_required():
-            continue
-        if node is None:
-            yield name
-        elif isinstance(node, Mapping) and model == dict[str, Any]:
-            needed = ["_target_", *_keys_in_conf(name, str(node.get("_target_")))]
-        elif isinstance(node, Mapping) and inspect.isclass(model) and issubclass(model, BaseModel):
-            needed = list(model.model_fields)
-        yield from (f"{name}.{key}" for key in needed if key not in node)
+def check_complete(config: Mapping[str, Any], words: Iterable[str]) -> None:
+    """Checks that `~KEY` among the overrides, or null, took away no setting that a run needs. Errors: UserError."""
+    targets = [word.lstrip("+").partition("._target_=")[0] for word in words if "._target_=" in word]
+    removed = [word[1:].partition("=")[0] for word in words if word.startswith("~")]
+    missing = [key for key in removed if not OPTIONAL.match(key) and key.partition(".")[0] not in targets]
+    missing += [name for name, f in Settings.model_fields.items() if f.is_required() and config.get(name) is None]
+    if missing:
+        raise UserError(f"{missing[0]}: cannot be left out; give it a value")
 
 
 def _keys_in_conf(group: str, target: str) -> set[str]:
-    """The keys that conf/ has for a target; none for one of torch, which has defaults, or of the user's own."""
-    contents = list(read_choices(group).values())
-    if target.startswith("torch.") or target not in [content.get("_target_") for content in contents]:
+    """The keys that conf/ has for a target of this project; empty for any other."""
+    if not target.startswith("qa."):
         return set()
-    return {key for content in contents for key in content if key != "defaults"}
+    return {key for content in read_choices(group).values() for key in content}
 
 
 def check_values(groups: Mapping[str, Any]) -> None:
@@ -59,8 +53,7 @@ def check_values(groups: Mapping[str, Any]) -> None:
             if key not in choices and not loose:
                 raise UserError(f"{prefix}.{key}: no such setting{suggestion(key, choices)}")
             if isinstance(value, Mapping) and "_target_" in value:
-                check_values({f"{prefix}.{key}": value})
-                continue
+                continue  # a target by itself
             try:
                 checked = _adapter(hints.get(key, Any)).validate_python(value)
                 if isinstance(checked, int | float) and type(value) not in (int, type(checked)):
@@ -93,8 +86,7 @@ def _targets(groups: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
         if isinstance(node, Mapping):
             if "_target_" in node:
                 yield prefix + name, node
-            else:
-                yield from _targets(node, f"{prefix}{name}.")
+            yield from _targets(node, f"{prefix}{name}.")
 
 
 def _signature(prefix: str, path: str) -> Callable[..., Any]:
