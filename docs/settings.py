@@ -72,10 +72,11 @@ def _settings(node: yaml.MappingNode, lines: list[str], prefix: str) -> Iterator
         key = prefix + name.value
         if name.value in INTERNAL:
             continue
-        if isinstance(value, yaml.MappingNode) and not value.flow_style:
+        if isinstance(value, yaml.CollectionNode) and not value.flow_style:
             if comment := _comment(lines[name.start_mark.line][name.end_mark.column :]):
                 yield Setting(key, "", comment)
-            yield from _settings(value, lines, f"{key}.")
+            if isinstance(value, yaml.MappingNode):
+                yield from _settings(value, lines, f"{key}.")
         else:
             line = lines[value.start_mark.line]
             written = line[value.start_mark.column : value.end_mark.column]

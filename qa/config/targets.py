@@ -16,7 +16,7 @@ from qa.data.squad_data import SquadData
 from qa.errors import UserError, one_line
 
 # keys that `~KEY` may leave out: they have defaults, or nothing needs them
-OPTIONAL = re.compile(
+REMOVABLE = re.compile(
     r"(callbacks|logger|sweep|experiment|hydra|push_to_hub|matmul_precision)\b|optimizer\.(?!_target_)|\w+\.\w+\."
 )
 
@@ -25,7 +25,7 @@ def check_complete(config: Mapping[str, Any], words: Iterable[str]) -> None:
     """Checks that `~KEY` among the overrides, or null, took away no setting that a run needs. Errors: UserError."""
     targets = [word.lstrip("+").partition("._target_=")[0] for word in words if "._target_=" in word]
     removed = [word[1:].partition("=")[0] for word in words if word.startswith("~")]
-    missing = [key for key in removed if not OPTIONAL.match(key) and key.partition(".")[0] not in targets]
+    missing = [key for key in removed if not REMOVABLE.match(key) and key.partition(".")[0] not in targets]
     missing += [name for name, f in Settings.model_fields.items() if f.is_required() and config.get(name) is None]
     if missing:
         raise UserError(f"{missing[0]}: cannot be left out; give it a value")
