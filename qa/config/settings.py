@@ -137,9 +137,10 @@ def check_settings(config: Mapping[str, Any]) -> Settings:
     """Checks the settings, without an import of a target. Errors: UserError, one line with the valid choices."""
     settings = validated(Settings, config)
     trainer = settings.trainer
-    for key, is_allowed, why in TRAINER_LIMITS:
-        if not is_allowed(trainer[key]):
-            raise UserError(f"trainer.{key}={trainer[key]}: {why}")
+    for keys, (allowed, why) in TRAINER_LIMITS.items():
+        for key in keys.split():
+            if not (allowed(trainer[key]) if callable(allowed) else trainer[key] in allowed):
+                raise UserError(f"trainer.{key}={trainer[key]}: {why}")
     for kind in ("epochs", "steps"):
         least, most = trainer[f"min_{kind}"], trainer[f"max_{kind}"]
         if isinstance(least, int) and isinstance(most, int) and 0 < most < least:

@@ -55,7 +55,7 @@ def test_every_file_begins_with_its_purpose_and_a_command() -> None:
 def test_every_argument_of_the_trainer_can_be_set(tmp_path: Path) -> None:
     keys = composed(tmp_path=tmp_path)[1]["trainer"].keys() - {"_target_"}
     assert keys == set(inspect.signature(lightning.Trainer).parameters)
-    assert {key for key, *_ in TRAINER_LIMITS} <= keys
+    assert {*" ".join(TRAINER_LIMITS).split()} <= keys
     assert keys == composed("trainer=sharded", tmp_path=tmp_path)[1]["trainer"].keys() - {"_target_"}
 
 
