@@ -9,7 +9,8 @@ from qa.evaluation.metrics import v2_scores
 from qa.serving.corrections import Correction, Corrections
 from qa.serving.desk import Desk
 from qa.serving.extraction import Extractor
-from qa.serving.schemas import Corrected, Grade, GradeRequest, QuestionsResponse, TextResponse, Withdrawn
+from qa.serving.schemas import Corrected, Grade, GradeRequest, TextResponse, Withdrawn
+from qa.serving.uploads import QuestionsResponse
 
 FILE: dict[str, Any] = {
     "requestBody": {

@@ -225,25 +225,6 @@ class TextResponse(BaseModel):
     text: str
 
 
-class FileQuestion(BaseModel):
-    """A question of a file; `answers` is empty where the file says that there is none."""
-
-    id: str
-    question: str
-    context: int  # its number in `contexts`
-    answers: list[str]
-    language: str | None
-
-
-class QuestionsResponse(BaseModel):
-    """The questions of a file, each distinct context once, and messages about questions that cannot be used."""
-
-    questions: list[FileQuestion]
-    contexts: list[str]
-    bad: int
-    messages: list[str]
-
-
 class TrainedOn(BaseModel):
     """A data set that a model learned from."""
 
