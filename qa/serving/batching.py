@@ -1,11 +1,12 @@
 """The model's threads: a GPU's answers requests together, each of a CPU's one by one; long texts batch by batch."""
 
-import asyncio
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
@@ -34,11 +35,9 @@ class RequestJob:
     languages: list[str | None]
     options: Options
     answerer: QuestionAnswerer
-    loop: asyncio.AbstractEventLoop
-    result: asyncio.Future[list[Answer]]
     progress: Callable[[Work], None] | None = None  # called after each batch, in a model's thread
+    result: "Future[list[Answer]]" = field(default_factory=Future)  # cancelled where no client waits for it any more
     arrived: float = field(default_factory=time.monotonic)
-    cancelled: bool = False  # no client waits for it any more
 
     def __post_init__(self) -> None:
         self.text = sum(len(text) for ask in self.asks for text in ask.contexts)  # characters
@@ -52,19 +51,6 @@ class RequestJob:
         """Whether it can be answered together with a job that is not answered alone."""
         alike = self.options == other.options and self.answerer.answering == other.answerer.answering
         return alike and not self.is_alone
-
-    def deliver(self, outcome: list[Answer] | Exception) -> None:
-        """Hands over the answers, or the error, from any thread."""
-
-        def hand_over() -> None:
-            if self.result.done():
-                return
-            if isinstance(outcome, Exception):
-                self.result.set_exception(outcome)
-            else:
-                self.result.set_result(outcome)
-
-        self.loop.call_soon_threadsafe(hand_over)
 
 
 class Group(NamedTuple):
@@ -111,7 +97,7 @@ class Batcher:
     def drop(self, job: RequestJob) -> None:
         """Frees the place of a job that no client waits for any more."""
         with self._changed:
-            job.cancelled = True
+            job.result.cancel()
             if job in self._waiting:
                 self._waiting.remove(job)
                 self._count(-len(job.asks))
@@ -177,14 +163,16 @@ class Batcher:
 
     def _started(self, jobs: Sequence[RequestJob]) -> list[Group]:
         """The jobs as one group; where one of them has an error, each of the others alone."""
-        cancelled = [job for job in jobs if job.cancelled]
+        cancelled = [job for job in jobs if job.result.cancelled()]
         for job in cancelled:
             self._finish(job, [])
         jobs = [job for job in jobs if job not in cancelled]
         if not jobs:
             return []
         try:
-            work = _begin(jobs)
+            asks = [ask for job in jobs for ask in job.asks]
+            languages = [language for job in jobs for language in job.languages]
+            work = jobs[0].answerer.begin(asks, jobs[0].options.model_copy(update={"language": languages}))
             if work.windows > self.limits.windows:
                 raise Refused(413, f"{work.windows} windows; at most {self.limits.windows}: send less text")
         except UserError as error:
@@ -194,14 +182,14 @@ class Batcher:
         except BaseException as error:  # a panic of a tokenizer is no Exception
             self._fail(jobs, error)
         else:
-            self.metrics.group.observe(sum(len(job.asks) for job in jobs))
+            self.metrics.group.observe(len(asks))
             return [Group(jobs, work)]
         return []
 
     def _step(self, group: Group) -> bool:
         """Computes a batch; False where the group is done, and its answers are handed over."""
         jobs, work, begin, before = *group, time.monotonic(), group.work.done
-        if all(job.cancelled for job in jobs):
+        if all(job.result.cancelled() for job in jobs):
             for job in jobs:
                 self._finish(job, [])
             return False
@@ -226,16 +214,14 @@ class Batcher:
     def _finish(self, job: RequestJob, outcome: list[Answer] | Exception) -> None:
         with self._changed:
             self._count(-len(job.asks))
-        job.deliver(outcome)
+        with suppress(InvalidStateError):  # it was cancelled
+            if isinstance(outcome, Exception):
+                job.result.set_exception(outcome)
+            else:
+                job.result.set_result(outcome)
 
     def _fail(self, jobs: Sequence[RequestJob], error: BaseException) -> None:
         """Logs a fault of ours, or of a library; the thread continues."""
         log.error("%d requests failed", len(jobs), exc_info=error)
         for job in jobs:
             self._finish(job, RuntimeError("the model failed"))
-
-
-def _begin(jobs: Sequence[RequestJob]) -> Work:
-    asks = [ask for job in jobs for ask in job.asks]
-    languages = [language for job in jobs for language in job.languages]
-    return jobs[0].answerer.begin(asks, jobs[0].options.model_copy(update={"language": languages}))

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -22,11 +23,9 @@ from qa.serving.metrics import Counters
 
 log = logging.getLogger(__name__)
 
-PAGE_FILES = (
-    "page.css", "icon.svg", "page.js", "api.js", "ask.js", "boxes.js", "correct.js", "dom.js", "places.js", "reader.js",
-    "store.js", "study.js", "texts.js",
-)  # fmt: skip
-OPEN = {"/", "/health", "/ready", *(f"/{name}" for name in PAGE_FILES)}  # to GET without a token
+PAGE = Path(__file__).parent / "page"
+PAGE_FILES = {"/" if path.name == "index.html" else f"/{path.name}": path for path in PAGE.glob("*.*")}  # by address
+OPEN = {*PAGE_FILES, "/health", "/ready"}  # to GET without a token
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)  # of a client or a proxy
 FAULT = "a fault of the service; its log has more"
 HEADERS = {
@@ -38,14 +37,14 @@ HEADERS = {
 }
 
 
-class Guard:
+class GuardMiddleware:
     """Refuses requests, reads whole bodies within limits, drops the work for clients that left, and counts."""
 
     def __init__(
-        self, app: ASGIApp, limits: Limits, metrics: Counters, token: str | None, hosts: Iterable[str], paths: set[str]
+        self, app: ASGIApp, limits: Limits, metrics: Counters, token: str | None, hosts: Iterable[str], routes: set[str]
     ) -> None:
-        """`hosts`: names by which clients may call the service, "*" for any; `paths`: counted by name."""
-        self.app, self.limits, self.metrics, self.paths = app, limits, metrics, paths
+        """`hosts`: names by which clients may call the service, "*" for any; `routes`: paths that are counted apart."""
+        self.app, self.limits, self.metrics, self.routes = app, limits, metrics, routes
         self.hosts = {_name(host) for host in hosts} - {""}
         self.token = token.encode() if token else None
         self._requests: Counter[str] = Counter()  # by address
@@ -57,7 +56,7 @@ class Guard:
         begin, status, unread = time.monotonic(), 0, True
         method = scope["method"]
         scope = {**scope, "method": "GET" if method == "HEAD" else method}  # the server sends no body to HEAD
-        path = scope["path"] if scope["path"] in self.paths else "other"
+        path = scope["path"] if scope["path"] in self.routes else "other"
         address = (scope["client"] or ("",))[0]
         request_id = Headers(scope=scope).get("x-request-id", "")
         if not REQUEST_ID.fullmatch(request_id):

@@ -8,7 +8,7 @@ from qa.errors import UserError, spelled
 from qa.serving.schemas import HubAnswer, HubParameters, HubRequest
 
 
-def understood(request: HubRequest, answerer: QuestionAnswerer) -> tuple[Ask, Options, QuestionAnswerer]:
+def from_hub_request(request: HubRequest, answerer: QuestionAnswerer) -> tuple[Ask, Options, QuestionAnswerer]:
     """The question, how to answer it, and the answerer with the windows that are asked for. Errors: UserError."""
     parameters, usual = request.parameters or HubParameters(), answerer.answering
     if (length := parameters.max_seq_len or usual.max_length) > usual.max_length:
@@ -30,7 +30,7 @@ def understood(request: HubRequest, answerer: QuestionAnswerer) -> tuple[Ask, Op
     return Ask(question, [request.inputs.context]), options, cut
 
 
-def as_hub(answer: Answer, top_k: int) -> HubAnswer | list[HubAnswer]:
+def to_hub_answer(answer: Answer, top_k: int) -> HubAnswer | list[HubAnswer]:
     """One answer, or a list of them where more than one is asked for, as the hub's client documents it."""
     answers = [HubAnswer(**one.to_dict()) for one in (answer, *answer.alternatives)]
     return answers if top_k > 1 else answers[0]

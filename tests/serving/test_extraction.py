@@ -87,11 +87,11 @@ def children() -> list[int]:
 
 
 def read(name: str, data: bytes, **limits: Any) -> str:
-    return asyncio.run(Extractor(ExtractionLimits(**limits)).extract_text(name, data))
+    return asyncio.run(Extractor(ExtractionLimits(**limits)).extract("text", name, data)).decode()
 
 
 def questions(name: str, data: bytes, **limits: Any) -> QuestionsResponse:
-    answer = asyncio.run(Extractor(ExtractionLimits(**limits)).extract_questions(name, data))
+    answer = asyncio.run(Extractor(ExtractionLimits(**limits)).extract("questions", name, data))
     return TypeAdapter(QuestionsResponse).validate_json(answer)
 
 
@@ -387,7 +387,7 @@ def processes(words: str) -> list[str]:
 @pytest.mark.parametrize("after", [0.0, 0.01, 0.05, 0.5])
 def test_a_request_that_is_cancelled_kills_its_process(after: float) -> None:
     async def cancelled() -> float:
-        task = asyncio.create_task(Extractor().extract_text("cancelled.pdf", pdf(SLOW)))
+        task = asyncio.create_task(Extractor().extract("text", "cancelled.pdf", pdf(SLOW)))
         await asyncio.sleep(after)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -401,7 +401,7 @@ def test_two_files_are_read_at_a_time_and_a_failure_makes_room() -> None:
     async def most() -> tuple[int, list[Any]]:
         extractor = Extractor(ExtractionLimits(seconds=0.6))
         names = [f"crowd{number}.pdf" for number in range(4)]
-        tasks = [asyncio.create_task(extractor.extract_text(name, pdf(SLOW))) for name in names]
+        tasks = [asyncio.create_task(extractor.extract("text", name, pdf(SLOW))) for name in names]
         seen = 0
         while not all(task.done() for task in tasks):
             seen = max(seen, len(processes("crowd")))

@@ -1,4 +1,4 @@
-"""The desk of a service: takes questions within limits, and waits for their answers."""
+"""A model as a service: it takes questions within limits, and waits for their answers."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ from qa.storage import contents_hash
 EVERY = 0.25  # seconds between two looks at a long text's answer so far
 
 
-class Desk:
+class AnswerService:
     """A model, its threads, and the limits of its clients."""
 
     def __init__(self, answerer: QuestionAnswerer, name: str, limits: Limits) -> None:
@@ -48,7 +48,6 @@ class Desk:
     async def answers(self, items: Sequence[Item], options: Options) -> list[Answer]:
         """The answers of a request's questions. Errors: Refused, UserError."""
         asks = [Ask(item.question, item.contexts) for item in items]
-        self.check(asks)
         return await self.wait(self.submit(asks, options, [item.language for item in items]))
 
     def submit(
@@ -59,9 +58,9 @@ class Desk:
         answerer: QuestionAnswerer | None = None,
         progress: Callable[[Work], None] | None = None,
     ) -> RequestJob:
-        """Accepts questions that were checked. Errors: Refused where too many wait."""
-        loop = asyncio.get_running_loop()
-        job = RequestJob(asks, languages, options, answerer or self.answerer, loop, loop.create_future(), progress)
+        """Accepts questions. Errors: Refused for more than the limits allow, or where too many wait."""
+        self.check(asks)
+        job = RequestJob(asks, languages, options, answerer or self.answerer, progress)
         self.batcher.submit(job)
         return job
 
@@ -79,7 +78,7 @@ class Desk:
         """The answers of a job. Errors: Refused, UserError."""
         try:
             async with asyncio.timeout(self.limits.seconds):
-                return await job.result
+                return await asyncio.wrap_future(job.result)
         except TimeoutError:
             words = f"no answer within {self.limits.seconds:g} s"
             raise Refused(504, f"{words}; send less text, or ask /answer/stream") from None
@@ -97,17 +96,17 @@ class Desk:
                 latest[:] = [(work.done, work.windows, work.answers()[0])]
                 due = time.monotonic() + max(EVERY, 10 * (time.monotonic() - begin))
 
-        asks = [Ask(item.question, item.contexts)]
-        self.check(asks)
-        return self._states(self.submit(asks, options, [item.language], None, look), latest)
+        job = self.submit([Ask(item.question, item.contexts)], options, [item.language], None, look)
+        return self._states(job, latest)
 
     async def _states(self, job: RequestJob, latest: list[tuple[int, int, Answer]]) -> AsyncIterator[dict[str, Any]]:
         """The states of a job, the last one with its answer. Errors: UserError."""
+        result = asyncio.wrap_future(job.result)
         try:
-            while not (await asyncio.wait({job.result}, timeout=EVERY))[0]:
+            while not (await asyncio.wait({result}, timeout=EVERY))[0]:
                 for done, windows, answer in latest:
                     yield {"done": done, "windows": windows, "answer": AnswerBody.of(answer).model_dump()}
                 latest.clear()
-            yield {"answer": AnswerBody.of(job.result.result()[0]).model_dump(), "final": True}
+            yield {"answer": AnswerBody.of(result.result()[0]).model_dump(), "final": True}
         finally:
             self.batcher.drop(job)
