@@ -3,7 +3,6 @@
 import asyncio
 import hmac
 import ipaddress
-import json
 import logging
 import re
 import secrets
@@ -14,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qa.serving.limits import Limits, Refused, busy
@@ -66,9 +66,7 @@ class GuardMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = {**HEADERS, "X-Request-ID": request_id}
-                added = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-                message = {**message, "headers": [*message.get("headers", []), *added]}
+                MutableHeaders(scope=message).update({**HEADERS, "X-Request-ID": request_id})
             async with asyncio.timeout(self.limits.body_seconds):  # a client that does not read holds nothing up
                 await send(message)
 
@@ -81,7 +79,7 @@ class GuardMiddleware:
         self._requests[address] += 1
         try:
             self._check(scope, address)
-            await self._with_body(scope, read, answer)
+            await self._with_body(scope, address, read, answer)
         except Refused as refusal:
             await refuse(refusal, answer, self._rest(read) if unread else None)
         except TimeoutError:
@@ -121,9 +119,8 @@ class GuardMiddleware:
     def _too_large(self) -> Refused:
         return Refused(413, f"body: at most {self.limits.body:,} bytes")
 
-    async def _with_body(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _with_body(self, scope: Scope, address: str, receive: Receive, send: Send) -> None:
         """Runs the app once the whole body is there; its bytes count until the response has ended."""
-        address = (scope["client"] or ("",))[0]
         parts: list[bytes] = []
         try:
             try:
@@ -206,11 +203,9 @@ def _is_address(name: str) -> bool:
 
 async def refuse(refusal: Refused, send: Send, rest: Awaitable[None] | None = None) -> None:
     """Sends a refusal, waits for the `rest` of the request, and closes the connection."""
-    body = json.dumps({"error": str(refusal)}).encode()
-    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
-    pairs = [(name.lower().encode(), value.encode()) for name, value in (headers | refusal.headers).items()]
-    await send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body, "more_body": True})
+    response = JSONResponse({"error": str(refusal)}, refusal.status, {"Connection": "close", **refusal.headers})
+    await send({"type": "http.response.start", "status": refusal.status, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
     if rest is not None:
         await rest
     await send({"type": "http.response.body"})

@@ -20,10 +20,7 @@ BROWSERS = {"ascii": "cp1252", "iso8859-1": "cp1252", **dict.fromkeys(("utf-16",
 SPACES = str.maketrans({code: " " for code in CONTROLS if code != ord("\r")})
 BLANK_LINES = re.compile(r"(\A|\n)(?:[^\S\n]*\n){3,}")
 # blocks of a page that inscriptis takes for a part of the line, joining words
-BLOCKS = (
-    "caption", "center", "dd", "details", "dl", "dt", "fieldset", "form", "hr", "legend", "option", "section",
-    "summary",
-)  # fmt: skip
+BLOCKS = "caption center dd details dl dt fieldset form hr legend option section summary"
 PHRASES = ("a", "b", "code", "em", "i", "kbd", "samp", "span", "strong", "var")  # in <pre> they keep its lines
 
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
@@ -92,7 +89,7 @@ def words_of(page: str) -> Iterator[str]:
     from lxml.html import HTMLParser
 
     phrases = dict.fromkeys(PHRASES, HtmlElement(whitespace=None))
-    css = {**STRICT, **dict.fromkeys(BLOCKS, STRICT["div"]), **phrases, "template": STRICT["script"]}
+    css = {**STRICT, **dict.fromkeys(BLOCKS.split(), STRICT["div"]), **phrases, "template": STRICT["script"]}
     text = clean(page).encode(errors="replace")
     try:  # without huge_tree, elements nested deeper than 256 would be left out in silence
         tree = document_fromstring(text, parser=HTMLParser(encoding="utf-8", huge_tree=True))
