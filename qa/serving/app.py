@@ -60,7 +60,7 @@ def make_app(
     token: str | None,
     hosts: Iterable[str],
 ) -> FastAPI:
-    """Makes the service of a model. Use it as a context: its thread ends, all answered, when the application stops."""
+    """Makes the service of a model. When the application stops, its threads answer what waits, and end."""
     service = AnswerService(answerer, name, limits)
 
     @asynccontextmanager

@@ -100,12 +100,12 @@ def _line(correction: Correction, model: str, content: str) -> dict[str, Any]:
         raise UserError(f"start: the context does not have the answer at {correction.start}; select it again")
     begin, context = passage(correction.context, correction.start, end)
     name = hashlib.blake2b(f"{correction.question}\0{correction.context}".encode(), digest_size=8).hexdigest()
-    answers = {"text": [correction.text], "answer_start": [correction.start - begin]} if correction.text else None
+    texts, starts = ([correction.text], [correction.start - begin]) if correction.text else ([], [])
     return {
         "id": f"{CORRECTION}{name}",
         "question": correction.question,
         "context": context,
-        "answers": answers or {"text": [], "answer_start": []},
+        "answers": {"text": texts, "answer_start": starts},
         "is_impossible": not correction.text,
         "source": {
             "text": correction.name,
@@ -135,11 +135,11 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def passage(text: str, start: int, end: int, most: int = PASSAGE) -> tuple[int, str]:
+def passage(text: str, start: int, end: int) -> tuple[int, str]:
     """The first character of a piece around a part of a text, and the piece, in whole lines where it has some."""
-    if len(text) <= most:
+    if len(text) <= PASSAGE:
         return 0, text
-    first, last = max(0, start - most // 2), min(len(text), end + most // 2)
+    first, last = max(0, start - PASSAGE // 2), min(len(text), end + PASSAGE // 2)
     if first:
         first = max(first, text.find("\n", first, start) + 1)
     if last < len(text) and (line_end := text.rfind("\n", end, last)) > end:

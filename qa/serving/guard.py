@@ -161,22 +161,16 @@ class GuardMiddleware:
 
     async def _run(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Runs the app until it has ended or the client has left."""
-        gone, sent = asyncio.Event(), False
+        messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+        left = asyncio.ensure_future(receive())
 
         async def whole() -> Message:
-            nonlocal sent
-            if not sent:
-                sent = True
-                return {"type": "http.request", "body": body, "more_body": False}
-            await gone.wait()
-            return {"type": "http.disconnect"}
+            return next(messages, None) or await asyncio.shield(left)
 
         app = asyncio.ensure_future(self.app(scope, whole, send))
-        left = asyncio.ensure_future(receive())
         try:
             await asyncio.wait({app, left}, return_when=asyncio.FIRST_COMPLETED)
         finally:  # also where uvicorn stops to wait
-            gone.set()
             left.cancel()
             app.cancel()
             await asyncio.wait({app})
