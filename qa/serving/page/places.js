@@ -9,11 +9,7 @@ export function toUnits(text, points) {
   return units;
 }
 
-export function toPoints(text, units) {
-  let points = 0;
-  for (let at = 0; at < units; at += text.codePointAt(at) > 0xffff ? 2 : 1) points += 1;
-  return points;
-}
+export const toPoints = (text, units) => [...text.slice(0, units)].length;
 
 /** The text as the page keeps it: one kind of line end, and characters that every program takes. */
 export const cleaned = (text) => text.replace(/\r\n?/gu, "\n").toWellFormed();
