@@ -115,25 +115,19 @@ class Batcher:
         self.metrics.waiting.set(self._questions)
 
     def _run(self) -> None:
+        """Answers new jobs, between them a batch of one of the groups that take long, until the service is closed."""
         long: deque[Group] = deque()
-        while self._turn(long):
-            pass
-
-    def _turn(self, long: deque[Group]) -> bool:
-        """Answers new jobs, and computes a batch of one of the groups that take long; False at the end."""
-        is_idle = not long
-        jobs = self._take(wait=is_idle)
-        for group in self._started(jobs):
-            if group.work.windows > SHARED_TURNS:
-                long.append(group)
-            else:
-                while self._step(group):
-                    pass
-        if long:
-            long.rotate(-1)
-            if not self._step(long[-1]):
-                long.pop()
-        return bool(jobs) or not is_idle
+        while (jobs := self._take(wait=not long)) or long:
+            for group in self._started(jobs):
+                if group.work.windows > SHARED_TURNS:
+                    long.append(group)
+                else:
+                    while self._step(group):
+                        pass
+            if long:
+                long.rotate(-1)
+                if not self._step(long[-1]):
+                    long.pop()
 
     def _take(self, wait: bool) -> list[RequestJob]:
         """The jobs that are answered together next; none where none has come and `wait` is false, or at the end."""
@@ -149,24 +143,19 @@ class Batcher:
                     break
                 self._changed.wait(left)  # meanwhile it may be dropped
             self._waiting.popleft()
-            together, others = [first], deque[RequestJob]()
-            questions, text = TOGETHER - len(first.asks), TOGETHER_TEXT - first.text  # room that is left
-            while not first.is_alone and self._waiting and questions > 0 and text > 0:
-                job = self._waiting.popleft()
-                if job.goes_with(first) and len(job.asks) <= questions and job.text <= text:
+            if first.is_alone:
+                return [first]
+            together, questions, text = [first], len(first.asks), first.text
+            for job in [*self._waiting]:
+                has_room = questions + len(job.asks) <= TOGETHER and text + job.text <= TOGETHER_TEXT
+                if has_room and job.goes_with(first):
+                    self._waiting.remove(job)
                     together.append(job)
-                    questions, text = questions - len(job.asks), text - job.text
-                else:
-                    others.append(job)
-            self._waiting.extendleft(reversed(others))
+                    questions, text = questions + len(job.asks), text + job.text
             return together
 
     def _started(self, jobs: Sequence[RequestJob]) -> list[Group]:
         """The jobs as one group; where one of them has an error, each of the others alone."""
-        cancelled = [job for job in jobs if job.result.cancelled()]
-        for job in cancelled:
-            self._finish(job, [])
-        jobs = [job for job in jobs if job not in cancelled]
         if not jobs:
             return []
         try:
