@@ -118,7 +118,7 @@ class Batcher:
         """Answers new jobs, between them a batch of one of the groups that take long, until the service is closed."""
         long: deque[Group] = deque()
         while (jobs := self._take(wait=not long)) or long:
-            for group in self._started(jobs):
+            for group in self._start(jobs):
                 if group.work.windows > SHARED_TURNS:
                     long.append(group)
                 else:
@@ -154,7 +154,7 @@ class Batcher:
                     questions, text = questions + len(job.asks), text + job.text
             return together
 
-    def _started(self, jobs: Sequence[RequestJob]) -> list[Group]:
+    def _start(self, jobs: Sequence[RequestJob]) -> list[Group]:
         """The jobs as one group; where one of them has an error, each of the others alone."""
         if not jobs:
             return []
@@ -166,7 +166,7 @@ class Batcher:
                 raise Refused(413, f"{work.windows} windows; at most {self.limits.windows}: send less text")
         except UserError as error:
             if len(jobs) > 1:
-                return [group for job in jobs for group in self._started([job])]
+                return [group for job in jobs for group in self._start([job])]
             self._finish(jobs[0], error)
         except BaseException as error:  # a panic of a tokenizer is no Exception
             self._fail(jobs, error)

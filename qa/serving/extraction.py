@@ -91,7 +91,7 @@ class Extractor:
             with suppress(ProcessLookupError, PermissionError):  # the second on macOS, of a process that has ended
                 os.killpg(process.pid, signal.SIGKILL)
             feeding.cancel()
-            await _ended(process, process.stdout)
+            await _wait_for_end(process, process.stdout)
 
     def _environment(self, folder: str) -> dict[str, str]:
         return {
@@ -120,7 +120,7 @@ async def _feed(stdin: asyncio.StreamWriter, data: bytes) -> None:
         stdin.close()
 
 
-async def _ended(process: asyncio.subprocess.Process, stdout: asyncio.StreamReader) -> None:
+async def _wait_for_end(process: asyncio.subprocess.Process, stdout: asyncio.StreamReader) -> None:
     """Returns once a killed process is gone: asyncio also waits for the end of its pipe, so that is read."""
     with suppress(TimeoutError):
         async with asyncio.timeout(KILL_PATIENCE):

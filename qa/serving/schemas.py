@@ -13,31 +13,31 @@ from qa.serving.limits import MOST_CONTEXTS, MOST_QUESTIONS
 NO_FIELD = "no_field"  # the type of an error
 
 
-def written(text: str) -> str:
+def require_text(text: str) -> str:
     """The text. Errors: PydanticCustomError for one without letters, or with half of a surrogate pair."""
     if not text.strip():
         raise PydanticCustomError("blank", "is empty; give a text")
     return encodable(text)
 
 
-def not_all_blank(texts: str | list[str]) -> str | list[str]:
+def require_one_text(texts: str | list[str]) -> str | list[str]:
     """The texts. Errors: PydanticCustomError where none of them has letters."""
     if isinstance(texts, str):
-        return written(texts)
+        return require_text(texts)
     if not any(text.strip() for text in texts):
         raise PydanticCustomError("blank", "all {count} texts are empty; give a text", {"count": len(texts)})
     return texts
 
 
 Text = Annotated[str, AfterValidator(encodable)]
-Written = Annotated[str, AfterValidator(written)]
+Written = Annotated[str, AfterValidator(require_text)]
 TopK = Annotated[int, Field(ge=1, le=100)]
 AnswerLength = Annotated[int, Field(ge=1, le=512)]  # tokens
 Texts = Annotated[list[Text], Field(min_length=1, max_length=MOST_CONTEXTS)]
 Context = Annotated[  # the tags make an error name only the kind that was sent
     Annotated[Text, Tag("str")] | Annotated[Texts, Tag("list[str]")],
     Discriminator(lambda value: "list[str]" if isinstance(value, list) else "str"),
-    AfterValidator(not_all_blank),
+    AfterValidator(require_one_text),
 ]
 Learned = Annotated[Text, Field(max_length=5_000)]
 LanguageCode = Annotated[str, Field(max_length=20)]  # of the temperature to take
