@@ -24,7 +24,7 @@ from qa.evaluation.metrics import v2_scores
 from qa.serving import schemas
 from qa.serving.corrections import Correction, Corrections
 from qa.serving.extraction import Extractor
-from qa.serving.guard import FAULT, OPEN, PAGE_FILES, GuardMiddleware
+from qa.serving.guard import FAULT_MESSAGE, OPEN_PATHS, PAGE_FILES, GuardMiddleware
 from qa.serving.hub import from_hub_request, to_hub_answer
 from qa.serving.limits import Limits, Refused
 from qa.serving.service import AnswerService
@@ -113,7 +113,7 @@ async def _lines(states: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
     except UserError as error:
         yield json.dumps({"error": str(error)}) + "\n"
     except RuntimeError:  # the batcher has logged it
-        yield json.dumps({"error": FAULT}) + "\n"
+        yield json.dumps({"error": FAULT_MESSAGE}) + "\n"
 
 
 def _add_looks(app: FastAPI, service: AnswerService, corrections: Corrections) -> None:
@@ -180,7 +180,7 @@ def _describe_token(schema: dict[str, Any]) -> None:
     """Says in an OpenAPI schema which addresses want the token."""
     schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     schema["security"] = [{"token": []}]
-    for path in OPEN & schema["paths"].keys():
+    for path in OPEN_PATHS & schema["paths"].keys():
         schema["paths"][path].get("get", {})["security"] = []
 
 

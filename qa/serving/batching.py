@@ -21,8 +21,8 @@ from qa.serving.metrics import Counters
 
 log = logging.getLogger(__name__)
 
-GATHER = 0.008  # seconds that a request waits for others
-TOGETHER, TOGETHER_TEXT = 64, 64_000  # questions that are answered together, and characters of their texts
+GATHER_SECONDS = 0.008  # seconds that a request waits for others
+GROUP_QUESTIONS, GROUP_CHARACTERS = 64, 64_000  # questions that are answered together, and characters of their texts
 LONG_REQUEST = 20_000  # characters; a request with more is answered alone on a GPU, too
 SHARED_TURNS = 100  # windows; a group with more is answered in turns with others, a batch at a time
 
@@ -138,7 +138,7 @@ class Batcher:
                 if not self._waiting:
                     return []
                 first = self._waiting[0]
-                left = first.arrived + GATHER - time.monotonic()
+                left = first.arrived + GATHER_SECONDS - time.monotonic()
                 if self._closed or first.is_alone or left <= 0:
                     break
                 self._changed.wait(left)  # meanwhile it may be dropped
@@ -147,7 +147,7 @@ class Batcher:
                 return [first]
             together, questions, text = [first], len(first.asks), first.text
             for job in [*self._waiting]:
-                has_room = questions + len(job.asks) <= TOGETHER and text + job.text <= TOGETHER_TEXT
+                has_room = questions + len(job.asks) <= GROUP_QUESTIONS and text + job.text <= GROUP_CHARACTERS
                 if has_room and job.goes_with(first):
                     self._waiting.remove(job)
                     together.append(job)

@@ -20,7 +20,7 @@ from qa.serving.uploads import ExtractionLimits, remedy, too_large, too_long
 
 log = logging.getLogger(__name__)
 
-FILES_AT_ONCE, WAITING = 2, 8  # processes, and files that wait for one
+MAX_PROCESSES, MAX_WAITING = 2, 8  # processes, and files that wait for one
 LONGEST_NAME = 200  # bytes; a file system takes 255
 KILL_PATIENCE = 5.0  # seconds for a killed process to be gone
 OVERHEAD = 1 << 16  # bytes of an answer that are no text
@@ -32,12 +32,12 @@ class Extractor:
 
     def __init__(self, limits: ExtractionLimits = USUAL_LIMITS) -> None:
         self.limits = limits
-        self._room = asyncio.Semaphore(FILES_AT_ONCE)
+        self._room = asyncio.Semaphore(MAX_PROCESSES)
         self._files = 0
 
     async def extract(self, content: Literal["text", "questions"], name: str, data: bytes) -> bytes:
         """The text of a file called `name`, or its questions, a `QuestionsResponse` as JSON. Errors: UserError."""
-        if self._files >= FILES_AT_ONCE + WAITING:
+        if self._files >= MAX_PROCESSES + MAX_WAITING:
             raise busy("other files are being read")
         self._files += 1
         try:

@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
 PAGE_FILES = {"/" if path.name == "index.html" else f"/{path.name}": path for path in PAGE.glob("*.*")}  # by address
-OPEN = {*PAGE_FILES, "/health", "/ready"}  # to GET without a token
+OPEN_PATHS = {*PAGE_FILES, "/health", "/ready"}  # to GET without a token
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)  # of a client or a proxy
-FAULT = "a fault of the service; its log has more"
+FAULT_MESSAGE = "a fault of the service; its log has more"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -87,7 +87,7 @@ class GuardMiddleware:
         except Exception:
             log.exception("%s %s failed, request %s", method, path, request_id)
             if not status:
-                await refuse(Refused(500, FAULT), answer)
+                await refuse(Refused(500, FAULT_MESSAGE), answer)
         finally:
             self._requests[address] -= 1
             if not self._requests[address]:
@@ -103,7 +103,7 @@ class GuardMiddleware:
             raise Refused(403, "Host: not a name of this service; see --name")
         if (origin := headers.get("origin")) is not None and origin.partition("://")[2] != host:
             raise Refused(403, "Origin: pages of other sites may not ask")
-        is_open = scope["method"] == "GET" and scope["path"] in OPEN
+        is_open = scope["method"] == "GET" and scope["path"] in OPEN_PATHS
         if self.token and not is_open:
             scheme, _, token = headers.get("authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self.token):

@@ -18,7 +18,7 @@ from qa.serving.guard import refuse
 from qa.serving.limits import Limits, busy
 
 Network = IPv4Network | IPv6Network
-LINGER = 1.0  # seconds in which new connections may send a request to a service that stops
+LINGER_SECONDS = 1.0  # seconds in which new connections may send a request to a service that stops
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -124,7 +124,7 @@ def _protocol_class(limits: Limits, proxies: list[Network]) -> type[asyncio.Prot
             super().connection_lost(exc)
 
         def shutdown(self) -> None:
-            linger = 0.0 if self.cycle else LINGER  # the first request may be on its way
+            linger = 0.0 if self.cycle else LINGER_SECONDS  # the first request may be on its way
             self.loop.call_later(linger, super().shutdown)
 
         def _expect_headers(self) -> None:

@@ -16,7 +16,7 @@ from qa.serving.metrics import Counters
 from qa.serving.schemas import AnswerBody, Item, ModelInfo, TrainedOn
 from qa.storage import contents_hash
 
-EVERY = 0.25  # seconds between two looks at a long text's answer so far
+LOOK_INTERVAL = 0.25  # seconds between two looks at a long text's answer so far
 
 
 class AnswerService:
@@ -94,7 +94,7 @@ class AnswerService:
             nonlocal due
             if (begin := time.monotonic()) > due:
                 latest[:] = [(work.done, work.windows, work.answers()[0])]
-                due = time.monotonic() + max(EVERY, 10 * (time.monotonic() - begin))
+                due = time.monotonic() + max(LOOK_INTERVAL, 10 * (time.monotonic() - begin))
 
         job = self.submit([Ask(item.question, item.contexts)], options, [item.language], None, look)
         return self._states(job, latest)
@@ -103,7 +103,7 @@ class AnswerService:
         """The states of a job, the last one with its answer. Errors: UserError."""
         result = asyncio.wrap_future(job.result)
         try:
-            while not (await asyncio.wait({result}, timeout=EVERY))[0]:
+            while not (await asyncio.wait({result}, timeout=LOOK_INTERVAL))[0]:
                 for done, windows, answer in latest:
                     yield {"done": done, "windows": windows, "answer": AnswerBody.of(answer).model_dump()}
                 latest.clear()
