@@ -70,7 +70,7 @@ def make_app(
 
     app = FastAPI(title="Question answering", lifespan=lifespan, docs_url=None, redoc_url=None, responses=REFUSALS)
     _add_answers(app, service)
-    _add_looks(app, service, corrections)
+    _add_status(app, service, corrections)
     _add_learning(app, service, corrections)
     for path, file in PAGE_FILES.items():
         app.get(path, include_in_schema=False)(_file(file))
@@ -116,7 +116,7 @@ async def _lines(states: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
         yield json.dumps({"error": FAULT_MESSAGE}) + "\n"
 
 
-def _add_looks(app: FastAPI, service: AnswerService, corrections: Corrections) -> None:
+def _add_status(app: FastAPI, service: AnswerService, corrections: Corrections) -> None:
     @app.get("/health")
     async def health() -> dict[str, str]:
         """Whether the process lives, and the threads of its model."""

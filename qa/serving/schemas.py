@@ -52,11 +52,10 @@ class Body(BaseModel):
     @classmethod
     def _only_fields(cls, data: Any) -> Any:
         """Errors: PydanticCustomError for the first key that is no field, with where it belongs."""
-        options = getattr(cls.model_fields.get("options"), "annotation", None)
         for key in data if isinstance(data, dict) else ():
             if key not in cls.model_fields:
                 words = f"no such field; the fields are {', '.join(cls.model_fields)}"
-                if key in getattr(options, "model_fields", {}):
+                if "options" in cls.model_fields and key in RequestOptions.model_fields:
                     words = "put it into options"
                 raise PydanticCustomError(NO_FIELD, "{words}", {"words": words, "key": key})
         return data
@@ -103,10 +102,9 @@ class AnswerRequest(Body):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        single = self.question is not None and self.context is not None
         if self.items is not None and (self.question, self.context, self.language) != (None, None, None):
             raise ValueError('give "question" and "context", or "items", not both')
-        if self.items is None and not single:
+        if self.items is None and None in (self.question, self.context):
             raise ValueError('give "question" and "context", or "items"')
         return self
 
