@@ -36,7 +36,7 @@ class RequestJob:
     options: Options
     answerer: QuestionAnswerer
     progress: Callable[[Work], None] | None = None  # called after each batch, in a model's thread
-    result: "Future[list[Answer]]" = field(default_factory=Future)  # cancelled where no client waits for it any more
+    result: Future[list[Answer]] = field(default_factory=Future)  # cancelled where no client waits for it any more
     arrived: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
