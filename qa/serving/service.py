@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -48,21 +48,7 @@ class AnswerService:
     async def answers(self, items: Sequence[Item], options: Options) -> list[Answer]:
         """The answers of a request's questions. Errors: Refused, UserError."""
         asks = [Ask(item.question, item.contexts) for item in items]
-        return await self.wait(self.submit(asks, options, [item.language for item in items]))
-
-    def submit(
-        self,
-        asks: list[Ask],
-        options: Options,
-        languages: list[str | None],
-        answerer: QuestionAnswerer | None = None,
-        progress: Callable[[Work], None] | None = None,
-    ) -> RequestJob:
-        """Accepts questions. Errors: Refused for more than the limits allow, or where too many wait."""
-        self.check(asks)
-        job = RequestJob(asks, languages, options, answerer or self.answerer, progress)
-        self.batcher.submit(job)
-        return job
+        return await self.wait(RequestJob(asks, [item.language for item in items], options, self.answerer))
 
     def check(self, asks: Sequence[Ask]) -> None:
         """Errors: Refused for more than the limits allow."""
@@ -74,8 +60,14 @@ class AnswerService:
         if (size := sum(len(text) for ask in asks for text in ask.contexts)) > limits.context:
             raise Refused(413, f"context: {size:,} characters; at most {limits.context:,} in a request")
 
+    def submit(self, job: RequestJob) -> None:
+        """Accepts a job. Errors: Refused for more than the limits allow, or where too many wait."""
+        self.check(job.asks)
+        self.batcher.submit(job)
+
     async def wait(self, job: RequestJob) -> list[Answer]:
-        """The answers of a job. Errors: Refused, UserError."""
+        """Submits a job, and returns its answers. Errors: Refused, UserError."""
+        self.submit(job)
         try:
             async with asyncio.timeout(self.limits.seconds):
                 return await asyncio.wrap_future(job.result)
@@ -96,7 +88,8 @@ class AnswerService:
                 latest[:] = [(work.done, work.windows, work.answers()[0])]
                 due = time.monotonic() + max(LOOK_INTERVAL, 10 * (time.monotonic() - begin))
 
-        job = self.submit([Ask(item.question, item.contexts)], options, [item.language], None, look)
+        job = RequestJob([Ask(item.question, item.contexts)], [item.language], options, self.answerer, look)
+        self.submit(job)
         return self._states(job, latest)
 
     async def _states(self, job: RequestJob, latest: list[tuple[int, int, Answer]]) -> AsyncIterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from qa.answering.options import Options
 from qa.answering.work import Ask
 from qa.errors import UserError
 from qa.serving.app import make_app
+from qa.serving.batching import RequestJob
 from qa.serving.corrections import Corrections
 from qa.serving.limits import Limits
 from qa.serving.schemas import Item
@@ -72,15 +73,18 @@ def test_each_question_has_the_temperature_of_its_language(service: AnswerServic
 
 def test_a_group_whose_first_client_leaves_while_it_waits_for_others_goes_on(service: AnswerService) -> None:
     """On a GPU the thread waits some milliseconds for requests to share a batch with the first."""
-    ask, options = [Ask("Who built it?", [CONTEXT])], Options()
+
+    def job() -> RequestJob:
+        return RequestJob([Ask("Who built it?", [CONTEXT])], [None], Options(), service.answerer)
 
     async def leave(beside: bool) -> list[Answer]:
-        first = service.submit(ask, options, [None])
-        other = service.submit(ask, options, [None]) if beside else None
+        first = job()
+        service.submit(first)
+        answers = asyncio.ensure_future(service.wait(job())) if beside else None
         await asyncio.sleep(0.002)
         service.batcher.drop(first)
         await asyncio.sleep(0.02)
-        return await service.wait(other or service.submit(ask, options, [None]))
+        return await (answers or service.wait(job()))
 
     for beside in (False, True):
         assert asyncio.run(leave(beside))[0].text
