@@ -1,10 +1,9 @@
 """An uploaded file on stdin → its text or its questions as JSON on stdout; a process of its own, with limits.
 
-`qa/serving/extraction.py` starts it in an empty folder: python -m qa.serving.documents REQUEST NAME
+`qa/serving/extraction.py` starts it in an empty folder: python -m qa.serving.documents text|questions NAME LIMITS
 """
 
 import json
-import os
 import resource
 import sys
 from pathlib import Path
@@ -14,7 +13,6 @@ from qa.serving.cards import cards_of
 from qa.serving.texts import text_of
 from qa.serving.uploads import ExtractionLimits, FileQuestion, QuestionsResponse, Upload, remedy, too_large, too_long
 
-LIMITS_FROM = "QA_EXTRACTION_LIMITS"  # the environment variable that holds this process's limits
 OPEN_FILES = 64
 BAD_NAMED = 20  # bad records that are named
 LONGEST_MESSAGE = 300  # characters; a message may quote the file
@@ -23,8 +21,8 @@ FIELDS = {r"(?:give )?data\.columns\.(\w+)=NAME": r"call it '\1'"}
 
 def main() -> None:
     """Reads stdin within the limits, and writes a line of JSON with the problem, if there is one, then the content."""
-    request, name = sys.argv[1:]
-    limits = ExtractionLimits(*json.loads(os.environ[LIMITS_FROM]))
+    request, name, limit_values = sys.argv[1:]
+    limits = ExtractionLimits(*json.loads(limit_values))
     confine(limits, writes=request == "questions")
     problem, content = reply(request, name, limits)
     sys.stdout.buffer.write(f"{json.dumps(problem)}\n{content}".encode(errors="replace"))

@@ -14,7 +14,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qa.errors import UserError, printable
-from qa.serving.documents import LIMITS_FROM
 from qa.serving.limits import busy
 from qa.serving.uploads import ExtractionLimits, remedy, too_large, too_long
 
@@ -25,6 +24,13 @@ LONGEST_NAME = 200  # bytes; a file system takes 255
 KILL_PATIENCE = 5.0  # seconds for a killed process to be gone
 OVERHEAD = 1 << 16  # bytes of an answer that are no text
 USUAL_LIMITS = ExtractionLimits()
+ENVIRONMENT = {
+    "PYTHONPATH": str(Path(__file__).parents[2]),
+    "PYTHONSAFEPATH": "1",  # no module of the folder that holds the user's file
+    "MALLOC_ARENA_MAX": "2",  # each takes address space
+    "ARROW_DEFAULT_MEMORY_POOL": "system",  # likewise
+    "OMP_NUM_THREADS": "1",
+}
 
 
 class Extractor:
@@ -70,12 +76,12 @@ class Extractor:
         """The answer of a process, and its status. Errors: TimeoutError; UserError where it answers too much."""
         most = 4 * self.limits.characters + OVERHEAD  # bytes of UTF-8
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "qa.serving.documents", content, name),
+            *(sys.executable, "-m", "qa.serving.documents", content, name, json.dumps(self.limits)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             cwd=folder,
-            env=self._environment(folder),
+            env={**ENVIRONMENT, "TMPDIR": folder},
             start_new_session=True,
         )
         assert process.stdin and process.stdout
@@ -92,17 +98,6 @@ class Extractor:
                 os.killpg(process.pid, signal.SIGKILL)
             feeding.cancel()
             await _wait_for_end(process, process.stdout)
-
-    def _environment(self, folder: str) -> dict[str, str]:
-        return {
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-            "PYTHONSAFEPATH": "1",  # no module of the folder that holds the user's file
-            "TMPDIR": folder,
-            "MALLOC_ARENA_MAX": "2",  # each takes address space
-            "ARROW_DEFAULT_MEMORY_POOL": "system",  # likewise
-            "OMP_NUM_THREADS": "1",
-            LIMITS_FROM: json.dumps(self.limits),
-        }
 
 
 class _Problem(BaseModel):

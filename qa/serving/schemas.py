@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 from qa.answering.answer import Answer
 from qa.answering.options import Choice, Options
 from qa.data.example import encodable
-from qa.serving.limits import MOST_CONTEXTS, MOST_QUESTIONS
+from qa.serving.limits import MAX_CONTEXTS, MAX_QUESTIONS
 
 NO_FIELD = "no_field"  # the type of an error
 
@@ -33,7 +33,7 @@ Text = Annotated[str, AfterValidator(encodable)]
 Written = Annotated[str, AfterValidator(require_text)]
 TopK = Annotated[int, Field(ge=1, le=100)]
 AnswerLength = Annotated[int, Field(ge=1, le=512)]  # tokens
-Texts = Annotated[list[Text], Field(min_length=1, max_length=MOST_CONTEXTS)]
+Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_CONTEXTS)]
 Context = Annotated[  # the tags make an error name only the kind that was sent
     Annotated[Text, Tag("str")] | Annotated[Texts, Tag("list[str]")],
     Discriminator(lambda value: "list[str]" if isinstance(value, list) else "str"),
@@ -97,7 +97,7 @@ class AnswerRequest(Body):
     question: Written | None = None
     context: Context | None = None
     language: LanguageCode | None = None
-    items: Annotated[list[Item], Field(min_length=1, max_length=MOST_QUESTIONS)] | None = None
+    items: Annotated[list[Item], Field(min_length=1, max_length=MAX_QUESTIONS)] | None = None
     options: RequestOptions = RequestOptions()
 
     @model_validator(mode="after")

@@ -449,8 +449,7 @@ def test_nothing_of_the_server_reaches_the_process(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(sys, "executable", str(fake))
     names = set(read("a.txt", b"x").split()) - {"PWD", "SHLVL", "_", "OLDPWD", "PATH"}
     assert names == {
-        "ARROW_DEFAULT_MEMORY_POOL", "MALLOC_ARENA_MAX", "OMP_NUM_THREADS", "PYTHONPATH", "PYTHONSAFEPATH",
-        "QA_EXTRACTION_LIMITS", "TMPDIR",
+        "ARROW_DEFAULT_MEMORY_POOL", "MALLOC_ARENA_MAX", "OMP_NUM_THREADS", "PYTHONPATH", "PYTHONSAFEPATH", "TMPDIR",
     }  # fmt: skip
 
 
