@@ -22,7 +22,6 @@ from qa.answering.work import Ask
 from qa.errors import UserError, one_line
 from qa.evaluation.metrics import v2_scores
 from qa.serving import schemas
-from qa.serving.batching import RequestJob
 from qa.serving.corrections import Correction, Corrections
 from qa.serving.extraction import Extractor
 from qa.serving.guard import FAULT_MESSAGE, OPEN_PATHS, PAGE_FILES, GuardMiddleware
@@ -101,10 +100,9 @@ def _add_answers(app: FastAPI, service: AnswerService) -> None:
     async def hub_task(request: schemas.HubRequest) -> schemas.HubAnswer | list[schemas.HubAnswer]:
         """The hub's question-answering task; a list where `top_k` is more than 1."""
         service.check([Ask(request.inputs.question, [request.inputs.context])])
-        ask, options, answerer = await asyncio.to_thread(from_hub_request, request, service.answerer)
-        language = request.parameters.language if request.parameters else None
-        answers = await service.wait(RequestJob([ask], [language], options, answerer))
-        return to_hub_answer(answers[0], options.top_k)
+        job = await asyncio.to_thread(from_hub_request, request, service.answerer)
+        answers = await service.wait(job)
+        return to_hub_answer(answers[0], job.options.top_k)
 
 
 async def _lines(states: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:

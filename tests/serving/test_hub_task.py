@@ -43,7 +43,7 @@ def test_both_addresses_read_with_the_models_windows(tiny: Path, tmp_path: Path,
 )
 def test_parameters_change_the_windows(tiny: Path, parameters: dict[str, int], windows: tuple[int, int]) -> None:
     answerer = QuestionAnswerer.from_pretrained(str(tiny), "cpu")
-    known = from_hub_request(request_of(**parameters), answerer)[2].answering
+    known = from_hub_request(request_of(**parameters), answerer).answerer.answering
     assert (known.max_length, known.stride) == windows
     with pytest.raises(UserError, match=r"^doc_stride=61: windows of max_seq_len=64 have room"):
         from_hub_request(request_of(max_seq_len=64, doc_stride=61), answerer)
