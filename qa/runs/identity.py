@@ -11,7 +11,7 @@ from typing import Any
 from qa import recipe
 from qa.data.reading.files import find_files
 from qa.errors import UserError
-from qa.hub import cached_commit, model_folder, named
+from qa.hub import cached_commit, model_folder, split_revision
 from qa.model.answering import QA_JSON
 from qa.storage import content_hash, contents_hash
 
@@ -167,7 +167,7 @@ def model_contents(pretrained: str) -> list[str]:
 
 def _on_the_hub(name: str, kind: Any) -> str:
     """NAME@COMMIT; without the commit where the cache does not know it yet."""
-    plain, revision = named(name)
+    plain, revision = split_revision(name)
     return f"{plain}@{cached_commit(plain, revision, kind)}"
 
 
