@@ -36,6 +36,7 @@ class Turns:
     place: NDArray[np.int64]  # [windows]: in the order of its group
     size: NDArray[np.int64]  # [groups]: windows
     count: NDArray[np.int64]  # [groups]: windows of an epoch
+    files: Sequence[str] = ()  # [groups / 2]: the name of each pair's file
 
     def rows(self, epoch: int) -> NDArray[np.int64]:
         """The windows of an epoch, int64 [windows of an epoch], ascending, repeated as often as they come."""
@@ -43,10 +44,10 @@ class Turns:
         before = (epoch * count - 1 - self.place) // size  # how often each window has come, minus 1
         return np.repeat(np.arange(len(self.group)), ((epoch + 1) * count - 1 - self.place) // size - before)
 
-    def in_words(self, paths: Sequence[Path]) -> str:
+    def in_words(self) -> str:
         """The plan: "900 windows: squad 600 from 600, own 300 from 100; of those without their answer 200 from 400"."""
         counts, sizes = self.count.reshape(-1, 2), self.size.reshape(-1, 2)  # [files, 2]
-        columns = zip(labels(list(dict.fromkeys(paths))), counts.sum(axis=1), sizes.sum(axis=1), strict=True)
+        columns = zip(self.files, counts.sum(axis=1), sizes.sum(axis=1), strict=True)
         files = ", ".join(f"{name} {count:,} from {size:,}" for name, count, size in columns)
         without = f"{counts[:, 1].sum():,} from {sizes[:, 1].sum():,}"
         return f"{self.count.sum():,} windows: {files}; of those without their answer {without}"
@@ -101,4 +102,4 @@ def take_turns(
     order = np.lexsort((generator.random(len(windows)), group))
     place = np.empty(len(windows), np.int64)
     place[order] = np.arange(len(windows)) - (np.cumsum(size) - size)[group[order]]
-    return Turns(group, place, size, count)
+    return Turns(group, place, size, count, labels(list(numbers)))

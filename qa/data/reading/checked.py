@@ -41,6 +41,11 @@ class Examples:
         """The number of bad records of each kind."""
         return Counter(bad.kind for bad in self.bad)
 
+    @property
+    def repaired(self) -> Counter[str]:
+        """The number of repairs of each kind."""
+        return Counter(row["kind"] for row in self.repairs)
+
 
 def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Example:
     """The example of a record; notes in `read` what was repaired or assumed. Errors: BadRecord."""
