@@ -20,7 +20,7 @@ from qa.data.reading.checked import Examples
 from qa.data.reading.examples import OnBadRecord, collector_paused
 from qa.data.reading.languages import Languages
 from qa.data.reading.overlap import OnOverlap, Overlap, overlap, without_overlap
-from qa.data.reading.record import BadRecord, Columns, Files, Record
+from qa.data.reading.record import BadRecord, Columns, Files
 from qa.data.reading.sources import Sources, Split
 from qa.errors import UserError
 from qa.storage import write_text
@@ -157,7 +157,7 @@ class SquadData:
     def _bad(self, split: Split, read: Examples, example: Example, *why: str) -> BadRecord:
         """The error for an example that cannot be used."""
         file = str(read.files.get(example.id) or self.sources.in_words(split))
-        return BadRecord(Record(file, f"question {example.id!r}", {"question": example.question}), *why)
+        return BadRecord(file, f"question {example.id!r}", {"question": example.question}, *why)
 
     def _plan_epochs(self, files: Mapping[str, Path]) -> None:
         """Decides which windows each training epoch takes. `files`: {id: its file}.

@@ -51,14 +51,12 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
     """The example of a record; notes in `read` what was repaired or assumed. Errors: BadRecord."""
     fields = record.fields
     try:
-        if isinstance(fields, BadField):
-            raise fields
         for key in ("question", "context"):
             if key not in fields:
                 names = f"the field {key!r} is missing{_there(fields)}; give data.columns.{key}=NAME"
                 raise BadField(f"missing {key}", names)
         unclear: list[str] = []
-        references, is_impossible = _references(fields, need, unclear)
+        references, is_impossible = _references(record, need, unclear)
         name, context = read_id(fields.get("id")) or record.number, fields["context"]
         if (language := read_language(named := fields.get("language"))) is None and not is_missing(named):
             read.unknown_languages[reprlib.repr(named)] += 1
@@ -78,13 +76,16 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
         problem = bad.kind, str(bad)
     except ValidationError as error:
         problem = _explain(error)
-    raise BadRecord(record, *problem)  # not above: as the context of this error the others would be kept
+    raise record.bad(*problem)  # not above: as the context of this error the others would be kept
 
 
 def examples_to_ask(path: Path, columns: Columns = Columns(), need: Need = "nothing") -> Iterator[Example | BadRecord]:
     """Yields each record of a file as an example, or its error; keeps nothing."""
     read, language = Examples(), language_of(path)
     for record in read_records(path, columns):
+        if isinstance(record, BadRecord):
+            yield record
+            continue
         try:
             example = check_record(record, repair=False, need=need, read=read)
             yield example if example.language else example.model_copy(update={"language": language})
@@ -97,17 +98,20 @@ def _there(fields: dict[str, Any]) -> str:
     return f" (there: {', '.join(fields['there'])[:500]})" if fields.get("there") else ""
 
 
-def _references(fields: dict[str, Any], need: Need, unclear: list[str]) -> tuple[list[Reference], bool]:
+def _references(record: Record, need: Need, unclear: list[str]) -> tuple[list[Reference], bool]:
     """The answers that the file gives, and whether the question is unanswerable. Errors: BadField, UserError.
 
     `unclear` takes why that had to be assumed.
     """
-    answer, flag = fields.get("answer"), None
+    fields, flag = record.fields, None
+    answer = fields.get("answer")
     references: list[Reference] = []
     try:
         flag = read_flag(fields.get("is_impossible"))
         if flag is None and (answerable := read_flag(fields.get("is_answerable"), "answerable")) is not None:
             flag = not answerable
+        if record.answer_problem:
+            raise record.answer_problem
         references = read_references(answer, fields.get("answer_start"), fields.get("hint"))
     except (BadField, UserError):
         if need != "nothing" and not flag:
@@ -170,13 +174,13 @@ def _misplaced(record: Record, context: str, reference: Reference) -> BadRecord:
     text, start, hint = reference
     if start is not None:
         reason = f"is not at answer_start {start} (there: {shortened(context[start : start + len(text)])})"
-        return BadRecord(record, "misplaced answer", f"the answer {shortened(text)} {reason}", REPAIR_REMEDY)
+        return record.bad("misplaced answer", f"the answer {shortened(text)} {reason}", REPAIR_REMEDY)
     several, remedy = any(occurrences(context, text, whole_words=True)), REPAIR_REMEDY
     where = "has no answer_start" if hint is None else f"does not begin at {hint}"
-    if several and hint is None and isinstance(record.fields, dict) and (there := _there(record.fields)):
+    if several and hint is None and (there := _there(record.fields)):
         where, remedy = where + there, SKIP_REMEDY.replace("fix it,", "fix it or give data.columns.answer_start=NAME,")
     reason = f"is {'more than once' if several else 'not'} in the context, and {where}"
-    return BadRecord(record, "answer not located", f"the answer {shortened(text)} {reason}", remedy)
+    return record.bad("answer not located", f"the answer {shortened(text)} {reason}", remedy)
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:

@@ -82,7 +82,9 @@ def read_examples(
     return read
 
 
-def check_records(records: Iterator[Record], on_bad_record: OnBadRecord, limit: int | None, need: Need) -> Examples:
+def check_records(
+    records: Iterator[Record | BadRecord], on_bad_record: OnBadRecord, limit: int | None, need: Need
+) -> Examples:
     """Checks the records of one file, where ids must be unique; returns the good ones and lists the others.
 
     Errors: BadRecord for the first record that cannot be used, where `on_bad_record` is "error".
@@ -94,6 +96,8 @@ def check_records(records: Iterator[Record], on_bad_record: OnBadRecord, limit: 
     contexts: dict[str, str] = {}  # each in memory once, whatever the questions on it
     for record in track(records, "reading questions", total=limit):
         try:
+            if isinstance(record, BadRecord):
+                raise record
             example = check_record(record, on_bad_record == "repair", need, read)
         except BadRecord as bad:
             kinds[bad.kind] += 1
@@ -165,7 +169,7 @@ class _Ids:
         else:
             names = [examples[row].id for row in self.repeats]
             firsts = (f"the id {name!r} is at {self.places[self.rows[name]]} too" for name in names)
-            bad = list(map(BadRecord, self.repeats.values(), repeat("repeated id"), firsts))
+            bad = list(map(Record.bad, self.repeats.values(), repeat("repeated id"), firsts))
             if on_bad_record == "error":
                 raise bad[0].among(Counter(one.kind for one in bad))
             read.bad += bad

@@ -27,11 +27,11 @@ NO_STARTS = {"end", "stop", "last", "id", "token", "tokens", "word", "line", "se
 
 
 class BadField(ValueError):
-    """A field or a record that cannot be read: its kind (for the counts), what is wrong, and what is there."""
+    """A field that cannot be read: its kind (for the counts), and what is wrong."""
 
-    def __init__(self, kind: str, problem: str, was: Any = None) -> None:
+    def __init__(self, kind: str, problem: str) -> None:
         super().__init__(problem)
-        self.kind, self.was = kind, was
+        self.kind = kind
 
 
 class Reference(NamedTuple):
@@ -115,11 +115,8 @@ def read_references(value: Any, starts: Any = None, hint: Any = None) -> list[Re
     """The answers of a question, without empty ones.
 
     `value`: a text, a list of texts, `{"text", "answer_start"}` with single values or lists, or a list of those;
-    `starts`: of texts, where a column of its own has them. `hint`: the same under another name. Errors: BadField, and
-    UserError for answers among which the user must choose.
+    `starts`: of texts, where a column of its own has them. `hint`: the same under another name. Errors: BadField.
     """
-    if isinstance(value, Exception):  # what a reader of a shape says of it
-        raise value
     if is_missing(value) or value == NO_LABEL:
         return []
     if isinstance(value, dict):

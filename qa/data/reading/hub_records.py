@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from qa.data.reading.record import Columns, Named, Record
+from qa.data.reading.record import BadRecord, Columns, Named, Record
 from qa.data.reading.shapes import records_of
 from qa.errors import UserError
 from qa.hub import REMEDIES, fetch, named, why_unavailable
@@ -18,7 +18,7 @@ def other_split(split: str) -> str:
     return f"give data.{split}_file=FILE{validate}"
 
 
-def hub_records(repository: str, split: str, columns: Columns = Columns()) -> Iterator[Record]:
+def hub_records(repository: str, split: str, columns: Columns = Columns()) -> Iterator[Record | BadRecord]:
     """The rows of one split of a SQuAD-shaped Hub data set, `NAME` or `NAME@REVISION`.
 
     A row with an empty list of answers is a question without an answer: SQuAD v2 on the hub has no `is_impossible`.

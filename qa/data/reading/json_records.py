@@ -1,19 +1,18 @@
 """JSON and JSONL → records."""
 
-import codecs
 import json
 import re
 from codecs import BOM_UTF8
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from qa.data.example import CORRECTION
-from qa.data.reading.fields import BadField
 from qa.data.reading.files import as_text, unpacked
 from qa.data.reading.json_text import JsonText
-from qa.data.reading.record import LONGEST_LINE, NAMES, Named, Record, plain
+from qa.data.reading.record import LONGEST_LINE, NAMES, BadRecord, Named, Record, plain
 from qa.data.reading.shapes import QUESTION, records_of, shape_of
 from qa.errors import UserError
 
@@ -23,7 +22,7 @@ CORRECTIONS = re.compile(rb'\{\s*"id"\s*:\s*"' + CORRECTION.encode())  # the beg
 SQUAD = re.compile(rb'\{[^][{}]*"data"\s*:\s*\[')  # the begin of a file of SQuAD, often all in one line
 
 
-def json_records(path: Path, lines: bool, named: Named) -> Iterator[Record]:
+def json_records(path: Path, lines: bool, named: Named) -> Iterator[Record | BadRecord]:
     """The records of JSON or JSONL, by the file's content: its name may be wrong."""
     begin, is_lines = b"", lines
     with unpacked(path) as file:
@@ -194,16 +193,17 @@ def _replaced(path: Path, named: Named) -> set[int]:
     replaced: set[int] = set()
     with unpacked(path) as file:
         for index, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b"")):
-            row = _line(line, index == 0) if CORRECTIONS.match(line.removeprefix(codecs.BOM_UTF8)) else None
-            if isinstance(row, dict):
-                name = str(row["id"])
-                replaced.update([last[name]] if name in last else [], [index] if row.get("withdrawn") else [])
-                last[name] = index
+            if CORRECTIONS.match(line.removeprefix(BOM_UTF8)):
+                with suppress(ValueError, RecursionError):  # a line that is not JSON replaces none
+                    row = json.loads(_text(line, index))
+                    name = str(row["id"])
+                    replaced.update([last[name]] if name in last else [], [index] if row.get("withdrawn") else [])
+                    last[name] = index
     named.replaced = len(replaced)
     return replaced
 
 
-def _lines(path: Path, named: Named, replaced: set[int]) -> Iterator[Record]:
+def _lines(path: Path, named: Named, replaced: set[int]) -> Iterator[Record | BadRecord]:
     with unpacked(path) as file:
         for index in count():
             place = f"line {index + 1}"
@@ -212,19 +212,18 @@ def _lines(path: Path, named: Named, replaced: set[int]) -> Iterator[Record]:
                 raise UserError(f"{path}: {place}: longer than {LONGEST_LINE >> 20} MiB, which is no question; fix it")
             if not line:
                 return
-            if line.strip() and index not in replaced:
-                row = _line(line, index == 0)
-                if isinstance(row, BadField):
-                    yield Record(str(path), place, row)
-                else:
-                    yield from records_of(row, place, index, named)
+            if not line.strip() or index in replaced:
+                continue
+            text = _text(line, index)
+            try:
+                row = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                # the decoder counts lines in this line alone, where its break makes a second one
+                why = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else error
+                yield BadRecord(str(path), place, text.strip(), "not JSON", f"not JSON ({why})")
+            else:
+                yield from records_of(row, place, index, named)
 
 
-def _line(line: bytes, first: bool) -> Any:
-    text = line.decode("utf-8-sig" if first else "utf-8", errors="surrogateescape")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        # the decoder counts lines in this line alone, where its break makes a second one
-        why = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else error
-        return BadField("not JSON", f"not JSON ({why})", text.strip())
+def _text(line: bytes, index: int) -> str:
+    return line.decode("utf-8" if index else "utf-8-sig", errors="surrogateescape")

@@ -11,7 +11,7 @@ import pyarrow.compute
 import pyarrow.ipc
 import pyarrow.parquet
 
-from qa.data.reading.record import LONGEST_LINE, Named, Record
+from qa.data.reading.record import LONGEST_LINE, BadRecord, Named, Record
 from qa.data.reading.shapes import QUESTION, records_of_cells, shape_of
 from qa.errors import UserError
 
@@ -29,7 +29,7 @@ def _errors(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be read ({reason}); get the file again or give another") from None
 
 
-def parquet_records(path: Path, named: Named) -> Iterator[Record]:
+def parquet_records(path: Path, named: Named) -> Iterator[Record | BadRecord]:
     """Records of one file. Errors: UserError."""
     with _errors(path), _opened(path) as file:
         names = _columns(file.schema_arrow.names, named)
@@ -61,7 +61,7 @@ def _row_groups(
             yield from file.iter_batches(at_once, row_groups=[group], columns=names)
 
 
-def arrow_records(path: Path, named: Named) -> Iterator[Record]:
+def arrow_records(path: Path, named: Named) -> Iterator[Record | BadRecord]:
     """Records of one file of Arrow's IPC format, as `datasets` keeps them, or of Feather. Errors: UserError."""
     with _errors(path), pyarrow.memory_map(str(path)) as source:
         is_file = source.read(6) == b"ARROW1"
@@ -89,7 +89,7 @@ def _columns(there: Sequence[str], named: Named) -> list[str]:
     return [name for name in there if name in wanted]
 
 
-def _records(batches: Iterable[pyarrow.RecordBatch], named: Named) -> Iterator[Record]:
+def _records(batches: Iterable[pyarrow.RecordBatch], named: Named) -> Iterator[Record | BadRecord]:
     numbers = count()
     for batch in batches:
         if _longest_of(batch) > LONGEST_LINE:

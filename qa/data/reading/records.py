@@ -6,7 +6,7 @@ from pathlib import Path
 
 from qa.data.reading.files import check_readable, kind_of
 from qa.data.reading.json_records import json_records
-from qa.data.reading.record import Columns, Named, Record
+from qa.data.reading.record import BadRecord, Columns, Named, Record
 from qa.data.reading.tables import table_records
 from qa.errors import UserError
 
@@ -18,7 +18,7 @@ FILE_KINDS = ".json (SQuAD), .jsonl (one question a line), .csv, .tsv, .parquet 
 COLUMNAR = ("parquet", "arrow", "feather")
 
 
-def read_records(path: Path, columns: Columns = Columns()) -> Iterator[Record]:
+def read_records(path: Path, columns: Columns = Columns()) -> Iterator[Record | BadRecord]:
     """The records of one file, by the end of its name. Errors: UserError for a file that cannot be read at all."""
     check_readable(path)
     kind, named = kind_of(path), Named(path, columns)

@@ -8,16 +8,15 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from qa.data.reading.fields import BadField
 from qa.data.reading.files import as_text, not_utf8, unpacked
-from qa.data.reading.record import LONGEST_LINE, Named, Record
+from qa.data.reading.record import LONGEST_LINE, BadRecord, Named, Record
 from qa.data.reading.shapes import QUESTION, records_of_cells, shape_of
 from qa.errors import UserError
 
 SEPARATORS = ",;\t|"
 
 
-def table_records(path: Path, named: Named) -> Iterator[Record]:
+def table_records(path: Path, named: Named) -> Iterator[Record | BadRecord]:
     """The records of a table, after a first line with the columns' names. Errors: UserError."""
     csv.field_size_limit(LONGEST_LINE)
     with unpacked(path) as file:
@@ -38,33 +37,36 @@ def table_records(path: Path, named: Named) -> Iterator[Record]:
             raise UserError(f"{path}: one column only ({names[0]}); separate fields by commas, semicolons or tabs")
         named.check(names, shape_of(names, named) is QUESTION)
         for index, (place, row) in enumerate(_placed(lines, rows, len(names))):
-            if isinstance(row, BadField):
-                yield Record(named.file, place, row)
+            if isinstance(row, BadRecord):
+                yield row
             else:
                 yield from records_of_cells(dict(zip(names, row, strict=True)), place, index, named)
 
 
-def _placed(lines: "TableLines", rows: Iterator[list[str]], columns: int) -> Iterator[tuple[str, list[str] | BadField]]:
+def _placed(
+    lines: "TableLines", rows: Iterator[list[str]], columns: int
+) -> Iterator[tuple[str, list[str] | BadRecord]]:
     """The rows with their places. A quote that is not closed takes in further rows: they are read once more."""
     taken_in = 0  # the last line that a bad row took in
     while True:
         begin = lines.begin_record()
-        bad: BadField | None = None
+        file, place = str(lines.path), f"line {begin}"
+        bad: BadRecord | None = None
         try:
             row = next(rows, None)
         except csv.Error as error:
             through = f"lines {begin} to {lines.number}" if lines.number > begin else "it"
-            row, bad = [], BadField("broken quotes", f"{error}; fix the quotes of {through}", lines.record[0])
+            reason = f"{error}; fix the quotes of {through}"
+            row, bad = [], BadRecord(file, place, lines.record[0], "broken quotes", reason)
         if row is None:
             return
         if bad is None and not any(row):  # a spreadsheet ends in rows of separators
             continue
         if bad is None and len(row) != columns:
-            bad = BadField("wrong number of fields", f"{len(row)} fields, not {columns} as the first line has", row)
-        if begin > taken_in:
-            yield f"line {begin}", bad or row
-        elif bad is None:
-            yield f"line {begin}", row
+            reason = f"{len(row)} fields, not {columns} as the first line has"
+            bad = BadRecord(file, place, row, "wrong number of fields", reason)
+        if bad is None or begin > taken_in:
+            yield place, bad or row
         if bad:
             taken_in = max(taken_in, lines.number - 1)
             lines.unread(*lines.record[1:])
