@@ -106,7 +106,7 @@ class SquadData:
         files = {"train": self.train_file, "validation": self.validation_file, **tests}
         columns = Columns.model_validate(dict(self.columns))
         reading = self.languages, self.on_bad_record, self.limit, self.validation_share, self.split_seed
-        self.sources = Sources(self.name, files, columns, *reading)
+        self.sources = Sources(self.name or "", files, columns, *reading)
         self.lists = {"skipped.jsonl": [], "repairs.jsonl": []}
 
     @collector_paused()

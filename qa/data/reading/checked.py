@@ -121,18 +121,14 @@ def _references(record: Record, need: Need, unclear: list[str]) -> tuple[list[Re
     if answer is None and not flag:
         remedy = "give data.columns.answer=NAME, or mark it as unanswerable by answers: []"
         raise BadField("no answer", f"it has no answer{_there(fields)}; {remedy}")
+    says_none = answer == [] or (isinstance(answer, dict) and answer.get("text") == [])  # the latter is the hub's
     if flag and references:
         unclear.append("marked unanswerable, but with an answer")
     elif flag is False and not references:
         unclear.append("marked answerable, but with an empty answer")
-    elif flag is None and not references and not _is_empty_list(answer):
+    elif flag is None and not references and not says_none:
         unclear.append("without a label" if answer == NO_LABEL else "with an empty answer")
     return ([], True) if flag or not references else (references, False)
-
-
-def _is_empty_list(answer: Any) -> bool:
-    """Whether an answer says that there is none: `[]`, or the hub's `{"text": []}`."""
-    return answer == [] or (isinstance(answer, dict) and answer.get("text") == [])
 
 
 def _answers(

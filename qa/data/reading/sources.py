@@ -10,10 +10,9 @@ from typing import Literal
 from qa.data.reading.checked import Examples, Need
 from qa.data.reading.examples import OnBadRecord, check_records, read_examples, report_assumed, split_by_paragraph
 from qa.data.reading.files import find_files, kind_of
-from qa.data.reading.hub_records import hub_records, other_split
 from qa.data.reading.languages import Languages, with_languages
 from qa.data.reading.record import BadRecord, Columns, Files
-from qa.data.reading.records import TABLES, read_records
+from qa.data.reading.records import TABLES, hub_records, other_split, read_records
 from qa.errors import UserError
 
 Split = Literal["train", "validation", "test", "predict"]
@@ -23,7 +22,7 @@ Split = Literal["train", "validation", "test", "predict"]
 class Sources:
     """The sources of all splits, named and read as `SquadData` says."""
 
-    name: str | None
+    name: str  # of a data set of the hub, "" without one
     files: Mapping[str, Files | None]
     columns: Columns
     languages: Languages | None
@@ -42,7 +41,6 @@ class Sources:
         if files := self.files[split]:
             return read_examples(files, self.on_bad_record, self.limit, need, self.columns, self.languages)
         self.check(split)
-        assert self.name is not None
         part = "test" if split == "predict" else split
         records = hub_records(self.name, part, self.columns)
         if split == "test":
