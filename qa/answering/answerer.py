@@ -51,10 +51,9 @@ class QuestionAnswerer:
         self.engine, self.tokenizer, self.answering, self.files = engine, tokenizer, answering, files
         self.positions = positions
         self.batch_tokens = BATCH_TOKENS.get(engine.device.type, 0)
-        is_shared = (
-            engine.name == "torch" and engine.device.type == "cpu"
-        )  # other engines fill all threads with a window
-        self.lanes = Lanes() if is_shared and lane_count() > 1 else None
+        # other engines fill all threads with a window
+        is_shared = engine.name == "torch" and engine.device.type == "cpu" and lane_count() > 1
+        self.lanes = Lanes() if is_shared else None
         self._template = pair_template(tokenizer)
         self._tokenizing = threading.Lock()  # a tokenizer is changed while it is in use
 

@@ -56,9 +56,8 @@ def choose(best: BestSpans, options: Options, answering: Answering, language: st
         Answer(span.text, span.start, span.end, span.score, (1 - (no_answer or 0.0)) * share, number)
         for span, number, share in zip(best.spans, best.numbers, shares, strict=True)
     ]
-    kept = [
-        answer for answer in _apart(answers, options.overlap_threshold) if answer.probability >= options.min_probability
-    ]
+    distinct = _apart(answers, options.overlap_threshold)
+    kept = [answer for answer in distinct if answer.probability >= options.min_probability]
     threshold = options.threshold(answering)
     # the best span is the answer, or nothing is: another, equal ones added up, may be more probable
     if not kept or kept[0] is not answers[0] or (threshold is not None and best.odds > threshold):

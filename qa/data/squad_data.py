@@ -19,7 +19,7 @@ from qa.data.example import Example
 from qa.data.reading.checked import Examples
 from qa.data.reading.examples import OnBadRecord, collector_paused
 from qa.data.reading.languages import Languages
-from qa.data.reading.overlap import OnOverlap, Overlap, overlap, without_overlap
+from qa.data.reading.overlap import OnOverlap, Overlap, overlap, shared_examples
 from qa.data.reading.record import BadRecord, Columns, Files
 from qa.data.reading.sources import Sources, Split
 from qa.errors import UserError
@@ -140,9 +140,8 @@ class SquadData:
         """Lists the questions without a window, or refuses them."""
         from qa.data.windows.build import without_room
 
-        problem = (
-            f"too long for windows of data.max_length={self.max_length} that share data.stride={self.stride} tokens"
-        )
+        lengths = f"data.max_length={self.max_length} that share data.stride={self.stride} tokens"
+        problem = f"too long for windows of {lengths}"
         remedy = "raise the first, lower the second, or skip such questions with data.on_bad_record=skip"
         for row in without_room(windows):
             bad = self._bad(split, read, read.examples[row], "question too long", problem, remedy)
@@ -150,9 +149,8 @@ class SquadData:
                 raise bad
             read.bad.append(bad)
         if not len(windows):
-            raise UserError(
-                f"{split}: no question leaves room for its context; raise data.max_length={self.max_length}"
-            )
+            problem = "no question leaves room for its context"
+            raise UserError(f"{split}: {problem}; raise data.max_length={self.max_length}")
 
     def _bad(self, split: Split, read: Examples, example: Example, *why: str) -> BadRecord:
         """The error for an example that cannot be used."""
@@ -196,24 +194,25 @@ class SquadData:
         that. With `overlap="drop"` so are the examples on contexts of validation, which is read for this.
         """
         read = self.sources.read("train")
-        answered = [example for example in read.examples if not example.is_impossible]
-        are_corrections = all(e.is_correction for e in read.examples if e.is_impossible)
-        if answered and are_corrections and not self.sources.columns.is_impossible:
+        refusals = [example for example in read.examples if example.is_impossible]
+        are_corrections = all(example.is_correction for example in refusals)
+        if len(refusals) < len(read.examples) and are_corrections and not self.sources.columns.is_impossible:
             why = "only corrections have no answer here; data.columns.is_impossible=is_impossible takes them"
-            self._keep(read, answered, "correction without an answer", why)
+            self._skip(read, refusals, "correction without an answer", why)
         if self.overlap == "drop" and self.sources.has("validation"):
-            kept = without_overlap(read.examples, self.sources.read("validation").examples)
-            if not kept:
+            validation = self.sources.read("validation").examples
+            shared = [example for example, _ in shared_examples(validation, read.examples)]
+            if len(shared) == len(read.examples):
                 why = "all training questions are on contexts of validation"
                 raise UserError(f"data.overlap=drop: {why}; give other files")
-            self._keep(read, kept, "context in the evaluation", "its context is in the evaluation")
+            self._skip(read, shared, "context in the evaluation", "its context is in the evaluation")
         return read
 
-    def _keep(self, read: Examples, kept: list[Example], kind: str, reason: str) -> None:
-        """Skips all training examples but these, and lists them."""
-        names = {example.id for example in kept}
-        read.bad += [self._bad("train", read, e, kind, reason) for e in read.examples if e.id not in names]
-        read.examples = kept
+    def _skip(self, read: Examples, examples: list[Example], *why: str) -> None:
+        """Leaves out these training examples, and lists them."""
+        names = {example.id for example in examples}
+        read.bad += [self._bad("train", read, example, *why) for example in examples]
+        read.examples = [example for example in read.examples if example.id not in names]
 
     def report(self, split: Split, read: Examples) -> None:
         """Reports the skipped and repaired records, and remembers them for `write_lists`."""

@@ -186,10 +186,8 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     if first["type"] == "blank":
         return f"empty {name}", f"the {name} is empty"
     if first["type"] == "surrogate" and re.search("[\udc80-\udcff]", str(first["input"])):  # as `as_text` reads bytes
-        return (
-            "not UTF-8",
-            f"the field {name!r} is not UTF-8 (iconv -f cp1252 -t utf-8 would convert the file from cp1252)",
-        )
+        convert = "iconv -f cp1252 -t utf-8 would convert the file from cp1252"
+        return "not UTF-8", f"the field {name!r} is not UTF-8 ({convert})"
     if first["type"] == "surrogate":
         return "not UTF-8", f"the field {name!r} holds half of a surrogate pair, which is no UTF-8"
     return "wrong type", f"the field {name!r} should be text, not {reprlib.repr(first['input'])}"

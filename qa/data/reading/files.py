@@ -158,9 +158,3 @@ class _Utf8(io.RawIOBase):
 def as_text(file: IO[bytes]) -> io.TextIOWrapper:
     """The file's text with its own line ends; bytes that are not UTF-8 become surrogates, which no example takes."""
     return io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-
-
-def not_utf8(path: Path | str, where: str) -> UserError:
-    """The error for a file in another encoding, with the command that converts it."""
-    convert = f"iconv -f ENCODING -t utf-8 {Path(path).name} > new-file"
-    return UserError(f"{path}: {where} is not UTF-8; convert it from its encoding (cp1252, cp1251, gbk …): {convert}")

@@ -1,7 +1,6 @@
 """The sources of each split: files, a part of the training file, or a data set of the hub."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import tee
 from pathlib import Path
@@ -11,7 +10,7 @@ from qa.data.reading.checked import Examples, Need
 from qa.data.reading.examples import OnBadRecord, check_records, read_examples, report_assumed, split_by_paragraph
 from qa.data.reading.files import find_files, kind_of
 from qa.data.reading.languages import Languages, with_languages
-from qa.data.reading.record import BadRecord, Columns, Files
+from qa.data.reading.record import Columns, Files
 from qa.data.reading.records import TABLES, hub_records, other_split, read_records
 from qa.errors import UserError
 
@@ -86,8 +85,7 @@ class Sources:
             raise UserError(f"data.{key}_file: not given; {remedy}")
         for path in find_files(files) if (files := self.files[split]) else []:
             if kind_of(path) in TABLES:
-                with suppress(BadRecord):  # which the stage may skip
-                    next(read_records(path, self.columns), None)
+                next(read_records(path, self.columns), None)
 
     def in_words(self, split: Split) -> str:
         """The source of a split, for people."""

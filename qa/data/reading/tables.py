@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from qa.data.reading.files import as_text, not_utf8, unpacked
+from qa.data.reading.files import as_text, unpacked
 from qa.data.reading.record import LONGEST_LINE, BadRecord, Named, Record
 from qa.data.reading.shapes import QUESTION, records_of_cells, shape_of
 from qa.errors import UserError
@@ -25,12 +25,15 @@ def table_records(path: Path, named: Named) -> Iterator[Record | BadRecord]:
         if not head:
             return
         lines.unread(head)
-        rows = _rows(path, head, lines, separator)
+        rows: Iterator[list[str]] = csv.reader(lines, delimiter=separator, strict=True)
+        if separator == "\t" and _has_no_quoting(path, head.count("\t")):
+            rows = (line.rstrip("\r\n").split("\t") for line in lines)
         try:
             head.encode()
             names = tuple(next(rows))
         except UnicodeEncodeError:
-            raise not_utf8(path, "the line with the names") from None
+            convert = f"convert it from its encoding (cp1252, cp1251, gbk …): iconv -f ENCODING -t utf-8 {path.name}"
+            raise UserError(f"{path}: the line with the names is not UTF-8; {convert} > new-file") from None
         except csv.Error as error:
             raise UserError(f"{path}: line {lines.number}: {error}; fix its quotes") from None
         if len(names) == 1:
@@ -79,13 +82,6 @@ def _head(lines: "TableLines") -> tuple[str, str]:
         return next((line for line in lines if line.strip()), ""), told[1]
     bare = "".join(head.split('"')[::2])
     return head, max(SEPARATORS, key=bare.count)
-
-
-def _rows(path: Path, head: str, lines: "TableLines", separator: str) -> Iterator[list[str]]:
-    """Rows of cells, the names of the columns first."""
-    if separator == "\t" and _has_no_quoting(path, head.count("\t")):
-        return (line.rstrip("\r\n").split("\t") for line in lines)
-    return csv.reader(lines, delimiter=separator, strict=True)
 
 
 def _has_no_quoting(path: Path, tabs: int) -> bool:

@@ -34,10 +34,9 @@ class Windows:
     example: Ints  # [windows]: ascending; an example without room for its context has no window
     begin: Ints  # [windows]: first context token in the window, counted from the context's first
     length: Ints  # [windows]: context tokens in the window
-    start_positions: NDArray[
-        np.int32
-    ]  # [windows]: label, a position in the window; 0, the [CLS], where the answer is not whole
-    end_positions: Ints  # [windows]
+    # [windows] each: the label, positions in the window; 0, the [CLS], where the answer is not whole
+    start_positions: Ints
+    end_positions: Ints
     special_tokens: Ints  # [3]: how many there are before the question, between, and after the context
 
     def __len__(self) -> int:
