@@ -120,9 +120,8 @@ class QuestionAnswerer:
         if isinstance(question, str):
             asks = [Ask(question, contexts)]
         elif len(contexts) in (1, len(questions)):
-            each = contexts if len(contexts) > 1 else contexts * len(questions)
-            numbers = range(len(each)) if len(contexts) > 1 else [0] * len(each)
-            asks = [Ask(one, [text], number) for one, text, number in zip(questions, each, numbers, strict=True)]
+            numbers = range(len(questions)) if len(contexts) > 1 else [0] * len(questions)
+            asks = [Ask(one, [contexts[number]], number) for one, number in zip(questions, numbers, strict=True)]
         else:
             raise UserError(f"{len(questions)} questions and {len(contexts)} contexts; give one context, or as many")
         if not asks:

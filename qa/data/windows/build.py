@@ -126,11 +126,7 @@ def _chunks(texts: Sequence[str], most: int) -> list[Sequence[str]]:
 
 
 def _answer_tokens(
-    examples: Sequence[Example],
-    texts: Sequence[str],
-    offsets: Ints,
-    bounds: Ints,
-    context: Ints,
+    examples: Sequence[Example], texts: Sequence[str], offsets: Ints, bounds: Ints, context: Ints
 ) -> NDArray[np.int64]:
     """First and last token of each first answer, counted from the context's first, [examples, 2].
 
