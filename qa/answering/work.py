@@ -7,7 +7,7 @@ from qa.answering.answer import Answer
 from qa.answering.choice import BestSpans, choose, merge
 from qa.answering.options import Options
 from qa.data.example import Example
-from qa.evaluation.collect import EvaluatedBatch, joined, lowest_null_scores
+from qa.evaluation.collect import EvaluatedBatch, join_batches, lowest_null_scores
 from qa.evaluation.decode import decode
 from qa.evaluation.whole_words import with_whole_words
 from qa.model.answering import Answering
@@ -67,7 +67,7 @@ class Work:
         self._new.append(part)
         self.done += len(part.rows)
         if len(self._new) == JOINED:
-            self._parts, self._new = [*self._parts, joined(self._new)], []
+            self._parts, self._new = [*self._parts, join_batches(self._new)], []
         return True
 
     def answers(self) -> list[Answer]:

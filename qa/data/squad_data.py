@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from qa.data.epochs.batch_order import Batching, copies, drawn_windows, epoch_batches, padded_share
-from qa.data.epochs.mixture import Mixture, Share, Turns, file_weights, take_turns
+from qa.data.epochs.mixture import EpochPlan, Mixture, Share, file_weights, plan_epochs
 from qa.data.example import Example
 from qa.data.reading.checked import Examples
 from qa.data.reading.examples import OnBadRecord, collector_paused
@@ -96,7 +96,7 @@ class SquadData:
     tokenizer: "PreTrainedTokenizerFast" = field(init=False)
     sources: Sources = field(init=False)
     splits: dict[Split, PreparedSplit] = field(init=False, default_factory=dict)
-    turns: Turns = field(init=False)  # of the windows of training
+    plan: EpochPlan = field(init=False)  # of the windows of training
     shared: Overlap | None = field(init=False, default=None)  # by training and validation, once both are there
     lists: dict[str, list[dict[str, Any]]] = field(init=False)  # rows of each list of records, by its file's name
 
@@ -175,7 +175,7 @@ class SquadData:
             log.warning("train: %d first answers are whole in no window and are trained as (0, 0)", lost)
         paths = [files.get(example.id, Path(self.name or "")) for example in examples]
         weights = file_weights(self.mixture, self.train_file)
-        self.turns = take_turns(windows, examples, paths, weights, self.negative_windows, self.seed)
+        self.plan = plan_epochs(windows, examples, paths, weights, self.negative_windows, self.seed)
 
     def _look_for_overlap(self) -> None:
         """Reports the overlap of validation with training, or refuses it."""
@@ -235,12 +235,12 @@ class SquadData:
 
     def epoch_size(self) -> int:
         """Windows of a training epoch, each as often as it comes."""
-        return int(self.turns.count.sum())
+        return int(self.plan.count.sum())
 
     def epoch_in_words(self) -> str:
         """The windows of a training epoch, by file; empty where each window comes once."""
         plain = self.mixture is None and self.negative_windows == 1
-        return "" if plain else self.turns.in_words()
+        return "" if plain else self.plan.in_words()
 
     def batch_count(self) -> int:
         """Batches, which are steps, of a whole training epoch."""
@@ -248,13 +248,13 @@ class SquadData:
 
     def training_batches(self, epoch: int) -> list[NDArray[np.int64]]:
         """The window numbers of each batch of a training epoch; a function of (seed, epoch) alone."""
-        rows, lengths = self.turns.rows(epoch), self.splits["train"].windows.lengths()
+        rows, lengths = self.plan.rows(epoch), self.splits["train"].windows.lengths()
         batches = epoch_batches(lengths[rows], self.batch_size, self.batching, self.seed, epoch, copies(rows))
         return [rows[batch] for batch in batches]
 
     def epoch_tokens(self) -> int:
         """Tokens of the first training epoch, without padding."""
-        return int(self.splits["train"].windows.lengths()[self.turns.rows(0)].sum())
+        return int(self.splits["train"].windows.lengths()[self.plan.rows(0)].sum())
 
     def padded_share(self) -> float:
         """The share of padding among the tokens of the first training epoch."""

@@ -38,7 +38,7 @@ def evaluate_batch(
     return EvaluatedBatch(rows, batch["ids"], None if losses is None else losses.cpu().numpy(), spans, null_scores)
 
 
-def joined(parts: Sequence[EvaluatedBatch]) -> EvaluatedBatch:
+def join_batches(parts: Sequence[EvaluatedBatch]) -> EvaluatedBatch:
     """Several batches without losses as one. Many small arrays among a model's large ones would hold its memory."""
     before = np.cumsum([0, *(len(part.rows) for part in parts)])
     columns = list(zip(*(part.spans for part in parts), strict=True))

@@ -15,17 +15,17 @@ from helpers.questions import squad
 from qa.config.settings import check_files, check_settings
 from qa.data.datamodule import SquadDataModule
 from qa.data.epochs.batch_order import epoch_batches
-from qa.data.epochs.mixture import Turns
+from qa.data.epochs.mixture import EpochPlan
 from qa.data.squad_data import SquadData
 from qa.errors import UserError
 
 GROUPS = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 25)), min_size=1, max_size=5)  # size, count
 
 
-def turns(groups: list[tuple[int, int]], seed: int) -> Turns:
+def turns(groups: list[tuple[int, int]], seed: int) -> EpochPlan:
     sizes, counts = np.array(groups).T
     place = np.concatenate([np.random.default_rng((seed, size)).permutation(size) for size in sizes])
-    return Turns(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes), place, sizes, counts)
+    return EpochPlan(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes), place, sizes, counts)
 
 
 @given(GROUPS, st.integers(0, 9), st.integers(0, 30), st.integers(1, 6))

@@ -25,7 +25,7 @@ Mixture = Share | Mapping[str, Weight]
 
 
 @dataclass(frozen=True)
-class Turns:
+class EpochPlan:
     """Windows in groups; every epoch takes a fixed number of each group, and no window again before all others.
 
     The windows of a group take turns in an order that was drawn once: of a group of 5 with count 2 the epochs take the
@@ -65,14 +65,14 @@ def file_weights(mixture: Mixture | None, files: Files | None) -> Mapping[Path, 
     return by_path("data.mixture", mixture, find_files(files)) if isinstance(mixture, Mapping) else mixture
 
 
-def take_turns(
+def plan_epochs(
     windows: "Windows",
     examples: Sequence[Example],
     paths: Sequence[Path],
     weights: Mapping[Path, float] | float,
     negatives: float,
     seed: int,
-) -> Turns:
+) -> EpochPlan:
     """Plans the epochs: two groups for each file, the windows of each pass over the file, and the others.
 
     A pass takes every window with its answer, one window of each unanswerable question, which else might be in no
@@ -102,4 +102,4 @@ def take_turns(
     order = np.lexsort((generator.random(len(windows)), group))
     place = np.empty(len(windows), np.int64)
     place[order] = np.arange(len(windows)) - (np.cumsum(size) - size)[group[order]]
-    return Turns(group, place, size, count, labels(list(numbers)))
+    return EpochPlan(group, place, size, count, labels(list(numbers)))

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from qa.data.example import Example, ReferenceAnswer
-from qa.data.reading.answer_places import Place, occurrences, repaired
+from qa.data.reading.answer_places import Place, occurrences, repaired_place
 from qa.data.reading.fields import NO_LABEL, BadField, Reference, is_missing, read_flag, read_id, read_references
 from qa.data.reading.languages import language_of, read_language
 from qa.data.reading.record import SKIP_REMEDY, BadRecord, Columns, Record
@@ -162,7 +162,7 @@ def _place(context: str, reference: Reference, repair: bool) -> Place | None:
         places = list(islice(occurrences(context, text, whole_words=True), 2))
         if len(places) == 1:
             return Place(places[0], text, "")
-    return repaired(context, text, hint if start is None else start) if repair else None
+    return repaired_place(context, text, hint if start is None else start) if repair else None
 
 
 def _misplaced(record: Record, context: str, reference: Reference) -> BadRecord:
