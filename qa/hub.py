@@ -4,6 +4,8 @@ import hashlib
 import logging
 import os
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,11 +94,25 @@ def _cache(name: str, kind: RepositoryKind) -> Path:
     return cache / f"{kind}s--{name.replace('/', '--')}"
 
 
-def fetch(repository: str, kind: RepositoryKind) -> str:
+@lru_cache
+def files_in_cache(address: str) -> str:
+    """The path or glob in the hub's cache of `hf://datasets/USER/NAME[@REVISION]/PATH`, downloaded if need be.
+
+    Errors: UserError.
+    """
+    if not (match := re.fullmatch(r"hf://datasets/([^/]+/[^/@]+(?:@[^/]+)?)/(.+)", address)):
+        raise UserError(f"{address}: should be hf://datasets/USER/NAME/PATH, where PATH may have * and ?")
+    repository, pattern = match.groups()
+    go_offline_if_unreachable()
+    name, commit = named(fetch(repository, "dataset", [pattern]))
+    return str(_cache(name, "dataset") / "snapshots" / str(commit) / pattern)
+
+
+def fetch(repository: str, kind: RepositoryKind, patterns: Sequence[str] | None = None) -> str:
     """Brings `NAME` or `NAME@REVISION` into the hub's cache, if it is not there, and checks what was downloaded.
 
-    Returns NAME@COMMIT. Errors: UserError where it is not available, and for a download with a wrong checksum, which is
-    removed.
+    `patterns`: of the files of a data set, None for all. Returns NAME@COMMIT. Errors: UserError where it is not
+    available, and for a download with a wrong checksum, which is removed.
     """
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -105,11 +121,12 @@ def fetch(repository: str, kind: RepositoryKind) -> str:
     cache = Path(constants.HF_HUB_CACHE)
     folder = cache / f"{kind}s--{name.replace('/', '--')}" / "blobs"
     earlier = set(folder.glob("*"))
-    patterns = ["*.json", "*.txt", "*.model", "*.safetensors", "contexts.npy"] if kind == "model" else None
+    if kind == "model":
+        patterns = ["*.json", "*.txt", "*.model", "*.safetensors", "contexts.npy"]
     disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each retry is a warning
     try:
-        snapshot = snapshot_download(name, repo_type=kind, revision=revision, allow_patterns=patterns)
+        snapshot = snapshot_download(name, repo_type=kind, revision=revision, allow_patterns=patterns and [*patterns])
         if kind == "model" and not list(Path(snapshot).glob("*.safetensors")):
             snapshot_download(name, revision=revision, allow_patterns="*.bin")
     except Exception as error:  # the libraries' own, and those of the HTTP client below them

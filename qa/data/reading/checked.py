@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from qa.data.example import Example, ReferenceAnswer
 from qa.data.reading.answer_places import Place, occurrences, repaired_place
 from qa.data.reading.fields import NO_LABEL, BadField, Reference, is_missing, read_flag, read_id, read_references
-from qa.data.reading.languages import language_of, read_language
+from qa.data.reading.languages import language_of, language_of_id, read_language
 from qa.data.reading.record import SKIP_REMEDY, BadRecord, Columns, Record
 from qa.data.reading.records import read_records
 from qa.errors import UserError
@@ -60,6 +60,7 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
         name, context = read_id(fields.get("id")) or record.number, fields["context"]
         if (language := read_language(named := fields.get("language"))) is None and not is_missing(named):
             read.unknown_languages[reprlib.repr(named)] += 1
+        language = language or language_of_id(name)
         usable = references if isinstance(context, str) and context.strip() else []  # else the example is refused
         example = Example(
             id=name,

@@ -159,6 +159,12 @@ class _Ids:
             read.examples = [e.model_copy(update={"id": name}) for e, name in zip(examples, names, strict=True)]
             file = next(iter(self.repeats.values())).file
             log.warning("%s: ids restart in every paragraph; they are now such as %r", file, names[0])
+            if on_bad_record == "repair":
+                kind = "restarting id"
+                read.repairs += [
+                    {"file": file, "record": place, "kind": kind, "was": {"id": e.id}, "is": {"id": name}}
+                    for place, e, name in zip(self.places, examples, names, strict=True)
+                ]
         elif on_bad_record == "repair" or need == "nothing":
             copies: Counter[str] = Counter()
             for row, record in self.repeats.items():

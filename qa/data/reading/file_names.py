@@ -1,5 +1,6 @@
 """Files by the names that settings call them: `squad` for `data/squad.json.gz`."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -11,9 +12,13 @@ Value = TypeVar("Value")
 
 
 def stem(path: Path) -> str:
-    """A file's name without its folder and its ends: `xquad.de` of `data/xquad.de.json.gz`."""
+    """A file's name without its folder and its ends: `xquad.de` of `data/xquad.de.json.gz`.
+
+    A shard of a data set has its folder's: `xquad.de` of `xquad.de/validation-00000-of-00001.parquet`.
+    """
     name = plain_name(path)
-    return name.rpartition(".")[0] or name
+    name = name.rpartition(".")[0] or name
+    return path.parent.name if re.fullmatch(r"\w+-\d{5}-of-\d{5}", name) and path.parent.name else name
 
 
 def labels(paths: Sequence[Path]) -> list[str]:

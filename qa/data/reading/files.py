@@ -18,6 +18,7 @@ import zstandard
 
 from qa.data.reading.record import Files
 from qa.errors import UserError
+from qa.hub import files_in_cache
 from qa.storage import begins_with, is_pointer
 
 SHEETS = ("xlsx", "xls", "xlsm", "ods", "numbers")
@@ -28,15 +29,18 @@ ARCHIVES = (".tar", ".tar.gz", ".tar.zst", ".tar.xz", ".tgz", ".bz2", ".xz", ".7
 def find_files(files: Files) -> list[Path]:
     """Expands one path, a list or globs into existing files, in the order given (a glob's in sorted order).
 
-    A folder that `datasets.save_to_disk` wrote is its Arrow files. Errors: UserError for a path that does not exist or
-    a pattern that matches nothing.
+    A folder that `datasets.save_to_disk` wrote is its Arrow files; `hf://datasets/…` are files of the hub, downloaded.
+    Errors: UserError for a path that does not exist or a pattern that matches nothing.
     """
     paths: list[Path] = []
-    for name in [files] if isinstance(files, str) else files:
+    for address in [files] if isinstance(files, str) else files:
+        name = files_in_cache(address) if address.startswith("hf://") else address
         is_file = os.path.isfile(name)  # noqa: PTH113  False also for a name that is too long
         matches = [Path(match) for match in ([name] if is_file else sorted(glob.glob(name, recursive=True)))]
         matches = [path for match in matches for path in ([match] if match.is_file() else _saved(match))]
         if not matches:
+            if name != address:
+                raise UserError(f"{address}: no such file in that data set; its page on the hub lists them")
             problem = "a folder" if Path(name).is_dir() else "no such file"
             beside = [path.name for path in Path(name).parent.glob("*") if path.is_file()]
             if close := difflib.get_close_matches(Path(name).name, beside, n=1, cutoff=0.8):
