@@ -163,7 +163,7 @@ class _Ids:
                 kind = "restarting id"
                 read.repairs += [
                     {"file": file, "record": place, "kind": kind, "was": {"id": e.id}, "is": {"id": name}}
-                    for place, e, name in zip(self.places, examples, names, strict=True)
+                    for (place, _), e, name in zip(self.places, examples, names, strict=True)
                 ]
         elif on_bad_record == "repair" or need == "nothing":
             copies: Counter[str] = Counter()
