@@ -11,8 +11,7 @@ from pydantic import Field
 
 from qa.data.arrays import Ints
 from qa.data.example import Example
-from qa.data.reading.file_names import by_path, labels
-from qa.data.reading.files import find_files
+from qa.data.reading.files import by_path, find_files, labels
 from qa.data.reading.record import Files
 from qa.errors import UserError
 

@@ -14,8 +14,7 @@ import numpy as np
 from qa.console import track
 from qa.data.example import Example
 from qa.data.reading.checked import Examples, Need, check_record
-from qa.data.reading.file_names import stem
-from qa.data.reading.files import find_files
+from qa.data.reading.files import find_files, stem
 from qa.data.reading.languages import Languages, with_languages
 from qa.data.reading.record import BadRecord, Columns, Files, Record
 from qa.data.reading.records import read_records
