@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from qa.answering.answer import Answer
-from qa.answering.choice import BestSpans, choose, merge
+from qa.answering.choice import BestSpans, choose, merge, with_whole_words
 from qa.answering.options import Options
 from qa.data.example import Example
 from qa.evaluation.collect import EvaluatedBatch, join_batches, lowest_null_scores
 from qa.evaluation.decode import decode
-from qa.evaluation.whole_words import with_whole_words
 from qa.model.answering import Answering
 
 JOINED = 8  # batches
