@@ -29,8 +29,7 @@ BORDER = regex.compile(
 class BestSpans(NamedTuple):
     """The best spans of a question in all of its texts, best first, and the score of no answer."""
 
-    spans: Sequence[NBestAnswer]
-    numbers: Sequence[int]  # of the text of each
+    spans: Sequence[tuple[NBestAnswer, int]]  # each with the number of its text
     null: float | None  # the lowest of all windows; None before the first is evaluated
 
     @property
@@ -38,12 +37,12 @@ class BestSpans(NamedTuple):
         """Null score − score of the best span."""
         if self.null is None:
             return -math.inf
-        return self.null - self.spans[0].score if self.spans else math.inf
+        return self.null - self.spans[0][0].score if self.spans else math.inf
 
     def answers(self, with_null: bool) -> list[NBestAnswer]:
         """The answers in the form of `decode`, the null answer behind spans of the same score."""
         null = [NBestAnswer("", self.null, 0.0, 0, 0)] if with_null and self.null is not None else []
-        answers = sorted([*self.spans, *null], key=lambda answer: -answer.score)
+        answers = sorted([*(span for span, _ in self.spans), *null], key=lambda answer: -answer.score)
         weights = [math.exp(answer.score - answers[0].score) for answer in answers]
         total = sum(weights)
         return [answer._replace(probability=w / total) for answer, w in zip(answers, weights, strict=True)]
@@ -52,10 +51,9 @@ class BestSpans(NamedTuple):
 def merge(parts: Iterable[tuple[int, Sequence[NBestAnswer], float | None]], n_best: int) -> BestSpans:
     """The `n_best` best spans of several texts. `parts`: each text's number, spans and null score."""
     parts = list(parts)
-    pairs = [(number, span) for number, spans, _ in parts for span in spans]
-    pairs = sorted(pairs, key=lambda pair: -pair[1].score)[:n_best]
+    every = [(span, number) for number, spans, _ in parts for span in spans]
     nulls = [null for _, _, null in parts if null is not None]
-    return BestSpans([span for _, span in pairs], [number for number, _ in pairs], min(nulls, default=None))
+    return BestSpans(sorted(every, key=lambda pair: -pair[0].score)[:n_best], min(nulls, default=None))
 
 
 def choose(best: BestSpans, options: Options, answering: Answering, language: str | None) -> Answer:
@@ -65,10 +63,10 @@ def choose(best: BestSpans, options: Options, answering: Answering, language: st
     may_refuse = answering.no_answer_threshold is not None or options.handle_impossible_answer
     if may_refuse and best.null is not None:
         no_answer = float(no_answer_probability(best.odds, answering.no_answer_line))
-    shares = probabilities([span.text for span in best.spans], [span.score for span in best.spans], temperature)
+    texts, scores = [span.text for span, _ in best.spans], [span.score for span, _ in best.spans]
     answers = [
         Answer(span.text, span.start, span.end, span.score, (1 - (no_answer or 0.0)) * share, number)
-        for span, number, share in zip(best.spans, best.numbers, shares, strict=True)
+        for (span, number), share in zip(best.spans, probabilities(texts, scores, temperature), strict=True)
     ]
     distinct = _apart(answers, options.overlap_threshold)
     kept = [answer for answer in distinct if answer.probability >= options.min_probability]

@@ -87,7 +87,7 @@ class Work:
             text_names = dict(zip(reading.texts.values(), names, strict=False))
             best = merge([(number, spans[name], nulls.get(name)) for number, name in text_names.items()], n_best)
             if self._options.whole_words:
-                pairs = zip(best.spans, best.numbers, strict=True)
-                best = best._replace(spans=[with_whole_words(s, contexts[text_names[number]]) for s, number in pairs])
+                spans_of = [(with_whole_words(s, contexts[text_names[n]]), n) for s, n in best.spans]
+                best = best._replace(spans=spans_of)
             merged.append(best)
         return merged
