@@ -113,7 +113,7 @@ def _shown(value: Any) -> Any:
     return value if isinstance(value, str) else json.loads(text)
 
 
-class Named:
+class FieldNames:
     """Finds the fields of records under the names that a file has for them."""
 
     def __init__(self, path: Path | str, columns: Columns) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from qa.data.reading.files import check_readable, kind_of
 from qa.data.reading.json_records import json_records
-from qa.data.reading.record import BadRecord, Columns, Named, Record
+from qa.data.reading.record import BadRecord, Columns, FieldNames, Record
 from qa.data.reading.shapes import records_of
 from qa.data.reading.tables import table_records
 from qa.errors import UserError
@@ -24,20 +24,20 @@ COLUMNAR = ("parquet", "arrow", "feather")
 def read_records(path: Path, columns: Columns = Columns()) -> Iterator[Record | BadRecord]:
     """The records of one file, by the end of its name. Errors: UserError for a file that cannot be read at all."""
     check_readable(path)
-    kind, names = kind_of(path), Named(path, columns)
+    kind, header = kind_of(path), FieldNames(path, columns)
     if kind == "json" or kind in LINES:
-        yield from json_records(path, kind in LINES, names)
+        yield from json_records(path, kind in LINES, header)
     elif kind in TABLES:
-        yield from table_records(path, names)
+        yield from table_records(path, header)
     elif kind in COLUMNAR:
         if path.name.lower().rpartition(".")[2] != kind:
             raise UserError(f"{path}: a packed {kind.title()} file; unpack it and give that file")
         from qa.data.reading.parquet import arrow_records, parquet_records  # takes a while to import
 
-        yield from (parquet_records if kind == "parquet" else arrow_records)(path, names)
+        yield from (parquet_records if kind == "parquet" else arrow_records)(path, header)
     else:
         raise UserError(f"{path}: unknown kind of file; name it {FILE_KINDS}")
-    if note := names.note():
+    if note := header.note():
         log.warning("%s", note)
 
 
@@ -64,8 +64,8 @@ def hub_records(repository: str, split: str, columns: Columns = Columns()) -> It
         if "Unknown split" in str(error):
             raise UserError(f"{name}: has no {split} split; {other_split(split)}") from None
         raise UserError(f"dataset {name} ({split}): {why_unavailable(error)}, {REMEDIES['dataset']}") from None
-    names = Named(f"{name} ({split})", columns)
+    header = FieldNames(f"{name} ({split})", columns)
     for index, row in enumerate(rows):
-        yield from records_of(row, f"row {index}", index, names)
-    if note := names.note():
+        yield from records_of(row, f"row {index}", index, header)
+    if note := header.note():
         log.warning("%s", note)

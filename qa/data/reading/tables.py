@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qa.data.reading.files import as_text, unpacked
-from qa.data.reading.record import LONGEST_LINE, BadRecord, Named, Record
+from qa.data.reading.record import LONGEST_LINE, BadRecord, FieldNames, Record
 from qa.data.reading.shapes import QUESTION, records_of_cells, shape_of
 from qa.errors import UserError
 
 SEPARATORS = ",;\t|"
 
 
-def table_records(path: Path, named: Named) -> Iterator[Record | BadRecord]:
+def table_records(path: Path, header: FieldNames) -> Iterator[Record | BadRecord]:
     """The records of a table, after a first line with the columns' names. Errors: UserError."""
     csv.field_size_limit(LONGEST_LINE)
     with unpacked(path) as file:
@@ -38,12 +38,12 @@ def table_records(path: Path, named: Named) -> Iterator[Record | BadRecord]:
             raise UserError(f"{path}: line {lines.number}: {error}; fix its quotes") from None
         if len(names) == 1:
             raise UserError(f"{path}: one column only ({names[0]}); separate fields by commas, semicolons or tabs")
-        named.check(names, shape_of(names, named) is QUESTION)
+        header.check(names, shape_of(names, header) is QUESTION)
         for index, (place, row) in enumerate(_placed(lines, rows, len(names))):
             if isinstance(row, BadRecord):
                 yield row
             else:
-                yield from records_of_cells(dict(zip(names, row, strict=True)), place, index, named)
+                yield from records_of_cells(dict(zip(names, row, strict=True)), place, index, header)
 
 
 def _placed(
