@@ -148,17 +148,17 @@ def _candidates(
         sizes.append(max(len(spans), 1))
         scores.extend([span.score for span in spans] or [0.0])
         is_answer.extend([same_answer(span.text) == wanted for span in spans] or [False])
-        right = math.nan if question.exact_match is None else question.exact_match
-        weighed = len(spans) < len(candidates)
-        odds = null_odds(candidates) if weighed else math.nan
-        unanswerable = math.nan if math.isnan(right) else float(question.is_unanswerable)
-        outcomes.append((right, unanswerable, odds, weighed and not question.prediction))
+        exact = math.nan if question.exact_match is None else question.exact_match
+        no_answer = math.nan if question.exact_match is None else float(question.is_unanswerable)
+        may_refuse = len(spans) < len(candidates)
+        difference = null_odds(candidates) if may_refuse else math.nan
+        outcomes.append((exact, no_answer, difference, may_refuse and not question.prediction))
     places = np.arange(max(sizes, default=1)) < np.array(sizes, np.intp)[:, None]  # [questions, spans]
     rows, given = np.full(places.shape, -np.inf), np.zeros(places.shape, bool)
     rows[places], given[places] = np.array(scores), np.array(is_answer, bool)
-    *columns, refused = np.array(outcomes, float).reshape(-1, 4).T
+    right, unanswerable, odds, refused = np.array(outcomes, float).reshape(-1, 4).T
     languages = np.array([question.language or "" for question in questions], np.str_)
-    return questions, np.array(softmax), Candidates(rows, given, *columns, refused > 0, languages)
+    return questions, np.array(softmax), Candidates(rows, given, right, unanswerable, odds, refused > 0, languages)
 
 
 def in_first_half(questions: Sequence[Question]) -> NDArray[np.bool_]:
