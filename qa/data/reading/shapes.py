@@ -13,6 +13,8 @@ from qa.errors import UserError
 
 JsonObject = dict[str, Any]
 Records = Iterator[Record | BadRecord]
+Marks = Sequence[tuple[Any, str]]  # spans as a file has them, each with the name of its field
+Problem = BadField | UserError | None  # why a record's answer cannot be read
 DOCCANO_LABELS = ("entities", "label", "labels", "annotations")  # doccano's names for its labels
 NO_SPANS = {"choices", "rating", "number", "taxonomy"}  # Label Studio's results about a span
 
@@ -182,7 +184,7 @@ def _label_studio(row: JsonObject, place: str, index: int, header: FieldNames) -
     elif values and not marks:
         names = ", ".join(dict.fromkeys(name for _, name in values))
         problem = BadField("no span", f"nothing is marked in its text; it has {names}")
-    yield _marked({"id": row.get("id"), **chosen, **row["data"]}, marks, place, index, header, problem=problem)
+    yield _marked({"id": row.get("id"), **chosen, **row["data"]}, marks, place, index, header, "utf-16-le", problem)
 
 
 def _argilla(row: JsonObject, place: str, index: int, header: FieldNames) -> Records:
@@ -207,7 +209,7 @@ def _label_studio_min(row: JsonObject, place: str, index: int, header: FieldName
     """A task of Label Studio (JSON_MIN, CSV): the spans are in the field that has the name of the control tag."""
     lists = ((name, value) for name, values in row.items() if isinstance(values, list) for value in values)
     marks = [(v, name) for name, v in lists if isinstance(v, dict) and {"start", "end"} <= v.keys()]
-    yield _marked(row, marks, place, index, header)
+    yield _marked(row, marks, place, index, header, "utf-16-le")
 
 
 def _prodigy(row: JsonObject, place: str, index: int, header: FieldNames) -> Records:
@@ -228,15 +230,9 @@ def _doccano(row: JsonObject, place: str, index: int, header: FieldNames) -> Rec
 
 
 def _marked(
-    row: JsonObject,
-    marks: Sequence[tuple[Any, str]],
-    place: str,
-    index: int,
-    header: FieldNames,
-    code: str = "utf-16-le",
-    problem: BadField | UserError | None = None,
+    row: JsonObject, marks: Marks, place: str, index: int, header: FieldNames, code: str, problem: Problem = None
 ) -> Record | BadRecord:
-    """The record of a text with marks, each with the name of its field, or with the problem why it has none."""
+    """The record of a text with marks, whose bounds count units of `code`, or with the problem why it has none."""
     fields = header.fields(row)
     text = next((row[key] for key in ("text", "data") if isinstance(row.get(key), str)), None)
     context = fields.setdefault("context", text)
