@@ -92,11 +92,9 @@ def build_windows(
     answer = _answer_tokens(examples, texts, offsets, bounds, context)[example]  # [windows, 2]
     whole = (answer[:, 0] >= begin) & (answer[:, 1] < begin + length) & (answer[:, 0] <= answer[:, 1])
     positions = answer - begin[:, None] + lengths[question[example]][:, None] + special_tokens[:2].sum()
-    labels = np.where(whole[:, None], positions, 0).astype(np.int32)
-    return Windows(
-        token_ids, offsets, bounds, question, context, example, begin.astype(np.int32), length.astype(np.int32),
-        np.ascontiguousarray(labels[:, 0]), np.ascontiguousarray(labels[:, 1]), special_tokens,
-    )  # fmt: skip
+    labels = np.where(whole[:, None], positions, 0)
+    begins, sizes, firsts, lasts = (np.ascontiguousarray(part, np.int32) for part in (begin, length, *labels.T))
+    return Windows(token_ids, offsets, bounds, question, context, example, begins, sizes, firsts, lasts, special_tokens)
 
 
 def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, chunk: int = 2048) -> tuple[Ints, Ints, Ints]:

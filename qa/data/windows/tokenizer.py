@@ -86,10 +86,8 @@ def pair_template(tokenizer: PreTrainedTokenizerFast) -> Template:
     types = encoding.get("token_type_ids", [0] * len(ids))
     question, context = ([row for row, part in enumerate(parts) if part == number] for number in (0, 1))
     special = np.stack([ids, types], axis=1)
-    return Template(
-        special[: question[0]], special[question[-1] + 1 : context[0]], special[context[-1] + 1 :],
-        types[question[0]], types[context[0]], tokenizer.pad_token_id,
-    )  # fmt: skip
+    before, between, after = special[: question[0]], special[question[-1] + 1 : context[0]], special[context[-1] + 1 :]
+    return Template(before, between, after, types[question[0]], types[context[0]], tokenizer.pad_token_id)
 
 
 def scripts(texts: Iterable[str]) -> set[str]:
