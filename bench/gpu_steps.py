@@ -56,7 +56,7 @@ def training_batches(bench: Bench, name: str = "train.json") -> TrainingBatches:
     data = SquadDataModule(train_file=str(bench.work / name), cache_dir=str(bench.work / "cache"))
     tokenizer = load_tokenizer(str(bench.work / "model"))
     data.prepare_split("train", tokenizer)
-    return TrainingBatches(data.windows["train"], data.examples["train"], pair_template(tokenizer))
+    return TrainingBatches(data.splits["train"].windows, data.splits["train"].examples, pair_template(tokenizer))
 
 
 def fit(bench: Bench, begin: Callable[[], Any], end: Callable[[], Any]) -> Looked:

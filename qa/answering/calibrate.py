@@ -48,13 +48,11 @@ def calibrate(
     distinct = {(example.language, example.context) for example in examples}
     contexts = min(Counter(language for language, _ in distinct).values())
     sample = [examples[row] for row in np.random.default_rng(SEED).permutation(len(examples))[:MOST_ASKED].tolist()]
-    worth = {
-        texts: _fit(
-            Asked(answerer, examples if texts == 1 else sample, texts), answering.over(texts), "threshold" in chosen
-        )
-        for texts in (1, *SEVERAL)
-        if texts <= contexts
-    }
+    worth = {}
+    for texts in (1, *SEVERAL):
+        if texts <= contexts:
+            asked = Asked(answerer, examples if texts == 1 else sample, texts)
+            worth[texts] = _fit(asked, answering.over(texts), "threshold" in chosen)
     decisions = {texts: part.decision for texts, part in worth.items()}
     return worth, answering.changed(
         **decisions.pop(1).model_dump(),

@@ -44,10 +44,8 @@ def _value(word: str) -> Any:
 
 def add_column(parser: Flags) -> None:
     """Adds `--column KEY=NAME`, which may be given several times."""
-    parser.add_argument(
-        "--column", action="append", default=[], metavar="KEY=NAME",
-        help=f"the file's name of a field; KEY: {', '.join(Columns.model_fields)}; several times",
-    )  # fmt: skip
+    about = f"the file's name of a field; KEY: {', '.join(Columns.model_fields)}; several times"
+    parser.add_argument("--column", action="append", default=[], metavar="KEY=NAME", help=about)
 
 
 def read_columns(words: Sequence[str]) -> Columns:

@@ -22,8 +22,7 @@ from pydantic_core import PydanticCustomError
 from qa.config.trainer_limits import TRAINER_LIMITS
 from qa.config.wording import validated
 from qa.data.epochs.mixture import file_weights
-from qa.data.reading.file_names import check_stems
-from qa.data.reading.files import find_files
+from qa.data.reading.files import check_stems, find_files
 from qa.data.reading.sources import Split
 from qa.data.squad_data import SquadData
 from qa.errors import UserError

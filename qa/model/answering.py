@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
 
 from qa import recipe
 from qa.errors import UserError
@@ -20,7 +20,6 @@ Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Decision(BaseModel):
     """The numbers by which scores become an answer and its probability."""
 
-    model_config = ConfigDict(extra="ignore")
     no_answer_threshold: FiniteFloat | None = None  # null odds above which a question gets no answer (SQuAD v2)
     temperature: Temperature | None = None  # by which scores are divided; None: not calibrated
     no_answer_slope: FiniteFloat | None = None  # slope · null odds + offset: the log-odds that there is no answer

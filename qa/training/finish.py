@@ -1,7 +1,6 @@
 """The end of a run: its results, its page, and the last lines in the terminal."""
 
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
@@ -42,27 +41,27 @@ def run_report(
     kept, data = parts.module.no_answer_threshold, parts.data
     threshold = kept if parts.settings.stage == "predict" else (kept or 0.0) if best and best.is_v2 else None
     names: dict[str, Any] = {split: "train" if split == "train" else "validation" for split in parts.splits}
-    windows = {names[s]: data.epoch_size() if s == "train" else len(data.windows[s]) for s in parts.splits}
+    windows = {names[s]: data.epoch_size() if s == "train" else len(data.splits[s].windows) for s in parts.splits}
     device = hardware(parts.trainer.strategy.root_device)
     results = Results(
         epochs=rows,
         best=best,
         windows=PerSplit(**windows),
-        examples=PerSplit(**{names[s]: data.example_count(s) for s in parts.splits}),
+        examples=PerSplit(**{names[s]: data.splits[s].example_count() for s in parts.splits}),
         windows_per_second=PerSplit(**parts.metrics.per_second()),
         devices=parts.trainer.world_size,
         padded_share=data.padded_share() if "train" in parts.splits else None,
         hardware=device,
         trained_head=parts.module.trained_head,
         seconds=sum(parts.metrics.seconds.values()),
-        fingerprints=data.fingerprints,
-        skipped={s: dict(Counter(bad.kind for bad in data.bad[s])) for s in parts.splits},
-        repaired={s: dict(Counter(row["kind"] for row in data.repairs[s])) for s in parts.splits},
+        fingerprints={name: split.fingerprint for name, split in data.splits.items()},
+        skipped={name: dict(split.skipped) for name, split in data.splits.items()},
+        repaired={name: dict(split.repaired) for name, split in data.splits.items()},
         ceiling={str(split): highest for split, highest in parts.ceiling.items()},
         nonfinite_steps=parts.module.nonfinite_steps,
         evaluated=evaluated_part(data, parts.splits[-1]),
         by_language=language_figures(questions) if best else {},
-        overlap=data.overlap,
+        overlap=data.shared,
         no_answer_threshold=threshold,
         calibration=calibration,
         identity=parts.history.final_identity(),
@@ -98,7 +97,7 @@ def finish(parts: Parts, report: RunReport) -> None:
 
 def show_examples(parts: Parts, report: RunReport) -> None:
     """Shows five questions from all over the evaluation, with their answers."""
-    examples = parts.data.evaluated_examples(parts.splits[-1])
+    examples = parts.data.splits[parts.splits[-1]].evaluated_examples()
     names = [example.id for example in examples[:: max(1, len(examples) // 5)][:5]]
     questions = {question.id: question for question in report.questions if question.id in names}
     for name in names:

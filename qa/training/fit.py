@@ -43,7 +43,6 @@ def fit(parts: Parts) -> None:
     questions, answers = read_questions(parts.run.path), WrittenAnswers(parts.run.candidates)
     report = run_report(parts, history.rows, history.best, questions, answers, calibration)
     results, several = report.results, len(history.rows) > 1
-    assert data.tokenizer is not None
     card = model_card(results, parts.settings, parts.command)
     answering = Answering(
         no_answer_threshold=history.best.threshold,
@@ -59,7 +58,7 @@ def fit(parts: Parts) -> None:
             "data": training_data(parts.settings),
         },
     )
-    contexts = np.union1d(trained_contexts(module.pretrained), context_hashes(data.examples["train"]))
+    contexts = np.union1d(trained_contexts(module.pretrained), context_hashes(data.splits["train"].examples))
     save_model(parts.run.model, module.model, weights, data.tokenizer, card, answering, contexts)
     finish(parts, report)
 

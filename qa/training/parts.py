@@ -62,8 +62,9 @@ class Parts:
         """Writes the skipped and repaired records into the run folder and hands the configuration to the loggers."""
         if self.trainer.is_global_zero:
             self.data.write_lists(self.run.path)
+        fingerprints = {name: split.fingerprint for name, split in self.data.splits.items()}
         for logger in self.trainer.loggers:
-            logger.log_hyperparams({**self.settings.model_dump(), "fingerprints": self.data.fingerprints})
+            logger.log_hyperparams({**self.settings.model_dump(), "fingerprints": fingerprints})
 
 
 def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Parts:
@@ -115,21 +116,23 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
         base = Answering.load(cfg.model.pretrained).trained
         run_identity |= {"base": base} if base else {}  # of the model that this run trains further
         before = base.get("languages", [""]) if base else []
-        run_identity["languages"] = sorted({*before, *(example.language or "" for example in data.examples["train"])})
+        trained = {example.language or "" for example in data.splits["train"].examples}
+        run_identity["languages"] = sorted({*before, *trained})
         check_monitored(settings.checkpoint.monitor, data)
     history = build_history(settings, folder, steps_per_epoch, run_identity)
     metrics = Metrics()
     trainer.callbacks += [metrics, *callbacks, *pruning(cfg, fitting), *([history] if fitting else [])]  # type: ignore[attr-defined]
     words = shlex.join(["python", "train.py", *overrides()])
-    ceilings = {s: ceiling(data.examples[s], data.windows[s], settings.decode.max_answer_length) for s in splits}
-    best = {split: figures for split, figures in ceilings.items() if figures}
+    most = settings.decode.max_answer_length
+    ceilings = {name: ceiling(split.examples, split.windows, most) for name, split in data.splits.items()}
+    best = {name: figures for name, figures in ceilings.items() if figures}
     return Parts(settings, run, words, data, module, trainer, history, metrics, checkpoint, answering, splits, best)
 
 
 def check_monitored(monitor: Monitor, data: SquadDataModule) -> None:
     """Errors: UserError where the validation questions will not give the figure of languages that is asked for."""
     _, asked = metric_of(monitor)
-    languages = sorted({e.language for e in data.evaluated_examples("validation") if e.language})
+    languages = sorted({e.language for e in data.splits["validation"].evaluated_examples() if e.language})
     if asked and (len(languages) < 2 or asked not in ("mean", *languages)):
         there = f"in {', '.join(languages)}" if languages else "in no known language"
         raise UserError(
@@ -226,4 +229,5 @@ def pruning(cfg: Any, fitting: bool) -> list[Callback]:
 
 def evaluated_part(data: SquadDataModule, split: Split) -> EvaluatedPart:
     """The number of a split's questions that are evaluated, and of all."""
-    return EvaluatedPart(questions=len(data.evaluated_examples(split)), of=data.example_count(split))
+    part = data.splits[split]
+    return EvaluatedPart(questions=len(part.evaluated_examples()), of=part.example_count())

@@ -38,8 +38,9 @@ def first_screen(parts: Parts) -> None:
     head = "its trained span head is kept" if module.trained_head else "a new span head"
     rows = {"model": f"{model_name(module.pretrained)}, {parameters / 1e6:.1f} M parameters, {head}"}
     for split in parts.splits:
-        questions, windows = data.example_count(split), len(data.windows[split])
-        unanswerable = sum(example.is_impossible for example in data.examples[split])
+        part = data.splits[split]
+        questions, windows = part.example_count(), len(part.windows)
+        unanswerable = sum(example.is_impossible for example in part.examples)
         without = f", {unanswerable:,} of them without an answer" if unanswerable else ""
         limit = f" (data.limit={data.sources.limit})" if data.sources.limit else ""
         rows[split] = f"{data.sources.in_words(split)}: {counted(questions, 'question')}{limit}{without}"
@@ -72,7 +73,7 @@ def first_screen(parts: Parts) -> None:
     for name, text in rows.items():
         console.print(Text.assemble((f"{name:<12}", "bold"), text))
     is_new = parts.settings.stage == "fit" and not module.trained_head
-    if is_new and (advice := few_training(data.example_count("train"))):
+    if is_new and (advice := few_training(data.splits["train"].example_count())):
         console.print(advice)
     for split, ceiling in parts.ceiling.items():
         if warning := ceiling.warning(parts.settings.decode.max_answer_length):
@@ -91,8 +92,7 @@ def broken_words(data: SquadDataModule, split: Split) -> str:
     with at most 0.8% [UNK]; an English tokenizer makes 2.5 and 4.9 of the last two, and 60% [UNK] of Chinese. Words
     count only where spaces part them, and where the vocabulary is of one language: of many, Korean takes more tokens.
     """
-    assert data.tokenizer is not None
-    windows, texts = data.windows[split], data.examples[split]
+    windows, texts = data.splits[split].windows, data.splits[split].examples
     first = {int(row): text.context for row, text in zip(windows.context[:LOOKED_AT], texts, strict=False)}
     bounds = windows.text_bounds
     tokens = np.concatenate([windows.token_ids[bounds[row] : bounds[row + 1]] for row in first])
