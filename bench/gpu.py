@@ -56,28 +56,19 @@ def missing() -> list[str]:
     return [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 
-def squad(split: Any, seeds: int, questions: int) -> dict[str, Any]:
-    """The demo's corpus for some seeds as SQuAD JSON, three contexts joined: about 180 tokens a window."""
-    from qa.data.demo_corpus import corpus
+def squad(split: Any, times: int, questions: int) -> dict[str, Any]:
+    """The demo's corpus so many times as SQuAD JSON, or as many questions of it: about 190 tokens a window."""
+    from qa.data.demo_corpus import demo_data
 
-    paragraphs = []
-    for seed in range(seeds):
-        part = [p for article in corpus(split, seed)["data"] for p in article["paragraphs"]]
-        for begin in range(0, len(part) - 2, 3):
-            joined, qas = "", []
-            for paragraph in part[begin : begin + 3]:
-                for qa in paragraph["qas"]:
-                    moved = [{**a, "answer_start": a["answer_start"] + len(joined)} for a in qa["answers"]]
-                    qas.append({**qa, "id": f"{seed}-{qa['id']}", "answers": moved})
-                joined += paragraph["context"] + " "
-            paragraphs.append({"context": joined, "qas": qas})
-    kept, count = [], 0
-    for paragraph in paragraphs:
-        kept.append({**paragraph, "qas": paragraph["qas"][: questions - count]})
-        count += len(kept[-1]["qas"])
-        if count == questions:
-            break
-    return {"version": "1.1", "data": [{"title": "demo", "paragraphs": kept}]}
+    kept, left = [], questions
+    for turn in range(times):
+        for article in demo_data(split)["data"]:
+            (paragraph,) = article["paragraphs"]
+            qas = [{**qa, "id": f"{turn}-{qa['id']}"} for qa in paragraph["qas"][:left]]
+            kept.append({"context": paragraph["context"], "qas": qas})
+            if not (left := left - len(qas)):
+                return {"version": "1.1", "data": [{"title": "demo", "paragraphs": kept}]}
+    raise ValueError(f"{questions} questions: the corpus has fewer, {times} times")
 
 
 def prepare(work: Path, small: bool) -> None:

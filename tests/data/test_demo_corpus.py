@@ -25,7 +25,7 @@ def test_nothing_is_left_beside_the_two_files(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["train.json", "validation.json"]
 
 
-def test_splits_share_no_paragraph_and_have_all_kinds(folder: Path) -> None:
+def test_splits_share_no_paragraph() -> None:
     texts = {split: {paragraph.text for paragraph in paragraphs(split)} for split in SPLITS}
     assert (len(texts["train"]), len(texts["validation"])) == (257, 43)
     assert texts["train"].isdisjoint(texts["validation"])
