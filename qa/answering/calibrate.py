@@ -9,6 +9,7 @@ import numpy as np
 
 from qa.answering.answerer import QuestionAnswerer
 from qa.answering.check import SEED, Asked, check_trained
+from qa.answering.promise import error_bounds
 from qa.data.example import Example
 from qa.errors import UserError
 from qa.evaluation.answers import Evaluation
@@ -58,6 +59,7 @@ def calibrate(
         **decisions.pop(1).model_dump(),
         temperature_by_language=worth[1].calibrated.temperature_by_language,
         several_texts=decisions,
+        error_bounds=error_bounds(worth[1].evaluation.questions),
         chosen_on={**(answering.chosen_on or {}), **dict.fromkeys(chosen, contents)},
     )
 

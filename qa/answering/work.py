@@ -6,6 +6,7 @@ from typing import NamedTuple
 from qa.answering.answer import Answer
 from qa.answering.choice import BestSpans, choose, merge, with_whole_words
 from qa.answering.options import Options
+from qa.answering.promise import with_promise
 from qa.data.example import Example
 from qa.evaluation.collect import EvaluatedBatch, join_batches, lowest_null_scores
 from qa.evaluation.decode import decode
@@ -53,7 +54,8 @@ class Work:
         """`examples`: one for each text of each question, with `batches` of all their `windows`."""
         self.windows, self.done = windows, 0
         self._readings, self._examples, self._batches = readings, examples, batches
-        self._options, self._answering = options, answering
+        self._options = with_promise(options, answering, [reading.asked for reading in readings])
+        self._answering = answering
         self._parts: list[EvaluatedBatch] = []
         self._new: list[EvaluatedBatch] = []
         self._languages = options.languages(len(readings), answering)

@@ -17,6 +17,16 @@ TextCount = Annotated[int, Field(ge=2, le=1_000_000)]
 Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+class ErrorBound(BaseModel):
+    """The errors among the answers of a calibration that are at least as probable as `probability`."""
+
+    probability: float
+    answers: int
+    answered: float  # their share of all questions
+    wrong: float  # the share of them that was wrong
+    wrong_at_most: float  # the share that a model with these errors may have by chance: see `qa.answering.promise`
+
+
 class Decision(BaseModel):
     """The numbers by which scores become an answer and its probability."""
 
@@ -41,6 +51,7 @@ class Answering(Decision):
     temperature_by_language: dict[str, Temperature] = {}  # by code, such as "de"
     several_texts: dict[TextCount, Decision] = {}  # by the number of texts that a question is asked over
     chosen_on: dict[str, list[str]] | None = None  # {what: the questions that chose it, see `question_hashes`}
+    error_bounds: list[ErrorBound] = []  # of questions with one text, the surest answers first
     # what made the weights, see `qa.runs.weights.trained`, how many questions it took, and the name of their data
     trained: dict[str, Any] | None = None
 
