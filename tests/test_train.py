@@ -377,7 +377,7 @@ def test_ctrl_c_is_one_line_and_leaves_nothing_that_looks_finished(
     command = [sys.executable, "train.py", *quick_fit(small_files, tiny, tmp_path / "cache"), *endless]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        while "Validation Loss" not in process.stdout.readline():
+        while "validation loss" not in process.stdout.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
