@@ -165,7 +165,8 @@ class GuardMiddleware:
         left = asyncio.ensure_future(receive())
 
         async def whole() -> Message:
-            return next(messages, None) or await asyncio.shield(left)
+            first = next(messages, None)
+            return first or await asyncio.shield(left)
 
         app = asyncio.ensure_future(self.app(scope, whole, send))
         try:
