@@ -161,12 +161,11 @@ class GuardMiddleware:
 
     async def _run(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Runs the app until it has ended or the client has left."""
-        messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
         left = asyncio.ensure_future(receive())
 
         async def whole() -> Message:
-            first = next(messages, None)
-            return first or await asyncio.shield(left)
+            return messages.pop() if messages else await asyncio.shield(left)
 
         app = asyncio.ensure_future(self.app(scope, whole, send))
         try:
