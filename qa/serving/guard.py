@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -161,11 +161,11 @@ class GuardMiddleware:
 
     async def _run(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Runs the app until it has ended or the client has left."""
-        messages: Iterator[Message] = iter([{"type": "http.request", "body": body, "more_body": False}])
+        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
         left = asyncio.ensure_future(receive())
 
         async def whole() -> Message:
-            return next(messages, {}) or await asyncio.shield(left)
+            return messages.pop() if messages else await asyncio.shield(left)
 
         app = asyncio.ensure_future(self.app(scope, whole, send))
         try:
