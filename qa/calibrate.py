@@ -49,9 +49,8 @@ def main() -> None:
     try:
         answering.save(folder)
     except OSError as error:
-        raise UserError(
-            f"{folder / QA_JSON}: cannot be written ({error.strerror}); give a folder of your own"
-        ) from None
+        problem = f"cannot be written ({error.strerror}); give a folder of your own"
+        raise UserError(f"{folder / QA_JSON}: {problem}") from None
     languages = "".join(f", {name} {value:.2f}" for name, value in answering.temperature_by_language.items())
     threshold = answering.no_answer_threshold
     refuses = "" if threshold is None else f"; no answer where the null odds are above {threshold:.2f}"

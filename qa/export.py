@@ -15,7 +15,7 @@ from qa.answering.flags import add_column, read_columns
 from qa.console import console
 from qa.data.demo_corpus import write_demo
 from qa.errors import Flags, UserError, door
-from qa.hub import model_folder, named
+from qa.hub import model_folder, split_revision
 
 if TYPE_CHECKING:
     from qa.answering.export import Exported
@@ -43,7 +43,7 @@ def main() -> int:
     from qa.answering.export import export
 
     folder = Path(model_folder(arguments.model))
-    beside = folder.resolve() if folder.is_dir() else Path(named(arguments.model)[0]).name
+    beside = folder.resolve() if folder.is_dir() else Path(split_revision(arguments.model)[0]).name
     kind = f"{arguments.to}-int8" if arguments.int8 else arguments.to
     out = arguments.out or Path(f"{beside}-{kind}")
     with tempfile.TemporaryDirectory() as demo:

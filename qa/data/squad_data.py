@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
+from qa import recipe
 from qa.data.epochs.batch_order import Batching, copies, drawn_windows, epoch_batches, padded_share
 from qa.data.epochs.mixture import EpochPlan, Mixture, Share, file_weights, plan_epochs
 from qa.data.example import Example
@@ -85,14 +86,14 @@ class SquadData:
     on_bad_record: OnBadRecord = "error"
     cache_dir: str = "cache"
     cache_gib: PositiveFloat = 10.0
-    max_length: Annotated[int, Field(ge=8)] = 384
-    stride: NonNegativeInt = 128
-    batch_size: PositiveInt = 16
+    max_length: Annotated[int, Field(ge=8)] = recipe.MAX_LENGTH
+    stride: NonNegativeInt = recipe.STRIDE
+    batch_size: PositiveInt = recipe.BATCH_SIZE
     micro_batch_size: PositiveInt | Literal["auto"] = "auto"
-    eval_batch_size: PositiveInt = 16
+    eval_batch_size: PositiveInt = recipe.BATCH_SIZE
     batching: Batching = "bucketed"
     num_workers: NonNegativeInt | None = None
-    seed: NonNegativeInt = 42
+    seed: NonNegativeInt = recipe.RUN_SEED
     tokenizer: "PreTrainedTokenizerFast" = field(init=False)
     sources: Sources = field(init=False)
     splits: dict[Split, PreparedSplit] = field(init=False, default_factory=dict)

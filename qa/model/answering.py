@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import BaseModel, Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
 
+from qa import recipe
 from qa.errors import UserError
 from qa.hub import local_folder
 from qa.storage import write_text
@@ -33,10 +34,10 @@ class Decision(BaseModel):
 class Answering(Decision):
     """The facts about a model; its own decision is for questions with one text. Keys of later versions are ignored."""
 
-    max_length: PositiveInt = 384  # tokens of a window
-    stride: NonNegativeInt = 128  # tokens that consecutive windows share
-    max_answer_length: PositiveInt = 30  # tokens
-    n_best: PositiveInt = 20  # candidates of a question, over which its probabilities add up to 1
+    max_length: PositiveInt = recipe.MAX_LENGTH  # tokens of a window
+    stride: NonNegativeInt = recipe.STRIDE  # tokens that consecutive windows share
+    max_answer_length: PositiveInt = recipe.MAX_ANSWER_LENGTH  # tokens
+    n_best: PositiveInt = recipe.N_BEST  # candidates of a question, over which its probabilities add up to 1
     temperature_by_language: dict[str, Temperature] = {}  # by code, such as "de"
     several_texts: dict[TextCount, Decision] = {}  # by the number of texts that a question is asked over
     chosen_on: dict[str, list[str]] | None = None  # {what: the questions that chose it, see `question_hashes`}

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, PackageLoader
 
 from qa.config.settings import Settings
-from qa.hub import local_folder, named
+from qa.hub import local_folder, split_revision
 from qa.runs.folder import RunFolder
 from qa.runs.results import V2_FIGURES, Results, monitor_in_words
 from qa.runs.results_table import (
@@ -96,7 +96,7 @@ def model_name(pretrained: str) -> str:
     A model in an installed package has the package's name on PyPI.
     """
     if not Path(pretrained).is_dir():
-        return named(pretrained)[0]
+        return split_revision(pretrained)[0]
     _, installed, inside = pretrained.partition("site-packages/")
     return inside.split("/")[0].replace("_", "-") if installed else without_folders(pretrained)
 

@@ -3,17 +3,19 @@
 import logging
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
+from pydantic import Field
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from qa import recipe
 from qa.config.settings import NonFinite
 from qa.data.epochs.batches import Batch, TrainingBatch
 from qa.errors import UserError, is_out_of_memory
@@ -41,14 +43,14 @@ class QuestionAnsweringModule(EvaluationSteps):
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
         total_steps: int = 1,
-        n_best: int = 20,
-        max_answer_length: int = 30,
-        seed: int = 42,
+        n_best: int = recipe.N_BEST,
+        max_answer_length: int = recipe.MAX_ANSWER_LENGTH,
+        seed: int = recipe.RUN_SEED,
         micro_batch_size: MicroBatchSize = "auto",
         nonfinite: NonFinite = "stop",
         attention: Attention = "auto",
         gradient_checkpointing: bool = False,
-        dropout: float | None = None,
+        dropout: Annotated[float, Field(ge=0, lt=1)] | None = None,
         no_answer_threshold: float | None = None,
     ) -> None:
         """`optimizer(parameter_groups)` makes the optimizer, `scheduler(optimizer, total_steps)` its schedule.

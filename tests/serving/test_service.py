@@ -201,6 +201,21 @@ def test_a_stopped_service_answers_what_it_accepted(tiny: Path, tmp_path: Path) 
     assert len(statuses) > 30 and set(statuses) == {200}
 
 
+def test_a_second_ctrl_c_ends_the_service_at_once_and_without_a_traceback(tiny: Path, tmp_path: Path) -> None:
+    body = {"question": "Who built it?", "context": CONTEXT * 20_000}
+    with (
+        served(tiny, tmp_path) as service,
+        httpx.stream("POST", service.url + "/answer/stream", json=body, timeout=60) as response,
+    ):
+        next(response.iter_lines())
+        service.process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert service.process.poll() is None  # it still answers
+        service.process.send_signal(signal.SIGINT)
+        assert service.process.wait(10) == 130
+        assert "Traceback" not in service.log.read_text()
+
+
 def test_what_people_correct_is_learned(train_py: Run, tiny: Path, tmp_path: Path) -> None:
     files = write_bridges(tmp_path, 8, 2)
     question, text = "Who paid for the bridge?", "Ada Brill"

@@ -11,7 +11,7 @@ from qa.data.reading.record import BadRecord, Columns, FieldNames, Record
 from qa.data.reading.shapes import records_of
 from qa.data.reading.tables import table_records
 from qa.errors import UserError
-from qa.hub import REMEDIES, fetch, named, why_unavailable
+from qa.hub import REMEDIES, fetch, split_revision, why_unavailable
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def hub_records(repository: str, split: str, columns: Columns = Columns()) -> It
     A row with an empty list of answers is a question without an answer: SQuAD v2 on the hub has no `is_impossible`.
     Errors: UserError where hub and cache do not have it, or it has no such split.
     """
-    name, revision = named(fetch(repository, "dataset"))
+    name, revision = split_revision(fetch(repository, "dataset"))
     import datasets
 
     datasets.disable_progress_bars()
