@@ -174,7 +174,6 @@ def score_question(
     if texts or (v2 and example.is_impossible):
         exact, overlap = v2_scores(prediction, texts) if v2 else scores(prediction, texts)
     asked = example.id, example.question, example.context, example.language
-    references = texts, [answer.answer_start for answer in example.answers]
+    starts = [answer.answer_start for answer in example.answers]
     probability = chosen.probability if chosen else None
-    given = prediction, start, end, probability
-    return Question(*asked, *references, *given, exact, overlap, loss, example.title)
+    return Question(*asked, texts, starts, prediction, start, end, probability, exact, overlap, loss, example.title)
