@@ -169,19 +169,11 @@ def score_question(
     """
     texts = [answer.text for answer in example.answers]
     prediction = chosen.text if chosen else text
-    span = chosen if prediction else None
+    start, end = (chosen.start, chosen.end) if chosen and prediction else (None, None)
     exact, overlap = None, None
     if texts or (v2 and example.is_impossible):
         exact, overlap = v2_scores(prediction, texts) if v2 else scores(prediction, texts)
-    return Question(
-        **{name: getattr(example, name) for name in ("id", "question", "context", "language", "title")},
-        answers=texts,
-        answer_starts=[answer.answer_start for answer in example.answers],
-        prediction=prediction,
-        start=span.start if span else None,
-        end=span.end if span else None,
-        probability=chosen.probability if chosen else None,
-        exact_match=exact,
-        f1=overlap,
-        loss=loss,
-    )
+    asked = example.id, example.question, example.context, example.language
+    starts = [answer.answer_start for answer in example.answers]
+    probability = chosen.probability if chosen else None
+    return Question(*asked, texts, starts, prediction, start, end, probability, exact, overlap, loss, example.title)
