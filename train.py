@@ -64,9 +64,9 @@ def run(cfg: DictConfig) -> int:
     keep_freed_memory()
     with console.status("loading torch and lightning"):
         check_groups(settings, ("callbacks", "logger"))
+        from qa.training.building import build_parts
         from qa.training.evaluate import evaluate
         from qa.training.fit import fit
-        from qa.training.parts import build_parts
         from qa.training.signals import Interrupted, interruptible
 
     quiet_libraries()  # after their import, which sets their levels

@@ -93,6 +93,12 @@ class Wandb(Logger):
             texts = "up to 600 questions and answers in their contexts, and what the terminal shows"
         return f"{where} figures, settings with their paths, names of machine and user{model}; {texts}"
 
+    @property
+    def experiment(self) -> "wandb.Run | None":
+        """The run on the first rank, begun if it is not yet; Lightning asks for it before a stage's first step."""
+        self.begin()
+        return self.run
+
     @rank_zero_only
     def begin(self) -> None:
         """Begins or resumes the run, unless that is done. Errors: UserError where W&B refuses."""
