@@ -3,7 +3,6 @@
 python -m qa.compare RUN|SWEEP … [--baseline RUN] [--json FILE] [--html FILE] [--markdown FILE] [--latex FILE]
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,12 +38,12 @@ def main() -> None:
     runs = {path: cross_fitted_run(read_run(folder)) for path, folder in folders.items()}
     compared = systems(list(runs.values()))
     against = runs[arguments.baseline.resolve()] if arguments.baseline else None
-    report = compare(compared, next((system for system in compared if against in system.runs), None))
+    baseline = next((system for system in compared if against in system.runs), None)
     sweeps = [Sweep(folder) for folder in arguments.run if is_sweep(folder)]
-    report["notes"][:0] = [line for sweep in sweeps for line in warnings(sweep.rows(), sweep.monitor)]
+    report = compare(compared, baseline, [line for each in sweeps for line in warnings(each.rows(), each.monitor)])
     show(report, console)
     texts: dict[str, Callable[[], str]] = {
-        "json": lambda: json.dumps(report, ensure_ascii=False, indent=1),
+        "json": report.as_json,
         "html": lambda: as_page(report, compared),
         "markdown": lambda: as_markdown(report),
         "latex": lambda: as_latex(report),

@@ -10,7 +10,7 @@ import numpy as np
 
 from qa.errors import UserError
 from qa.review.charts import OUTCOMES, apart, as_svg, by_epoch, colors, parallel
-from qa.review.comparison import LEFT_OUT
+from qa.review.claims import LEFT_OUT
 from qa.review.run_page import templates
 from qa.review.systems import Run, read_run, systems
 from qa.review.verdict import estimates
