@@ -106,7 +106,7 @@ def as_markdown(report: Comparison) -> str:
     """A comparison as Markdown."""
     parts = [pair.claim.sentence for pair in report.pairs]
     for title, head, rows, notes in comparison_tables(report):
-        parts += [f"## {title}", markdown_rows([head, ["---"] * len(head), *rows]), *notes]
+        parts += [f"## {title}", markdown_rows(head, rows), *notes]
     return "\n\n".join(parts) + "\n"
 
 

@@ -55,17 +55,17 @@ def trust_table(calibration: Calibrated) -> Table:
 
 def plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """A table of rows under their headings, the first column to the left."""
-    table = _table(headings, None)
+    table = _table(headings, None, rows)
     table.columns[0].justify = "left"
-    for row in rows:
-        table.add_row(*row)
     return table
 
 
-def _table(headings: Sequence[str], caption: str | None) -> Table:
+def _table(headings: Sequence[str], caption: str | None, rows: Iterable[Sequence[str]] = ()) -> Table:
     table = Table(box=None, header_style="bold", caption=caption, caption_justify="left")
     for heading in headings:
         table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -107,10 +107,7 @@ def show_report(report: "RunReport") -> None:
     if results.best:
         shown.append(results_table(results.epochs, results.best, results.evaluated, results.monitor))
     if rows := tables.language_rows(results):
-        table = _table(tables.LANGUAGE_HEADINGS, tables.LANGUAGE_NOTE)
-        for row in rows:
-            table.add_row(*row)
-        shown.append(table)
+        shown.append(_table(tables.LANGUAGE_HEADINGS, tables.LANGUAGE_NOTE, rows))
     shown += filter(None, [results.best and report.sentence, *report.remarks])
     for part in shown:
         console.print(part)

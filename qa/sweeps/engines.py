@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,21 +41,12 @@ class Processes:
 
     def start(self, job: Job, slot: int) -> "subprocess.Popen[bytes]":
         """Starts a job; `slot`: a number in [0, at_once) that no other running job has."""
-        environment = {
-            **environment_without_slurm(),
-            **job.environment,
-            **self.slots[slot],
-            ERROR_FILE: str(job.folder / ERROR),
-        }
-        output = (job.folder / OUTPUT).open("ab") if self.at_once > 1 else None
-        try:
+        env = {**environment_without_slurm(), **job.environment, **self.slots[slot]}
+        env[ERROR_FILE] = str(job.folder / ERROR)
+        with (job.folder / OUTPUT).open("ab") if self.at_once > 1 else nullcontext() as output:
             return subprocess.Popen(
-                job.command, env=environment, stdin=subprocess.PIPE, stdout=output, stderr=output,
-                start_new_session=True,
-            )  # fmt: skip
-        finally:
-            if output:
-                output.close()
+                job.command, env=env, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
+            )
 
 
 class Submitted:

@@ -90,7 +90,10 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
         before = base.get("languages", [""]) if base else []
         run_identity["languages"] = sorted({*before, *(example.language or "" for example in data.examples["train"])})
         check_monitored(settings.checkpoint.monitor, data)
-    history = build_history(settings, folder, steps_per_epoch, run_identity)
+    kept = settings.checkpoint
+    files = CheckpointFiles(folder, kept.keep, kept.optimizer_state, kept.on_error)
+    when = kept.every_n_steps, kept.every_n_minutes
+    history = History(files, steps_per_epoch, run_identity, kept.monitor, *when)
     metrics = Metrics()
     trainer.callbacks += [metrics, *callbacks, *pruning(cfg, fitting), *([history] if fitting else [])]  # type: ignore[attr-defined]
     words = shlex.join(["python", "train.py", *overrides()])
@@ -156,11 +159,11 @@ def build_loggers(settings: Settings, run: RunFolder) -> list[Logger]:
 
 def count_steps(data: SquadDataModule, settings: Settings) -> tuple[int, int]:
     """Steps of an epoch and of the whole fit. Errors: UserError where there are none."""
-    limit, trainer = settings.trainer["limit_train_batches"], settings.trainer
-    steps = batches_of_epoch(data.batch_count(), limit)
-    ends = [
-        end for end in (steps * (trainer["max_epochs"] or -1), trainer["max_steps"]) if end is not None and end >= 0
-    ]
+    steps, trainer = data.batch_count(), settings.trainer
+    if (limit := trainer["limit_train_batches"]) is not None:  # a count or a share, as Lightning has it
+        steps = min(steps, limit) if isinstance(limit, int) else int(steps * limit)
+    by_epochs, by_steps = steps * (trainer["max_epochs"] or -1), trainer["max_steps"]
+    ends = [end for end in (by_epochs, by_steps) if end is not None and end >= 0]
     if min(ends) == 0:
         raise UserError("trainer: no step to take; raise max_epochs, max_steps or limit_train_batches")
     if (least := max(trainer["min_steps"] or 0, steps * (trainer["min_epochs"] or 0))) > min(ends):
@@ -169,20 +172,6 @@ def count_steps(data: SquadDataModule, settings: Settings) -> tuple[int, int]:
             " max_steps, or lower them"
         )
     return steps, min(ends)
-
-
-def batches_of_epoch(batches: int, limit: int | float | None) -> int:
-    """Batches of an epoch under Lightning's `limit_train_batches`: a count or a share."""
-    if limit is None:
-        return batches
-    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-
-
-def build_history(settings: Settings, folder: Path, steps_per_epoch: int, run_identity: dict[str, Any]) -> History:
-    """Builds the history of a run."""
-    c = settings.checkpoint
-    files = CheckpointFiles(folder, c.keep, c.optimizer_state, c.on_error)
-    return History(files, steps_per_epoch, run_identity, c.monitor, c.every_n_steps, c.every_n_minutes)
 
 
 def pruning(cfg: Any, fitting: bool) -> list[Callback]:
