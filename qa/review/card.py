@@ -12,16 +12,9 @@ from jinja2 import Environment, PackageLoader
 
 from qa.config.settings import Settings
 from qa.hub import local_folder, named
+from qa.runs import results_table
 from qa.runs.folder import RunFolder
 from qa.runs.results import V2_FIGURES, Results, monitor_in_words
-from qa.runs.results_table import (
-    TRUST_NOTE,
-    cell,
-    counted,
-    markdown_language_table,
-    markdown_table,
-    markdown_trust_table,
-)
 
 MAIN = ("optimizer.lr", "data.batch_size", "trainer.max_epochs", "data.name", "data.train_file", "seed")  # shown first
 HUB_NAMES = {"data.name", "model.pretrained", "push_to_hub"}  # settings with values such as USER/NAME
@@ -35,18 +28,11 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
     shown = {"seed": settings.seed, **{key: without_none(v) for key, v in shown.items() if "._" not in key}}
     texts = {key: v if key == "data.name" else without_folders(v) for key, v in shown.items() if v is not None}
     name, files, share = (settings.data.get(key) for key in ("name", "validation_file", "validation_share"))
-    training, command = training_data(settings), command_without_folders(command)
+    training = training_data(settings)
     part = f"a part of {training} (data.validation_share={share})" if share else str(name)
     evaluation = without_folders(files) if files else part
     identity, best, pretrained = results.identity, results.best, settings.model["pretrained"]
     assert best is not None
-    tables = {
-        "table": markdown_table(results.epochs, results.evaluated),
-        "languages": markdown_language_table(results),
-        "trust": markdown_trust_table(results.calibration) if results.calibration else "",
-        "monitor": monitor_in_words(settings.checkpoint.monitor),
-        "settings": {key: cell(text) for key, text in texts.items()},
-    }
     local, base = Path(pretrained).is_dir(), model_name(pretrained)
     data = ModelCardData(
         library_name="transformers",
@@ -64,19 +50,18 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
     )
     template = Environment(loader=PackageLoader("qa.review"), keep_trailing_newline=True).get_template("card.jinja")
     body = template.render(
-        **tables,
+        tables=results_table,
+        results=results,
+        best=best,
         base=base,
         origin=base if local or not identity else identity["inputs"]["model"][0],  # with its commit
         data=training,
         evaluation=evaluation if files or share else f"{name}, split validation",
-        results=results,
-        trust_note=TRUST_NOTE,
-        counted=counted,
         longest=settings.decode.max_answer_length,
         main=MAIN,
-        version="v2.0" if best.is_v2 else "v1.1",
-        threshold=f"{best.threshold or 0:.2f}",
-        command=command,
+        monitor=monitor_in_words(settings.checkpoint.monitor),
+        command=command_without_folders(command),
+        settings={key: results_table.cell(text) for key, text in texts.items()},
         versions={
             **{name: version(name) for name in ("torch", "lightning", "transformers", "tokenizers")},
             **({"this program's commit": identity["code"][:12]} if identity and identity["code"] else {}),
