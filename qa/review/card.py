@@ -59,8 +59,8 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
         evaluation=evaluation if files or share else f"{name}, split validation",
         longest=settings.decode.max_answer_length,
         main=MAIN,
-        monitor=monitor_in_words(settings.checkpoint.monitor),
         command=command_without_folders(command),
+        monitor=monitor_in_words(settings.checkpoint.monitor),
         settings={key: results_table.cell(text) for key, text in texts.items()},
         versions={
             **{name: version(name) for name in ("torch", "lightning", "transformers", "tokenizers")},

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from qa.review.claims import REAL, Difference
-from qa.review.comparison import Comparison, SeedFigure, SystemFigure
+from qa.review.comparison import Comparison, SystemFigure
 from qa.runs.results_table import counted, markdown_rows
 from qa.statistics.breakdown import Part
 from qa.statistics.intervals import TOO_FEW, bounds
@@ -128,7 +128,7 @@ def tex(text: str) -> str:
     return "".join(TEX.get(letter, letter) for letter in " ".join(text.split()))
 
 
-def spread_of(figure: SeedFigure, form: str = ".2f") -> str:
+def spread_of(figure: SystemFigure, form: str = ".2f") -> str:
     """The mean ± standard deviation of a figure, as text."""
     if figure.mean is None:
         return "–"

@@ -19,19 +19,13 @@ ALL_PAIRS = 6  # systems; with more, the highest is compared with each of the ot
 
 
 @dataclass(frozen=True)
-class SeedFigure:
-    """Mean and standard deviation over seeds; None without a value, or without a second one."""
+class SystemFigure:
+    """A figure of a system: mean and standard deviation over seeds; of EM and F1 also an interval, in percent."""
 
     mean: float | None
     std: float | None
-
-
-@dataclass(frozen=True)
-class SystemFigure(SeedFigure):
-    """EM or F1 of a system in percent, with its interval over questions and seeds."""
-
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,7 @@ class SystemSummary:
     left_out: dict[str, int]
     exact_match: SystemFigure
     f1: SystemFigure
-    question_loss: SeedFigure  # mean over questions of the mean over windows
+    question_loss: SystemFigure  # mean over questions of the mean over windows
 
 
 @dataclass(frozen=True)
@@ -163,11 +157,10 @@ def _difference(one: System, other: System, figure: str, by: Clusters, over_seed
 
 def summary(system: System, by: Clusters) -> SystemSummary:
     """The figures of a system."""
-    figures = {}
-    for figure, scores in system.scores.items():
-        spread_of_seeds = over_seeds((100 * scores.mean(axis=1)).tolist())
-        _, low, high = percent(proportion(scores, by))
-        figures[figure] = SystemFigure(spread_of_seeds.mean, spread_of_seeds.std, low, high)
+    figures = {
+        figure: over_seeds((100 * scores.mean(axis=1)).tolist(), *percent(proportion(scores, by))[1:])
+        for figure, scores in system.scores.items()
+    }
     by_run = [[run.questions[question.id].loss for question in system.questions] for run in system.runs]
     means = [fmean(loss for loss in losses if loss is not None) for losses in by_run if None not in losses]
     return SystemSummary(
@@ -179,9 +172,9 @@ def summary(system: System, by: Clusters) -> SystemSummary:
     )
 
 
-def over_seeds(values: Sequence[float]) -> SeedFigure:
+def over_seeds(values: Sequence[float], *interval: float | None) -> SystemFigure:
     """The figure of some values, one for each seed."""
-    return SeedFigure(fmean(values) if values else None, stdev(values) if len(values) > 1 else None)
+    return SystemFigure(fmean(values) if values else None, stdev(values) if len(values) > 1 else None, *interval)
 
 
 def _fixes(one: System, other: System) -> Fixes:

@@ -34,24 +34,25 @@ CANDIDATES = 5  # of each question, that the page shows
 
 def write_page(report: RunReport) -> None:
     """Writes `report.html` and, for a fit, the curves."""
-    results, run = report.results, report.run
+    results, run, page = report.results, report.run, templates().get_template("report.html")
+    data, errors = _data(report), {name: _errors(errors) for name, errors in report.errors.items()}
     panels = curves(report.losses, results.epochs) if results.windows.train else []
-    page = templates().get_template("report.html")
+    figure = together(panels) if panels else None
+    picture, drawing = (as_png(figure), as_svg(figure)) if figure else (b"", "")
     text = page.render(
         report=report,
         results=results,
-        data=_data(report),
-        errors={name: _errors(errors) for name, errors in report.errors.items()},
-        rows=[(_placed(row), row == results.best and len(results.epochs) > 1) for row in results.epochs],
-        published=[_placed(row) for row in PUBLISHED] if is_recipe(results.identity) else [],
-        columns=[tables.HEADINGS[place] for place in PLACES],
-        notes=[*filter(None, [results.evaluated and results.evaluated.note()]), *report.remarks],
         tables=tables,
+        data=data,
+        errors=errors,
+        curves=apart(panels),
+        reliability=apart(reliability(*report.reliability)) if report.reliability else "",
+        published=PUBLISHED if is_recipe(results.identity) else [],
+        places=PLACES,
+        notes=[*filter(None, [results.evaluated and results.evaluated.note()]), *report.remarks],
         headline=HEADLINE,
         bounds=bounds,
         skipped=sum(map(Counter, results.skipped.values()), Counter()),
-        curves=apart(panels),
-        reliability=apart(reliability(*report.reliability)) if report.reliability else "",
         few=TOO_FEW,
         breakdowns={
             name: parts
@@ -59,9 +60,7 @@ def write_page(report: RunReport) -> None:
             if len(parts) > 1 and not (name == "language" and results.by_language)
         },
     )
-    if panels:
-        figure = together(panels)
-        picture, drawing = as_png(figure), as_svg(figure)
+    if figure:
         write_text(run.curves_svg, drawing)
         with atomic_write(run.curves, binary=True) as file:
             file.write(picture)
@@ -81,12 +80,6 @@ def templates() -> Environment:
     environment = Environment(loader=PackageLoader("qa.review"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False}
     return environment
-
-
-def _placed(row: Row) -> list[str]:
-    """A row's texts in the page's order, the figures that matter first."""
-    cells = tables.format_row(row)
-    return [cells[place] for place in PLACES]
 
 
 def _errors(errors: Mapping[str, Counter[str]]) -> tuple[list[str], list[list[str]]]:

@@ -7,14 +7,13 @@ from qa.data.reading.overlap import context_hashes, trained_contexts
 from qa.errors import UserError
 from qa.evaluation.question_table import read_questions
 from qa.hub import push
-from qa.model.answering import Answering
 from qa.model.pretrained import save_model
 from qa.review.card import model_card, training_data
 from qa.review.first_screen import show_plan
 from qa.runs.checkpoints import check_same_run, load_checkpoint
 from qa.runs.predictions import WrittenAnswers
 from qa.runs.results import Results
-from qa.runs.weights import chosen_on, trained
+from qa.runs.weights import answering_of
 from qa.tracking.metrics_file import MetricsFile
 from qa.training.collectives import disconnect
 from qa.training.parts import Parts
@@ -79,21 +78,11 @@ def save(parts: Parts, results: Results) -> None:
     source, card = training_data(settings), model_card(results, settings, parts.command)
     state = load_checkpoint(parts.run.best)["state_dict"]
     weights = {name.removeprefix("model."): weight for name, weight in state.items() if name.startswith("model.")}
-    several = len(results.epochs) > 1
-    answering = Answering(
-        no_answer_threshold=best.threshold,
-        max_length=data.max_length,
-        stride=data.stride,
-        max_answer_length=module.max_answer_length,
-        n_best=module.n_best,
-        **(results.calibration.fitted if results.calibration else {}),
-        trained={
-            **trained(results.identity, best.epoch, best.step, results.schedule_changes),
-            "questions": results.examples.train,
-            "data": source,
-        },
-        chosen_on=chosen_on(results.identity, epoch=several, threshold=best.is_v2, temperature=True),
-    )
+    chosen = {"epoch": len(results.epochs) > 1, "threshold": best.is_v2, "temperature": True}
+    answering = answering_of(results.identity, best, results.schedule_changes, **chosen)
+    trained = {**(answering.trained or {}), "questions": results.examples.train, "data": source}
+    fitted = results.calibration.fitted if results.calibration else {}
+    answering = answering.model_copy(update={**fitted, "trained": trained})
     contexts = np.union1d(trained_contexts(module.pretrained), context_hashes(data.examples["train"]))
     save_model(parts.run.model, module.model, weights, data.tokenizer, card, answering, contexts)
     if settings.push_to_hub:

@@ -24,7 +24,7 @@ from qa.evaluation.question_table import read_questions, write_questions
 from qa.review.claims import Difference, claim
 from qa.review.compare_page import as_page
 from qa.review.compare_tables import as_latex, as_markdown, show, tex
-from qa.review.comparison import SeedFigure, compare
+from qa.review.comparison import SystemFigure, compare
 from qa.review.systems import cross_fitted_run, read_run, systems
 from qa.runs.folder import OURS
 from qa.runs.predictions import at_threshold
@@ -47,7 +47,7 @@ def test_runs_of_several_seeds_are_one_system_named_by_what_differs(tmp_path: Pa
     first, second = found.systems
     assert (first.name, first.seeds) == ("optimizer.lr=2e-05", [1, 2])
     assert (first.exact_match.mean, first.exact_match.std) == (50.0, pytest.approx(35.355339))
-    assert first.question_loss == SeedFigure(1.0, 0.0)
+    assert first.question_loss == SystemFigure(1.0, 0.0)
     assert (second.name, second.exact_match.std) == ("optimizer.lr=5e-05", None)
     assert found.pairs[0].one == second.name  # the better one first
     assert found.pairs[0].difference == 25.0
