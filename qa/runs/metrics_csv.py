@@ -10,10 +10,10 @@ STEP = ["loss", "learning_rate", "gradient_norm", "windows_per_second", "tokens_
 EVALUATION = ["epoch", "train_loss", "val_loss", "exact_match", "f1"]
 CSV_COLUMNS = ["step", *STEP, *EVALUATION]
 
-Line = dict[str, str]  # cells by the name of their column
+Cells = dict[str, str]  # of a line, by the name of their column
 
 
-def read_lines(path: Path) -> tuple[list[str], list[Line]]:
+def read_lines(path: Path) -> tuple[list[str], list[Cells]]:
     """The names of the columns, and the whole lines, not a torn last one; both empty where there is no file."""
     if not path.exists():
         return [], []
@@ -23,7 +23,7 @@ def read_lines(path: Path) -> tuple[list[str], list[Line]]:
         return list(reader.fieldnames or []), lines
 
 
-def write_lines(path: Path, columns: Sequence[str], lines: Iterable[Line]) -> None:
+def write_lines(path: Path, columns: Sequence[str], lines: Iterable[Cells]) -> None:
     """Writes the file anew; a cell that a line lacks is empty."""
     with atomic_write(path) as file:
         writer = csv.DictWriter(file, columns)

@@ -36,7 +36,7 @@ def fit(parts: Parts) -> None:
     if trainer.is_global_zero:
         answers, questions = WrittenAnswers(parts.run.candidates), read_questions(parts.run.path)  # of the best epoch
         report = parts.report(history.rows, history.best, history.calibration, answers, questions)
-        save(parts, report.results)
+        save_best(parts, report.results)
         parts.finish(report)
 
 
@@ -71,7 +71,7 @@ def resume(parts: Parts) -> int:
     return step
 
 
-def save(parts: Parts, results: Results) -> None:
+def save_best(parts: Parts, results: Results) -> None:
     """Writes `model/`, the weights of the best epoch with all that others need, and publishes it if asked to."""
     settings, module, data, best = parts.settings, parts.module, parts.data, results.best
     assert best is not None and data.tokenizer is not None
