@@ -84,19 +84,15 @@ class Comparison:
         return json.dumps({**asdict(self), "kinds": rows}, ensure_ascii=False, indent=1)
 
 
-def primary_figure(systems: Sequence[System]) -> str:
-    """The metric that decides: EM where all runs chose their best epoch by it, else F1."""
-    metrics = {metric_of(run.settings.get("checkpoint.monitor", ""))[0] for system in systems for run in system.runs}
-    return "exact_match" if metrics == {"exact_match"} else "f1"
-
-
 def compare(systems: Sequence[System], baseline: System | None = None, warnings: Sequence[str] = ()) -> Comparison:
     """Compares each system, the pairs, and the kinds of questions; `warnings`: notes that come first.
 
-    One metric decides, see `primary_figure`; its p-values are corrected for the number of pairs. Without a baseline
-    that is the number of all pairs, even where only some are shown, because the best was picked among all.
+    One metric decides: EM where all runs chose their best epoch by it, else F1. Its p-values are corrected for the
+    number of pairs. Without a baseline that is the number of all pairs, even where only some are shown, because the
+    best was picked among all.
     """
-    by, primary = clusters(systems[0].questions), primary_figure(systems)
+    metrics = {metric_of(run.settings.get("checkpoint.monitor", ""))[0] for system in systems for run in system.runs}
+    by, primary = clusters(systems[0].questions), "exact_match" if metrics == {"exact_match"} else "f1"
     ranked = sorted(systems, key=lambda system: -float(system.scores[primary].mean()))
     every = len(systems) * (len(systems) - 1) // 2
     if baseline:
