@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qa.review.systems import Run, System
+from qa.review.systems import System
 from qa.runs.results import chosen_here
 from qa.runs.results_table import counted
 from qa.statistics.intervals import TOO_FEW, Clusters, bounds
@@ -97,11 +97,6 @@ def comparison_notes(systems: Sequence[System], by: Clusters) -> list[str]:
         )
     if memories := dict.fromkeys(run.results.memory for run in runs if run.results.memory):
         lines += memories
-    elif any(map(_chosen_on_these, runs)):
-        lines.append(chosen_here("epoch or system"))
+    elif any(run.results.windows.train is not None or run.results.chosen(run.folder) for run in runs):
+        lines.append(chosen_here("epoch or system"))  # by a fit's questions, and by an evaluation's on the same data
     return lines
-
-
-def _chosen_on_these(run: Run) -> bool:
-    """Whether a run's questions chose its epoch: a fit's do, and an evaluation's on the fit's validation data."""
-    return run.results.windows.train is not None or bool(run.results.chosen(run.folder))
