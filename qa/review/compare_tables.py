@@ -136,7 +136,6 @@ def spread_of(figure: SystemFigure, form: str = ".2f") -> str:
 
 
 def bounds_of(figure: SystemFigure | Difference) -> str:
-    """The interval of a figure."""
     return bounds(figure.low, figure.high)
 
 

@@ -66,8 +66,6 @@ class Fixes:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The comparison of systems."""
-
     questions: int
     clusters: str
     primary: str  # the metric that decides
@@ -79,7 +77,6 @@ class Comparison:
     kinds: dict[str, dict[str, list[Part]]]  # by kind of question, by system
 
     def as_json(self) -> str:
-        """All of it as JSON."""
         rows = {kind: {s: [p._asdict() for p in parts] for s, parts in of.items()} for kind, of in self.kinds.items()}
         return json.dumps({**asdict(self), "kinds": rows}, ensure_ascii=False, indent=1)
 
@@ -152,7 +149,6 @@ def _difference(one: System, other: System, figure: str, by: Clusters, over_seed
 
 
 def summary(system: System, by: Clusters) -> SystemSummary:
-    """The figures of a system."""
     figures = {
         figure: over_seeds((100 * scores.mean(axis=1)).tolist(), *percent(proportion(scores, by))[1:])
         for figure, scores in system.scores.items()

@@ -45,7 +45,6 @@ class SweepRow(BaseModel):
 
     @property
     def overrides(self) -> str:
-        """The settings as text."""
         return _words(self.settings)
 
 
@@ -58,7 +57,6 @@ class Setting(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The settings as text."""
         return _words(self.settings) or "one setting"
 
     @property
@@ -68,7 +66,6 @@ class Setting(NamedTuple):
 
     @property
     def jobs(self) -> list[SweepRow]:
-        """All of its jobs."""
         return [*self.rows, *self.others]
 
     @property

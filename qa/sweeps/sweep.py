@@ -223,7 +223,6 @@ class Sweep:
         self.write_markdown()
 
     def write_markdown(self, intervals: Intervals | None = None) -> None:
-        """Writes `sweep.md`."""
         rows, parts = self.rows(), []
         for title, head, lines in tables(rows, self.monitor, intervals):
             parts += [title, markdown_rows(head, lines)]
