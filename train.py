@@ -62,9 +62,9 @@ def run(cfg: DictConfig) -> int:
     keep_freed_memory()
     with console.status("loading torch and lightning"):
         check_values(settings.model_dump(exclude={"data", "sweep"}))
+        from qa.training.building import build_parts
         from qa.training.evaluate import evaluate
         from qa.training.fit import fit
-        from qa.training.parts import build_parts
         from qa.training.signals import Interrupted, interruptible
 
     quiet_libraries()  # after their import, which sets their levels

@@ -22,7 +22,6 @@ class Pace:
         self._seconds = self._tokens = self._windows = 0.0
 
     def add(self, seconds: float, batch: TrainingBatch) -> None:
-        """Takes in a step."""
         new = {"_seconds": seconds, "_tokens": batch["tokens"], "_windows": batch["windows"]}
         for name, value in new.items():
             setattr(self, name, self.KEPT * getattr(self, name) + (1 - self.KEPT) * value)
@@ -109,7 +108,6 @@ class LiveLine(Callback):
             self._keep(f"{self._epoch(trainer)} {step:,}/{self._workload.total_steps:,}  {words}")
 
     def _is_due(self) -> bool:
-        """Whether it is time for a line to keep."""
         return time.monotonic() - self._kept > 60 * self.every_n_minutes
 
     def _keep(self, line: str) -> None:
