@@ -66,7 +66,7 @@ def test_the_default_is_the_published_recipe(tmp_path: Path) -> None:
     data = {
         key: config["data"][key] for key in ("name", "max_length", "stride", "batch_size", "eval_batch_size", "seed")
     }
-    assert list(data.values()) == ["rajpurkar/squad", 384, 128, 16, 16, 42]
+    assert list(data.values()) == ["rajpurkar/squad", 384, 128, 16, None, 42]
     assert (config["trainer"]["max_epochs"], config["trainer"]["gradient_clip_val"]) == (3, 1.0)
 
 
