@@ -5,10 +5,11 @@ raises a pin looks here, for uvicorn's at `qa/serving/server.py`, and at `qa/tra
 `qa/model/fast/graphs.py`, which take one or two of transformers' and torch's own.
 """
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning import LightningModule, Trainer
+    from lightning import Trainer
     from optuna import Study
     from optuna.trial import Trial
     from torch import Tensor
@@ -37,19 +38,10 @@ def leave_signals_to_us(trainer: "Trainer") -> None:
     loop._broadcast_sigterm_tensor = lambda: None
 
 
-def set_backend(strategy: Any, backend: str) -> None:
-    """The torch.distributed backend by which Lightning connects ranks, unless one is set already."""
-    import torch
-
+def set_group(strategy: Any, backend: str | None, timeout: timedelta) -> None:
+    """The backend of torch.distributed, unless one is set, and the patience with which Lightning connects ranks."""
     strategy._process_group_backend = strategy._process_group_backend or backend
-    # Lightning builds DDP in a side stream, which autograd then warns of; users cannot act on it
-    torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
-
-
-def run_through_ddp(strategy: Any, module: "LightningModule", method: str) -> "Tensor":
-    """Calls `module.method(None)` through DDP's forward, so that DDP takes part in its backward pass."""
-    result: Tensor = strategy._forward_redirection(strategy.model, module, method, None)
-    return result
+    strategy._timeout = timeout
 
 
 def loop_state(step: int, steps_per_epoch: int) -> dict[str, Any]:
