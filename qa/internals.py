@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning import Trainer
+    from lightning import LightningModule, Trainer
     from optuna import Study
     from optuna.trial import Trial
     from torch import Tensor
@@ -42,6 +42,13 @@ def set_group(strategy: Any, backend: str | None, timeout: timedelta) -> None:
     """The backend of torch.distributed, unless one is set, and the patience with which Lightning connects ranks."""
     strategy._process_group_backend = strategy._process_group_backend or backend
     strategy._timeout = timeout
+
+
+def train_without_ddp(strategy: Any, module: "LightningModule") -> None:
+    """Keeps Lightning from wrapping a module into DDP; ranks still begin with the weights of the first one."""
+    from lightning.pytorch.overrides.distributed import _sync_module_states
+
+    strategy.configure_ddp = lambda: _sync_module_states(module)
 
 
 def loop_state(step: int, steps_per_epoch: int) -> dict[str, Any]:

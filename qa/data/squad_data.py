@@ -105,7 +105,8 @@ class SquadData:
         """Reads, checks and cuts one split into windows.
 
         `limit`: evaluate a random part of the questions only. Its windows fill at most so many batches (int; of 16
-        without `eval_batch_size`) or are at most this share of all (float). It is the same for every seed of a run, number of devices and epoch.
+        without `eval_batch_size`) or are at most this share of all (float). It is the same for every seed of a run,
+        number of devices and epoch.
         Errors: UserError for a file or a record that cannot be used, or a question that leaves no room for its context.
         """
         from qa.data.windows.cache import cached_windows, fingerprint  # needs torch, which scoring does without

@@ -1,7 +1,7 @@
 """Exchange between the processes of a run; flags and objects go through the CPU, so that no rank waits for a GPU."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -63,13 +63,6 @@ def summed(value: Tensor) -> Tensor:
     if _several():
         torch.distributed.all_reduce(value)
     return value
-
-
-def copied_from_rank_0(values: Iterable[Tensor]) -> None:
-    """Gives all ranks the first one's values, in place."""
-    if _several():
-        for value in values:
-            torch.distributed.broadcast(value.detach(), 0)
 
 
 def all_gather(part: list[T]) -> list[T]:

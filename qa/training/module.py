@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from qa.config.settings import NonFinite
 from qa.data.epochs.batches import Batch
+from qa.internals import train_without_ddp
 from qa.model.fast.dropout import PackedWindows, draw_for
 from qa.model.fast.gradients import FlatGradients
 from qa.model.fast.graphs import Graphs
@@ -20,7 +21,6 @@ from qa.model.fast.unpadded import FAMILIES, UNPADDED, fits, unpadded_logits
 from qa.model.fast.window_attention import WINDOWS, compute_by_windows, fits_windows
 from qa.model.optimization import can_fuse, parameter_groups
 from qa.model.pretrained import Attention, load_model, shard
-from qa.training.collectives import copied_from_rank_0
 from qa.training.training_steps import TrainingSteps
 
 
@@ -58,9 +58,9 @@ class QuestionAnsweringModule(TrainingSteps):
 
     def configure_model(self) -> None:
         """Prepares the model before each stage; shards it once where there is a mesh, as with `trainer=sharded`."""
-        strategy: Any = self.trainer.strategy
+        strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy):
-            strategy.configure_ddp = lambda: None  # gradients are added up after the passes of a step, not within them
+            train_without_ddp(strategy, self)  # gradients are added up after the passes of a step, not within them
         if self._is_unpadded():
             self.model.set_attn_implementation(UNPADDED)
         if self.attention == "auto" and fits_windows(self.model, strategy.root_device, str(self.trainer.precision)):
@@ -88,8 +88,6 @@ class QuestionAnsweringModule(TrainingSteps):
 
     def on_train_start(self) -> None:
         is_compiled, has_ranks = not self.why_no_graphs(), isinstance(self.trainer.strategy, DDPStrategy)
-        if has_ranks:
-            copied_from_rank_0(self.parameters())
         self._flat = FlatGradients(self.parameters()) if is_compiled or has_ranks else None
         self._graphs = Graphs(self._pass, self._flat) if is_compiled and self._flat else None
 

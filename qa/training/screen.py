@@ -62,9 +62,8 @@ def first_screen(parts: Parts) -> None:
         needed = disk_needed(parameters, checkpoints.keep, checkpoints.optimizer_state == "last")
         rows["disk"] = check_disk(parts.run.path, needed)
     ranks = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
-    rows["device"] = f"{ranks}{arithmetic(trainer.strategy.root_device, trainer.precision, parts.settings)}"
-    if trainer.strategy.root_device.type == "cuda" and parts.settings.stage == "fit":
-        rows["device"] += eager_in_words(module.why_no_graphs())
+    eager = module.why_no_graphs() if parts.settings.stage == "fit" else ""
+    rows["device"] = f"{ranks}{arithmetic(trainer.strategy.root_device, trainer.precision, parts.settings, eager)}"
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > processes.cores():
         rows["device"] += f"; they share {processes.cores()} cores: fewer trainer.devices are faster"
     rows["output"] = str(parts.run.path)
@@ -134,17 +133,14 @@ def steps_in_words(parts: Parts) -> str:
     return text
 
 
-def arithmetic(device: torch.device, precision: str, settings: Settings) -> str:
-    """A device and its arithmetic, for people; on a GPU also a faster one."""
+def arithmetic(device: torch.device, precision: str, settings: Settings, eager: str = "") -> str:
+    """A device and its arithmetic, for people; on a GPU also a faster one. `eager`: why steps are no CUDA graphs."""
     text = f"{device.type}, precision {precision}"
     if device.type == "cuda" and precision == "32-true":
         text += f", matmul_precision {settings.matmul_precision}; trainer.precision=bf16-mixed is faster"
+    if device.type == "cuda" and eager:
+        text += f"; steps go kernel by kernel because of {eager}: CUDA graphs are faster"
     return text
-
-
-def eager_in_words(reason: str) -> str:
-    """That steps go kernel by kernel, for a reason; empty without one."""
-    return f"; steps go kernel by kernel, slower than CUDA graphs, because of {reason}" if reason else ""
 
 
 def hardware(device: torch.device) -> str:

@@ -34,7 +34,7 @@ from qa.training.checkpoint_files import SyncedFile
 from qa.training.collectives import BACKENDS, PATIENCE, connect
 from qa.training.devices import check_driver, check_precision, seed_device
 from qa.training.module import QuestionAnsweringModule
-from qa.training.screen import eager_in_words
+from qa.training.screen import arithmetic
 
 FUSED = partial(torch.optim.Adam, lr=1e-3, fused=True)
 
@@ -198,7 +198,10 @@ def test_what_goes_kernel_by_kernel_on_a_gpu_is_said(
         accelerator="gpu", devices=1, logger=False, enable_checkpointing=False, **trainer
     )
     assert module.why_no_graphs() == reason
-    assert eager_in_words(reason).endswith(reason)
+    shown = arithmetic(torch.device("cuda", 0), "bf16-mixed", asked(), reason)
+    assert shown == "cuda, precision bf16-mixed" + bool(reason) * (
+        f"; steps go kernel by kernel because of {reason}: CUDA graphs are faster"
+    )
 
 
 def asked(accelerator: str = "auto", attention: str = "auto", precision: str = "32-true") -> Any:
