@@ -16,7 +16,7 @@ from qa.internals import train_without_ddp
 from qa.model.fast.dropout import PackedWindows, draw_for
 from qa.model.fast.gradients import FlatGradients
 from qa.model.fast.graphs import Graphs
-from qa.model.fast.micro_batches import MicroBatchSize
+from qa.model.fast.micro_batches import MicroBatches, MicroBatchSize
 from qa.model.fast.unpadded import FAMILIES, UNPADDED, fits, unpadded_logits
 from qa.model.fast.window_attention import WINDOWS, compute_by_windows, fits_windows
 from qa.model.optimization import can_fuse, parameter_groups
@@ -47,11 +47,9 @@ class QuestionAnsweringModule(TrainingSteps):
 
         `no_answer_threshold`: of these weights; None: they were not trained on SQuAD v2.
         """
-        super().__init__(
-            seed, micro_batch_size, nonfinite, n_best=n_best, max_answer_length=max_answer_length,
-            no_answer_threshold=no_answer_threshold,
-        )  # fmt: skip
-        self.pretrained = pretrained
+        super().__init__(n_best, max_answer_length, no_answer_threshold)
+        self.pretrained, self.seed, self.step_metrics = pretrained, seed, {}
+        self.micro_batches, self.nonfinite = MicroBatches(micro_batch_size), nonfinite
         self.attention, self.gradient_checkpointing = attention, gradient_checkpointing
         self.model, self.inputs, self.trained_head = load_model(pretrained, attention, gradient_checkpointing, dropout)
         self.optimizer, self.scheduler, self.total_steps = optimizer, scheduler, total_steps

@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from qa.data.epochs.batches import TrainingBatch
 from qa.errors import UserError, is_out_of_memory
 from qa.model.fast.gradients import FlatGradients
 from qa.model.fast.graphs import Graphs
-from qa.model.fast.micro_batches import MicroBatches, MicroBatchSize
+from qa.model.fast.micro_batches import MicroBatches
 from qa.training.collectives import all_gather, largest, summed
 from qa.training.devices import seed_device
 from qa.training.evaluation_steps import EvaluationSteps
@@ -26,23 +25,22 @@ log = logging.getLogger(__name__)
 
 
 class TrainingSteps(EvaluationSteps):
-    """A module with a `forward` for start and end logits, which `_graphs` may compute the gradients of."""
+    """A module with a `forward` for start and end logits; `step_metrics` holds the figures of its last step."""
 
-    def __init__(self, seed: int, micro_batch_size: MicroBatchSize, nonfinite: NonFinite, **evaluation: Any) -> None:
-        super().__init__(**evaluation)
-        self.seed, self.nonfinite = seed, nonfinite
-        self.micro_batches = MicroBatches(micro_batch_size)
-        self.nonfinite_steps = 0  # skipped ones
-        self.step_metrics: dict[str, float] = {}  # of the last training step, over all ranks
-        self.wishes: Callable[[], Sequence[int]] = tuple  # flags that this rank tells all others
-        self.agreed: list[int] = []  # the largest of each rank's wishes, as of the last training step
-        self.loss_sum, self.loss_windows = 0.0, 0  # of the epoch so far, over all ranks
-        # of the training step under way
-        self._batch: TrainingBatch = {}
-        self._losses: list[Tensor] = []  # weighted, of each part's windows: float32 [part]
-        self._loss = torch.zeros(())  # over all ranks
-        self._flat: FlatGradients | None = None  # where several ranks add their gradients up, or graphs find them
-        self._graphs: Graphs | None = None  # which compute gradients; None: kernel by kernel
+    seed: int
+    micro_batches: MicroBatches
+    nonfinite: NonFinite
+    step_metrics: dict[str, float]  # over all ranks
+    nonfinite_steps = 0  # skipped ones
+    wishes: Callable[[], Sequence[int]] = tuple  # flags that this rank tells all others
+    agreed: Sequence[int] = ()  # the largest of each rank's wishes, as of the last training step
+    loss_sum, loss_windows = 0.0, 0  # of the epoch so far, over all ranks
+    # of the training step under way
+    _batch: TrainingBatch
+    _losses: list[Tensor]  # weighted, of each part's windows: float32 [part]
+    _loss: Tensor  # over all ranks
+    _flat: FlatGradients | None = None  # where several ranks add their gradients up, or graphs find them
+    _graphs: Graphs | None = None  # which compute gradients; None: kernel by kernel
 
     def on_train_epoch_start(self) -> None:
         self.loss_sum, self.loss_windows = 0.0, 0
