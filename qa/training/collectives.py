@@ -17,7 +17,7 @@ from qa.internals import leave_signals_to_us, set_group
 T = TypeVar("T")
 
 BACKENDS = "cpu:gloo,cuda:nccl"  # flags and objects through the CPU, gradients from GPU to GPU
-PATIENCE = timedelta(minutes=10)  # with a rank that neither answers nor ends
+RANK_TIMEOUT = timedelta(minutes=10)  # with a rank that neither answers nor ends
 
 
 def connect(trainer: Trainer) -> None:
@@ -27,13 +27,13 @@ def connect(trainer: Trainer) -> None:
         return
     on_gpu = strategy.root_device.type == "cuda"
     if isinstance(strategy, (DDPStrategy, ModelParallelStrategy)):
-        set_group(strategy, BACKENDS if on_gpu else None, PATIENCE)
+        set_group(strategy, BACKENDS if on_gpu else None, RANK_TIMEOUT)
     if ranks.MEETING in os.environ and not torch.distributed.is_initialized():
         if on_gpu:
             torch.cuda.set_device(strategy.root_device)
         torch.distributed.init_process_group(
             BACKENDS if on_gpu else "gloo",
-            timeout=PATIENCE,
+            timeout=RANK_TIMEOUT,
             store=FileStore(os.environ[ranks.MEETING], ranks.world_size()),
             rank=ranks.rank() or 0,
             world_size=ranks.world_size(),

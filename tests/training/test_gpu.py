@@ -31,7 +31,7 @@ from qa.model.pretrained import FLASH, load_model
 from qa.sweeps.engines import visible_gpus
 from qa.training.callbacks import Metrics
 from qa.training.checkpoint_files import SyncedFile
-from qa.training.collectives import BACKENDS, PATIENCE, connect
+from qa.training.collectives import BACKENDS, RANK_TIMEOUT, connect
 from qa.training.devices import check_driver, check_precision, seed_device
 from qa.training.module import QuestionAnsweringModule
 from qa.training.screen import arithmetic
@@ -150,7 +150,7 @@ def test_a_rank_has_the_gpu_that_its_number_means(devices: Any, index: int, monk
     assert strategy.root_device == torch.device("cuda", index)
     assert isinstance(strategy, DDPStrategy)
     assert strategy.process_group_backend == BACKENDS
-    assert strategy._timeout == PATIENCE
+    assert strategy._timeout == RANK_TIMEOUT
 
 
 @pytest.mark.usefixtures("four_gpus")
