@@ -128,12 +128,11 @@ class TrainingSteps(EvaluationSteps):
             if self._is_finite():
                 problem = "step %d: not finite as CUDA graphs (gradients of %s), but kernel by kernel, which is taken"
                 log.warning(problem, self.trainer.global_step + 1, broken)
-        is_overflow = scaler is not None and scaler.get_scale() > 1 and math.isfinite(step["loss"])
         if not self._is_finite():
-            if not is_overflow:
+            if scaler is None or scaler.get_scale() <= 1 or not math.isfinite(step["loss"]):
                 self._not_finite(way)
                 return
-            self.nonfinite_steps += 1  # the scaler skips the step and takes a smaller scale
+            self.nonfinite_steps += 1  # an overflow: the scaler skips the step and takes a smaller scale
         self.loss_sum += step["loss"] * self._batch["windows"]
         self.loss_windows += self._batch["windows"]
         if gradient_clip_val and gradient_clip_algorithm == "value":
