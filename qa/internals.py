@@ -46,9 +46,11 @@ def set_group(strategy: Any, backend: str | None, timeout: timedelta) -> None:
 
 def train_without_ddp(strategy: Any, module: "LightningModule") -> None:
     """Keeps Lightning from wrapping a module into DDP; ranks still begin with the weights of the first one."""
-    from lightning.pytorch.overrides.distributed import _sync_module_states
+    from torch.distributed.distributed_c10d import _get_default_group
+    from torch.distributed.utils import _sync_module_states
 
-    strategy.configure_ddp = lambda: _sync_module_states(module)
+    at_once = 250 * 2**20  # bytes, as DDP has it
+    strategy.configure_ddp = lambda: _sync_module_states(module, _get_default_group(), at_once, 0, set())
 
 
 def loop_state(step: int, steps_per_epoch: int) -> dict[str, Any]:

@@ -184,7 +184,8 @@ def test_two_fits_in_one_process_share_neither_stream_nor_pool(
     exact: Path, small_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the first one has is gone before the second one begins, without the garbage collector."""
-    monkeypatch.setattr(Graphs, "__init__", noted(born := []))
+    born: list[Any] = []
+    monkeypatch.setattr(Graphs, "__init__", noted(born))
     modules = []
     for _ in range(2):
         module, _ = train(Compiled, exact, small_files[0])
@@ -224,9 +225,9 @@ class Nan(Compiled):
 
     def losses(self, logits: tuple[Tensor, Tensor], batch: Any) -> Tensor:
         losses = super().losses(logits, batch)
-        bias = self.model.qa_outputs.bias
+        head: Any = self.model.qa_outputs
         if self.trainer.global_step == 2:
-            losses = losses + (bias * 0).sum().sqrt()  # whose derivative at 0 is infinite
+            losses = losses + (head.bias * 0).sum().sqrt()  # whose derivative at 0 is infinite
         return losses
 
 
