@@ -67,17 +67,21 @@ class SquadDataModule(SquadData, LightningDataModule):
 
     def _evaluation(self, split: Split) -> DataLoader[Batch]:
         part = self.splits[split]
-        batches = ordered_batches(part.evaluated, part.windows.lengths(), self.eval_batch_size)
+        size = self.eval_batch_size or (64 if self._is_on_gpu() else 16)
+        batches = ordered_batches(part.evaluated, part.windows.lengths(), size)
         dataset = EvaluationBatches(part.windows, part.examples, pair_template(self.tokenizer))
         return self._loader(dataset, batches_of_rank(batches, *self._rank()))
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
+    def _is_on_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
     def _loader(self, dataset: WindowDataset, batches: EpochSampler | list[NDArray[np.int64]]) -> DataLoader[Batch]:
         # a generator of its own: without one each new iterator draws from the stream that dropout uses
         generator = torch.Generator().manual_seed(self.seed)
-        gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        gpu = self._is_on_gpu()
         workers = self.num_workers if self.num_workers is not None else 2 * gpu
         return DataLoader(
             dataset, sampler=batches, batch_size=None, num_workers=workers, generator=generator, pin_memory=gpu,

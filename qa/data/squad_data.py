@@ -67,7 +67,7 @@ class SquadData:
     `mixture` is how often an epoch sees each window of a file ({stem: weight}, 1 for the others), or an exponent that
     weighs the files by their size; `negative_windows` is the share of the windows without their answer that an epoch
     takes: see `qa.data.epochs.mixture`. Lengths and `stride` are in tokens. `num_workers` processes build batches
-    ahead; None: 2 on a GPU, else none.
+    ahead; None: 2 on a GPU, else none. `eval_batch_size`: None: 64 on a GPU, else 16.
     """
 
     name: str | None = None
@@ -90,7 +90,7 @@ class SquadData:
     stride: NonNegativeInt = recipe.STRIDE
     batch_size: PositiveInt = recipe.BATCH_SIZE
     micro_batch_size: PositiveInt | Literal["auto"] = "auto"
-    eval_batch_size: PositiveInt = recipe.BATCH_SIZE
+    eval_batch_size: PositiveInt | None = None
     batching: Batching = "bucketed"
     num_workers: NonNegativeInt | None = None
     seed: NonNegativeInt = recipe.RUN_SEED
@@ -116,8 +116,9 @@ class SquadData:
     ) -> None:
         """Reads, checks and cuts one split into windows.
 
-        `limit`: evaluate a random part of the questions only. Its windows fill at most so many batches (int) or are
-        at most this share of all (float). It is the same for every seed of a run, number of devices and epoch.
+        `limit`: evaluate a random part of the questions only. Its windows fill at most so many batches (int; of 16
+        without `eval_batch_size`) or are at most this share of all (float). It is the same for every seed of a run,
+        number of devices and epoch.
         Errors: UserError for a file or a record that cannot be used, or a question that leaves no room for its context.
         """
         from qa.data.windows.cache import cached_windows, fingerprint  # needs torch, which scoring does without
@@ -129,7 +130,8 @@ class SquadData:
         windows = cached_windows(path, read.examples, tokenizer, self.max_length, self.stride, self.cache_gib * 2**30)
         self._check_room(split, windows, read)
         self.report(split, read)
-        most = math.inf if limit is None else limit * (self.eval_batch_size if isinstance(limit, int) else len(windows))
+        unit = (self.eval_batch_size or recipe.BATCH_SIZE) if isinstance(limit, int) else len(windows)
+        most = math.inf if limit is None else limit * unit
         evaluated = drawn_windows(windows.example, most, self.split_seed)
         self.splits[split] = PreparedSplit(read.examples, windows, evaluated, key, read.skipped, read.repaired)
         if split == "train":

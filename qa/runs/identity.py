@@ -202,8 +202,9 @@ def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any], resuming
 
 def as_today(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run in today's words: what earlier versions held for decisive and is not is left out."""
-    older, decisive = "data.mixture" not in settings, _decisive(settings)
-    return {**ADDED, **{key: None if older and COLUMNS.get(key) == v else v for key, v in decisive.items()}}
+    # what is null by default now was this by default
+    nulls = {"data.eval_batch_size": 16, **({} if "data.mixture" in settings else COLUMNS)}
+    return {**ADDED, **{key: None if nulls.get(key) == v else v for key, v in _decisive(settings).items()}}
 
 
 def _same(key: str, one: Any, other: Any) -> bool:

@@ -75,7 +75,7 @@ def test_the_default_is_the_published_recipe(tmp_path: Path) -> None:
         "warmup_ratio": 0,
     }
     data = [config["data"][key] for key in ("name", "max_length", "stride", "batch_size", "eval_batch_size", "seed")]
-    assert data == ["rajpurkar/squad", 384, 128, 16, 16, 42]
+    assert data == ["rajpurkar/squad", 384, 128, 16, None, 42]
     assert data[:4] == [recipe.DATA, recipe.MAX_LENGTH, recipe.STRIDE, recipe.BATCH_SIZE]
     decode = {"n_best": 20, "max_answer_length": 30}
     assert config["decode"] == decode == {"n_best": recipe.N_BEST, "max_answer_length": recipe.MAX_ANSWER_LENGTH}

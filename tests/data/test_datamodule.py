@@ -3,6 +3,7 @@
 import json
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning
@@ -77,6 +78,25 @@ def test_worker_processes_change_nothing(
     for one, other in zip(alone.val_dataloader(), helped.val_dataloader(), strict=True):
         assert one["ids"] == other["ids"]
         np.testing.assert_array_equal(one["offsets"], other["offsets"])
+
+
+@pytest.mark.parametrize(("device", "size", "expected"), [("cpu", None, 16), ("cuda", None, 64), ("cuda", 8, 8)])
+def test_an_evaluation_on_a_gpu_takes_larger_batches_of_the_same_questions(
+    device: str,
+    size: int | None,
+    expected: int,
+    minilm: PreTrainedTokenizerFast,
+    small_files: tuple[Path, Path],
+    tmp_path: Path,
+) -> None:
+    module = prepared(minilm, (small_files[0], small_files[0]), tmp_path, eval_batch_size=size)
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    module.trainer = SimpleNamespace(strategy=strategy, global_rank=0, world_size=1)  # type: ignore[assignment]
+    sampler: Any = module.val_dataloader().sampler
+    assert max(len(rows) for rows in sampler) == expected
+    assert sorted(np.concatenate(list(sampler))) == list(range(len(module.splits["validation"].windows)))
+    module.prepare_split("validation", minilm, limit=2)
+    assert 8 < len(module.splits["validation"].evaluated) <= 2 * (size or 16)
 
 
 def test_a_question_that_is_too_long_is_named_with_its_remedy(minilm: PreTrainedTokenizerFast, tmp_path: Path) -> None:
