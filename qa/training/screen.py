@@ -62,7 +62,7 @@ def first_screen(parts: Parts) -> None:
         needed = disk_needed(parameters, checkpoints.keep, checkpoints.optimizer_state == "last")
         rows["disk"] = check_disk(parts.run.path, needed)
     ranks = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
-    eager = module.why_no_graphs() if parts.settings.stage == "fit" else ""
+    eager = module.why_no_graphs(trainer) if parts.settings.stage == "fit" else ""
     rows["device"] = f"{ranks}{arithmetic(trainer.strategy.root_device, trainer.precision, parts.settings, eager)}"
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > processes.cores():
         rows["device"] += f"; they share {processes.cores()} cores: fewer trainer.devices are faster"
