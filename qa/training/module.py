@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
+from lightning import Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from pydantic import Field
 from torch import Tensor
@@ -61,7 +62,7 @@ class QuestionAnsweringModule(TrainingSteps):
         strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy):
             train_without_ddp(strategy, self)  # gradients are added up after the passes of a step, not within them
-        if self._is_unpadded():
+        if self._is_unpadded(self.trainer):
             self.model.set_attn_implementation(UNPADDED)
         if self.attention == "auto" and fits_windows(self.model, strategy.root_device, str(self.trainer.precision)):
             compute_by_windows(self.model)
@@ -87,28 +88,27 @@ class QuestionAnsweringModule(TrainingSteps):
         return output.start_logits, output.end_logits
 
     def on_train_start(self) -> None:
-        is_compiled, has_ranks = not self.why_no_graphs(), isinstance(self.trainer.strategy, DDPStrategy)
+        is_compiled, has_ranks = not self.why_no_graphs(self.trainer), isinstance(self.trainer.strategy, DDPStrategy)
         self._flat = FlatGradients(self.parameters()) if is_compiled or has_ranks else None
         self._graphs = Graphs(self._pass, self._flat) if is_compiled and self._flat else None
 
     def on_train_end(self) -> None:
         self._graphs = None  # it has this module, and memory
 
-    def why_no_graphs(self) -> str:
-        """What keeps a pass from being a CUDA graph; empty where nothing does."""
-        strategy, precision = self.trainer.strategy, self.trainer.precision
+    def why_no_graphs(self, trainer: Trainer) -> str:
+        """What keeps this trainer's passes from being CUDA graphs; empty where nothing does."""
+        alone, precision = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy), trainer.precision
         reasons = {
-            "trainer=sharded": not isinstance(strategy, SingleDeviceStrategy | DDPStrategy),
+            "trainer=sharded": not alone,
             f"trainer.precision={precision}": precision not in ("bf16-mixed", "bf16-true"),
             "model.gradient_checkpointing=true": self.gradient_checkpointing,
             "trainer.detect_anomaly=true": torch.is_anomaly_enabled(),
-            "an attention that needs padding": not self._is_unpadded(),
+            "an attention that needs padding": not self._is_unpadded(trainer),
         }
         return next((reason for reason, holds in reasons.items() if holds), "")
 
-    def _is_unpadded(self) -> bool:
-        device, precision = self.trainer.strategy.root_device, str(self.trainer.precision)
-        return self.attention == "auto" and fits(self.model, device, precision)
+    def _is_unpadded(self, trainer: Trainer) -> bool:
+        return self.attention == "auto" and fits(self.model, trainer.strategy.root_device, str(trainer.precision))
 
     def configure_optimizers(self) -> Any:
         fused = {"fused": True} if can_fuse(self.optimizer, self.trainer.strategy.root_device) else {}

@@ -176,7 +176,7 @@ def test_graphs_of_parameters_that_are_others_now_are_dropped(change: str, passe
 class Compiled(Small):
     """By graphs where there is no GPU."""
 
-    def why_no_graphs(self) -> str:
+    def why_no_graphs(self, _: Any) -> str:
         return ""
 
 

@@ -193,13 +193,11 @@ def test_what_goes_kernel_by_kernel_on_a_gpu_is_said(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     linear = partial(schedule, name="linear", warmup_ratio=0.0)
     module = QuestionAnsweringModule(str(exact), ADAM, linear, **settings)
-    module.trainer = lightning.Trainer(
-        accelerator="gpu", devices=1, logger=False, enable_checkpointing=False, **trainer
-    )
-    assert module.why_no_graphs() == reason
-    shown = devices_in_words(module.trainer, "high", reason)
+    made = lightning.Trainer(accelerator="gpu", devices=1, logger=False, enable_checkpointing=False, **trainer)
+    assert module.why_no_graphs(made) == reason
+    shown = devices_in_words(made, "high", reason)
     said = f"; steps go kernel by kernel because of {reason}: CUDA graphs are faster"
-    assert shown.startswith(f"cuda, precision {module.trainer.precision}")
+    assert shown.startswith(f"cuda, precision {made.precision}")
     assert shown.endswith(said) == bool(reason) == ("kernel by kernel" in shown)
 
 
