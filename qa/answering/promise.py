@@ -11,7 +11,7 @@ from qa.evaluation.answers import Question
 from qa.model.answering import Answering, ErrorBound
 from qa.statistics.intervals import Clusters, clusters, spread
 
-PARTS, FIRST_PART = 20, 2  # bounded are the errors of the surest 2/20, 3/20 … of the answers
+TWENTIETHS, FEWEST_TWENTIETHS = 20, 2  # of the errors of the surest 2/20, 3/20 … of the answers
 MISTRUST = 0.05  # how often a promise may be broken
 SHOWN_ERRORS = (0.1, 0.2, 0.3)  # in the table of a calibration
 
@@ -30,8 +30,8 @@ def error_bounds(questions: Sequence[Question]) -> list[ErrorBound]:
     by, bounds = clusters(answered), []
     probability = np.array([question.probability for question in answered], float)
     wrong = 1 - np.array([question.exact_match for question in answered], float)
-    for step in range(FIRST_PART, PARTS + 1):
-        if not (surest := len(answered) * step // PARTS):
+    for step in range(FEWEST_TWENTIETHS, TWENTIETHS + 1):
+        if not (surest := len(answered) * step // TWENTIETHS):
             continue
         count = int(np.count_nonzero(probability >= probability[surest - 1]))  # those of equal probability, too
         _, row = np.unique(by.row[:count], return_inverse=True)
