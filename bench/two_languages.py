@@ -52,7 +52,7 @@ def main() -> int:
     answerer = QuestionAnswerer.from_pretrained(arguments.model)
     wanted = [(asked, told) for asked in LANGUAGES for told in LANGUAGES if "en" in (asked, told) or asked == told]
     cells = {}
-    for asked, told in track(wanted, "answering"):
+    for asked, told in track(wanted, "answering", total=len(wanted)):
         examples = pairs(asked, told)
         rows = np.linspace(0, len(examples) - 1, min(arguments.questions, len(examples))).astype(int)
         cells[asked, told] = cell(answerer, [examples[row] for row in rows])

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,8 +78,9 @@ class JobLauncher(Launcher):
     def _unfinished(self, job_overrides: Sequence[Sequence[str]]) -> Iterator["Job"]:
         keys = {override.key_or_group for override in self.grid()} | set(self.config.hydra.sweeper.get("params") or {})
         for arguments in job_overrides:
-            values = {override.key_or_group: override.value() for override in self.parsed(arguments)}
-            settings = json_values({key: value for key, value in values.items() if key in keys})
+            values = {o.key_or_group: o.value() for o in self.parsed(arguments) if o.key_or_group in keys}
+            # what JSON does not know is kept as Hydra writes it
+            settings = {key: v if isinstance(v, int | float | str | None) else str(v) for key, v in values.items()}
             if (number := self.sweep.take(settings)) is not None:
                 yield self.job(number, settings, arguments)[0]
 
@@ -100,9 +102,8 @@ class JobLauncher(Launcher):
         from qa.config.composed import resolved
         from qa.runs.checkpoints import check_holds
 
-        fixed = [
-            override for override in self.parsed(self.config.hydra.overrides.task) if not override.is_sweep_override()
-        ]
+        given = self.parsed(self.config.hydra.overrides.task)
+        fixed = [override for override in given if not override.is_sweep_override()]
         for row in self.sweep.rows():
             again = [o for o in fixed if o.key_or_group not in row.settings]
             again += [o for o in self.parsed(row.arguments) if o.key_or_group in row.settings]
@@ -136,19 +137,12 @@ class JobLauncher(Launcher):
 
         based_on = write_sweep_page(self.sweep)
         self.sweep.show(console)
-        for line in based_on:
-            console.print(line)
-        for line in self.sweep.next_steps():
+        for line in [*based_on, *self.sweep.next_steps()]:
             console.print(line)
         if status:
             again = "The same command" if self.settings.resume else "The same command without sweep.resume=false"
             console.print(f"{again} with hydra.sweep.dir={self.sweep.folder} skips finished jobs and runs the others.")
             sys.exit(status)
-
-
-def json_values(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Values that JSON knows: numbers, truth values and words; anything else as Hydra writes it."""
-    return {key: v if isinstance(v, int | float | str) or v is None else str(v) for key, v in settings.items()}
 
 
 class LocalLauncher(JobLauncher):
@@ -219,10 +213,8 @@ class SearchSweeper(Sweeper):
                 launcher.job(0, {}, [*arguments, f"{name}={quoted(value)}"])
         launcher.begin(searching=True)
         settings = launcher.settings
-        search = Search(
-            launcher.sweep.folder, settings, launcher.sweep.monitor, self.seed, instantiate(settings.pruner),
-            lambda seed: instantiate(settings.sampler, seed=seed),
-        )  # fmt: skip
+        pruner, sampler = instantiate(settings.pruner), partial(instantiate, settings.sampler)
+        search = Search(launcher.sweep.folder, settings, launcher.sweep.monitor, self.seed, pruner, sampler)
 
         def jobs() -> Iterator["Job"]:
             for number, values in search.trials():

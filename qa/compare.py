@@ -3,7 +3,6 @@
 python -m qa.compare RUN|SWEEP … [--baseline RUN] [--json FILE] [--html FILE] [--markdown FILE] [--latex FILE]
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from qa.sweeps.sweep import Sweep, finished_jobs, is_sweep
 REPORTS: dict[str, tuple[str, Callable[..., str]]] = {
     "json": (
         "all figures, and who alone answers what",
-        lambda report, _: json.dumps(report, ensure_ascii=False, indent=1),
+        lambda report, _: report.as_json(),
     ),
     "html": ("the tables as a page, with the questions that one alone answers", as_page),
     "markdown": ("the tables in Markdown", lambda report, _: as_markdown(report)),
@@ -43,9 +42,9 @@ def main() -> None:
     runs = {path: cross_fitted_run(read_run(folder)) for path, folder in folders.items()}
     compared = systems(list(runs.values()))
     against = runs[arguments.baseline.resolve()] if arguments.baseline else None
-    report = compare(compared, next((system for system in compared if against in system.runs), None))
+    baseline = next((system for system in compared if against in system.runs), None)
     sweeps = [Sweep(folder) for folder in arguments.run if is_sweep(folder)]
-    report["notes"][:0] = [line for sweep in sweeps for line in warnings(sweep.rows(), sweep.monitor)]
+    report = compare(compared, baseline, [line for each in sweeps for line in warnings(each.rows(), each.monitor)])
     show(report, console)
     for kind, (_, text) in REPORTS.items():
         if path := getattr(arguments, kind):

@@ -49,9 +49,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as demo:
         examples = read_known(arguments.check or str(write_demo(Path(demo))[1]), columns)
     name = Path(arguments.check).name if arguments.check else "the demo"
-    exported, good = export(arguments.model, arguments.to, arguments.int8, out, examples, name, arguments.tolerance)
+    exported = export(arguments.model, arguments.to, arguments.int8, out, examples, name, arguments.tolerance)
     show_export(exported)
-    if good:
+    if exported.speed:
         console.print(f"{out}: {arguments.to}, {exported.way}, checked with {len(exported.before.questions)} questions")
         return 0
     lost = max(exported.losses.values())

@@ -6,7 +6,7 @@ Copy the folder HF_HOME (~/.cache/huggingface) to the other machine; `python tra
 """
 
 from qa.data.reading.files import find_files
-from qa.data.reading.hub_records import hub_records
+from qa.data.reading.records import hub_records
 from qa.errors import Flags, door
 from qa.hub import fetch
 

@@ -9,7 +9,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -60,6 +61,23 @@ def handle_signals(handler: Callable[[int], None]) -> Callable[[], None]:
     return undo
 
 
+@contextmanager
+def hand_on_signals(running: Callable[[], Iterable[Any]]) -> Iterator[list[int]]:
+    """Sends SIGNALS on to the processes that run; yields the list of those that came so far."""
+    received: list[int] = []
+
+    def hand_on(signum: int) -> None:
+        received.append(signum)
+        for process in running():
+            process.send_signal(signum)
+
+    stop_handling = handle_signals(hand_on)
+    try:
+        yield received
+    finally:
+        stop_handling()
+
+
 def _leave_terminal() -> None:
     """Sends later output to /dev/null, since writing to a closed terminal is an error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -94,21 +112,13 @@ def run_ranks(command: Sequence[str], count: int, lock: int | None) -> int:
             )
             for number, error in enumerate(errors)
         ]
-        received: list[int] = []
-
-        def hand_on(signum: int) -> None:
-            received.append(signum)
-            for process in processes:
-                process.send_signal(signum)
-
-        stop_handling = handle_signals(hand_on)
-        try:
-            first = _wait(processes, received)
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait()
-            stop_handling()
+        with hand_on_signals(lambda: processes) as received:
+            try:
+                first = _wait(processes, received)
+            finally:
+                for process in processes:
+                    process.kill()
+                    process.wait()
         return _status(first, processes, errors, received)
 
 

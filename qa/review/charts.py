@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qa.runs.folder import RunFolder
 from qa.runs.results import Row
-from qa.statistics.trust import BINS, calibration, risk_coverage
-from qa.storage import atomic_write, write_text
+from qa.statistics.trust import BINS, Calibration
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -146,12 +144,11 @@ def _scaled(values: Sequence[Any], falling: bool) -> tuple[list[float], list[tup
     return [place[str(value)] for value in values], list(place.items())
 
 
-def reliability(probability: NDArray[np.float64], right: NDArray[np.float64]) -> list[Draw]:
+def reliability(curve: Calibration, coverage: NDArray[np.float64], risk: NDArray[np.float64]) -> list[Draw]:
     """Draws exact matches and questions by probability, and the share of right answers among the surest.
 
-    `probability`, `right`: [answers] each, at least one.
+    `coverage`, `risk`: of the surest answers, see `risk_coverage`.
     """
-    curve, (coverage, risk) = calibration(probability, right), risk_coverage(probability, right)
     bins = np.minimum(np.floor(curve.probabilities * BINS), BINS - 1)
 
     def shares(axes: Any) -> None:
@@ -203,11 +200,8 @@ def as_svg(figure: "Figure") -> str:
     return text[text.index("<svg") :]
 
 
-def write_curves(run: RunFolder, losses: Sequence[tuple[int, float]], rows: Sequence[Row]) -> str:
-    """Writes `curves.png` and `curves.svg` of a fit; returns the panels for a page. `losses`: see `curves`."""
-    panels = curves(losses, rows)
-    figure = together(panels)
-    with atomic_write(run.curves, binary=True) as file:
-        figure.savefig(file, format="png", dpi=150, facecolor="white")
-    write_text(run.curves_svg, as_svg(figure))
-    return apart(panels)
+def as_png(figure: "Figure") -> bytes:
+    """The figure as a picture, on white."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=150, facecolor="white")
+    return file.getvalue()

@@ -1,14 +1,15 @@
 """The tables of a comparison: in a terminal, in Markdown and in LaTeX."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from qa.review.comparison import REAL
-from qa.runs.results import METRICS
+from qa.review.claims import REAL, Difference
+from qa.review.comparison import Comparison, SystemFigure
 from qa.runs.results_table import counted, markdown_rows
+from qa.statistics.breakdown import Part
 from qa.statistics.intervals import TOO_FEW, bounds
 from qa.statistics.significance import DRAWS
 
@@ -33,61 +34,63 @@ class ComparisonTable(NamedTuple):
     notes: Sequence[str] = ()
 
 
-def comparison_tables(report: dict[str, Any]) -> Iterator[ComparisonTable]:
-    """The tables of systems, pairs and kinds of questions; `report`: of `qa.review.comparison.compare`."""
+def comparison_tables(report: Comparison) -> Iterator[ComparisonTable]:
+    """The tables of systems, pairs and kinds of questions."""
     yield _systems(report)
-    if report["pairs"]:
+    if report.pairs:
         yield from _pairs(report)
-    for name, groups in report["kinds"].items():
+    for name, groups in report.kinds.items():
         if len(next(iter(groups.values()))) > 1:
             yield _kind(name, groups)
 
 
-def _systems(report: dict[str, Any]) -> ComparisonTable:
+def _systems(report: Comparison) -> ComparisonTable:
     rows = []
-    for row in report["systems"]:
-        cells = [part for figure in METRICS for part in (spread_of(row[figure]), bounds_of(row[figure]))]
-        seeds = ", ".join(map(str, row["seeds"]))
-        rows.append([row["name"], seeds, *cells, spread_of(row["question_loss"], ".4f")])
+    for row in report.systems:
+        cells = [part for figure in (row.exact_match, row.f1) for part in (spread_of(figure), bounds_of(figure))]
+        rows.append([row.name, ", ".join(map(str, row.seeds)), *cells, spread_of(row.question_loss, ".4f")])
     head = ("system", "seeds", "EM", "95%", "F1", "95%", "loss per question")
-    return ComparisonTable("Systems", head, rows, report["notes"])
+    return ComparisonTable("Systems", head, rows, report.notes)
 
 
-def _pairs(report: dict[str, Any]) -> Iterator[ComparisonTable]:
-    pairs, primary, recipes = report["pairs"], report["primary"], []
-    for row in (row for row in pairs if row["recipe"]):
-        mark = " *" if row["claim"]["better"] else ""
-        cells = [f"{row['difference']:+.2f}", bounds_of(row["recipe"]), p_of(row["recipe"]) + mark]
-        also = [f"{row['secondary']['difference']:+.2f}", bounds_of(row["secondary"])]
-        recipes.append([row["one"], row["other"], *cells, *also])
+def _pairs(report: Comparison) -> Iterator[ComparisonTable]:
+    first, recipes, weights = report.pairs[0], [], []
+    for pair in report.pairs:
+        weights.append([pair.one, pair.other, *_cells(pair.weights), p_of(pair.weights)])
+        if pair.recipe:
+            p = p_of(pair.recipe) + (" *" if pair.claim.better else "")
+            recipes.append([pair.one, pair.other, *_cells(pair.recipe), p, *_cells(pair.secondary)])
     if recipes:
-        head = ("one", "other", primary, "95%", "p", pairs[0]["secondary"]["figure"], "95%")
+        head = ("one", "other", report.primary, "95%", "p", first.secondary.figure, "95%")
         yield ComparisonTable("Is the recipe better?", head, recipes, [f"{RECIPE} * marks p below {REAL}."])
-    weights = [
-        [row["one"], row["other"], f"{row['difference']:+.2f}", bounds_of(row["weights"]), p_of(row["weights"])]
-        for row in pairs
+    notes = [
+        WEIGHTS.format(p_least=first.weights.p_least),
+        f"Tested: {report.tested}. {report.primary} decides. {CORRECTED}",
     ]
-    notes = [WEIGHTS.format(**pairs[0]["weights"]), f"Tested: {report['tested']}. {primary} decides. {CORRECTED}"]
-    for fix in report["fixes"]:
-        one, other = counted(len(fix["only_one"]), "question"), len(fix["only_other"])
-        notes.append(f"{fix['one']} alone answers {one} exactly, {fix['other']} alone {other}.")
-    yield ComparisonTable("These weights alone", ("one", "other", primary, "95%", "p"), weights, notes)
+    for fix in report.fixes:
+        one, other = counted(len(fix.only_one), "question"), len(fix.only_other)
+        notes.append(f"{fix.one} alone answers {one} exactly, {fix.other} alone {other}.")
+    yield ComparisonTable("These weights alone", ("one", "other", report.primary, "95%", "p"), weights, notes)
 
 
-def _kind(name: str, groups: dict[str, list[dict[str, Any]]]) -> ComparisonTable:
+def _cells(apart: Difference) -> tuple[str, str]:
+    return f"{apart.difference:+.2f}", bounds_of(apart)
+
+
+def _kind(name: str, groups: dict[str, list[Part]]) -> ComparisonTable:
     rows, first = [], next(iter(groups.values()))
     for part in first:
-        each = [next(p for p in parts if p["name"] == part["name"]) for parts in groups.values()]
-        rows.append([part["name"], str(part["questions"]), *map(part_of, each)])
-    notes = [FEW] if any(part["contexts"] < TOO_FEW for part in first) else []
+        each = [next(p for p in parts if p.name == part.name) for parts in groups.values()]
+        rows.append([part.name, str(part.questions), *map(part_of, each)])
+    notes = [FEW] if any(part.contexts < TOO_FEW for part in first) else []
     return ComparisonTable(f"By {name}", (name, "questions", *(f"{system} EM / F1" for system in groups)), rows, notes)
 
 
-def show(report: dict[str, Any], out: Console) -> None:
+def show(report: Comparison, out: Console) -> None:
     """Prints the claim about each pair, and the tables."""
-    for place, row in enumerate(report["pairs"]):
-        out.print(row["claim"]["sentence"], style="" if place else "bold")
-    if report["pairs"]:
+    for place, pair in enumerate(report.pairs):
+        out.print(pair.claim.sentence, style="" if place else "bold")
+    if report.pairs:
         out.print()
     for title, head, rows, notes in comparison_tables(report):
         table = Table(*head, title=title)
@@ -99,17 +102,17 @@ def show(report: dict[str, Any], out: Console) -> None:
         out.print()
 
 
-def as_markdown(report: dict[str, Any]) -> str:
+def as_markdown(report: Comparison) -> str:
     """A comparison as Markdown."""
-    parts = [row["claim"]["sentence"] for row in report["pairs"]]
+    parts = [pair.claim.sentence for pair in report.pairs]
     for title, head, rows, notes in comparison_tables(report):
-        parts += [f"## {title}", markdown_rows([head, ["---"] * len(head), *rows]), *notes]
+        parts += [f"## {title}", markdown_rows(head, rows), *notes]
     return "\n\n".join(parts) + "\n"
 
 
-def as_latex(report: dict[str, Any]) -> str:
+def as_latex(report: Comparison) -> str:
     """A comparison for a paper: `table`s with the rules of the package booktabs; the sentences are comments."""
-    parts = [f"% {tex(row['claim']['sentence'])}" for row in report["pairs"]]
+    parts = [f"% {tex(pair.claim.sentence)}" for pair in report.pairs]
     for title, head, rows, notes in comparison_tables(report):
         lines = [" & ".join(map(tex, row)) + r" \\" for row in (head, *rows)]
         body = [r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
@@ -125,27 +128,26 @@ def tex(text: str) -> str:
     return "".join(TEX.get(letter, letter) for letter in " ".join(text.split()))
 
 
-def spread_of(figure: dict[str, Any], form: str = ".2f") -> str:
+def spread_of(figure: SystemFigure, form: str = ".2f") -> str:
     """The mean ± standard deviation of a figure, as text."""
-    if figure["mean"] is None:
+    if figure.mean is None:
         return "–"
-    return format(figure["mean"], form) + ("" if figure["std"] is None else f" ± {format(figure['std'], form)}")
+    return format(figure.mean, form) + ("" if figure.std is None else f" ± {format(figure.std, form)}")
 
 
-def bounds_of(figure: dict[str, Any]) -> str:
-    """The interval of a figure."""
-    return bounds(figure["low"], figure["high"])
+def bounds_of(figure: SystemFigure | Difference) -> str:
+    return bounds(figure.low, figure.high)
 
 
-def p_of(test: dict[str, Any]) -> str:
+def p_of(test: Difference) -> str:
     """The corrected p-value with two or three digits."""
-    if test["p_corrected"] is None:
+    p = test.p_corrected
+    if p is None:
         return "–"
-    p = test["p_corrected"]
     return "<0.001" if p < 0.001 else format(p, ".3f" if p < 0.1 else ".2f")
 
 
-def part_of(part: dict[str, Any]) -> str:
+def part_of(part: Part) -> str:
     """EM and F1 of a kind of questions, rounded where they are on few contexts."""
-    about, form = ("≈ ", ".0f") if part["contexts"] < TOO_FEW else ("", ".1f")
-    return f"{about}{part['exact_match']:{form}} / {part['f1']:{form}}"
+    about, form = ("≈ ", ".0f") if part.contexts < TOO_FEW else ("", ".1f")
+    return f"{about}{part.exact_match:{form}} / {part.f1:{form}}"

@@ -20,7 +20,7 @@ from qa.runs.results_table import markdown_language_table, markdown_table
 from qa.statistics.breakdown import Part, breakdown, kinds, language, question_type
 from qa.statistics.error_kinds import count_errors, error_kind
 from qa.statistics.intervals import Clusters, ConfidenceInterval, clusters
-from qa.statistics.trust import Trust, outcomes, trust
+from qa.statistics.trust import Calibration, Trust, calibration, outcomes, risk_coverage, trust
 from qa.storage import write_text
 
 SHOWN = 5000  # questions: a page of more is no pleasure to open
@@ -92,6 +92,11 @@ class RunReport:
         return outcomes(self.scored)
 
     @cached_property
+    def reliability(self) -> tuple[Calibration, NDArray[np.float64], NDArray[np.float64]] | None:
+        """The calibration of the probabilities, coverage and risk of the surest answers; None without any."""
+        return (calibration(*self.outcomes), *risk_coverage(*self.outcomes)) if len(self.outcomes[0]) else None
+
+    @cached_property
     def trust(self) -> Trust | None:
         """The trust that the probabilities deserve; None where it is unknown."""
         return self.results.calibration.after if self.results.calibration else trust(*self.outcomes)
@@ -111,6 +116,11 @@ class RunReport:
             key=lambda row: (self.questions[row].f1 or 0, -(self.questions[row].probability or 0)),
         )
         return [self.questions[row] for row in sorted(worst_first[:SHOWN])]
+
+    @property
+    def samples(self) -> Sequence[Question]:
+        """Five questions from all over the evaluation."""
+        return self.questions[:: max(1, len(self.questions) // 5)][:5]
 
     def write(self) -> None:
         """Writes `results.md` and `results.json`; then the run is finished."""

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader
 
 from qa.errors import first_line
 from qa.evaluation.answers import NO_ANSWER
-from qa.review.charts import apart, reliability, write_curves
+from qa.review.charts import apart, as_png, as_svg, curves, reliability, together
 from qa.review.report import RunReport
 from qa.review.verdict import HEADLINE
 from qa.runs import results_table as tables
@@ -19,7 +19,7 @@ from qa.runs.results import Row
 from qa.statistics.breakdown import question_type
 from qa.statistics.error_kinds import error_kind, label_doubt
 from qa.statistics.intervals import TOO_FEW, bounds
-from qa.storage import write_text
+from qa.storage import atomic_write, write_text
 
 log = logging.getLogger(__name__)
 
@@ -34,31 +34,37 @@ CANDIDATES = 5  # of each question, that the page shows
 
 def write_page(report: RunReport) -> None:
     """Writes `report.html` and, for a fit, the curves."""
-    results = report.results
-    page = templates().get_template("report.html")
+    results, run, page = report.results, report.run, templates().get_template("report.html")
+    data, errors = _data(report), {name: _errors(errors) for name, errors in report.errors.items()}
+    panels = curves(report.losses, results.epochs) if results.windows.train else []
+    figure = together(panels) if panels else None
+    picture, drawing = (as_png(figure), as_svg(figure)) if figure else (b"", "")
     text = page.render(
         report=report,
         results=results,
         tables=tables,
-        columns=[tables.HEADINGS[place] for place in PLACES],
-        rows=[(_placed(row), row == results.best and len(results.epochs) > 1) for row in results.epochs],
+        data=data,
+        errors=errors,
+        curves=apart(panels),
+        reliability=apart(reliability(*report.reliability)) if report.reliability else "",
+        published=PUBLISHED if is_recipe(results.identity) else [],
+        places=PLACES,
         notes=[*filter(None, [results.evaluated and results.evaluated.note()]), *report.remarks],
-        published=[_placed(row) for row in PUBLISHED] if is_recipe(results.identity) else [],
         headline=HEADLINE,
         bounds=bounds,
         skipped=sum(map(Counter, results.skipped.values()), Counter()),
-        curves=write_curves(report.run, report.losses, results.epochs) if results.windows.train else "",
-        reliability=apart(reliability(*report.outcomes)) if len(report.outcomes[0]) else "",
         few=TOO_FEW,
         breakdowns={
             name: parts
             for name, parts in report.breakdowns.items()
             if len(parts) > 1 and not (name == "language" and results.by_language)
         },
-        errors={name: _errors(errors) for name, errors in report.errors.items()},
-        data=_data(report),
     )
-    write_text(report.run.page, text)
+    if figure:
+        write_text(run.curves_svg, drawing)
+        with atomic_write(run.curves, binary=True) as file:
+            file.write(picture)
+    write_text(run.page, text)
 
 
 def try_page(report: RunReport) -> None:
@@ -74,12 +80,6 @@ def templates() -> Environment:
     environment = Environment(loader=PackageLoader("qa.review"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False}
     return environment
-
-
-def _placed(row: Row) -> list[str]:
-    """A row's texts in the page's order, the figures that matter first."""
-    cells = tables.format_row(row)
-    return [cells[place] for place in PLACES]
 
 
 def _errors(errors: Mapping[str, Counter[str]]) -> tuple[list[str], list[list[str]]]:

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,7 +11,7 @@ import numpy as np
 
 from qa.errors import UserError
 from qa.review.charts import OUTCOMES, apart, as_svg, by_epoch, colors, parallel
-from qa.review.comparison import LEFT_OUT
+from qa.review.claims import LEFT_OUT
 from qa.review.run_page import templates
 from qa.review.systems import Run, read_run, systems
 from qa.review.verdict import estimates
@@ -82,12 +83,10 @@ def _about(runs: Sequence[Run]) -> dict[str, str]:
 
 def _read(folder: Path, row: SweepRow) -> Run | None:
     """A job's run, if it is at its end and has answers that can be scored."""
-    if row.status not in ("finished", "pruned"):
-        return None
-    try:
-        return read_run(folder)
-    except UserError:
-        return None
+    if row.status in ("finished", "pruned"):
+        with suppress(UserError):
+            return read_run(folder)
+    return None
 
 
 def _job(row: SweepRow, run: Run | None) -> dict[str, Any]:

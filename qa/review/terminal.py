@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -55,17 +55,17 @@ def trust_table(calibration: Calibrated) -> Table:
 
 def plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """A table of rows under their headings, the first column to the left."""
-    table = _table(headings, None)
+    table = _table(headings, None, rows)
     table.columns[0].justify = "left"
-    for row in rows:
-        table.add_row(*row)
     return table
 
 
-def _table(headings: Sequence[str], caption: str | None) -> Table:
+def _table(headings: Sequence[str], caption: str | None, rows: Iterable[Sequence[str]] = ()) -> Table:
     table = Table(box=None, header_style="bold", caption=caption, caption_justify="left")
     for heading in headings:
         table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -85,38 +85,48 @@ def show_finished(report: "RunReport", wanted: Mapping[str, Any], logger_asked: 
         from qa.review.run_page import try_page  # needs Jinja and matplotlib, which most runs shown do not
 
         try_page(report)
-    show_paths(run)
+    for line in paths_to_open(run):
+        console.print(line, soft_wrap=True)
+
+
+def show_end(report: "RunReport") -> None:
+    """Shows a run that has just ended: its figures, five answers, and the paths to open."""
+    paths, in_sweep = paths_to_open(report.run), processes.SWEEP in os.environ
+    answers = [] if in_sweep else [question_in_context(question) for question in report.samples]
+    show_report(report)
+    for answer in answers:
+        console.print(answer)
+    for line in paths:
+        console.print(line, soft_wrap=True)
 
 
 def show_report(report: "RunReport") -> None:
     """Shows a run's figures and their meaning."""
     results = report.results
+    shown: list[RenderableType] = []
     if results.best:
-        console.print(results_table(results.epochs, results.best, results.evaluated, results.monitor))
-    if languages := tables.language_rows(results):
-        table = _table(tables.LANGUAGE_HEADINGS, tables.LANGUAGE_NOTE)
-        for row in languages:
-            table.add_row(*row)
-        console.print(table)
-    for sentence in filter(None, [results.best and report.sentence, *report.remarks]):
-        console.print(sentence)
+        shown.append(results_table(results.epochs, results.best, results.evaluated, results.monitor))
+    if rows := tables.language_rows(results):
+        shown.append(_table(tables.LANGUAGE_HEADINGS, tables.LANGUAGE_NOTE, rows))
+    shown += [line for line in (report.sentence if results.best else "", *report.remarks) if line]
+    for part in shown:
+        console.print(part)
     if report.caveat:
         console.print(report.caveat, soft_wrap=True)
 
 
-def show_paths(run: RunFolder) -> None:
-    """Shows the paths to open in a run folder; a sweep names its own page instead."""
+def paths_to_open(run: RunFolder) -> Iterator[str]:
+    """A line for each path of a run folder that a user may open; none in a sweep, which names its own page."""
     if processes.SWEEP in os.environ:
         return
     if run.page.exists():
-        console.print(f"\nopen {shlex.quote(str(run.page))}", soft_wrap=True)
+        yield f"\nopen {shlex.quote(str(run.page))}"
     has_model = run.model.exists()
-    first = f"{run.model}: the model and its card" if has_model else f"{run.predictions}: the answers"
-    console.print(first, soft_wrap=True)
-    console.print(f"{run.results}: all figures", soft_wrap=True)
+    yield f"{run.model}: the model and its card" if has_model else f"{run.predictions}: the answers"
+    yield f"{run.results}: all figures"
     if has_model:
         command = f'python -m qa.answer {shlex.quote(str(run.model))} --question "…" --context-file FILE'
-        console.print(f"ask it: {command}", soft_wrap=True)
+        yield f"ask it: {command}"
 
 
 def at_words(text: str, start: int, end: int, around: int) -> tuple[int, int]:

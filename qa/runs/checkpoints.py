@@ -96,12 +96,12 @@ def check_same_run(path: Path, checkpoint: Mapping[str, Any], wanted: Mapping[st
 
     `folder`: of the run that resumes, which may be another one than the checkpoint's.
     """
-    recorded = checkpoint["run"]
+    recorded, own = checkpoint["run"], is_own(path, folder)
     if "settings" not in recorded:
         raise UserError(f"{path}: does not record what made it, an earlier version's; give another hydra.run.dir")
     differ = differences(recorded, wanted, resuming=True)
     begun, asked = (run["inputs"].get("resume") for run in (recorded, wanted))
-    if is_own(path, folder) and asked and asked != begun:
+    if own and asked and asked != begun:
         differ.append("the checkpoint that it was begun from")
     if differ:
         raise UserError(f"{path}: of another run: {', '.join(differ)}; give another hydra.run.dir")

@@ -2,12 +2,13 @@
 
 import functools
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from qa import recipe
 from qa.data.reading.files import find_files
 from qa.errors import UserError
 from qa.hub import cached_commit, model_folder, split_revision
@@ -23,7 +24,7 @@ NEUTRAL = {
     "checkpoint.every_n_steps", "checkpoint.every_n_minutes", "checkpoint.keep", "checkpoint.optimizer_state",
     "checkpoint.on_error",
 }  # fmt: skip
-NEUTRAL_GROUPS = ("hydra", "logger", "sweep", "callbacks.live_line", "callbacks.estimate")
+NEUTRAL_GROUPS = ("hydra.", "logger.", "sweep.", "callbacks.live_line.", "callbacks.estimate.")
 # the trainer's arguments that decide about figures; all others are neutral, also those that Lightning will add
 TRAINER = {
     "precision", "plugins", "deterministic", "benchmark", "fast_dev_run", "max_epochs", "min_epochs", "max_steps",
@@ -33,7 +34,7 @@ TRAINER = {
 LIMITS = {"test": "limit_test_batches", "predict": "limit_predict_batches"}  # of the other stages: limit_val_batches
 # what a run that was interrupted may change when it resumes; a finished run is another one with it
 LENGTH = {"push_to_hub", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time"}
-LENGTH_GROUPS = ("callbacks",)
+LENGTH_GROUPS = ("callbacks.",)
 # {setting: what runs did that did not have it yet}: whoever adds a setting adds it here, so that older runs resume
 ADDED: dict[str, Any] = {
     "data.columns.is_impossible": None,
@@ -45,9 +46,10 @@ ADDED: dict[str, Any] = {
 }
 # columns that runs without `data.mixture` had by default; later ones have null there
 COLUMNS = {f"data.columns.{key}": key for key in ("id", "question", "context", "answer", "answer_start")}
-RECIPE_INPUTS = {"model": "google-bert/bert-base-multilingual-cased", "train": "rajpurkar/squad"}
-RECIPE_SETTINGS: dict[str, Any] = {"data.max_length": 384, "data.stride": 128, "data.batch_size": 16}
-RECIPE_SETTINGS |= {"data.limit": None, "data.mixture": None, "data.negative_windows": 1.0}
+RECIPE_INPUTS = {"model": recipe.MODEL, "train": recipe.DATA}
+RECIPE_SETTINGS: dict[str, Any] = {"data.limit": None, "data.mixture": None, "data.negative_windows": 1.0}
+RECIPE_SETTINGS |= {"data.max_length": recipe.MAX_LENGTH, "data.stride": recipe.STRIDE}
+RECIPE_SETTINGS |= {"data.batch_size": recipe.BATCH_SIZE}
 MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
 
 
@@ -57,18 +59,12 @@ def identity(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     `values`: {dotted key: value} of the composed configuration, before anything is changed in it (see
     `qa.config.composed.resolved`). Errors: UserError for an input file that does not exist.
     """
-    return {
-        "settings": {key: v for key, v in _decisive(values).items() if v != FOLLOWS_SEED},
-        "inputs": _inputs(values, folder),
-        "code": commit(),
-        "versions": dict(_versions()),
-    }
-
-
-def _versions() -> Iterator[tuple[str, str]]:
+    settings = {key: value for key, value in _decisive(values).items() if value != FOLLOWS_SEED}
+    versions = {}
     for name in LIBRARIES:
         with suppress(PackageNotFoundError):  # not every run needs all of them
-            yield name, version(name)
+            versions[name] = version(name)
+    return {"settings": settings, "inputs": _inputs(values, folder), "code": commit(), "versions": versions}
 
 
 def dotted(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -94,11 +90,7 @@ def _is_neutral(key: str, value: Any, trainer: set[str]) -> bool:
     group, _, name = key.partition(".")
     if group == "trainer" and name != "_target_":
         return name.partition(".")[0] not in trainer
-    return key in NEUTRAL or _in_group(key, NEUTRAL_GROUPS)
-
-
-def _in_group(key: str, groups: tuple[str, ...]) -> bool:
-    return any(key == group or key.startswith(f"{group}.") for group in groups)
+    return key in NEUTRAL or f"{key}.".startswith(NEUTRAL_GROUPS)
 
 
 def _inputs(values: Mapping[str, Any], folder: Path) -> dict[str, list[str]]:
@@ -191,30 +183,28 @@ def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any], resuming
     `resuming`: whether `recorded` is of a checkpoint: its run may be made longer. Code and versions are not compared:
     see `other_code`.
     """
-    return list(_differences(recorded, wanted, resuming))
-
-
-def _differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any], resuming: bool) -> Iterator[str]:
-    one, other = as_today(recorded["settings"]), as_today(wanted["settings"])
+    differ, one, other = [], as_today(recorded["settings"]), as_today(wanted["settings"])
     for key in sorted(one.keys() | other.keys()):
-        may_change = resuming and (key in LENGTH or _in_group(key, LENGTH_GROUPS))
+        may_change = resuming and (key in LENGTH or f"{key}.".startswith(LENGTH_GROUPS))
         if not may_change and not _same(key, one.get(key), other.get(key)):
-            yield f"{key} ({one.get(key)} there, {other.get(key)} here)"
-    inputs, inputs2 = recorded["inputs"], wanted["inputs"]
-    for role in sorted(inputs.keys() | inputs2.keys()):
+            differ.append(f"{key} ({one.get(key)} there, {other.get(key)} here)")
+    there, here = recorded["inputs"], wanted["inputs"]
+    for role in sorted(there.keys() | here.keys()):
         if resuming and role == "resume":
             continue  # the checkpoint itself, which is of the other run
         is_same = is_same_model if role == "model" else is_same_content
-        if not is_same(inputs.get(role, []), inputs2.get(role, [])):
-            there = _short(inputs.get(role))
-            remedy = f"; {there} can be given" if "@" in there else ""
-            yield f"the content of {role} ({there} there, {_short(inputs2.get(role))} here{remedy})"
+        if not is_same(there.get(role, []), here.get(role, [])):
+            content = _short(there.get(role))
+            remedy = f"; {content} can be given" if "@" in content else ""
+            differ.append(f"the content of {role} ({content} there, {_short(here.get(role))} here{remedy})")
+    return differ
 
 
 def as_today(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run in today's words: what earlier versions held for decisive and is not is left out."""
-    older, decisive = "data.mixture" not in settings, _decisive(settings)
-    return {**ADDED, **{key: None if older and COLUMNS.get(key) == v else v for key, v in decisive.items()}}
+    # what is null by default now was this by default
+    nulls = {"data.eval_batch_size": 16, **({} if "data.mixture" in settings else COLUMNS)}
+    return {**ADDED, **{key: None if nulls.get(key) == v else v for key, v in _decisive(settings).items()}}
 
 
 def _same(key: str, one: Any, other: Any) -> bool:

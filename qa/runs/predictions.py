@@ -12,9 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from qa.errors import UserError
 from qa.evaluation.answers import Evaluation, NBestAnswer, Question, given_answer
 from qa.evaluation.metrics import v2_scores
-from qa.evaluation.question_table import read_questions, write_questions
+from qa.evaluation.question_table import write_questions
 from qa.runs.folder import RunFolder
-from qa.statistics.calibration import Calibrated, calibrated
 from qa.storage import write_object
 
 
@@ -31,14 +30,6 @@ def write_predictions(folder: Path, evaluation: Evaluation) -> None:
         write_object(run.null_odds, sorted(evaluation.null_odds.items()))
     write_object(run.candidates, ((name, [answer._asdict() for answer in answers[name]]) for name in names))
     write_questions(folder, evaluation.questions)
-
-
-def calibrate_predictions(folder: Path) -> Calibrated | None:
-    """Calibrates the probabilities in `questions.parquet`, which earlier versions did at a fit's end."""
-    answers = WrittenAnswers(RunFolder(folder).candidates)
-    scored, calibration = calibrated((question, answers[question.id]) for question in read_questions(folder))
-    write_questions(folder, scored)
-    return calibration
 
 
 def at_threshold(question: Question, candidates: Sequence[NBestAnswer], threshold: float) -> Question:

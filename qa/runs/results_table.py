@@ -1,6 +1,6 @@
 """The table of a run's evaluations, as text and as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from qa.errors import printable
@@ -69,16 +69,16 @@ def best_mark(monitor: Monitor | None) -> str:
     return f"← best by {monitor_in_words(monitor)}" if monitor else "← best"
 
 
-def markdown_rows(rows: Sequence[Sequence[str]]) -> str:
+def markdown_rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Lines of a Markdown table, without a line end after the last."""
-    return "\n".join("| " + " | ".join(map(cell, row)) + " |" for row in rows)
+    return "\n".join("| " + " | ".join(map(cell, row)) + " |" for row in (head, ["---"] * len(head), *rows))
 
 
 def markdown_table(rows: Sequence[Row], part: EvaluatedPart | None = None) -> str:
     """The table as Markdown, without a line end, and one of the figures that only SQuAD v2 has."""
-    parts = [markdown_rows([HEADINGS, ["---"] * len(HEADINGS), *map(format_row, rows)])]
+    parts = [markdown_rows(HEADINGS, map(format_row, rows))]
     if v2_rows := [row for row in rows if row.is_v2]:
-        parts += [markdown_rows([V2_HEADINGS, ["---"] * len(V2_HEADINGS), *map(format_v2_row, v2_rows)]), V2_NOTE]
+        parts += [markdown_rows(V2_HEADINGS, map(format_v2_row, v2_rows)), V2_NOTE]
     return "\n\n".join([*parts, *filter(None, [part.note() if part else ""])])
 
 
@@ -101,8 +101,7 @@ def language_rows(results: Results) -> list[list[str]]:
 def markdown_language_table(results: Results) -> str:
     """The table of languages as Markdown with its note, without a line end; empty where there are no rows."""
     rows = language_rows(results)
-    table = markdown_rows([LANGUAGE_HEADINGS, ["---"] * len(LANGUAGE_HEADINGS), *rows])
-    return f"{table}\n\n{LANGUAGE_NOTE}" if rows else ""
+    return f"{markdown_rows(LANGUAGE_HEADINGS, rows)}\n\n{LANGUAGE_NOTE}" if rows else ""
 
 
 def trust_rows(calibration: Calibrated) -> list[list[str]]:
@@ -116,7 +115,7 @@ def trust_rows(calibration: Calibrated) -> list[list[str]]:
 
 def markdown_trust_table(calibration: Calibrated) -> str:
     """The worth of probabilities as Markdown, without a line end."""
-    return markdown_rows([TRUST_HEADINGS, ["---"] * len(TRUST_HEADINGS), *trust_rows(calibration)])
+    return markdown_rows(TRUST_HEADINGS, trust_rows(calibration))
 
 
 def cell(text: Any) -> str:

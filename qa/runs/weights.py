@@ -64,27 +64,21 @@ def _model_beside(path: Path) -> Path | None:
 def _recorded(checkpoint: Mapping[str, Any]) -> Answering:
     """The facts in a checkpoint itself: lengths, threshold, and its run."""
     run, step, state = checkpoint["run"], checkpoint["global_step"], checkpoint["callbacks"][HISTORY]
-    row = next((row for row in map(Row.model_validate, state["rows"]) if row.step == step), Row())
+    row = next((row for row in map(Row.model_validate, state["rows"]) if row.step == step), Row(step=step))
     steps = checkpoint.get("steps_per_epoch")  # which earlier versions do not have
-    epoch = row.epoch or (step / steps if steps else None)
-    settings = run.get("settings", {})
+    if not row.epoch and steps:
+        row.epoch = step / steps
     is_best = state["best"] is not None and state["best"]["step"] == step
+    return answering_of(run, row, state["schedule"], epoch=is_best, threshold=row.is_v2)
+
+
+def answering_of(run: Mapping[str, Any], row: Row, schedule_changes: list[dict[str, int]], **chosen: bool) -> Answering:
+    """The facts about the weights of a fit at `row`: lengths, threshold, origin, and what its questions chose."""
+    settings, questions = run.get("settings", {}), question_hashes(run, "validation")
+    changes = {"schedule_changes": schedule_changes} if schedule_changes else {}
     return Answering(
         **{name: settings[key] for name, key in LENGTHS.items() if key in settings},
         no_answer_threshold=row.threshold,
-        chosen_on=chosen_on(run, epoch=is_best, threshold=row.is_v2),
-        trained=trained(run, epoch, step, state["schedule"]),
+        chosen_on={choice: questions for choice, is_chosen in chosen.items() if is_chosen},
+        trained={**run, **changes, "epoch": row.epoch, "step": row.step},
     )
-
-
-def chosen_on(run: Mapping[str, Any], **chosen: bool) -> dict[str, list[str]]:
-    """{choice: content of the validation questions of a fit, which made it}."""
-    return {choice: question_hashes(run, "validation") for choice, is_chosen in chosen.items() if is_chosen}
-
-
-def trained(
-    run: Mapping[str, Any], epoch: float | None, step: int | None, schedule_changes: list[dict[str, int]]
-) -> dict[str, Any]:
-    """The origin of weights: the identity of their fit, and the epoch and step in it."""
-    changes = {"schedule_changes": schedule_changes} if schedule_changes else {}
-    return {**run, **changes, "epoch": epoch, "step": step}

@@ -5,13 +5,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from qa.config.command_line import command
 from qa.errors import UserError, first_line
 from qa.internals import local_process
-from qa.processes import PATIENCE, handle_signals, killed
+from qa.processes import PATIENCE, hand_on_signals, killed
 from qa.ranks import ERROR_FILE, environment_without_slurm
 
 TURNS = 1000  # of a job in a cluster's queue; each resumes where the last one ended
@@ -40,21 +41,12 @@ class Processes:
 
     def start(self, job: Job, slot: int) -> "subprocess.Popen[bytes]":
         """Starts a job; `slot`: a number in [0, at_once) that no other running job has."""
-        environment = {
-            **environment_without_slurm(),
-            **job.environment,
-            **self.slots[slot],
-            ERROR_FILE: str(job.folder / ERROR),
-        }
-        output = (job.folder / OUTPUT).open("ab") if self.at_once > 1 else None
-        try:
+        env = {**environment_without_slurm(), **job.environment, **self.slots[slot]}
+        env[ERROR_FILE] = str(job.folder / ERROR)
+        with (job.folder / OUTPUT).open("ab") if self.at_once > 1 else nullcontext() as output:
             return subprocess.Popen(
-                job.command, env=environment, stdin=subprocess.PIPE, stdout=output, stderr=output,
-                start_new_session=True,
-            )  # fmt: skip
-        finally:
-            if output:
-                output.close()
+                job.command, env=env, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
+            )
 
 
 class Submitted:
@@ -148,36 +140,28 @@ def run_jobs(
     A signal is handed on to what runs, and no further job is started.
     """
     running: dict[int, tuple[Job, Running]] = {}  # by slot
-    received: list[int] = []
-
-    def hand_on(signum: int) -> None:
-        received.append(signum)
-        for _, process in running.values():
-            process.send_signal(signum)
-
-    stop_handling = handle_signals(hand_on)
-    try:
-        end = float("inf")
-        while time.monotonic() < end:
-            free = [slot for slot in range(engine.at_once) if slot not in running]
-            while free and not received and (job := next(jobs, None)):
-                began(job)
-                slot = free.pop(0)
-                running[slot] = job, engine.start(job, slot)
+    with hand_on_signals(lambda: [process for _, process in running.values()]) as received:
+        try:
+            end = float("inf")
+            while time.monotonic() < end:
+                free = [slot for slot in range(engine.at_once) if slot not in running]
+                while free and not received and (job := next(jobs, None)):
+                    began(job)
+                    slot = free.pop(0)
+                    running[slot] = job, engine.start(job, slot)
+                    if received:
+                        running[slot][1].send_signal(received[0])
+                if not running:
+                    break
+                for slot, (job, process) in list(running.items()):
+                    if (status := process.poll()) is not None:
+                        del running[slot]
+                        ended(job, status)
                 if received:
-                    running[slot][1].send_signal(received[0])
-            if not running:
-                break
-            for slot, (job, process) in list(running.items()):
-                if (status := process.poll()) is not None:
-                    del running[slot]
-                    ended(job, status)
-            if received:
-                end = min(end, time.monotonic() + 1.5 * PATIENCE)  # each job has PATIENCE for its own processes
-            time.sleep(0.05)
-    finally:
-        _end([process for _, process in running.values()], 0.0 if received else PATIENCE)
-        stop_handling()
+                    end = min(end, time.monotonic() + 1.5 * PATIENCE)  # each job has PATIENCE for its own processes
+                time.sleep(0.05)
+        finally:
+            _end([process for _, process in running.values()], 0.0 if received else PATIENCE)
     return received[0] if received else 0
 
 

@@ -45,7 +45,6 @@ class SweepRow(BaseModel):
 
     @property
     def overrides(self) -> str:
-        """The settings as text."""
         return _words(self.settings)
 
 
@@ -58,7 +57,6 @@ class Setting(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The settings as text."""
         return _words(self.settings) or "one setting"
 
     @property
@@ -68,7 +66,6 @@ class Setting(NamedTuple):
 
     @property
     def jobs(self) -> list[SweepRow]:
-        """All of its jobs."""
         return [*self.rows, *self.others]
 
     @property
@@ -170,10 +167,10 @@ Intervals = Mapping[str, Mapping[str, str]]  # by a setting's name, by figure
 
 
 def tables(
-    rows: Sequence[SweepRow], settings: Sequence[Setting], intervals: Intervals | None = None
+    rows: Sequence[SweepRow], monitor: Monitor, intervals: Intervals | None = None
 ) -> list[tuple[str, list[str], Lines]]:
     """Title, head and lines of a sweep's tables: its jobs, and its settings where they say more."""
-    parts = [("", list(ROW_COLUMNS), [_texts(row) for row in rows])]
+    parts, settings = [("", list(ROW_COLUMNS), [_texts(row) for row in rows])], ranked(rows, monitor)
     if intervals or any(len(setting.rows) > 1 or setting.others for setting in settings):
         title = "mean ± standard deviation over seeds" + (" (95% interval)" if intervals else "") + ", the best first"
         lines = []

@@ -39,9 +39,9 @@ class Search:
         monitor: Monitor,
         seed: int,
         pruner: BasePruner,
-        sampler: Callable[[int], BaseSampler],
+        sampler: Callable[..., BaseSampler],
     ) -> None:
-        """`sampler(seed)` proposes one trial. Errors: UserError for a study of another space or monitor."""
+        """`sampler(seed=…)` proposes one trial. Errors: UserError for a study of another space or monitor."""
         self.folder, self.settings, self.monitor, self.seed = folder, settings, monitor, seed
         self._sampler = sampler
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ class Search:
             self.study.sampler = EvenSampler(list(self.settings.space), self.seed, number)
         else:
             trial_seed = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
-            self.study.sampler = self._sampler(int(trial_seed))
+            self.study.sampler = self._sampler(seed=int(trial_seed))
 
     def environment(self, number: int) -> Mapping[str, str]:
         """The variable that tells a job's process its trial."""

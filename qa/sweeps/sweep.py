@@ -105,10 +105,16 @@ class Sweep:
             console.print(f"what was in {self.folder} is now in {aside}")
 
     def take(self, settings: Mapping[str, Any]) -> int | None:
-        """The number of a job that this process is to run; None where it is finished, or another process runs it."""
+        """The number of a job that this process is to run; None where it is finished, or another process runs it.
+
+        The same job of an earlier start of the sweep keeps its number.
+        """
         with self.lock:
-            number = self._number(settings)
-            row = self._row(number)
+            rows = self.rows()
+            # as JSON: for lightning's limits 1 is a batch, and 1.0 is all of them
+            wanted = json.dumps(settings, sort_keys=True)
+            row = next((row for row in rows if json.dumps(row.settings, sort_keys=True) == wanted), None)
+            number = row.job if row else max((row.job for row in rows), default=-1) + 1
             if row and row.status == "finished" and RunFolder(self.folder / row.folder).results.exists():
                 return None
             if not self._jobs.take(number):
@@ -118,24 +124,15 @@ class Sweep:
                 self._put(SweepRow(job=number, settings=dict(settings), folder=str(number)))
             return number
 
-    def _number(self, settings: Mapping[str, Any]) -> int:
-        """The number of the same job in an earlier start of the sweep, or the next free one."""
-        rows = self.rows()
-        # as JSON: for lightning's limits 1 is a batch, and 1.0 is all of them
-        wanted = json.dumps(settings, sort_keys=True)
-        free = max((row.job for row in rows), default=-1) + 1
-        return next((row.job for row in rows if json.dumps(row.settings, sort_keys=True) == wanted), free)
-
     def _began(self, job: Job) -> SweepRow:
         """Records a started job: one that is killed together with the sweep stays so in the files."""
         with self.lock:
-            before = self._row(job.number)
             folder = os.path.relpath(job.folder, self.folder)
             if folder.startswith(".."):
                 raise UserError(f"{job.folder}: not in {self.folder}, the sweep's; give another hydra.sweep.subdir")
-            settings, arguments = dict(job.settings), list(job.arguments)
-            row = SweepRow(job=job.number, settings=settings, folder=folder, arguments=arguments)
-            row.minutes = before.minutes if before else 0.0
+            row = SweepRow(job=job.number, settings={**job.settings}, folder=folder, arguments=[*job.arguments])
+            if before := self._row(job.number):
+                row.minutes = before.minutes
             self._put(row)
         return row
 
@@ -204,7 +201,7 @@ class Sweep:
     def show(self, out: Console) -> None:
         """Prints the tables and their notes."""
         rows = self.rows()
-        for title, head, lines in tables(rows, ranked(rows, self.monitor)):
+        for title, head, lines in tables(rows, self.monitor):
             table = Table(*head, box=None, header_style="bold", title=title, title_justify="left")
             for line in lines:
                 table.add_row(*line)
@@ -226,11 +223,9 @@ class Sweep:
         self.write_markdown()
 
     def write_markdown(self, intervals: Intervals | None = None) -> None:
-        """Writes `sweep.md`."""
-        rows = self.rows()
-        parts = []
-        for title, head, lines in tables(rows, ranked(rows, self.monitor), intervals):
-            parts += [title, markdown_rows([head, ["---"] * len(head), *lines])]
+        rows, parts = self.rows(), []
+        for title, head, lines in tables(rows, self.monitor, intervals):
+            parts += [title, markdown_rows(head, lines)]
         write_text(self.folder / "sweep.md", "\n\n".join(filter(None, [*parts, *notes(rows, self.monitor)])) + "\n")
 
     def _keep(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -93,11 +94,15 @@ class Wandb(Logger):
             texts = "up to 600 questions and answers in their contexts, and what the terminal shows"
         return f"{where} figures, settings with their paths, names of machine and user{model}; {texts}"
 
-    @rank_zero_only
-    def begin(self) -> None:
-        """Begins or resumes the run, unless that is done. Errors: UserError where W&B refuses."""
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> "wandb.Run":
+        """The run, begun or resumed if it is not yet; Lightning asks for it before a stage's first step.
+
+        Errors: UserError where W&B refuses.
+        """
         if self.run is not None:
-            return
+            return self.run
         import wandb
 
         self.files.wandb.mkdir(exist_ok=True)
@@ -125,34 +130,31 @@ class Wandb(Logger):
         console.print(f"W&B: {self.run.url if self.mode == 'online' else self.mode}{reason}")
         for step, metrics in read_metrics(self.files.metrics):
             self._log(metrics, step)
+        return self.run
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Logs figures. An interrupted evaluation may belong to a step that is sent already: the next one takes it."""
-        self.begin()
-        assert self.run is not None and step is not None
-        self._log(metrics, max(step, self.run.step) if "epoch" in metrics else step)
+        assert step is not None
+        self._log(metrics, max(step, self.experiment.step) if "epoch" in metrics else step)
 
     def _log(self, metrics: Mapping[str, float], step: int) -> None:
-        assert self.run is not None
-        for name in map(dashboard_name, metrics):
+        named, run = {dashboard_name(name): value for name, value in metrics.items()}, self.experiment
+        for name in named:
             if name.startswith("val/") and name not in SUMMARY:  # of SQuAD v2, or of a language
-                self.run.define_metric(name, step_metric="epoch")
-        if step >= self.run.step:  # the others are sent, and wandb would warn of each
-            self.run.log({dashboard_name(name): value for name, value in metrics.items()}, step=step)
+                run.define_metric(name, step_metric="epoch")
+        if step >= run.step:  # the others are sent, and wandb would warn of each
+            run.log(named, step=step)
 
     @rank_zero_only
     def log_end(self, report: RunReport, seed: int) -> None:
         """Logs the tables of a finished run and, asked to, its best model; ends the run. `seed`: of samples."""
-        self.begin()
-        assert self.run is not None
-        results = report.results
+        run, results = self.experiment, report.results
         if results.windows.train is None and results.best:  # the figures of a fit are logged by its history
-            row = results.best.model_dump(exclude={"step"}, exclude_none=True)
-            self._log(row, results.best.step or 0)
-        self.run.log(end_of_run(report, seed, self.answers), step=self.run.step)
+            self._log(results.best.model_dump(exclude={"step"}, exclude_none=True), results.best.step or 0)
+        run.log(end_of_run(report, seed, self.answers), step=run.step)
         if self.log_model and self.files.model.exists():
-            self.run.log_model(self.files.model, name=f"model-{self.run.id}", aliases=["best"])
+            run.log_model(self.files.model, name=f"model-{run.id}", aliases=["best"])
         self._end(0)
 
     @rank_zero_only

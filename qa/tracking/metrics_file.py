@@ -10,8 +10,7 @@ from typing import IO, Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from qa.runs.metrics_csv import CSV_COLUMNS, read_lines
-from qa.storage import atomic_write
+from qa.runs.metrics_csv import CSV_COLUMNS, read_lines, write_lines
 
 
 class MetricsFile(Logger):
@@ -45,11 +44,10 @@ class MetricsFile(Logger):
     def _open(self, names: Iterable[str]) -> None:
         """Opens the file with a column for each of `names`, and writes it again where it lacks one."""
         self.finalize("success")
-        header, *lines = [*read_lines(self.path)] or [[]]
+        header, lines = read_lines(self.path)
         columns = list(dict.fromkeys([*(header or CSV_COLUMNS), *names]))
         if header != columns:
-            more = [""] * (len(columns) - len(header))
-            self._write([columns, *(line + more for line in lines)])
+            write_lines(self.path, columns, lines)
         self._file = self.path.open("a", encoding="utf-8", newline="")
         self._writer = csv.DictWriter(self._file, columns)
 
@@ -69,14 +67,7 @@ class MetricsFile(Logger):
     def forget_after(self, step: int, evaluated: bool) -> None:
         """Removes the lines that a checkpoint after `step` steps does not know: later steps, torn lines, and the
         evaluation at `step` unless `evaluated`."""
-        header, *lines = [*read_lines(self.path)] or [[]]
-        if not header:  # a full disk leaves an empty file
-            return
-        loss = header.index("loss")
-        whole = [line for line in lines if len(line) == len(header)]
-        kept = [line for line in whole if int(line[0]) < step or (int(line[0]) == step and (line[loss] or evaluated))]
-        self._write([header, *kept])
-
-    def _write(self, lines: Iterable[Iterable[str]]) -> None:
-        with atomic_write(self.path) as file:
-            csv.writer(file).writerows(lines)
+        header, lines = read_lines(self.path)
+        if header:  # a full disk leaves an empty file
+            kept = [line for line in lines if int(line["step"]) < step + bool(line["loss"] or evaluated)]
+            write_lines(self.path, header, kept)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qa.evaluation.answers import Question
-from qa.review.charts import reliability, together
+from qa.review.charts import as_png, reliability, together
 from qa.review.report import RunReport
 from qa.runs.results import Row
 
@@ -33,10 +33,9 @@ def end_of_run(report: RunReport, seed: int, answers: bool) -> dict[str, Any]:
     if answers:
         rows = [answer(question) for question in shown(report.questions, seed)]
         media["predictions"] = wandb.Table(list(ANSWER), rows)
-    if len(report.outcomes[0]):
-        picture = io.BytesIO()
-        together(reliability(*report.outcomes)).savefig(picture, format="png", dpi=150, facecolor="white")
-        media["reliability"] = wandb.Image(Image.open(picture))
+    if report.reliability:
+        picture = as_png(together(reliability(*report.reliability)))
+        media["reliability"] = wandb.Image(Image.open(io.BytesIO(picture)))
     return media
 
 

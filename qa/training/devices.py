@@ -1,13 +1,16 @@
-"""Devices: checks against the settings, before any data is read; and their random generators."""
+"""Devices: checks against the settings, before any data is read; their names and random generators."""
 
 import math
+import platform
 from collections.abc import Iterable
 from statistics import median
 
 import torch
+from lightning import Trainer
 
 from qa.config.settings import Settings
 from qa.errors import UserError
+from qa.processes import cores
 
 
 def check_driver(settings: Settings) -> None:
@@ -49,6 +52,28 @@ def lost_updates(parameters: Iterable[torch.Tensor], precision: str, rate: float
         f"weights of about {usual:.2g} change in units of {unit:.1g}, so that most updates by optimizer.lr={rate:g} are"
         f" rounded away; take trainer.precision={precision.partition('-')[0]}-mixed"
     )
+
+
+def devices_in_words(trainer: Trainer, matmul_precision: str, eager: str = "") -> str:
+    """The devices of a run and their arithmetic, for people; on a GPU also a faster one.
+
+    `eager`: why the steps are no CUDA graphs.
+    """
+    device = trainer.strategy.root_device
+    ranks = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
+    text = f"{ranks}{device.type}, precision {trainer.precision}"
+    if device.type == "cuda" and trainer.precision == "32-true":
+        text += f", matmul_precision {matmul_precision}; trainer.precision=bf16-mixed is faster"
+    if device.type == "cuda" and eager:
+        text += f"; steps go kernel by kernel because of {eager}: CUDA graphs are faster"
+    if device.type == "cpu" and trainer.num_devices > cores():
+        text += f"; they share {cores()} cores: fewer trainer.devices are faster"
+    return text
+
+
+def hardware(device: torch.device) -> str:
+    """The name of a device, for people."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
 
 
 def seed_device(seed: int, device: torch.device) -> None:

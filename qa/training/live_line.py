@@ -22,7 +22,6 @@ class Pace:
         self._seconds = self._tokens = self._windows = 0.0
 
     def add(self, seconds: float, batch: TrainingBatch) -> None:
-        """Takes in a step."""
         new = {"_seconds": seconds, "_tokens": batch["tokens"], "_windows": batch["windows"]}
         for name, value in new.items():
             setattr(self, name, self.KEPT * getattr(self, name) + (1 - self.KEPT) * value)
@@ -45,7 +44,8 @@ class Workload:
         self.total_steps, self.steps_per_epoch = module.total_steps, float(trainer.num_training_batches)
         # limit_train_batches ends an epoch early
         self._train: float = data.epoch_tokens() * self.steps_per_epoch / data.batch_count()
-        self._evaluation = int(data.windows["validation"].lengths()[data.evaluated["validation"]].sum())
+        validation = data.splits["validation"]
+        self._evaluation = int(validation.windows.lengths()[validation.evaluated].sum())
 
     def left(self, step: int) -> float:
         """The tokens after `step`, with the evaluations that are still to come."""
@@ -108,7 +108,6 @@ class LiveLine(Callback):
             self._keep(f"{self._epoch(trainer)} {step:,}/{self._workload.total_steps:,}  {words}")
 
     def _is_due(self) -> bool:
-        """Whether it is time for a line to keep."""
         return time.monotonic() - self._kept > 60 * self.every_n_minutes
 
     def _keep(self, line: str) -> None:

@@ -1,44 +1,40 @@
-"""Builds the parts of a run: data, model, trainer, history, loggers."""
+"""`Parts`: the parts of a run, its plan before it begins, and its report at its end."""
 
-import os
-import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import lightning
-import torch
-from lightning import Callback, Trainer
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
+from lightning import Trainer
 
-from qa import processes
-from qa.config.composed import overrides, resolved
-from qa.config.settings import EVALUATION_LIMITS, Settings
-from qa.config.targets import build
-from qa.data.datamodule import SPLITS, SquadDataModule
+from qa.config.settings import Settings
+from qa.data.datamodule import SquadDataModule
 from qa.data.reading.sources import Split
-from qa.data.windows.tokenizer import check_lengths, load_tokenizer
-from qa.errors import UserError, one_line
-from qa.evaluation.ceiling import Ceiling, ceiling
-from qa.hub import check_pretrained
+from qa.data.windows.vocabulary import broken_words
+from qa.evaluation.answers import NBestAnswer, Question
+from qa.evaluation.ceiling import ceiling
+from qa.evaluation.languages import language_figures
 from qa.model.answering import Answering
-from qa.model.optimization import parameter_groups
-from qa.model.pretrained import check_model
-from qa.runs.checkpoints import as_begun, check_same_run, find_checkpoint, load_checkpoint
+from qa.review.card import model_name
+from qa.review.first_screen import PlannedSplit, RunPlan
+from qa.review.report import RunReport
+from qa.review.run_page import try_page
+from qa.review.terminal import show_end
+from qa.runs.disk import check_disk, disk_needed
 from qa.runs.folder import RunFolder
-from qa.runs.identity import identity
-from qa.runs.results import EvaluatedPart, Monitor, metric_of
-from qa.runs.weights import base_of, known_of
-from qa.tracking.metrics_file import MetricsFile
-from qa.training.callbacks import Metrics, build_callbacks
-from qa.training.checkpoint_files import CheckpointFiles
-from qa.training.collectives import connect
-from qa.training.devices import check_driver, check_precision
+from qa.runs.identity import dotted, is_recipe
+from qa.runs.results import EvaluatedPart, PerSplit, Results, Row
+from qa.runs.results_table import counted
+from qa.runs.weights import LENGTHS
+from qa.statistics.calibration import Calibrated
+from qa.tracking.loggers import Wandb
+from qa.training.callbacks import Metrics
+from qa.training.devices import devices_in_words, hardware, lost_updates
 from qa.training.history import History
 from qa.training.module import QuestionAnsweringModule
-
-PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
 
 @dataclass(frozen=True)
@@ -56,174 +52,126 @@ class Parts:
     checkpoint: Path | None  # to resume from, or to evaluate
     answering: Answering  # of the weights that are evaluated; of a fit the defaults
     splits: tuple[Split, ...]  # the last one is evaluated
-    ceiling: dict[Split, Ceiling]  # of each split with answers
 
     def record_inputs(self) -> None:
         """Writes the skipped and repaired records into the run folder and hands the configuration to the loggers."""
         if self.trainer.is_global_zero:
             self.data.write_lists(self.run.path)
+        fingerprints = {name: split.fingerprint for name, split in self.data.splits.items()}
         for logger in self.trainer.loggers:
-            logger.log_hyperparams({**self.settings.model_dump(), "fingerprints": self.data.fingerprints})
+            logger.log_hyperparams({**self.settings.model_dump(), "fingerprints": fingerprints})
 
-
-def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Parts:
-    """Reads the data and builds the rest; the cheapest checks come first.
-
-    `cfg`: the configuration, which is completed here; `composed`: the same as Hydra composed it, the run's identity.
-    Errors: UserError.
-    """
-    lightning.seed_everything(settings.seed, workers=True, verbose=False)
-    run, fitting, splits = RunFolder(folder), settings.stage == "fit", SPLITS[settings.stage]
-    checkpoint = find_checkpoint(settings.resume, folder, fitting)
-    state = load_checkpoint(checkpoint) if checkpoint else None
-    if checkpoint and state and not fitting:
-        cfg.model.pretrained = base_of(checkpoint, state, cfg.model.pretrained)
-    elif checkpoint and state:  # before the data are read
-        for config in (cfg, composed):
-            config.model.pretrained = as_begun(config.model.pretrained, state, "model")
-            config.data.name = as_begun(config.data.name, state, "train")
-        check_same_run(checkpoint, state, identity(resolved(composed), folder), folder)
-    check_driver(settings)
-    callbacks = build_callbacks(settings.callbacks or {})
-    trainer = build_trainer(cfg, settings, run)
-    check_optimizer(cfg, trainer.strategy.root_device)
-    cfg.model.pretrained = check_pretrained(cfg.model.pretrained)
-    answering = Answering() if fitting else known_of(settings.resume, cfg.model.pretrained)
-    tokenizer = load_tokenizer(cfg.model.pretrained)
-    check_lengths(tokenizer, cfg.data.max_length, cfg.data.stride)
-    check_model(cfg.model.pretrained, tokenizer, cfg.data.max_length)
-    data: SquadDataModule = build(cfg.data)
-    for split in splits:
-        data.prepare_split(split, tokenizer, settings.trainer.get(EVALUATION_LIMITS.get(split, "")))
-    steps_per_epoch, total_steps = count_steps(data, settings) if fitting else (1, 1)
-    if isinstance(interval := settings.trainer["val_check_interval"], int) and interval > steps_per_epoch:
-        trainer.check_val_every_n_epoch = None  # to Lightning: count the steps over epochs
-    module: QuestionAnsweringModule = build(
-        cfg.model,
-        optimizer=build(cfg.optimizer),
-        scheduler=build(cfg.scheduler),
-        total_steps=total_steps,
-        seed=settings.seed,
-        micro_batch_size=data.micro_batch_size,
-        nonfinite=settings.nonfinite,
-        no_answer_threshold=answering.no_answer_threshold,
-        **settings.decode.model_dump(),
-    )
-    run_identity = identity(resolved(composed), folder)  # again: now the commits of the hub are known
-    run_identity |= answering.model_dump(include={"trained", "chosen_on"}, exclude_none=True)
-    if fitting:
-        base = Answering.load(cfg.model.pretrained).trained
-        run_identity |= {"base": base} if base else {}  # of the model that this run trains further
-        before = base.get("languages", [""]) if base else []
-        run_identity["languages"] = sorted({*before, *(example.language or "" for example in data.examples["train"])})
-        check_monitored(settings.checkpoint.monitor, data)
-    history = build_history(settings, folder, steps_per_epoch, run_identity)
-    metrics = Metrics()
-    trainer.callbacks += [metrics, *callbacks, *pruning(cfg, fitting), *([history] if fitting else [])]  # type: ignore[attr-defined]
-    words = shlex.join(["python", "train.py", *overrides()])
-    ceilings = {s: ceiling(data.examples[s], data.windows[s], settings.decode.max_answer_length) for s in splits}
-    best = {split: figures for split, figures in ceilings.items() if figures}
-    return Parts(settings, run, words, data, module, trainer, history, metrics, checkpoint, answering, splits, best)
-
-
-def check_monitored(monitor: Monitor, data: SquadDataModule) -> None:
-    """Errors: UserError where the validation questions will not give the figure of languages that is asked for."""
-    _, asked = metric_of(monitor)
-    languages = sorted({e.language for e in data.evaluated_examples("validation") if e.language})
-    if asked and (len(languages) < 2 or asked not in ("mean", *languages)):
-        there = f"in {', '.join(languages)}" if languages else "in no known language"
-        raise UserError(
-            f"checkpoint.monitor={monitor}: the validation questions are {there}; choose one of several languages, name"
-            " them by data.languages, or take f1"
+    @cached_property
+    def plan(self) -> RunPlan:
+        """The run before it begins; warns where the disk is too small for it."""
+        settings, data, module, trainer = self.settings, self.data, self.module, self.trainer
+        parameters, name = sum(p.numel() for p in module.parameters()), model_name(module.pretrained)
+        longest, fitting = settings.decode.max_answer_length, settings.stage == "fit"
+        ceilings = {name: ceiling(split.examples, split.windows, longest) for name, split in data.splits.items()}
+        last = data.splits[self.splits[-1]]
+        disk = disk_needed(parameters, settings.checkpoint.keep, settings.checkpoint.optimizer_state == "last")
+        rate = settings.optimizer.get("lr", 1.0) if fitting else 1.0
+        return RunPlan(
+            model=name,
+            parameters=parameters,
+            trained_head=module.trained_head,
+            splits={split: self._planned(split) for split in self.splits},
+            limit=data.sources.limit,
+            evaluated=EvaluatedPart(questions=len(last.evaluated_examples()), of=last.example_count()),
+            lengths="" if fitting else self._other_lengths(),
+            ceilings={split: figures for split, figures in ceilings.items() if figures},
+            max_answer_length=longest,
+            epoch=data.epoch_in_words() if fitting else "",
+            steps=self._steps() if fitting else "",
+            disk=check_disk(self.run.path, disk) if fitting else "",
+            device=devices_in_words(
+                trainer, settings.matmul_precision, module.why_no_graphs(trainer) if fitting else ""
+            ),
+            output=self.run.path,
+            sends=next((logger.sends() for logger in trainer.loggers if isinstance(logger, Wandb)), ""),
+            problems={
+                f"trainer.precision={trainer.precision}": lost_updates(module.parameters(), trainer.precision, rate),
+                f"model.pretrained={name}": broken_words(data.tokenizer, last.windows, last.examples),
+            },
         )
 
+    def _planned(self, split: Split) -> PlannedSplit:
+        part, source = self.data.splits[split], self.data.sources.in_words(split)
+        unanswerable = sum(example.is_impossible for example in part.examples)
+        return PlannedSplit(source, part.example_count(), unanswerable, len(part.windows))
 
-def check_optimizer(cfg: Any, device: torch.device) -> None:
-    """Tries a step on two weights. Errors: UserError for what optimizer or scheduler refuses; before data are read."""
-    weights = [torch.nn.Parameter(torch.zeros(shape, device=device)) for shape in ((1, 1), (1,))]
-    for weight in weights:
-        weight.grad = torch.zeros_like(weight)
-    part = "optimizer"
-    try:
-        optimizer = build(cfg.optimizer, part)(parameter_groups(weights))
-        optimizer.step()
-        part = "scheduler"
-        build(cfg.scheduler, part)(optimizer, 1).step()
-    except (TypeError, ValueError, AttributeError, AssertionError, RuntimeError) as error:
-        raise UserError(f"{part}: {one_line(error)}") from None
+    def _other_lengths(self) -> str:
+        """The lengths of an evaluation that are not its model's, in words; empty where all are."""
+        settings, model = dotted(self.settings.model_dump(include={"data", "decode"})), self.answering
+        usual = {key: getattr(model, name) for name, key in LENGTHS.items() if name in model.model_fields_set}
+        others = {key: value for key, value in usual.items() if settings[key] != value}
+        return ", ".join(f"{key}={settings[key]} (the model's own: {value})" for key, value in others.items())
 
+    def _steps(self) -> str:
+        """Steps and batches in words, such as "16,665 in 3 epochs", and the published steps for the same recipe."""
+        data, history, trainer, total = self.data, self.history, self.trainer, self.module.total_steps
+        epochs = total / history.steps_per_epoch
+        text = f"{total:,} in {epochs:.3g} {'epoch' if epochs == 1 else 'epochs'}"
+        if is_recipe(history.identity):
+            text += f" of {history.steps_per_epoch:,} (the published run: 5,555)"
+        if trainer.check_val_every_n_epoch is None:
+            text += f", an evaluation every {trainer.val_check_interval:,} steps"
+        batches = f"batches of {counted(data.batch_size, 'window')}, {data.batching}"
+        return f"{text}; {batches}, {data.padded_share():.1%} of the tokens padding"
 
-def build_trainer(cfg: Any, settings: Settings, run: RunFolder) -> Trainer:
-    """Builds a trainer with connected ranks, and without callbacks. Errors: UserError."""
-    # the history ends a fit, after its last evaluation; max_steps would end it before
-    profiler = PROFILERS.get(settings.trainer["profiler"])
-    trainer: Trainer = build(
-        cfg.trainer, "trainer", max_steps=-1, max_epochs=cfg.trainer.max_epochs or -1, enable_checkpointing=False,
-        logger=build_loggers(settings, run),
-        profiler=profiler and profiler(run.profile, "profile"), **dict.fromkeys(EVALUATION_LIMITS.values()),
-    )  # fmt: skip
-    connect(trainer)
-    device = trainer.strategy.root_device
-    check_precision(settings, device)
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision(settings.matmul_precision)
-    return trainer
-
-
-def build_loggers(settings: Settings, run: RunFolder) -> list[Logger]:
-    """The chosen logger, and `metrics.csv` for the curves.
-
-    `metrics.csv` comes last: a resumed run repeats its old rows to the other logger before it adds new ones.
-    """
-    if not settings.logger:
-        return []
-    logger = build(settings.logger, "logger")
-    if not isinstance(logger, Logger):
-        raise UserError("logger: is no logger of Lightning; give the _target_ of one")
-    return [logger] if isinstance(logger, MetricsFile) else [logger, MetricsFile(str(run.metrics))]
-
-
-def count_steps(data: SquadDataModule, settings: Settings) -> tuple[int, int]:
-    """Steps of an epoch and of the whole fit. Errors: UserError where there are none."""
-    limit, trainer = settings.trainer["limit_train_batches"], settings.trainer
-    steps = batches_of_epoch(data.batch_count(), limit)
-    ends = [
-        end for end in (steps * (trainer["max_epochs"] or -1), trainer["max_steps"]) if end is not None and end >= 0
-    ]
-    if min(ends) == 0:
-        raise UserError("trainer: no step to take; raise max_epochs, max_steps or limit_train_batches")
-    if (least := max(trainer["min_steps"] or 0, steps * (trainer["min_epochs"] or 0))) > min(ends):
-        raise UserError(
-            f"trainer: min_epochs or min_steps ask for {least} steps, the schedule has {min(ends)}; raise max_epochs or"
-            " max_steps, or lower them"
+    def report(
+        self,
+        rows: list[Row],
+        best: Row | None,
+        calibration: Calibrated | None,
+        answers: Mapping[str, Sequence[NBestAnswer]],
+        questions: Sequence[Question],
+    ) -> RunReport:
+        """The report of the run at its end; `calibration`, `answers` and `questions`, by id: of the best row."""
+        plan, data, module, metrics = self.plan, self.data, self.module, self.metrics
+        kept, device = module.no_answer_threshold, hardware(self.trainer.strategy.root_device)
+        threshold = kept if self.settings.stage == "predict" else (kept or 0.0) if best and best.is_v2 else None
+        names: dict[str, Any] = {split: "train" if split == "train" else "validation" for split in self.splits}
+        windows = {names[s]: data.epoch_size() if s == "train" else split.windows for s, split in plan.splits.items()}
+        results = Results(
+            epochs=rows,
+            best=best,
+            windows=PerSplit(**windows),
+            examples=PerSplit(**{names[s]: split.questions for s, split in plan.splits.items()}),
+            windows_per_second=PerSplit(**metrics.per_second()),
+            devices=self.trainer.world_size,
+            padded_share=data.padded_share() if "train" in self.splits else None,
+            hardware=device,
+            trained_head=module.trained_head,
+            seconds=sum(metrics.seconds.values()),
+            fingerprints={name: split.fingerprint for name, split in data.splits.items()},
+            skipped={name: dict(split.skipped) for name, split in data.splits.items()},
+            repaired={name: dict(split.repaired) for name, split in data.splits.items()},
+            ceiling={str(split): highest for split, highest in plan.ceilings.items()},
+            nonfinite_steps=module.nonfinite_steps,
+            evaluated=plan.evaluated,
+            by_language=language_figures(questions) if best else {},
+            overlap=data.shared,
+            no_answer_threshold=threshold,
+            calibration=calibration,
+            identity=self.history.final_identity(),
+            schedule_changes=self.history.schedule_changes,
+            about={
+                "model": plan.model,
+                **{str(name): split.source for name, split in plan.splits.items()},
+                **({"epoch": plan.epoch} if plan.epoch else {}),
+                "command": self.command,
+                "finished": f"{datetime.now():%F %H:%M}, on {self.trainer.world_size} x {device}",
+                "versions": ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "transformers")),
+            },
         )
-    return steps, min(ends)
+        return RunReport(self.run, results, questions, answers)
 
-
-def batches_of_epoch(batches: int, limit: int | float | None) -> int:
-    """Batches of an epoch under Lightning's `limit_train_batches`: a count or a share."""
-    if limit is None:
-        return batches
-    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-
-
-def build_history(settings: Settings, folder: Path, steps_per_epoch: int, run_identity: dict[str, Any]) -> History:
-    """Builds the history of a run."""
-    c = settings.checkpoint
-    files = CheckpointFiles(folder, c.keep, c.optimizer_state, c.on_error)
-    return History(files, steps_per_epoch, run_identity, c.monitor, c.every_n_steps, c.every_n_minutes)
-
-
-def pruning(cfg: Any, fitting: bool) -> list[Callback]:
-    """The callback that ends a bad trial early, where this run is a trial of a search."""
-    trial = os.environ.get(processes.TRIAL)
-    if not fitting or not trial:
-        return []
-    from qa.training.pruning import Pruning  # with Optuna, which searches alone need
-
-    return [Pruning(trial, build(cfg.sweep.pruner))]
-
-
-def evaluated_part(data: SquadDataModule, split: Split) -> EvaluatedPart:
-    """The number of a split's questions that are evaluated, and of all."""
-    return EvaluatedPart(questions=len(data.evaluated_examples(split)), of=data.example_count(split))
+    def finish(self, report: RunReport) -> None:
+        """Writes the results, which finishes the run, then the page; shows them; W&B gets the end."""
+        report.write()
+        try_page(report)
+        show_end(report)
+        for logger in self.trainer.loggers:
+            if isinstance(logger, Wandb):
+                logger.log_end(report, self.settings.seed)

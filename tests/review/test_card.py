@@ -17,7 +17,7 @@ from qa.data.reading.overlap import Overlap
 from qa.evaluation.answers import Evaluation, NBestAnswer, score_question
 from qa.review.card import model_card
 from qa.review.report import RunReport
-from qa.review.terminal import question_in_context, results_table, show_paths, show_report
+from qa.review.terminal import question_in_context, results_table, show_end
 from qa.review.verdict import remarks, selective
 from qa.runs.folder import RunFolder
 from qa.runs.predictions import WrittenAnswers, write_predictions
@@ -83,8 +83,7 @@ def test_a_narrow_terminal_breaks_neither_the_table_nor_a_command(
     assert table[3:] == ["best: by validation loss", "Evaluated on 5 of 9 questions, drawn at random."]
     folder = tmp_path / ("a long name" * 5)
     (folder / "model").mkdir(parents=True)
-    show_report(RunReport(RunFolder(folder), RESULTS, [], {}))
-    show_paths(RunFolder(folder))
+    show_end(RunReport(RunFolder(folder), RESULTS, [], {}))
     shown = capsys.readouterr().out.splitlines()
     model = shlex.quote(f"{folder}/model")
     assert f'ask it: python -m qa.answer {model} --question "…" --context-file FILE' in shown

@@ -227,7 +227,7 @@ def a_search(folder: Path, values: dict[str, Any], monitor: Monitor, seed: int) 
     """As the sweeper makes it."""
     settings = validated(SweepSettings, values)
     pruner, sampler = instantiate(settings.pruner), partial(instantiate, settings.sampler)
-    return Search(folder, settings, monitor, seed, pruner, lambda own: sampler(seed=own))
+    return Search(folder, settings, monitor, seed, pruner, sampler)
 
 
 @pytest.mark.long

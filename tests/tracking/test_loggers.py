@@ -88,7 +88,7 @@ def test_texts_of_the_data_go_to_wandb_only_when_asked(answers: bool, tmp_path: 
         epochs=[], best=None, windows=PerSplit(), examples=PerSplit(), windows_per_second=PerSplit(), devices=1
     )
     logger = Wandb(str(tmp_path), "p", mode="offline", answers=answers)
-    logger.begin()
+    assert logger.experiment
     print(secret)  # as a run's last lines show some answers
     logger.log_end(RunReport(RunFolder(tmp_path), results, [row], {}), 42)
     sent = [path for path in (tmp_path / "wandb").rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]

@@ -14,10 +14,10 @@ from helpers.commands import Run, quick_fit
 from helpers.paths import real_data
 from helpers.questions import squad
 from qa.data.datamodule import SquadDataModule
+from qa.data.windows.vocabulary import broken_words
 from qa.runs.checkpoints import load_checkpoint
 from qa.runs.disk import check_disk, disk_needed
 from qa.training.estimate import RISE, STEPS, Estimate
-from qa.training.screen import broken_words
 
 Files = tuple[Path, Path]
 
@@ -108,7 +108,8 @@ def test_a_tokenizer_of_another_language_is_reported(
 ) -> None:
     data = SquadDataModule(test_file=str(real_data(f"xquad.{language}.json")), cache_dir=str(tmp_path))
     data.prepare_split("test", minilm)
-    assert problem in broken_words(data, "test") and bool(problem) == bool(broken_words(data, "test"))
+    reason = broken_words(minilm, data.splits["test"].windows, data.splits["test"].examples)
+    assert problem in reason and bool(problem) == bool(reason)
 
 
 def test_a_vocabulary_of_many_languages_is_not_advised_to_those_who_have_it(tmp_path: Path) -> None:
@@ -120,5 +121,5 @@ def test_a_vocabulary_of_many_languages_is_not_advised_to_those_who_have_it(tmp_
         (tmp_path / "a.json").write_text(json.dumps(squad((context, [("a", "?", context[:3])]))))
         data = SquadDataModule(test_file=str(tmp_path / "a.json"), cache_dir=str(tmp_path))
         data.prepare_split("test", mbert)
-        found = broken_words(data, "test")
+        found = broken_words(mbert, data.splits["test"].windows, data.splits["test"].examples)
         assert problem in found and bool(problem) == bool(found) and "mbert" not in found

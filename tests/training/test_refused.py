@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 from helpers.configs import composed
 from qa.config.settings import check_settings
 from qa.errors import UserError
+from qa.training.building import check_optimizer, count_steps
 from qa.training.callbacks import build_callbacks
 from qa.training.devices import check_precision, lost_updates
-from qa.training.parts import check_optimizer, count_steps
 
 CPU = torch.device("cpu")
 

@@ -36,7 +36,7 @@ def inside_word(context: str, place: int) -> bool:
     return 0 < place and len(around) == 2 and around.isascii() and around.isalnum()
 
 
-def repaired(context: str, text: str, start: int | None) -> Place | None:
+def repaired_place(context: str, text: str, start: int | None) -> Place | None:
     """The place where the text is meant to stand; None where it stands nowhere, or in several places.
 
     It is the only one within NEAR characters of `start`, else the only one of all. A no-break space is a space, and

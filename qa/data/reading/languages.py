@@ -13,7 +13,7 @@ from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from qa.data.example import Example
-from qa.data.reading.file_names import stem
+from qa.data.reading.files import stem
 
 log = logging.getLogger(__name__)
 
