@@ -52,7 +52,7 @@ class Answering(Decision):
     several_texts: dict[TextCount, Decision] = {}  # by the number of texts that a question is asked over
     chosen_on: dict[str, list[str]] | None = None  # {what: the questions that chose it, see `question_hashes`}
     error_bounds: list[ErrorBound] = []  # of questions with one text, the surest answers first
-    # what made the weights, see `qa.runs.weights.trained`, how many questions it took, and the name of their data
+    # what made the weights, see `qa.runs.weights.answering_of`, how many questions it took, and the name of their data
     trained: dict[str, Any] | None = None
 
     def over(self, texts: int) -> Self:

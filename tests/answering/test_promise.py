@@ -26,7 +26,7 @@ def questions(rng: np.random.Generator, count: int, alike: float = 0.3, first: i
     ]  # fmt: skip
 
 
-@pytest.mark.guarantee("of the answers that max_error lets pass no larger share is wrong, in 95% of calibrations")
+@pytest.mark.guarantee("Of the answers that max_error lets pass no larger share is wrong, in 95% of calibrations")
 @pytest.mark.parametrize("max_error", [0.1, 0.2, 0.3])
 def test_the_promise_holds_in_95_percent_of_calibrations(max_error: float) -> None:
     rng, broken, answered, promises = np.random.default_rng(1), 0, [], 0
