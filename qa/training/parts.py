@@ -69,6 +69,7 @@ class Parts:
         longest, fitting = settings.decode.max_answer_length, settings.stage == "fit"
         ceilings = {name: ceiling(split.examples, split.windows, longest) for name, split in data.splits.items()}
         last = data.splits[self.splits[-1]]
+        eager = module.why_no_graphs(trainer) if fitting else ""
         disk = disk_needed(parameters, settings.checkpoint.keep, settings.checkpoint.optimizer_state == "last")
         rate = settings.optimizer.get("lr", 1.0) if fitting else 1.0
         return RunPlan(
