@@ -1,6 +1,6 @@
 """The W&B view for a reviewer, kept as code: runs, a sweep's jobs against each other, curves, answers."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qa.errors import UserError, first_line
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 SWEPT = ("optimizer.lr", "data.batch_size", "seed")
 BEST = ("val/loss.min", "val/exact_match.max", "val/f1.max")  # over a run's evaluations
 LOGGED = ("train/loss", "train/windows_per_second")
-BY_EPOCH = {
+BY_EPOCH: dict[str, list[Any]] = {
     "validation loss": ["val/loss"],
     "EM and F1, percent": ["val/exact_match", "val/f1"],
     "training loss, mean of the epoch": ["train/epoch_loss"],
@@ -33,7 +33,7 @@ def workspace(entity: str, project: str) -> "Workspace":
     axes = [axis(metric=panels.Config(name), log=name == "optimizer.lr") for name in SWEPT]
     axes += [axis(metric=panels.SummaryMetric(name)) for name in BEST]
     wide = panels.Layout(w=24, h=12)
-    sections = {
+    sections: dict[str, list[Any]] = {
         "Evaluations": [
             *(panels.LinePlot(title=title, x="epoch", y=names) for title, names in BY_EPOCH.items()),
             panels.ParallelCoordinatesPlot(title="settings and figures", columns=axes),

@@ -146,7 +146,7 @@ class Parts:
             fingerprints=data.fingerprints,
             skipped={s: dict(Counter(bad.kind for bad in data.bad[s])) for s in self.splits},
             repaired={s: dict(Counter(row["kind"] for row in data.repairs[s])) for s in self.splits},
-            ceiling={str(split): highest for split, highest in plan.ceilings.items()},
+            ceiling=dict(plan.ceilings),
             nonfinite_steps=module.nonfinite_steps,
             evaluated=plan.evaluated,
             by_language=language_figures(questions) if best else {},
@@ -157,7 +157,7 @@ class Parts:
             schedule_changes=self.history.schedule_changes,
             about={
                 "model": plan.model,
-                **{str(name): split.source for name, split in plan.splits.items()},
+                **{name: split.source for name, split in plan.splits.items()},
                 **({"epoch": plan.epoch} if plan.epoch else {}),
                 "command": self.command,
                 "finished": f"{datetime.now():%F %H:%M}, on {self.trainer.world_size} x {device}",
