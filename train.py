@@ -5,7 +5,6 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
 from qa import processes, ranks
@@ -14,7 +13,7 @@ from qa.config.entry import ask_hub, exit_status, read_settings, register_resolv
 from qa.config.hydra_errors import explain_in_job
 from qa.config.run_start import RunStart, take
 from qa.config.settings import check_sources
-from qa.config.targets import check_groups
+from qa.config.targets import check_values
 from qa.console import console, mute_rank, quiet_libraries
 from qa.data.squad_data import SquadData
 from qa.memory import keep_freed_memory
@@ -35,8 +34,7 @@ def main(cfg: DictConfig) -> None:
     try:
         status = run(cfg)
     except Exception as error:
-        cause = (error.__cause__ if isinstance(error, InstantiationException) else None) or error
-        if (line := explain_in_job(cause)) is None:
+        if (line := explain_in_job(error)) is None:
             raise
         processes.report_error(f"ERROR: {line}")
         status = 2
@@ -54,7 +52,7 @@ def run(cfg: DictConfig) -> int:
     settings = read_settings(cfg)
     if ranks.rank():
         mute_rank()
-    check_groups(settings, ("data", "optimizer", "scheduler", "model", "trainer"))
+    check_values({"data": settings.data})
     data = check_sources(settings)
     ask_hub(settings)
     if (ended := run_ranks_here(cfg, settings)) is not None:
@@ -63,7 +61,7 @@ def run(cfg: DictConfig) -> int:
         return score(data, composed, folder)
     keep_freed_memory()
     with console.status("loading torch and lightning"):
-        check_groups(settings, ("callbacks", "logger"))
+        check_values(settings.model_dump(exclude={"data", "sweep"}))
         from qa.training.building import build_parts
         from qa.training.evaluate import evaluate
         from qa.training.fit import fit

@@ -4,10 +4,11 @@ import argparse
 import json
 import signal
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from bench.gpu_runs import Bench, Done, difference, say
 
@@ -66,16 +67,27 @@ def memory() -> float:
 
 
 def oom(bench: Bench) -> None:
-    """Where the first step fits and the second, with Adam's state, does not, the batch is halved."""
-    large = ("data.batch_size=64", "matmul_precision=highest")
-    whole = bench.train("whole", *large, model="exact")
-    for missing in (0.7, 2.0):  # GiB; Adam's state has 1.4
+    """Where the first step fits and the second, with Adam's state of 1.4 GiB, does not, the batch is halved."""
+    _limited(bench, "oom", "matmul_precision=highest", 1e-4, (0.7, 2.0))
+
+
+def capture(bench: Bench) -> None:
+    """Where passes have room and their CUDA graphs have not, they go kernel by kernel."""
+    _limited(bench, "capture", "trainer.precision=bf16-mixed", 1e-2, (0.2, 0.5, 1.0))
+
+
+def _limited(bench: Bench, check: str, setting: str, most: float, less: tuple[float, ...]) -> None:
+    """Runs with some GiB less than a run takes: losses differ by `most`, and something was done about the memory."""
+    settings = setting, "data.batch_size=64"
+    whole = bench.train(f"{check}-whole", *settings, model="exact")
+    for missing in less:
         fraction = f"per_process_memory_fraction:{(whole.peak() - missing) / memory():.4f}"
-        done = bench.train(f"less-{missing}", *large, model="exact", PYTORCH_CUDA_ALLOC_CONF=fraction)
+        done = bench.train(f"{check}-{missing}", *settings, model="exact", PYTORCH_CUDA_ALLOC_CONF=fraction)
+        halved, without = (done.stderr.count(words) for words in ("windows at a time", "no CUDA graphs"))
         found = difference(whole.column("loss"), done.column("loss"))
-        halved = done.stderr.count("windows at a time")
         text = f"{whole.peak():.1f} GiB less {missing}: losses differ by {found:.1e}, halved {halved} times"
-        say(done.status == 0 and found < 1e-4 and halved > 0, "oom", text + (done.trouble() if done.status else ""))
+        good = done.status == 0 and found < most and halved + without > 0
+        say(good, check, f"{text}, {without} captures failed" + (done.trouble() if done.status else ""))
 
 
 def restart(bench: Bench) -> None:
@@ -162,14 +174,6 @@ def deterministic(bench: Bench) -> None:
             say(done.clean(bench.steps), f"deterministic {kind}", done.trouble() or "no operation is refused")
 
 
-def workers(bench: Bench) -> None:
-    """What worker processes for batches save, and a larger batch in evaluations."""
-    for setting in ("data.num_workers=0", "data.num_workers=2", "data.eval_batch_size=64"):
-        done = bench.train(setting.replace("=", "-"), setting, "trainer.precision=bf16-mixed")
-        evaluation = json.loads((done.folder / "results.json").read_text())["windows_per_second"]["validation"]
-        say(None, f"workers {setting}", f"{done.speed()}, evaluation {evaluation:.0f} windows/s{done.trouble()}")
-
-
 def flash(bench: Bench) -> None:
     """Loads and trains where flash-attn is installed; elsewhere it prints one line."""
     done = bench.train("flash", "model.attention=flash", "trainer.precision=bf16-mixed")
@@ -179,15 +183,14 @@ def flash(bench: Bench) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("check")
+    parser.add_argument("checks", help="names, joined by +: one after another in this process")
     parser.add_argument("work", type=Path)
     parser.add_argument("--small", action="store_true")
     arguments = parser.parse_args()
-    from bench import gpu_graphs, gpu_speed, gpu_steps
-
-    others = (gpu_graphs.graphs, gpu_speed.speed, gpu_steps.micro, gpu_steps.reads)
-    checks: dict[str, Any] = {**globals(), **{check.__name__: check for check in others}}
-    checks[arguments.check](Bench(arguments.work, arguments.small))
+    bench = Bench(arguments.work, arguments.small)
+    for name in arguments.checks.split("+"):
+        modules = (sys.modules[__name__], *(import_module(f"bench.gpu_{kind}") for kind in ("parts", "fits")))
+        next(getattr(module, name) for module in modules if hasattr(module, name))(bench)
 
 
 if __name__ == "__main__":

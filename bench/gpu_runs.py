@@ -7,9 +7,13 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).parent.parent
 GLOO = "trainer.strategy={_target_:lightning.pytorch.strategies.DDPStrategy,process_group_backend:gloo}"
@@ -56,6 +60,18 @@ class Bench:
         self.work, self.small = work, small
         self.steps = 6 if small else 60
         self.free = 20000 + os.getpid() * 16 % 10000  # ports, one after another
+        self.half = () if small else ("trainer.precision=bf16-mixed",)
+        self.largest = "train" if small else "large"  # the file with most questions
+
+    @property
+    def device(self) -> "torch.device":
+        import torch  # which this script does without where it only starts others
+
+        return torch.device("cpu") if self.small else torch.device("cuda", 0)
+
+    def expected(self, value: float) -> str:
+        """What an H200 was expected to take or give; nothing where there is none, or no expectation."""
+        return f" (expected {value:g})" if value and not self.small else ""
 
     def command(self, name: str, model: str, *more: str, launcher: tuple[str, ...] = ()) -> list[str]:
         """The arguments that run train.py in a folder of that name."""
@@ -63,7 +79,8 @@ class Bench:
         return [
             sys.executable, *launcher, str(ROOT / "train.py"), "data=local", f"data.train_file={work}/train.json",
             f"data.validation_file={work}/validation.json", f"data.cache_dir={work}/cache", "logger=csv",
-            f"model.pretrained={work}/{model}", f"hydra.run.dir={work}/runs/{name}", "trainer.max_epochs=1",
+            f"model.pretrained={work}/{model.replace('exact', 'model')}", f"hydra.run.dir={work}/runs/{name}",
+            "trainer.max_epochs=1", *(["model.dropout=0.0"] if model == "exact" else []),
             *(["trainer.accelerator=cpu"] if self.small else []), *more,
         ]  # fmt: skip
 
@@ -76,7 +93,7 @@ class Bench:
         keep: bool = False,
         **env: str,
     ) -> Done:
-        """`python train.py …`; a model without dropout is `exact`. `keep`: the checkpoints, of 2 GB each."""
+        """`python train.py …`; `exact` is the model without dropout. `keep`: the checkpoints, of 2 GB each."""
         command = self.command(name, model, *more, launcher=launcher)
         begin = time.monotonic()
         environment = {**os.environ, **({"OMP_NUM_THREADS": "1"} if self.small else {}), **env}
@@ -111,8 +128,34 @@ class Bench:
         return both
 
 
+def wait() -> None:
+    """Waits for the GPU, where there is one."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def milliseconds(part: Callable[[], Any], times: int = 20) -> float:
+    """What a part takes, after a first time."""
+    part()
+    wait()
+    begin = time.perf_counter()
+    for _ in range(times):
+        part()
+    wait()
+    return 1e3 * (time.perf_counter() - begin) / times
+
+
 def say(good: bool | None, check: str, text: str) -> None:
     print(f"{'INFO' if good is None else 'PASS' if good else 'FAIL'} {check}: {text}", flush=True)
+
+
+def rate(bench: Bench, windows: float, tokens: float) -> str:
+    """TFLOP/s on real tokens of BERT base: 6 for each of its 85 M weights, and attention's (PaLM, appendix B)."""
+    if bench.small:
+        return ""
+    return f", {windows * tokens * (6 * 85.05e6 + 12 * 12 * 768 * tokens) / 1e12:.0f} TFLOP/s on real tokens"
 
 
 def difference(one: list[float], other: list[float]) -> float:

@@ -15,11 +15,10 @@ COLUMNS = "ranks", "steps", "all steps", "all steps, padded", "full steps", "ful
 
 def dealt_tokens(data: SquadDataModule, ranks: int) -> NDArray[np.int64]:
     """Tokens that each rank computes in each step of an epoch, without and with padding, [2, ranks, steps]."""
-    assert data.tokenizer is not None
-    batches, template = data.training_batches(EPOCH), pair_template(data.tokenizer)
+    train, batches, template = data.splits["train"], data.training_batches(EPOCH), pair_template(data.tokenizer)
     tokens = np.zeros((2, ranks, len(batches)), np.int64)
     for rank in range(ranks):
-        dataset = TrainingBatches(data.windows["train"], data.examples["train"], template, rank, ranks)
+        dataset = TrainingBatches(train.windows, train.examples, template, rank, ranks)
         for step, rows in enumerate(batches):
             batch = dataset[rows]
             tokens[:, rank, step] = batch["lengths"].sum(), batch["input_ids"].numel()

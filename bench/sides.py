@@ -104,7 +104,7 @@ def usual_training(turns: Turns, file: str, model: str) -> None:
 def our_training(turns: Turns, file: str, model: str) -> None:
     class Data(SquadDataModule):
         def training_batches(self, epoch: int) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
-            return _batches(self.windows["train"], turns)
+            return _batches(self.splits["train"].windows, turns)
 
         def batch_count(self) -> int:
             return 1 + turns.rounds * STEPS

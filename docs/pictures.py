@@ -30,8 +30,9 @@ def main(run: Path, sweep: Path) -> None:
     terminal.save_svg(str(HERE / "terminal.svg"), title="the demo's model, validated")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 900, "height": 1000})
-        for folder, name in ((run, "report"), (sweep, "sweep")):
+        page = browser.new_page()
+        for folder, name, height in ((run, "report", 700), (sweep, "sweep", 1000)):
+            page.set_viewport_size({"width": 900, "height": height})
             page.goto(f"file://{folder.resolve()}/{name}.html")
             page.screenshot(path=HERE / f"{name}.png")
         ask(browser, run)

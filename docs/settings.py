@@ -28,6 +28,28 @@ This page is made from the comments in `conf/`: run `python docs/settings.py` af
 - A default `${of_model:KEY,VALUE}` is VALUE in a fit; an evaluation takes what its model was trained with.
 - A key that a file does not have needs a plus:
   `python train.py -m sweep=optuna '+sweep.space.scheduler=[linear,cosine]'`.
+
+## By need
+
+| you want to | settings |
+| --- | --- |
+| train on your files | `data=local`, `data.train_file=FILE`, `data.validation_share=0.1` |
+| use another model | `model=roberta`, or `model.pretrained=NAME` |
+| try that all works | `trainer.fast_dev_run=2`, or `data.limit=100` |
+| train longer or shorter | `trainer.max_epochs=2`, `trainer.max_steps=1000`, `trainer.max_time=00:08:00:00` |
+| end when it no longer improves | `callbacks=early_stopping` |
+| train faster on a GPU | `trainer.precision=bf16-mixed`, `data.batch_size=64` with a higher `optimizer.lr` |
+| use several GPUs | `trainer.devices=8`; for a model that one cannot hold `trainer=sharded` |
+| need less memory | `data.micro_batch_size=4`, `model.gradient_checkpointing=true`, `data.max_length=256` |
+| need less disk | `checkpoint.keep=0`, `checkpoint.optimizer_state=last`, `sweep.keep_best=3` |
+| keep the epoch with the best F1 | `checkpoint.monitor=f1` |
+| evaluate more often, or on a part | `trainer.val_check_interval=0.5`, `trainer.limit_val_batches=0.1` |
+| use files with faults | `data.on_bad_record=skip` or `repair` |
+| mix files | `data.mixture={own:3.0}` |
+| train on long documents | `data.negative_windows=0.2`; `data.max_length=1024` with `model=modernbert` |
+| compare settings, or search | `-m optimizer.lr=1e-5,2e-5 seed=1,2,3`, `-m sweep=optuna` |
+| get the same bits on a GPU | `trainer.deterministic=true` |
+| log to W&B | `logger=wandb` |
 """
 
 
@@ -50,10 +72,11 @@ def _settings(node: yaml.MappingNode, lines: list[str], prefix: str) -> Iterator
         key = prefix + name.value
         if name.value in INTERNAL:
             continue
-        if isinstance(value, yaml.MappingNode) and not value.flow_style:
+        if isinstance(value, yaml.CollectionNode) and not value.flow_style:
             if comment := _comment(lines[name.start_mark.line][name.end_mark.column :]):
                 yield Setting(key, "", comment)
-            yield from _settings(value, lines, f"{key}.")
+            if isinstance(value, yaml.MappingNode):
+                yield from _settings(value, lines, f"{key}.")
         else:
             line = lines[value.start_mark.line]
             written = line[value.start_mark.column : value.end_mark.column]
@@ -81,7 +104,8 @@ def as_markdown() -> str:
         group = folder.relative_to(CONF).as_posix()
         parts.append(f"## {group}\n")
         for path in sorted(folder.glob("*.yaml"), key=lambda path: (path.stem != defaults.get(group), path.stem)):
-            parts += [f"### {group}={path.stem}\n", *_choice(path, group)]
+            title = f"The other keys of {group}" if path.stem.startswith("_") else f"{group}={path.stem}"
+            parts += [f"### {title}\n", *_choice(path, group)]
     return "\n".join(parts)
 
 
@@ -97,7 +121,7 @@ def _choice(path: Path, group: str) -> Iterator[str]:
     base = [entry for entry in (yaml.safe_load(text) or {}).get("defaults", []) if isinstance(entry, str)]
     found = shown(path)
     if found:
-        if base:
+        if base and not base[0].startswith("_"):
             yield f"The keys of `{group}={base[0]}`, with these changed or added:\n"
         yield _table(found, "" if whole else group.replace("/", ".") + ".")
 

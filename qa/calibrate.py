@@ -34,6 +34,7 @@ def main() -> None:
     from qa.answering.answerer import QuestionAnswerer
     from qa.answering.calibrate import calibrate, texts_rows
     from qa.answering.check import on_new_contexts, read_known
+    from qa.answering.promise import promise_rows
 
     answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device)
     contents = [content_hash(path) for path in find_files(arguments.file)]
@@ -44,14 +45,14 @@ def main() -> None:
     scored = [question for question in worth[1].evaluation.questions if question.f1 is not None]
     console.print(figures_in_words(estimates(scored, clusters(scored)), len(scored)))
     console.print(trust_table(worth[1].calibrated))
-    headings, *rows = texts_rows(worth)
-    console.print(plain_table(headings, rows))
+    for table in (texts_rows(worth), promise_rows(answering.error_bounds)):
+        headings, *rows = table
+        console.print(plain_table(headings, rows))
     try:
         answering.save(folder)
     except OSError as error:
-        raise UserError(
-            f"{folder / QA_JSON}: cannot be written ({error.strerror}); give a folder of your own"
-        ) from None
+        problem = f"cannot be written ({error.strerror}); give a folder of your own"
+        raise UserError(f"{folder / QA_JSON}: {problem}") from None
     languages = "".join(f", {name} {value:.2f}" for name, value in answering.temperature_by_language.items())
     threshold = answering.no_answer_threshold
     refuses = "" if threshold is None else f"; no answer where the null odds are above {threshold:.2f}"

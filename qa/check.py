@@ -4,12 +4,13 @@ python -m qa.check FILE … [--model MODEL] [--against TRAIN …] [--fix OUT]
 """
 
 import logging
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
 from qa.answering.flags import add_column, read_columns
 from qa.console import console
-from qa.data.quality.fixed_file import changes_path, write_fixed
+from qa.data.quality.fixed_file import changes_path, count_others, write_fixed
 from qa.data.quality.inspection import findings
 from qa.data.quality.mojibake import restored_examples
 from qa.data.reading.checked import Examples
@@ -17,7 +18,7 @@ from qa.data.reading.examples import check_records, collector_paused, read_examp
 from qa.data.reading.files import find_files
 from qa.data.reading.records import read_records
 from qa.errors import Flags, UserError, door
-from qa.hub import model_folder
+from qa.hub import check_pretrained
 from qa.review.data_report import data_report, in_tokens
 from qa.runs.results_table import counted
 
@@ -47,10 +48,11 @@ def main() -> int:
         training = read_examples(arguments.against, "skip", need="nothing", columns=columns)
         if training.bad:
             log.warning("--against: %d records cannot be read, such as %s", len(training.bad), training.bad[0].problem)
-    model, is_clean = arguments.model and model_folder(arguments.model), True
+    model, is_clean = arguments.model and check_pretrained(arguments.model), True
     for file in files:
         with collector_paused():
-            read = check_records(read_records(file, columns), "repair", None, "places")
+            others: Counter[str] = Counter()
+            read = check_records(count_others(read_records(file, columns), columns, others), "repair", None, "places")
             if not (read.examples or read.bad):
                 raise UserError(f"{file}: no question in it; give a file that holds some")
             restored = restored_examples(read.examples)
@@ -61,6 +63,9 @@ def main() -> int:
         console.print(data_report(file, read.examples, kinds, tokens))
         if written:
             words = f"{counted(written[0], 'question')}; {counted(written[1], 'change')}, listed in {listed}"
+            if others:
+                names = ", ".join(f"{name!r} of {counted(count, 'record')}" for name, count in others.most_common())
+                words += f"; fields that are not in it: {names}"
             console.print(f"{arguments.fix}: {words}", soft_wrap=True)
         is_clean = is_clean and not kinds
     return int(not is_clean)

@@ -16,11 +16,15 @@ from qa.storage import write_text
 from qa.sweeps.rows import warnings
 from qa.sweeps.sweep import Sweep, finished_jobs, is_sweep
 
-REPORTS = {
-    "json": "all figures, and who alone answers what",
-    "html": "the tables as a page, with the questions that one alone answers",
-    "markdown": "the tables in Markdown",
-    "latex": "the tables in LaTeX, with the rules of the package booktabs",
+# {flag: (its help, the text of a comparison of systems)}
+REPORTS: dict[str, tuple[str, Callable[..., str]]] = {
+    "json": (
+        "all figures, and who alone answers what",
+        lambda report, _: report.as_json(),
+    ),
+    "html": ("the tables as a page, with the questions that one alone answers", as_page),
+    "markdown": ("the tables in Markdown", lambda report, _: as_markdown(report)),
+    "latex": ("the tables in LaTeX, with the rules of the package booktabs", lambda report, _: as_latex(report)),
 }
 
 
@@ -29,7 +33,7 @@ def main() -> None:
     parser = Flags("qa.compare", __doc__)
     parser.add_argument("run", nargs="+", type=Path, help="folders of finished runs, or of sweeps")
     parser.add_argument("--baseline", type=Path, metavar="RUN", help="what each other is compared with")
-    for kind, about in REPORTS.items():
+    for kind, (about, _) in REPORTS.items():
         parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=about)
     arguments = parser.parse_args()
     folders = {folder.resolve(): folder for path in arguments.run for folder in finished_jobs(path)}
@@ -42,16 +46,10 @@ def main() -> None:
     sweeps = [Sweep(folder) for folder in arguments.run if is_sweep(folder)]
     report = compare(compared, baseline, [line for each in sweeps for line in warnings(each.rows(), each.monitor)])
     show(report, console)
-    texts: dict[str, Callable[[], str]] = {
-        "json": report.as_json,
-        "html": lambda: as_page(report, compared),
-        "markdown": lambda: as_markdown(report),
-        "latex": lambda: as_latex(report),
-    }
-    for kind, text in texts.items():
+    for kind, (_, text) in REPORTS.items():
         if path := getattr(arguments, kind):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, text())
+            write_text(path, text(report, compared))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from qa.storage import is_pointer
 CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}
 CONTROLS |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
 OF_TRAIN = re.compile(r"\b(?:data|model|trainer)\.[a-z_.]*[=*]")  # settings of train.py
-FLAGS = {r"data\.columns\.": "--column "}
+FLAGS = {r"data\.columns\.": "--column ", r"^model\.pretrained=": "--model "}
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 

@@ -15,7 +15,7 @@ from qa.answering.flags import add_column, read_columns
 from qa.console import console
 from qa.data.demo_corpus import write_demo
 from qa.errors import Flags, UserError, door
-from qa.hub import model_folder, named
+from qa.hub import model_folder, split_revision
 
 if TYPE_CHECKING:
     from qa.answering.export import Exported
@@ -43,15 +43,15 @@ def main() -> int:
     from qa.answering.export import export
 
     folder = Path(model_folder(arguments.model))
-    beside = folder.resolve() if folder.is_dir() else Path(named(arguments.model)[0]).name
+    beside = folder.resolve() if folder.is_dir() else Path(split_revision(arguments.model)[0]).name
     kind = f"{arguments.to}-int8" if arguments.int8 else arguments.to
     out = arguments.out or Path(f"{beside}-{kind}")
     with tempfile.TemporaryDirectory() as demo:
         examples = read_known(arguments.check or str(write_demo(Path(demo))[1]), columns)
     name = Path(arguments.check).name if arguments.check else "the demo"
-    exported, good = export(arguments.model, arguments.to, arguments.int8, out, examples, name, arguments.tolerance)
+    exported = export(arguments.model, arguments.to, arguments.int8, out, examples, name, arguments.tolerance)
     show_export(exported)
-    if good:
+    if exported.speed:
         console.print(f"{out}: {arguments.to}, {exported.way}, checked with {len(exported.before.questions)} questions")
         return 0
     lost = max(exported.losses.values())

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,8 +38,8 @@ def go_offline_if_unreachable(patience: float = 5.0) -> bool:
     return True
 
 
-def named(name: str) -> tuple[str, str | None]:
-    """NAME and REVISION (a branch, a tag or a commit) of `NAME@REVISION`; a name alone is that of the main branch."""
+def split_revision(name: str) -> tuple[str, str | None]:
+    """NAME and REVISION, a branch, a tag or a commit, of `NAME@REVISION`; None where it names no revision."""
     plain, _, revision = name.partition("@")
     return plain, revision or None
 
@@ -48,7 +49,7 @@ def cached_commit(name: str, revision: str | None, kind: RepositoryKind) -> str:
     if revision and re.fullmatch("[0-9a-f]{40}", revision):
         return revision
     path = _cache(name, kind) / "refs" / (revision or "main")
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    return path.read_text("utf-8").strip() if path.is_file() else ""
 
 
 def model_folder(pretrained: str) -> str:
@@ -62,7 +63,7 @@ def local_folder(pretrained: str) -> Path | None:
     """A model's folder on this machine: itself, or that of `NAME` or `NAME@REVISION` in the hub's cache, if any."""
     if (path := Path(model_folder(pretrained))).is_dir():
         return path
-    name, revision = named(pretrained)
+    name, revision = split_revision(pretrained)
     folder = _cache(name, "model") / "snapshots" / cached_commit(name, revision, "model")
     return folder if folder.is_dir() else None
 
@@ -92,20 +93,34 @@ def _cache(name: str, kind: RepositoryKind) -> Path:
     return cache / f"{kind}s--{name.replace('/', '--')}"
 
 
-def fetch(repository: str, kind: RepositoryKind) -> str:
+@lru_cache
+def files_in_cache(address: str) -> str:
+    """The path or glob in the hub's cache of `hf://datasets/USER/NAME[@REVISION]/PATH`, downloaded if need be.
+
+    Errors: UserError.
+    """
+    if not (match := re.fullmatch(r"hf://datasets/([^/]+/[^/@]+(?:@[^/]+)?)/(.+)", address)):
+        raise UserError(f"{address}: should be hf://datasets/USER/NAME/PATH, where PATH may have * and ?")
+    repository, pattern = match.groups()
+    go_offline_if_unreachable()
+    name, commit = split_revision(fetch(repository, "dataset", [pattern]))
+    return str(_cache(name, "dataset") / "snapshots" / str(commit) / pattern)
+
+
+def fetch(repository: str, kind: RepositoryKind, patterns: list[str] | None = None) -> str:
     """Brings `NAME` or `NAME@REVISION` into the hub's cache, if it is not there, and checks what was downloaded.
 
-    Returns NAME@COMMIT. Errors: UserError where it is not available, and for a download with a wrong checksum, which is
-    removed.
+    `patterns`: of the files of a data set, None for all. Returns NAME@COMMIT. Errors: UserError where it is not
+    available, and for a download with a wrong checksum, which is removed.
     """
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    name, revision = named(repository)
-    cache = Path(constants.HF_HUB_CACHE)
-    folder = cache / f"{kind}s--{name.replace('/', '--')}" / "blobs"
-    earlier = set(folder.glob("*"))
-    patterns = ["*.json", "*.txt", "*.model", "*.safetensors", "contexts.npy"] if kind == "model" else None
+    name, revision = split_revision(repository)
+    blobs = _cache(name, kind) / "blobs"
+    earlier = set(blobs.glob("*"))
+    if kind == "model":
+        patterns = ["*.json", "*.txt", "*.model", "*.safetensors", "contexts.npy"]
     disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each retry is a warning
     try:
@@ -114,8 +129,10 @@ def fetch(repository: str, kind: RepositoryKind) -> str:
             snapshot_download(name, revision=revision, allow_patterns="*.bin")
     except Exception as error:  # the libraries' own, and those of the HTTP client below them
         raise UserError(f"{kind} {repository}: {why_unavailable(error)}, {REMEDIES[kind]}") from None
-    for blob in set(folder.glob("*")) - earlier:
-        if len(blob.name) == 64 and _sha256(blob) != blob.name:  # large files are named by their checksum
+    for blob in set(blobs.glob("*")) - earlier:
+        with blob.open("rb") as file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        if len(blob.name) == 64 and checksum != blob.name:  # large files are named by their checksum
             blob.unlink()
             raise UserError(f"{kind} {repository}: a download was damaged, and is removed; start again")
     return f"{name}@{Path(snapshot).name}"  # the cache's folders are named by their commits
@@ -140,11 +157,6 @@ def why_unavailable(error: BaseException) -> str:
     return f"not available from the hub, and not in its cache ({first_line(error)}); connect to it and try again"
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def check_pretrained(pretrained: str) -> str:
     """The name that a model is loaded by: its folder, or NAME@COMMIT once it is in the hub's cache.
 
@@ -165,7 +177,7 @@ def check_pretrained(pretrained: str) -> str:
 
 def load_arguments(pretrained: str) -> dict[str, Any]:
     """The arguments by which transformers' `from_pretrained` takes a folder, `NAME` or `NAME@REVISION`; no code."""
-    name, revision = (pretrained, None) if Path(pretrained).is_dir() else named(pretrained)
+    name, revision = (pretrained, None) if Path(pretrained).is_dir() else split_revision(pretrained)
     return {"pretrained_model_name_or_path": name, "revision": revision or "main", "trust_remote_code": False}
 
 

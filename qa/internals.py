@@ -5,6 +5,7 @@ raises a pin looks here, for uvicorn's at `qa/serving/server.py`, and at `qa/tra
 `qa/model/fast/graphs.py`, which take one or two of transformers' and torch's own.
 """
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,19 +38,19 @@ def leave_signals_to_us(trainer: "Trainer") -> None:
     loop._broadcast_sigterm_tensor = lambda: None
 
 
-def set_backend(strategy: Any, backend: str) -> None:
-    """The torch.distributed backend by which Lightning connects ranks, unless one is set already."""
-    import torch
-
+def set_group(strategy: Any, backend: str | None, timeout: timedelta) -> None:
+    """The backend of torch.distributed, unless one is set, and the patience with which Lightning connects ranks."""
     strategy._process_group_backend = strategy._process_group_backend or backend
-    # Lightning builds DDP in a side stream, which autograd then warns of; users cannot act on it
-    torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
+    strategy._timeout = timeout
 
 
-def run_through_ddp(strategy: Any, module: "LightningModule", method: str) -> "Tensor":
-    """Calls `module.method(None)` through DDP's forward, so that DDP takes part in its backward pass."""
-    result: Tensor = strategy._forward_redirection(strategy.model, module, method, None)
-    return result
+def train_without_ddp(strategy: Any, module: "LightningModule") -> None:
+    """Keeps Lightning from wrapping a module into DDP; ranks still begin with the weights of the first one."""
+    from torch.distributed.distributed_c10d import _get_default_group
+    from torch.distributed.utils import _sync_module_states
+
+    at_once = 250 * 2**20  # bytes, as DDP has it
+    strategy.configure_ddp = lambda: _sync_module_states(module, _get_default_group(), at_once, 0, set())
 
 
 def loop_state(step: int, steps_per_epoch: int) -> dict[str, Any]:

@@ -1,27 +1,28 @@
-"""What README.md and docs/ say is there: commands compose, links lead somewhere, tests and files have these names."""
+"""What texts say is there: commands compose, links lead somewhere; paths, names, make targets and tests exist."""
 
 import ast
 import re
 import runpy
 import shlex
 from pathlib import Path
-from typing import Any
 
-import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
-import train  # noqa: F401  registers the resolvers
+from helpers.configs import GROUPS, composed
 from helpers.paths import ROOT
+from qa import WHERE
 from qa.config.settings import check_settings
 from qa.config.targets import check_values
 from qa.data.reading.shapes import SHAPES
+from qa.errors import UserError
 from qa.runs.folder import RunFolder
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-GROUPS = ("data", "model", "optimizer", "scheduler", "trainer", "callbacks")
+PAGES = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "BENCHMARKS")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+PROGRAMS = [path for name in ("qa", "bench", "hydra_plugins", "docs") for path in (ROOT / name).rglob("*.py")]
+OTHERS = [ROOT / name for name in ("train.py", "Makefile", "Dockerfile", "slurm.sbatch", "pyproject.toml")]
 COMMAND = re.compile(r"(?:python|torchrun [^`\n]*?) train\.py\b([^`\n]*)")
 TEXT = {page: page.read_text(encoding="utf-8").replace("\\\n", " ") for page in PAGES}
 COMMANDS = sorted({found.strip() for text in TEXT.values() for found in COMMAND.findall(text) if "…" not in found})
@@ -43,47 +44,61 @@ def test_commands_are_found() -> None:
     assert any(command.startswith("-m") for command in COMMANDS)
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[:60] or "recipe")
-def test_every_command_of_the_docs_composes_and_its_values_are_valid(command: str, tmp_path: Path) -> None:
-    words = shlex.split(command, comments=True)
-    sweep = "-m" in words
-    words = [word for word in words if word not in ("-m", "--help", "--cfg", "job")]
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        overrides = first_values(words) if sweep else words
-        cfg = compose("config", [*overrides, f"data.cache_dir={tmp_path}"], return_hydra_config=True)
-    cfg.hydra.runtime.output_dir = str(tmp_path)
-    HydraConfig.instance().set_config(cfg)
-    config: Any = OmegaConf.to_container(
-        OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]), resolve=True
-    )
-    check_settings(config)
-    check_values({name: config[name] for name in GROUPS})
+def test_every_command_of_the_docs_composes_and_its_values_are_valid(tmp_path: Path) -> None:
+    wrong = {}
+    for command in COMMANDS:
+        words = shlex.split(command, comments=True)
+        settings = [word for word in words if word not in ("-m", "--help", "--cfg", "job")]
+        try:
+            _, config = composed(*(first_values(settings) if "-m" in words else settings), tmp_path=tmp_path)
+            check_settings(config)
+            check_values({name: config[name] for name in GROUPS})
+        except (UserError, HydraException, OmegaConfBaseException) as error:
+            wrong[command] = str(error)
+    assert wrong == {}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+def test_every_link_leads_to_a_file_and_a_heading() -> None:
     wrong = []
-    for link in re.findall(r"\]\(([^)\s]+)\)", TEXT[page]):
-        if link.startswith("http"):
-            continue
-        name, _, heading = link.partition("#")
-        target = (page.parent / name).resolve() if name else page
-        titles = re.findall(r"^#+ (.+)$", TEXT.get(target, ""), flags=re.MULTILINE)
-        anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
-        if not target.exists() or (heading and heading not in anchors):
-            wrong.append(link)
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)\s]+)\)", TEXT[page]):
+            if link.startswith("http"):
+                continue
+            name, _, heading = link.partition("#")
+            target = (page.parent / name).resolve() if name else page
+            titles = re.findall(r"^#+ (.+)$", TEXT.get(target, ""), flags=re.MULTILINE)
+            anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+            if not target.exists() or (heading and heading not in anchors):
+                wrong.append(f"{page.name}: {link}")
     assert wrong == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_file_door_and_target_that_a_page_names_is_there(page: Path) -> None:
-    files = re.findall(r"`((?:qa|tests|conf|docs|bench|hydra_plugins)/[\w./]+)`", TEXT[page])
-    assert [name for name in files if not (ROOT / name).exists() and name != "conf/model/NAME.yaml"] == []
-    modules = [name for name in re.findall(r"python -m ((?:qa|bench)\.\w+)", TEXT[page]) if name != "qa.NAME"]
-    assert [name for name in modules if not (ROOT / f"{name.replace('.', '/')}.py").exists()] == []
-    targets = re.findall(r"(?:^|`)make ([a-z-]+)", TEXT[page], flags=re.MULTILINE)
+def test_every_path_name_and_target_that_a_text_names_is_there() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert [name for name in targets if f"\n{name}:" not in makefile] == []
+    wrong = []
+    for path in (*PAGES, *PROGRAMS, *OTHERS, *(ROOT / "conf").rglob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        paths = re.findall(r"(?<![\w/.-])((?:qa|tests|conf|docs|bench|hydra_plugins)/[\w./-]*\w)", text)
+        names = re.findall(r"`(qa(?:\.\w+)+)`", text) + re.findall(r"python -m ((?:qa|bench)\.\w+)", text)
+        targets = re.findall(r"(?:^|`)make ([a-z-]+)", text, flags=re.MULTILINE)
+        missing = [name for name in paths if not (ROOT / name).exists() and "NAME" not in name]
+        missing += [name for name in names if not is_there(name) and not re.fullmatch(r"qa\.(json.*|NAME)", name)]
+        missing += [f"make {name}" for name in targets if f"\n{name}:" not in makefile]
+        wrong += [f"{path.relative_to(ROOT)}: {name}" for name in missing]
+    assert wrong == []
+
+
+def is_there(name: str) -> bool:
+    """Whether a dotted name is a file or a folder, a name in a file, or one of the face."""
+    root, *parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        base = ROOT.joinpath(root, *parts[:count])
+        if base.is_dir() and count == len(parts):
+            return True
+        if (file := base.with_suffix(".py")).exists():
+            rest = "".join(parts[count : count + 1])
+            return re.search(rf"(def |class |^){rest}\b", file.read_text(encoding="utf-8"), re.MULTILINE) is not None
+    return parts[0] in WHERE
 
 
 def test_every_test_that_a_page_names_is_there() -> None:
@@ -127,7 +142,7 @@ def test_the_page_of_settings_is_what_conf_says() -> None:
     assert page == script["as_markdown"](), "run `python docs/settings.py`"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "conf").rglob("*.yaml")), ids=lambda path: path.stem)
-def test_every_setting_has_a_comment(path: Path) -> None:
+def test_every_setting_has_a_comment() -> None:
     shown = runpy.run_path(str(ROOT / "docs" / "settings.py"))["shown"]
-    assert [setting.key for setting in shown(path) if not setting.comment] == []
+    settings = [(path.name, setting) for path in (ROOT / "conf").rglob("*.yaml") for setting in shown(path)]
+    assert [(name, setting.key) for name, setting in settings if not setting.comment] == []

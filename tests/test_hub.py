@@ -68,6 +68,8 @@ def root(
     shutil.copytree(tiny, root / "models" / "google-bert" / "bert-base-multilingual-cased")
     write_data_set(root / "datasets" / "rajpurkar" / "squad", "plain_text", small_files)
     write_data_set(root / "datasets" / "rajpurkar" / "squad_v2", "squad_v2", v2_files)
+    for language in ("de", "en"):
+        write_data_set(root / "datasets" / "google" / "xquad", f"xquad.{language}", small_files)
     write_data_set(root / "datasets" / "ada" / "tested", "plain_text", (*small_files, small_files[0]))
     write_data_set(root / "datasets" / "ada" / "hidden", "plain_text", (*small_files, small_files[0]), hidden=True)
     return root
@@ -138,6 +140,24 @@ def test_squad_v2_has_questions_without_an_answer(root: Path, train_py: Run, tmp
     assert (done.returncode, done.stderr) == (0, "")
     assert "rajpurkar/squad_v2 from the hub: 24 questions, 8 of them without an answer, 48 windows" in done.stdout
     assert json.loads((tmp_path / "run" / "results.json").read_text())["best"].keys() >= set(V2_FIGURES)
+
+
+def test_files_of_the_hub_are_read_as_files_here(root: Path, train_py: Run, tmp_path: Path) -> None:
+    command = ["data=xquad", "data.max_length=64", "data.stride=16", f"data.cache_dir={tmp_path}/cache"]
+    with hub(root) as server:
+        there = home(server, tmp_path / "home")
+        command += ["trainer.max_steps=1", "checkpoint.monitor=f1_mean", f"hydra.run.dir={tmp_path}/run"]
+        done = train_py(*command, **there)
+        assert (done.returncode, done.stderr) == (0, "")
+        wrong = "hf://datasets/google/xquad/xquad.fr/*.parquet"
+        done = train_py(*command, f"data.validation_file={wrong}", "resume=never", **there)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"ERROR: {wrong}: no such file in that data set; its page on the hub lists them\n",
+    )
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["by_language"].keys() == {"de", "en"}
+    assert train_py(*command, HF_HUB_OFFLINE="1", HF_HOME=there["HF_HOME"]).stdout.count("is finished") == 1
 
 
 def test_a_test_takes_the_test_split_and_nothing_else(root: Path, train_py: Run, tiny: Path, tmp_path: Path) -> None:

@@ -51,10 +51,9 @@ class QuestionAnswerer:
         self.engine, self.tokenizer, self.answering, self.files = engine, tokenizer, answering, files
         self.positions = positions
         self.batch_tokens = BATCH_TOKENS.get(engine.device.type, 0)
-        is_shared = (
-            engine.name == "torch" and engine.device.type == "cpu"
-        )  # other engines fill all threads with a window
-        self.lanes = Lanes() if is_shared and lane_count() > 1 else None
+        # other engines fill all threads with a window
+        is_shared = engine.name == "torch" and engine.device.type == "cpu" and lane_count() > 1
+        self.lanes = Lanes() if is_shared else None
         self._template = pair_template(tokenizer)
         self._tokenizing = threading.Lock()  # a tokenizer is changed while it is in use
 
@@ -121,9 +120,8 @@ class QuestionAnswerer:
         if isinstance(question, str):
             asks = [Ask(question, contexts)]
         elif len(contexts) in (1, len(questions)):
-            each = contexts if len(contexts) > 1 else contexts * len(questions)
-            numbers = range(len(each)) if len(contexts) > 1 else [0] * len(each)
-            asks = [Ask(one, [text], number) for one, text, number in zip(questions, each, numbers, strict=True)]
+            numbers = range(len(questions)) if len(contexts) > 1 else [0] * len(questions)
+            asks = [Ask(one, [contexts[number]], number) for one, number in zip(questions, numbers, strict=True)]
         else:
             raise UserError(f"{len(questions)} questions and {len(contexts)} contexts; give one context, or as many")
         if not asks:

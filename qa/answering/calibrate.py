@@ -9,6 +9,7 @@ import numpy as np
 
 from qa.answering.answerer import QuestionAnswerer
 from qa.answering.check import SEED, Asked, check_trained
+from qa.answering.promise import error_bounds
 from qa.data.example import Example
 from qa.errors import UserError
 from qa.evaluation.answers import Evaluation
@@ -48,18 +49,17 @@ def calibrate(
     distinct = {(example.language, example.context) for example in examples}
     contexts = min(Counter(language for language, _ in distinct).values())
     sample = [examples[row] for row in np.random.default_rng(SEED).permutation(len(examples))[:MOST_ASKED].tolist()]
-    worth = {
-        texts: _fit(
-            Asked(answerer, examples if texts == 1 else sample, texts), answering.over(texts), "threshold" in chosen
-        )
-        for texts in (1, *SEVERAL)
-        if texts <= contexts
-    }
+    worth = {}
+    for texts in (1, *SEVERAL):
+        if texts <= contexts:
+            asked = Asked(answerer, examples if texts == 1 else sample, texts)
+            worth[texts] = _fit(asked, answering.over(texts), "threshold" in chosen)
     decisions = {texts: part.decision for texts, part in worth.items()}
     return worth, answering.changed(
         **decisions.pop(1).model_dump(),
         temperature_by_language=worth[1].calibrated.temperature_by_language,
         several_texts=decisions,
+        error_bounds=error_bounds(worth[1].evaluation.questions),
         chosen_on={**(answering.chosen_on or {}), **dict.fromkeys(chosen, contents)},
     )
 

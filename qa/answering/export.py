@@ -85,10 +85,10 @@ class Exported(NamedTuple):
 
 def export(
     pretrained: str, to: Target, int8: bool, out: Path, examples: Sequence[Example], name: str, tolerance: float
-) -> tuple[Exported, bool]:
+) -> Exported:
     """Writes the folder `out`, which `QuestionAnswerer.from_pretrained` takes; returns its worth.
 
-    False: its EM or F1 on `examples`, called `name`, falls by more than `tolerance` points; then nothing is written.
+    Nothing is written where its EM or F1 on `examples`, called `name`, falls by more than `tolerance` points.
     With `int8` some of the examples fit the quantisation and the others check it. Errors: UserError.
     """
     check_installed()
@@ -132,10 +132,10 @@ def export(
                     rename_new(temporary, out)
                 except FileExistsError:
                     raise UserError(f"{out}: was written meanwhile; remove it, or give another --out") from None
-                return exported, True
+                break
     if exported is None:
         raise UserError(f"{pretrained}: cannot be exported to {to} ({problem}); answer with the model itself")
-    return exported, False
+    return exported
 
 
 def _write(

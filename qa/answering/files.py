@@ -31,6 +31,7 @@ from qa.storage import new_file_mode, rename_new
 log = logging.getLogger(__name__)
 
 STANDARD_OUTPUT = Path("-")
+Asks = Iterator[Example | BadRecord]  # each record of some files
 
 
 def answer_file(
@@ -53,7 +54,8 @@ def answer_file(
     if target == STANDARD_OUTPUT:
         _answer(answerer, asks, options, counts, sys.stdout.buffer)
     else:
-        _write(answerer, paths, target, asks, options, columns, counts)
+        with _part_of(target, _key(answerer, paths, options, columns)) as file:
+            _answer(answerer, _left(file, asks, counts), options, counts, file)
     if not counts:
         raise UserError(f"{source}: no question in it; give a file that holds some")
     if (more := counts["bad"] - BAD_SHOWN) > 0:
@@ -61,30 +63,23 @@ def answer_file(
     return counts
 
 
-def _write(
-    answerer: QuestionAnswerer,
-    paths: Sequence[Path],
-    target: Path,
-    asks: Iterator[Example | BadRecord],
-    options: AnswerOptions,
-    columns: Columns,
-    counts: Counter[str],
-) -> None:
-    """Writes the file of answers, if there are some. Errors: UserError."""
+@contextmanager
+def _part_of(target: Path, key: str) -> Iterator[IO[bytes]]:
+    """Opens `TARGET.KEY.part`, to add lines; in the end, if it has some, it becomes the target. Errors: UserError."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.{key}.part")
     with _alone(target):
         if target.exists() or target.is_symlink():
             raise UserError(f"{target}: is there already; remove it, or give another --out")
-        part = target.with_name(f"{target.name}.{_key(answerer, paths, options, columns)}.part")
         try:
             with part.open("ab+") as file:
-                _answer(answerer, _left(file, asks, counts), options, counts, file)
+                yield file
                 os.fsync(file.fileno())
         finally:
             if not part.stat().st_size:
                 part.unlink()
         try:
-            if counts:
+            if part.exists():
                 rename_new(part, target)
         except FileExistsError:
             raise UserError(f"{target}: another program wrote it meanwhile; the answers are in {part}") from None
@@ -113,7 +108,7 @@ def _key(answerer: QuestionAnswerer, paths: Iterable[Path], options: AnswerOptio
     return hashlib.blake2b(words.encode(), digest_size=4).hexdigest()
 
 
-def _left(file: IO[bytes], asks: Iterator[Example | BadRecord], counts: Counter[str]) -> Iterator[Example | BadRecord]:
+def _left(file: IO[bytes], asks: Asks, counts: Counter[str]) -> Asks:
     """The records that have no line yet; counts the others, and cuts the file off at the first line that is not theirs.
 
     A machine that lost power leaves broken lines.
@@ -146,11 +141,7 @@ def _id(ask: Example | BadRecord) -> str | None:
 
 
 def _answer(
-    answerer: QuestionAnswerer,
-    asks: Iterator[Example | BadRecord],
-    options: AnswerOptions,
-    counts: Counter[str],
-    file: IO[bytes],
+    answerer: QuestionAnswerer, asks: Asks, options: AnswerOptions, counts: Counter[str], file: IO[bytes]
 ) -> None:
     """Writes the lines of records as they are answered."""
     parts = iter(lambda: list(islice(asks, AT_ONCE)), [])

@@ -13,6 +13,7 @@ HELP = {
     "top_k": "how many answers of each question; default: 1",
     "read_texts": "how many of several texts are read, the best by BM25; null: all; default: 5",
     "min_probability": "leaves less probable answers out",
+    "max_error": "gives only answers of which at most this share is wrong, such as 0.2; needs qa.calibrate",
     "max_answer_length": "in tokens",
     "handle_impossible_answer": "true or false: whether there may be no answer; default: as in training",
     "whole_words": "true: an answer never begins or ends inside a word or a number",
@@ -44,10 +45,8 @@ def _value(word: str) -> Any:
 
 def add_column(parser: Flags) -> None:
     """Adds `--column KEY=NAME`, which may be given several times."""
-    parser.add_argument(
-        "--column", action="append", default=[], metavar="KEY=NAME",
-        help=f"the file's name of a field; KEY: {', '.join(Columns.model_fields)}; several times",
-    )  # fmt: skip
+    about = f"the file's name of a field; KEY: {', '.join(Columns.model_fields)}; several times"
+    parser.add_argument("--column", action="append", default=[], metavar="KEY=NAME", help=about)
 
 
 def read_columns(words: Sequence[str]) -> Columns:

@@ -1,9 +1,9 @@
 """The options of an answer, and their checks."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self, TypedDict
+from typing import Annotated, Any, Literal, Self, TypedDict
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from qa.data.epochs.mixture import Share
 from qa.errors import UserError
@@ -19,6 +19,7 @@ class AnswerOptions(TypedDict, total=False):
     read_texts: int | None  # 5: how many of a question's texts are read, the best by BM25; None: all
     max_answer_length: int | None  # in tokens; None: as the model was validated
     min_probability: float  # 0.0: where the best answer is less probable there is none, and no such alternatives
+    max_error: float | None  # at most this share of the answers given is wrong, as far as the calibration promises it
     handle_impossible_answer: bool | None  # whether there may be no answer; None: if it was trained on SQuAD v2
     # 0.5: alternatives that share more than this part of the shorter one with a better answer are left out
     overlap_threshold: float
@@ -35,6 +36,7 @@ class Choice(BaseModel):
     read_texts: PositiveInt | None = READ
     max_answer_length: PositiveInt | None = None
     min_probability: Share = 0.0
+    max_error: Annotated[float, Field(gt=0, lt=1)] | None = None
     handle_impossible_answer: bool | None = None
     overlap_threshold: Share = 0.5
     whole_words: bool = False

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from qa.answering.answer import Answer
-from qa.answering.choice import BestSpans, choose, merge
+from qa.answering.choice import BestSpans, choose, merge, with_whole_words
 from qa.answering.options import Options
+from qa.answering.promise import with_promise
 from qa.data.example import Example
-from qa.evaluation.collect import EvaluatedBatch, joined, lowest_null_scores
+from qa.evaluation.collect import EvaluatedBatch, join_batches, lowest_null_scores
 from qa.evaluation.decode import decode
-from qa.evaluation.whole_words import with_whole_words
 from qa.model.answering import Answering
 
 JOINED = 8  # batches
@@ -54,7 +54,8 @@ class Work:
         """`examples`: one for each text of each question, with `batches` of all their `windows`."""
         self.windows, self.done = windows, 0
         self._readings, self._examples, self._batches = readings, examples, batches
-        self._options, self._answering = options, answering
+        self._options = with_promise(options, answering, [reading.asked for reading in readings])
+        self._answering = answering
         self._parts: list[EvaluatedBatch] = []
         self._new: list[EvaluatedBatch] = []
         self._languages = options.languages(len(readings), answering)
@@ -67,7 +68,7 @@ class Work:
         self._new.append(part)
         self.done += len(part.rows)
         if len(self._new) == JOINED:
-            self._parts, self._new = [*self._parts, joined(self._new)], []
+            self._parts, self._new = [*self._parts, join_batches(self._new)], []
         return True
 
     def answers(self) -> list[Answer]:
@@ -88,7 +89,7 @@ class Work:
             text_names = dict(zip(reading.texts.values(), names, strict=False))
             best = merge([(number, spans[name], nulls.get(name)) for number, name in text_names.items()], n_best)
             if self._options.whole_words:
-                pairs = zip(best.spans, best.numbers, strict=True)
-                best = best._replace(spans=[with_whole_words(s, contexts[text_names[number]]) for s, number in pairs])
+                spans_of = [(with_whole_words(s, contexts[text_names[n]]), n) for s, n in best.spans]
+                best = best._replace(spans=spans_of)
             merged.append(best)
         return merged

@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from qa import processes, ranks
 from qa.config.command_line import command, quoted
@@ -37,15 +35,12 @@ log = logging.getLogger("qa")
 
 def register_resolvers(default_logger: Callable[[], str]) -> None:
     """Registers `${default_logger:}`, `${world_size:}`, `${of_model:…}`, `${package:…}` and `${demo:…}` of conf/."""
-    resolvers: dict[str, Callable[..., Any]] = {
-        "default_logger": default_logger,
-        "world_size": ranks.world_size,
-        "of_model": of_model,
-        "package": package_folder,
-        "demo": demo_file,
-    }
-    for name, resolver in resolvers.items():
-        OmegaConf.register_new_resolver(name, resolver, replace=True)
+    register = functools.partial(OmegaConf.register_new_resolver, replace=True)
+    register("default_logger", default_logger)
+    register("world_size", ranks.world_size)
+    register("of_model", of_model)
+    register("package", package_folder)
+    register("demo", demo_file)
 
 
 def package_folder(package: str, folder: str) -> str:
@@ -135,11 +130,8 @@ def exit_status(main: Callable[[], int]) -> int:
     except (KeyboardInterrupt, SystemExit) as error:
         code = error.code if isinstance(error, SystemExit) else 130
         status = 130 if isinstance(error.__context__, KeyboardInterrupt) else int(code or 0)  # Lightning's own exit
-    except (HydraException, OmegaConfBaseException) as error:
-        processes.report_error(f"ERROR: {explain_hydra(error)}")
-        status = 2
     except Exception as error:
-        line = explain_in_job(error) or (explain_hydra(error) if is_raised_by_hydra(error) else None)
+        line = explain_hydra(error) if is_raised_by_hydra(error) else explain_in_job(error)
         processes.report_error(f"ERROR: {line}" if line else traceback.format_exc())
         status = 2 if line else 1
     if status > 128:

@@ -14,9 +14,9 @@ from qa.config.suggestions import own_files, suggestion
 from qa.errors import UserError
 
 OF_HYDRA = (
-    "help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "shell-completion", "config-path",
-    "config-name", "config-dir", "experimental-rerun", "info",
-)  # fmt: skip
+    "help hydra-help version cfg resolve package run multirun shell-completion config-path config-name config-dir"
+    " experimental-rerun info"
+)
 # flags with the next word as their value, which has no = in it
 VALUED = re.compile(r"--(cfg|pack|config|exp|info)[a-z-]*|-(c|p|cp|cn|cd|i)")
 NULL_CHOICE = re.compile(r"^(data|model|optimizer|scheduler|trainer|callbacks|logger|sweep|experiment)=null$")
@@ -49,7 +49,7 @@ def _plain(word: str, after: str) -> str:
     nested = "." in name or "/" in name
     if is_pair and (nested or name in TOP_LEVEL):
         return word[2:]
-    if any(flag.startswith(key) for flag in OF_HYDRA):  # which may be shortened
+    if any(flag.startswith(key) for flag in OF_HYDRA.split()):  # which may be shortened
         return word
     if key.replace("-", "_") in KNOWN:
         raise UserError(

@@ -8,7 +8,7 @@ import traceback
 import hydra
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -32,12 +32,11 @@ def explain_in_job(error: BaseException) -> str | None:
 
 
 def is_raised_by_hydra(error: BaseException) -> bool:
-    """Whether an error comes from Hydra, or from what it calls, and not from a job."""
+    """Whether an error is Hydra's or OmegaConf's, or comes from what Hydra calls, and not from a job."""
     frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
-    roots = [
-        root for name in frames if (root := name.partition(".")[0]) in ("hydra", "hydra_plugins", "qa", "__main__")
-    ]
-    return roots[-1:] == ["hydra"]
+    roots = [name.partition(".")[0] for name in frames]
+    roots = [root for root in roots if root in ("hydra", "hydra_plugins", "qa", "__main__")]
+    return isinstance(error, HydraException | OmegaConfBaseException) or roots[-1:] == ["hydra"]
 
 
 def explain_hydra(error: BaseException) -> str:
@@ -56,7 +55,8 @@ def explain_hydra(error: BaseException) -> str:
         return f"{key}: no such setting{suggestion(key, keys)}"
     missing = r"Could not find '((?:hydra/)?[^/']+)/([^']*)'\s+Available options in '[^']+':((?:\n\t.*)*)"
     if match := re.search(missing, text):
-        ways = [", ".join(match[3].split()), *filter(None, [own_files(match[1], match[2])])]
+        there = ", ".join(choice for choice in match[3].split() if not choice.startswith("_"))
+        ways = filter(None, [there, own_files(match[1], match[2])])
         return f"{match[1]}={match[2]}: no such choice; choose one of {', or '.join(ways)}"
     if match := re.search(r"Could not delete from config. '([^']+)' does not exist", text):
         return f"~{match[1]}: nothing to leave out; it is null, or no setting"

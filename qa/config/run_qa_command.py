@@ -10,9 +10,7 @@ from qa.config.run_qa_flags import BATCH, CHOICES, KEYS, SAMPLES, STAGES, WHY
 from qa.errors import UserError
 
 # run_qa.py's defaults in a training that are not ours
-DEFAULTS = {
-    "weight_decay": 0.0, "per_device_train_batch_size": 8, "per_device_eval_batch_size": 8, "learning_rate": 5e-5,
-}  # fmt: skip
+DEFAULTS = {"weight_decay": 0.0, **dict.fromkeys((BATCH[0], "per_device_eval_batch_size"), 8), "learning_rate": 5e-5}
 STAGE_FILES = {"fit": "train_file", "validate": "validation_file", "predict": "test_file"}
 POSITIVE = {
     *(*BATCH, *SAMPLES.values()),
@@ -75,12 +73,10 @@ def _translated(name: str, value: Any, flags: Mapping[str, Any], stage: str) -> 
     match name:
         case "do_predict" if value and stage != "predict":
             return _then_predict(flags, stage)
-        case _ if name in STAGES:
+        case _ if name in (*STAGES, "model_revision"):
             return []
         case "model_name_or_path" if "model_revision" in flags:
             return [f"model.pretrained={quoted(value + '@' + flags['model_revision'])}"]
-        case "model_revision":
-            return []
         case "dataset_name" if value.removeprefix("rajpurkar/") in ("squad", "squad_v2"):
             return [f"data={value.removeprefix('rajpurkar/')}"]
         case "train_file" | "validation_file" | "test_file" if "dataset_name" in flags:

@@ -36,10 +36,8 @@ KEYS = {
 # flags with values that are overrides; other values have no counterpart
 CHOICES: dict[str, dict[Any, str]] = {
     "lr_scheduler_type": {
-        "linear": "scheduler=linear",
-        "cosine": "scheduler=cosine",
+        **{name: f"scheduler={name}" for name in ("linear", "cosine", "constant")},
         "cosine_with_restarts": "scheduler=cosine",  # without lr_scheduler_kwargs it never starts again
-        "constant": "scheduler=constant",
         "constant_with_warmup": "scheduler=constant",
     },
     "optim": {"adamw_torch": "optimizer=adamw", "adamw_torch_fused": "optimizer=adamw"},

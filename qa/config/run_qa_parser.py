@@ -4,7 +4,7 @@ import argparse
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +14,7 @@ from qa.config.run_qa_flags import ALIASES, KIND, KNOWN
 from qa.errors import UserError, first_line
 
 YES, NO = ("yes", "true", "t", "y", "1"), ("no", "false", "f", "n", "0")
-LAUNCHER = {"nproc_per_node": ("num_gpus",), "nnodes": (), "num_processes": (), "num_machines": ()}
+WISHES = {"int": "a whole number", "float": "a number", "_switch": "True or False"}  # by the name of an argument's type
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,7 +28,9 @@ class _Parser(argparse.ArgumentParser):
         self.add_argument(*dict.fromkeys(f"--{text}" for text in spellings), **{"dest": name, **kind})
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(re.sub(r"^argument (--\w+)\S*:", r"\1:", message))
+        line = re.sub(r"^argument (--\w+)\S*:", r"\1:", message)
+        line = re.sub(r"invalid (\w+) value: (['\"])(.*)\2$", lambda m: f"should be {WISHES[m[1]]}, not {m[3]}", line)
+        raise UserError(line)
 
 
 def parse(words: Sequence[str]) -> dict[str, Any]:
@@ -56,8 +58,8 @@ def _run_qa() -> _Parser:
         "on": {"nargs": "?", "const": True},
         "noted": {"nargs": "?", "const": True},
         "list": {"nargs": "+"},
-        "whole": {"type": _number(int)},
-        "real": {"type": _number(float)},
+        "whole": {"type": int},
+        "real": {"type": float},
         None: {},
     }
     for name in sorted(KNOWN):
@@ -69,8 +71,9 @@ def _run_qa() -> _Parser:
 
 def _launcher(words: Sequence[str]) -> dict[str, Any]:
     parser = _Parser()
-    for name, aliases in LAUNCHER.items():
-        parser.add(name, *aliases, type=_number(int))
+    parser.add("nproc_per_node", "num_gpus", type=int)
+    for name in ("nnodes", "num_processes", "num_machines"):
+        parser.add(name, type=int)
     parser.add("mixed_precision", choices=("no", "fp16", "bf16", "fp8"))
     read, others = parser.parse_known_args(words)
     flags = vars(read)
@@ -106,20 +109,8 @@ def _of_file(path: Path) -> Iterator[str]:
 
 def _switch(text: str) -> bool:
     if (word := text.lower()) not in (*YES, *NO):
-        raise argparse.ArgumentTypeError(f"should be True or False, not {text}")
+        raise ValueError(text)
     return word in YES
-
-
-def _number(kind: type[int | float]) -> Callable[[str], int | float]:
-    def read(text: str) -> int | float:
-        try:
-            return kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(
-                f"should be a {'whole ' if kind is int else ''}number, not {text}"
-            ) from None
-
-    return read
 
 
 def _close(word: str) -> str:

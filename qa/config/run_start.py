@@ -54,7 +54,7 @@ class RunStart(Callback):
             console.quiet = True  # the first rank speaks for all
         folder = Path(config.hydra.run.dir)
         try:
-            check_complete(OmegaConf.to_container(config))  # type: ignore[arg-type]
+            check_complete(config, config.hydra.overrides.task)
             check_sweep(config)
             if not rank:
                 folder = _lock(folder, config)

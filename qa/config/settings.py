@@ -19,10 +19,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from qa.config.trainer_limits import TRAINER_LIMITS
 from qa.config.wording import validated
 from qa.data.epochs.mixture import file_weights
-from qa.data.reading.file_names import check_stems
-from qa.data.reading.files import find_files
+from qa.data.reading.files import check_stems, find_files
 from qa.data.reading.sources import Split
 from qa.data.squad_data import SquadData
 from qa.errors import UserError
@@ -32,22 +32,12 @@ log = logging.getLogger(__name__)
 
 NonFinite = Literal["stop", "skip"]  # the reaction to a loss or a gradient that is not finite
 
-# {argument of lightning.Trainer: (the one value that is allowed, why no other is)}
-REFUSED_ARGUMENTS: dict[str, tuple[Any, str]] = {
-    "accumulate_grad_batches": (1, "data.batch_size is the batch of one optimiser step on any hardware"),
-    "use_distributed_sampler": (False, "batches are formed before the processes share them"),
-    "overfit_batches": (0.0, "use data.limit"),
-    "logger": (None, "it is a group of its own: logger=wandb|csv|tensorboard|none"),
-    "callbacks": (None, "it is a group of its own: callbacks=…"),
-    "num_nodes": (1, "start the nodes with torchrun or srun, which set their number"),
-    "barebones": (False, "it takes loggers and progress away, and this program's own callbacks stay"),
-}
-# lightning's other strategies start processes themselves, or keep weights where checkpoints do not find them
-STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 # the datamodule draws a random part of the questions; lightning sees no limit
 EVALUATION_LIMITS = {
-    "validation": "limit_val_batches", "test": "limit_test_batches", "predict": "limit_predict_batches",
-}  # fmt: skip
+    "validation": "limit_val_batches",
+    "test": "limit_test_batches",
+    "predict": "limit_predict_batches",
+}
 READ_SPLITS: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "validation"),
     "validate": ("validation",),
@@ -56,10 +46,13 @@ READ_SPLITS: dict[str, tuple[Split, ...]] = {
 }
 
 
-class CheckpointSettings(BaseModel):
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class CheckpointSettings(_Strict):
     """The figure that makes an epoch the best, and the other times to save checkpoints."""
 
-    model_config = ConfigDict(extra="forbid")
     monitor: Monitor
     every_n_steps: PositiveInt | None
     every_n_minutes: PositiveFloat | None
@@ -68,10 +61,9 @@ class CheckpointSettings(BaseModel):
     on_error: Literal["stop", "continue"]
 
 
-class Interval(BaseModel):
+class Interval(_Strict):
     """Values of a search from `low` to `high`, both inclusive; `log`: drawn on a logarithmic scale."""
 
-    model_config = ConfigDict(extra="forbid")
     low: int | float
     high: int | float
     log: bool = False
@@ -89,18 +81,16 @@ class Interval(BaseModel):
         return all(isinstance(bound, int) for bound in (self.low, self.high, self.step or 1))
 
 
-class DecodeSettings(BaseModel):
+class DecodeSettings(_Strict):
     """The limits in the choice of answers."""
 
-    model_config = ConfigDict(extra="forbid")
     n_best: PositiveInt
     max_answer_length: PositiveInt
 
 
-class SweepSettings(BaseModel):
+class SweepSettings(_Strict):
     """The jobs of a multirun and what it keeps of them; `n_trials` and the settings below it are for a search."""
 
-    model_config = ConfigDict(extra="forbid")
     resume: bool = True
     keep_best: PositiveInt | None = None
     n_trials: PositiveInt | None = None
@@ -114,10 +104,9 @@ class SweepSettings(BaseModel):
         return dict(_leaves(space)) if isinstance(space, Mapping) else space
 
 
-class Settings(BaseModel):
-    """The composed configuration. `check_groups` checks each group against its `_target_`."""
+class Settings(_Strict):
+    """The composed configuration. `check_values` checks each group against its `_target_`."""
 
-    model_config = ConfigDict(extra="forbid")
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     stage: Literal["fit", "validate", "test", "predict"]
     resume: str
@@ -146,50 +135,21 @@ class Settings(BaseModel):
 def check_settings(config: Mapping[str, Any]) -> Settings:
     """Checks the settings, without an import of a target. Errors: UserError, one line with the valid choices."""
     settings = validated(Settings, config)
-    trainer, data = settings.trainer, settings.data
-    for key, (allowed, reason) in REFUSED_ARGUMENTS.items():
-        if trainer[key] not in (allowed, []):
-            raise UserError(f"trainer.{key}={trainer[key]}: refused; {reason}")
-    strategy = trainer["strategy"]
-    if strategy not in STRATEGIES and not (isinstance(strategy, Mapping) and "_target_" in strategy):
-        raise UserError(
-            f"trainer.strategy={strategy}: refused; trainer.devices=N starts the processes, trainer=sharded divides the"
-            f" model among them; else choose {', '.join(STRATEGIES)}"
-        )
-    for key in ("max_epochs", "max_steps", "check_val_every_n_epoch", "val_check_interval"):
-        value = trainer.get(key)
-        endless = -1 if key.startswith("max_") else None
-        if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0 and value != endless:
-            raise UserError(f"trainer.{key}={value}: should be greater than 0")
-    if isinstance(interval := trainer.get("val_check_interval"), str | Mapping):
-        raise UserError(
-            f"trainer.val_check_interval={interval}: each process has a clock of its own; give a number of"
-            " steps, or a share of an epoch such as 0.25"
-        )
+    trainer = settings.trainer
+    for keys, (allowed, why) in TRAINER_LIMITS.items():
+        for key in keys.split():
+            if not (allowed(trainer[key]) if callable(allowed) else trainer[key] in allowed):
+                raise UserError(f"trainer.{key}={trainer[key]}: {why}")
     for kind in ("epochs", "steps"):
         least, most = trainer[f"min_{kind}"], trainer[f"max_{kind}"]
         if isinstance(least, int) and isinstance(most, int) and 0 < most < least:
             raise UserError(f"trainer.min_{kind}={least}: more than trainer.max_{kind}={most}, where the schedule ends")
-    if trainer["check_val_every_n_epoch"] is None and type(interval) is not int:
+    if trainer["check_val_every_n_epoch"] is None and type(trainer["val_check_interval"]) is not int:
         raise UserError("trainer.check_val_every_n_epoch: null needs a number of steps, trainer.val_check_interval=N")
-    if trainer.get("max_epochs") in (None, -1) and trainer.get("max_steps") in (None, -1):
+    if trainer["max_epochs"] in (None, -1) and trainer["max_steps"] in (None, -1):
         raise UserError("trainer.max_epochs: the schedule needs an end; set it or trainer.max_steps")
-    for key in ("limit_train_batches", *EVALUATION_LIMITS.values()):
-        limit = trainer.get(key)
-        if isinstance(limit, int | float) and not (limit >= 1 if isinstance(limit, int) else 0 < limit <= 1):
-            why = "" if key == "limit_train_batches" else "; without an evaluation no epoch is the best"
-            raise UserError(
-                f"trainer.{key}={limit}: should be a number of batches, at least 1, or a share of the windows such as"
-                f" 0.1{why}"
-            )
-    if data.get("predictions_file") and settings.stage != "validate":
+    if settings.data.get("predictions_file") and settings.stage != "validate":
         raise UserError("data.predictions_file: only stage=validate scores it; add stage=validate")
-    stride, length = data.get("stride"), data.get("max_length")
-    if isinstance(stride, int) and isinstance(length, int) and stride >= length:
-        raise UserError(
-            f"data.stride={stride}: windows of data.max_length={length} cannot share that many tokens;"
-            f" give less than {length} minus the special tokens of a window"
-        )
     return settings
 
 

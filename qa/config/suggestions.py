@@ -1,8 +1,10 @@
 """The meaning of a wrong name: neighbours' words for our settings, and names that come close."""
 
 import difflib
+import functools
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -45,13 +47,7 @@ NEIGHBOURS = {
     for word in words.split()
 }
 # settings that the W&B logger leaves to W&B's own variables
-OF_WANDB = {
-    "entity": "WANDB_ENTITY",
-    "group": "WANDB_RUN_GROUP",
-    "job_type": "WANDB_JOB_TYPE",
-    "notes": "WANDB_NOTES",
-    "tags": "WANDB_TAGS",
-}
+OF_WANDB = {"entity": "ENTITY", "group": "RUN_GROUP", "job_type": "JOB_TYPE", "notes": "NOTES", "tags": "TAGS"}
 
 
 def suggestion(name: str, choices: Iterable[str]) -> str:
@@ -65,7 +61,7 @@ def suggestion(name: str, choices: Iterable[str]) -> str:
     if len(same) == 1:
         return f"; did you mean {same[0]}?"
     if last in OF_WANDB and group in ("", "logger", "wandb"):
-        return f"; set {OF_WANDB[last]}, which W&B reads"
+        return f"; set WANDB_{OF_WANDB[last]}, which W&B reads"
     if having := _choices_with(group, last):
         return f"; {' and '.join(f'{group}={choice}' for choice in having)} {'has' if len(having) == 1 else 'have'} it"
     if key := NEIGHBOURS.get(last) or KEYS.get(last):
@@ -79,9 +75,15 @@ def suggestion(name: str, choices: Iterable[str]) -> str:
 
 def _choices_with(group: str, name: str) -> list[str]:
     """The choices of a group that have this setting in their own file."""
+    contents = read_choices(group).items()
+    return [choice for choice, content in contents if name in {**content, **(content.get(group) or {})}]
+
+
+@functools.cache
+def read_choices(group: str) -> dict[str, dict[str, Any]]:
+    """{choice: content of its file} of a group of conf/; empty for what is no group."""
     files = sorted((CONF / group).glob("*.yaml")) if group else []
-    contents = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) or {} for path in files}
-    return [choice for choice, content in contents.items() if name in {**content, **(content.get(group) or {})}]
+    return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) or {} for path in files}
 
 
 def own_files(group: str, value: str) -> str:

@@ -2,47 +2,40 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, get_type_hints
 
 from hydra.errors import InstantiationException
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from qa.config.settings import Settings
-from qa.config.signatures import SIGNATURES
-from qa.config.suggestions import suggestion
+from qa.config.suggestions import read_choices, suggestion
 from qa.config.wording import wrong_value
+from qa.data.squad_data import SquadData
 from qa.errors import UserError, one_line
 
-
-def check_complete(config: Mapping[str, Any]) -> None:
-    """Checks that `~KEY` or null took away no setting that a run needs. Errors: UserError."""
-    if missing := next(_missing(config), None):
-        raise UserError(f"{missing}: cannot be left out; give it a value")
-
-
-def _missing(config: Mapping[str, Any]) -> Iterator[str]:
-    """The keys of `Settings` and of the targets known here that a configuration lacks.
-
-    A target that gets its other arguments later, an optimizer, has defaults of its own for the rest.
-    """
-    for name, field in Settings.model_fields.items():
-        node, model, needed = config.get(name), field.annotation, ["_target_"]
-        if node is None and field.is_required():
-            yield name
-        if not isinstance(node, Mapping) or not field.is_required() or model in (str, int):
-            continue
-        if inspect.isclass(model) and issubclass(model, BaseModel):
-            needed = [key for key, child in model.model_fields.items() if child.is_required()]
-        elif function := SIGNATURES.get(node.get("_target_", "")):
-            parameters = inspect.signature(function).parameters.items()
-            needed = [key for key, p in parameters if p.default is p.empty or "_partial_" not in node]
-        yield from (f"{name}.{key}" for key in needed if key not in node and key != "self")
+# keys that `~KEY` may leave out: they have defaults, or nothing needs them
+REMOVABLE = re.compile(
+    r"(callbacks|logger|sweep|experiment|hydra|push_to_hub|matmul_precision)\b|optimizer\.(?!_target_)|\w+\.\w+\."
+)
 
 
-def check_groups(settings: Settings, names: Sequence[str]) -> None:
-    """Checks the values of some groups of the configuration. Errors: UserError."""
-    check_values({name: getattr(settings, name) for name in names})
+def check_complete(config: Mapping[str, Any], words: Iterable[str]) -> None:
+    """Checks that `~KEY` among the overrides, or null, took away no setting that a run needs. Errors: UserError."""
+    targets = [word.lstrip("+").partition("._target_=")[0] for word in words if "._target_=" in word]
+    removed = [word[1:].partition("=")[0] for word in words if word.startswith("~")]
+    missing = [key for key in removed if not REMOVABLE.match(key) and key.partition(".")[0] not in targets]
+    missing += [name for name, f in Settings.model_fields.items() if f.is_required() and config.get(name) is None]
+    if missing:
+        raise UserError(f"{missing[0]}: cannot be left out; give it a value")
+
+
+def _keys_in_conf(group: str, target: str) -> set[str]:
+    """The keys that conf/ has for a target of this project; empty for any other."""
+    if not target.startswith("qa."):
+        return set()
+    return {key for content in read_choices(group).values() for key in content}
 
 
 def check_values(groups: Mapping[str, Any]) -> None:
@@ -52,14 +45,15 @@ def check_values(groups: Mapping[str, Any]) -> None:
         hints = get_type_hints(function, include_extras=True)
         parameters = inspect.signature(function).parameters
         loose = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+        known = _keys_in_conf(prefix, node["_target_"]) or parameters  # other arguments of a model are the program's
+        choices = [name for name in parameters if name in known]
         for key, value in node.items():
             if key in {"_target_", "_partial_"}:
                 continue
-            if key not in parameters and not loose:
-                raise UserError(f"{prefix}.{key}: no such setting{suggestion(key, parameters)}")
+            if key not in choices and not loose:
+                raise UserError(f"{prefix}.{key}: no such setting{suggestion(key, choices)}")
             if isinstance(value, Mapping) and "_target_" in value:
-                check_values({f"{prefix}.{key}": value})
-                continue
+                continue  # a target by itself
             try:
                 checked = _adapter(hints.get(key, Any)).validate_python(value)
                 if isinstance(checked, int | float) and type(value) not in (int, type(checked)):
@@ -92,14 +86,13 @@ def _targets(groups: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
         if isinstance(node, Mapping):
             if "_target_" in node:
                 yield prefix + name, node
-            else:
-                yield from _targets(node, f"{prefix}{name}.")
+            yield from _targets(node, f"{prefix}{name}.")
 
 
 def _signature(prefix: str, path: str) -> Callable[..., Any]:
-    """The function with a target's arguments, or its stand-in that imports no Lightning."""
-    if path in SIGNATURES:
-        return SIGNATURES[path]
+    """The function with a target's arguments; that of the data is found without Lightning."""
+    if path == "qa.SquadDataModule":
+        return SquadData.__init__
     from hydra.utils import get_object
 
     logging.getLogger("hydra.utils").disabled = True  # it prints what the error says

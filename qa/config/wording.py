@@ -27,7 +27,7 @@ def wrong_value(key: str, error: ValidationError, choices: Iterable[str], prefix
     key = key or ".".join([*([prefix] if prefix else []), *names])
     if first["type"] == "extra_forbidden":
         return f"{key}: no such setting{suggestion(names[-1], choices)}"
-    wishes = dict.fromkeys(map(_wish, (e for e in errors if e["type"] != "is_instance_of")))
+    wishes = dict.fromkeys(map(_wish, [e for e in errors if e["type"] != "is_instance_of"] or errors))
     return f"{key}={first['input']}: should be {' or '.join(wishes)}"
 
 

@@ -14,7 +14,7 @@ from qa.data.epochs.batch_order import batches_of_rank, ordered_batches
 from qa.data.epochs.batches import Batch, EpochSampler, EvaluationBatches, TrainingBatches, WindowDataset
 from qa.data.reading.sources import Split
 from qa.data.squad_data import SquadData
-from qa.data.windows.tokenizer import Template, pair_template
+from qa.data.windows.tokenizer import pair_template
 from qa.processes import SIGNALS
 
 SPLITS: dict[str, tuple[Split, ...]] = {
@@ -43,8 +43,7 @@ class SquadDataModule(SquadData, LightningDataModule):
         Errors: as `prepare_split`.
         """
         for split in SPLITS[stage]:
-            if split not in self.windows and (self.sources.has(split) or split == SPLITS[stage][0]):
-                assert self.tokenizer is not None, "call connect(tokenizer) first"
+            if split not in self.splits and (self.sources.has(split) or split == SPLITS[stage][0]):
                 self.prepare_split(split, self.tokenizer)
 
     def resume(self, step: int, steps_per_epoch: int) -> None:
@@ -52,8 +51,8 @@ class SquadDataModule(SquadData, LightningDataModule):
         self._first_step, self._steps_per_epoch = step, steps_per_epoch
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        rank, world_size = self._rank()
-        dataset = TrainingBatches(self.windows["train"], self.examples["train"], self._template(), rank, world_size)
+        train, template = self.splits["train"], pair_template(self.tokenizer)
+        dataset = TrainingBatches(train.windows, train.examples, template, *self._rank())
         epoch, done = divmod(self._first_step, self._steps_per_epoch) if self._first_step else (0, 0)
         return self._loader(dataset, EpochSampler(self.training_batches, self.batch_count(), epoch, done))
 
@@ -67,21 +66,22 @@ class SquadDataModule(SquadData, LightningDataModule):
         return self._evaluation("predict")
 
     def _evaluation(self, split: Split) -> DataLoader[Batch]:
-        batches = ordered_batches(self.evaluated[split], self.windows[split].lengths(), self.eval_batch_size)
-        dataset = EvaluationBatches(self.windows[split], self.examples[split], self._template())
+        part = self.splits[split]
+        size = self.eval_batch_size or (64 if self._is_on_gpu() else 16)
+        batches = ordered_batches(part.evaluated, part.windows.lengths(), size)
+        dataset = EvaluationBatches(part.windows, part.examples, pair_template(self.tokenizer))
         return self._loader(dataset, batches_of_rank(batches, *self._rank()))
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _template(self) -> Template:
-        assert self.tokenizer is not None
-        return pair_template(self.tokenizer)
+    def _is_on_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def _loader(self, dataset: WindowDataset, batches: EpochSampler | list[NDArray[np.int64]]) -> DataLoader[Batch]:
         # a generator of its own: without one each new iterator draws from the stream that dropout uses
         generator = torch.Generator().manual_seed(self.seed)
-        gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        gpu = self._is_on_gpu()
         workers = self.num_workers if self.num_workers is not None else 2 * gpu
         return DataLoader(
             dataset, sampler=batches, batch_size=None, num_workers=workers, generator=generator, pin_memory=gpu,

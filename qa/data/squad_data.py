@@ -5,6 +5,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
+from qa import recipe
 from qa.data.epochs.batch_order import Batching, copies, drawn_windows, epoch_batches, padded_share
-from qa.data.epochs.mixture import Mixture, Share, Turns, file_weights, take_turns
+from qa.data.epochs.mixture import EpochPlan, Mixture, Share, file_weights, plan_epochs
 from qa.data.example import Example
 from qa.data.reading.checked import Examples
 from qa.data.reading.examples import OnBadRecord, collector_paused
 from qa.data.reading.languages import Languages
-from qa.data.reading.overlap import OnOverlap, Overlap, overlap, without_overlap
-from qa.data.reading.record import BadRecord, Columns, Files, Record
+from qa.data.reading.overlap import OnOverlap, Overlap, overlap, shared_examples
+from qa.data.reading.record import BadRecord, Columns, Files
 from qa.data.reading.sources import Sources, Split
 from qa.errors import UserError
 from qa.storage import write_text
@@ -32,6 +34,27 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class PreparedSplit:
+    """A split that is read, checked, and cut into windows."""
+
+    examples: list[Example]
+    windows: "Windows"
+    evaluated: NDArray[np.int64]  # numbers of the windows that an evaluation takes
+    fingerprint: str  # of content, tokenizer and window settings
+    skipped: Counter[str]  # records by kind
+    repaired: Counter[str]
+
+    def example_count(self) -> int:
+        """Questions that have a window."""
+        return len(np.unique(self.windows.example))
+
+    def evaluated_examples(self) -> list[Example]:
+        """The questions that an evaluation takes, in their order."""
+        return [self.examples[row] for row in np.unique(self.windows.example[self.evaluated])]
+
+
+@dataclass(eq=False, repr=False)
 class SquadData:
     """The splits that a stage needs: read, checked, and cut into windows.
 
@@ -44,59 +67,48 @@ class SquadData:
     `mixture` is how often an epoch sees each window of a file ({stem: weight}, 1 for the others), or an exponent that
     weighs the files by their size; `negative_windows` is the share of the windows without their answer that an epoch
     takes: see `qa.data.epochs.mixture`. Lengths and `stride` are in tokens. `num_workers` processes build batches
-    ahead; None: 2 on a GPU, else none.
+    ahead; None: 2 on a GPU, else none. `eval_batch_size`: None: 64 on a GPU, else 16.
     """
 
-    def __init__(
-        self,
-        name: str | None = None,
-        train_file: Files | None = None,
-        validation_file: Files | None = None,
-        test_file: Files | None = None,
-        validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None,
-        split_seed: NonNegativeInt = 42,
-        mixture: Mixture | None = None,
-        negative_windows: Share = 1.0,
-        predictions_file: str | None = None,
-        columns: Columns | Mapping[str, str] = Columns(),
-        languages: Languages | None = None,
-        overlap: OnOverlap = "warn",
-        limit: PositiveInt | None = None,
-        on_bad_record: OnBadRecord = "error",
-        cache_dir: str = "cache",
-        cache_gib: PositiveFloat = 10.0,
-        max_length: Annotated[int, Field(ge=8)] = 384,
-        stride: NonNegativeInt = 128,
-        batch_size: PositiveInt = 16,
-        micro_batch_size: PositiveInt | Literal["auto"] = "auto",
-        eval_batch_size: PositiveInt = 16,
-        batching: Batching = "bucketed",
-        num_workers: NonNegativeInt | None = None,
-        seed: NonNegativeInt = 42,
-    ) -> None:
+    name: str | None = None
+    train_file: Files | None = None
+    validation_file: Files | None = None
+    test_file: Files | None = None
+    validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    split_seed: NonNegativeInt = 42
+    mixture: Mixture | None = None
+    negative_windows: Share = 1.0
+    predictions_file: str | None = None
+    columns: Columns | Mapping[str, str] = Columns()
+    languages: Languages | None = None
+    overlap: OnOverlap = "warn"
+    limit: PositiveInt | None = None
+    on_bad_record: OnBadRecord = "error"
+    cache_dir: str = "cache"
+    cache_gib: PositiveFloat = 10.0
+    max_length: Annotated[int, Field(ge=8)] = recipe.MAX_LENGTH
+    stride: NonNegativeInt = recipe.STRIDE
+    batch_size: PositiveInt = recipe.BATCH_SIZE
+    micro_batch_size: PositiveInt | Literal["auto"] = "auto"
+    eval_batch_size: PositiveInt | None = None
+    batching: Batching = "bucketed"
+    num_workers: NonNegativeInt | None = None
+    seed: NonNegativeInt = recipe.RUN_SEED
+    tokenizer: "PreTrainedTokenizerFast" = field(init=False)
+    sources: Sources = field(init=False)
+    splits: dict[Split, PreparedSplit] = field(init=False, default_factory=dict)
+    plan: EpochPlan = field(init=False)  # of the windows of training
+    shared: Overlap | None = field(init=False, default=None)  # by training and validation, once both are there
+    lists: dict[str, list[dict[str, Any]]] = field(init=False)  # rows of each list of records, by its file's name
+
+    def __post_init__(self) -> None:
         super().__init__()
-        files = {"train": train_file, "validation": validation_file, "test": test_file, "predict": test_file}
-        names = Columns.model_validate(dict(columns))
-        self.sources = Sources(name, files, names, languages, on_bad_record, limit, validation_share, split_seed)
-        self.on_bad_record, self.on_overlap = on_bad_record, overlap
-        self.mixture, self.negative_windows = mixture, negative_windows
-        self.predictions_file = predictions_file
-        self.split_seed = split_seed
-        self.cache_dir, self.cache_limit = Path(cache_dir), cache_gib * 2**30
-        self.max_length, self.stride = max_length, stride
-        self.batch_size, self.eval_batch_size, self.batching = batch_size, eval_batch_size, batching
-        self.micro_batch_size = micro_batch_size
-        self.num_workers, self.seed = num_workers, seed
-        self.tokenizer: PreTrainedTokenizerFast | None = None
-        self.examples: dict[str, list[Example]] = {}
-        self.windows: dict[str, Windows] = {}
-        self.turns: Turns  # of the windows of training, once they are there
-        self.trained_files: list[Path] = []  # each training example's
-        self.evaluated: dict[str, NDArray[np.int64]] = {}  # windows that an evaluation of the split takes
-        self.fingerprints: dict[str, str] = {}  # of content, tokenizer and window settings
-        self.bad: dict[str, list[BadRecord]] = {}  # that were skipped
-        self.repairs: dict[str, list[dict[str, Any]]] = {}  # rows of repairs.jsonl
-        self.overlap: Overlap | None = None  # of training and validation, once both are there
+        tests = dict.fromkeys(("test", "predict"), self.test_file)
+        files = {"train": self.train_file, "validation": self.validation_file, **tests}
+        columns = Columns.model_validate(dict(self.columns))
+        reading = self.languages, self.on_bad_record, self.limit, self.validation_share, self.split_seed
+        self.sources = Sources(self.name or "", files, columns, *reading)
+        self.lists = {"skipped.jsonl": [], "repairs.jsonl": []}
 
     @collector_paused()
     def prepare_split(
@@ -104,39 +116,35 @@ class SquadData:
     ) -> None:
         """Reads, checks and cuts one split into windows.
 
-        `limit`: evaluate a random part of the questions only. Its windows fill at most so many batches (int) or are
-        at most this share of all (float). It is the same for every seed of a run, number of devices and epoch.
+        `limit`: evaluate a random part of the questions only. Its windows fill at most so many batches (int; of 16
+        without `eval_batch_size`) or are at most this share of all (float). It is the same for every seed of a run,
+        number of devices and epoch.
         Errors: UserError for a file or a record that cannot be used, or a question that leaves no room for its context.
         """
         from qa.data.windows.cache import cached_windows, fingerprint  # needs torch, which scoring does without
 
         self.tokenizer = tokenizer
-        read = self.sources.read(split)
-        if split == "train":
-            self._drop_refusals(read)
-            if self.on_overlap == "drop" and self.sources.has("validation"):
-                self._drop_overlap(read)
-        examples = read.examples
-        key = self.fingerprints[split] = fingerprint(examples, tokenizer, self.max_length, self.stride)
-        path = self.cache_dir / f"{key}.safetensors"
-        windows = cached_windows(path, examples, tokenizer, self.max_length, self.stride, self.cache_limit)
+        read = self._read_training() if split == "train" else self.sources.read(split)
+        key = fingerprint(read.examples, tokenizer, self.max_length, self.stride)
+        path = Path(self.cache_dir, f"{key}.safetensors")
+        windows = cached_windows(path, read.examples, tokenizer, self.max_length, self.stride, self.cache_gib * 2**30)
         self._check_room(split, windows, read)
         self.report(split, read)
-        self.examples[split], self.windows[split] = examples, windows
+        unit = (self.eval_batch_size or recipe.BATCH_SIZE) if isinstance(limit, int) else len(windows)
+        most = math.inf if limit is None else limit * unit
+        evaluated = drawn_windows(windows.example, most, self.split_seed)
+        self.splits[split] = PreparedSplit(read.examples, windows, evaluated, key, read.skipped, read.repaired)
         if split == "train":
             self._plan_epochs(read.files)
-        if {"train", "validation"} <= self.examples.keys():
+        if {"train", "validation"} <= self.splits.keys():
             self._look_for_overlap()
-        most = math.inf if limit is None else limit * (self.eval_batch_size if isinstance(limit, int) else len(windows))
-        self.evaluated[split] = drawn_windows(windows.example, most, self.split_seed)
 
     def _check_room(self, split: Split, windows: "Windows", read: Examples) -> None:
         """Lists the questions without a window, or refuses them."""
         from qa.data.windows.build import without_room
 
-        problem = (
-            f"too long for windows of data.max_length={self.max_length} that share data.stride={self.stride} tokens"
-        )
+        lengths = f"data.max_length={self.max_length} that share data.stride={self.stride} tokens"
+        problem = f"too long for windows of {lengths}"
         remedy = "raise the first, lower the second, or skip such questions with data.on_bad_record=skip"
         for row in without_room(windows):
             bad = self._bad(split, read, read.examples[row], "question too long", problem, remedy)
@@ -144,106 +152,98 @@ class SquadData:
                 raise bad
             read.bad.append(bad)
         if not len(windows):
-            raise UserError(
-                f"{split}: no question leaves room for its context; raise data.max_length={self.max_length}"
-            )
+            problem = "no question leaves room for its context"
+            raise UserError(f"{split}: {problem}; raise data.max_length={self.max_length}")
 
     def _bad(self, split: Split, read: Examples, example: Example, *why: str) -> BadRecord:
         """The error for an example that cannot be used."""
         file = str(read.files.get(example.id) or self.sources.in_words(split))
-        record = Record(file, f"question {example.id!r}", {"question": example.question})
-        return BadRecord(record, *why)
+        return BadRecord(file, f"question {example.id!r}", {"question": example.question}, *why)
 
     def _plan_epochs(self, files: Mapping[str, Path]) -> None:
-        """Decides which windows each training epoch takes. `files`: {id: its file}."""
+        """Decides which windows each training epoch takes. `files`: {id: its file}.
+
+        Errors: UserError where no question has an answer.
+        """
         from qa.data.windows.build import unlabelled
 
-        examples, windows = self.examples["train"], self.windows["train"]
+        examples, windows = self.splits["train"].examples, self.splits["train"].windows
+        if not any(example.answers for example in examples):
+            raise UserError(
+                f"{self.sources.in_words('train')}: no question has an answer; training needs some, in a field such as"
+                " 'answers' or named by data.columns.answer=NAME"
+            )
         unanswerable = sum(examples[row].is_impossible for row in np.unique(windows.example))
         if lost := unlabelled(windows) - unanswerable:
             log.warning("train: %d first answers are whole in no window and are trained as (0, 0)", lost)
-        origin = Path(self.sources.name or "")
-        self.trained_files = [files.get(example.id, origin) for example in examples]
-        weights = file_weights(self.mixture, self.sources.files["train"])
-        self.turns = take_turns(windows, examples, self.trained_files, weights, self.negative_windows, self.seed)
+        paths = [files.get(example.id, Path(self.name or "")) for example in examples]
+        weights = file_weights(self.mixture, self.train_file)
+        self.plan = plan_epochs(windows, examples, paths, weights, self.negative_windows, self.seed)
 
     def _look_for_overlap(self) -> None:
         """Reports the overlap of validation with training, or refuses it."""
-        self.overlap = overlap(self.examples["train"], self.examples["validation"])
-        note = self.overlap.note()
-        if note and self.on_overlap == "error":
+        self.shared = overlap(self.splits["train"].examples, self.splits["validation"].examples)
+        if not (note := self.shared.note()):
+            return
+        if self.overlap == "error":
             remedy = "give other files, or leave such contexts out of training with data.overlap=drop"
             raise UserError(f"data.overlap=error: {note.rstrip('.')}; {remedy}")
-        if note:
-            log.warning("validation: %s", note)
+        log.warning("validation: %s", note)
 
-    def _drop_overlap(self, read: Examples) -> None:
-        """Leaves out the training examples on contexts of validation, which is read for this."""
-        kept = without_overlap(read.examples, self.sources.read("validation").examples)
-        if not kept:
-            raise UserError("data.overlap=drop: all training questions are on contexts of validation; give other files")
-        self._keep(read, kept, "context in the evaluation", "its context is in the evaluation")
+    def _read_training(self) -> Examples:
+        """The training examples, without corrections that refuse where nothing else does, and without the overlap.
 
-    def _drop_refusals(self, read: Examples) -> None:
-        """Leaves out corrections that say "no answer" where no other training question does: SQuAD v1.1 stays that."""
+        Where no other training question lacks an answer, corrections that say "no answer" are skipped: SQuAD v1.1 stays
+        that. With `overlap="drop"` so are the examples on contexts of validation, which is read for this.
+        """
+        read = self.sources.read("train")
         refusals = [example for example in read.examples if example.is_impossible]
-        kept = [example for example in read.examples if not example.is_impossible]
-        if kept and all(e.is_correction for e in refusals) and not self.sources.columns.is_impossible:
+        are_corrections = all(example.is_correction for example in refusals)
+        if len(refusals) < len(read.examples) and are_corrections and not self.sources.columns.is_impossible:
             why = "only corrections have no answer here; data.columns.is_impossible=is_impossible takes them"
-            self._keep(read, kept, "correction without an answer", why)
+            self._skip(read, refusals, "correction without an answer", why)
+        if self.overlap == "drop" and self.sources.has("validation"):
+            validation = self.sources.read("validation").examples
+            shared = [example for example, _ in shared_examples(validation, read.examples)]
+            if len(shared) == len(read.examples):
+                why = "all training questions are on contexts of validation"
+                raise UserError(f"data.overlap=drop: {why}; give other files")
+            self._skip(read, shared, "context in the evaluation", "its context is in the evaluation")
+        return read
 
-    def _keep(self, read: Examples, kept: list[Example], kind: str, reason: str) -> None:
-        """Skips all training examples but these, and lists them."""
-        names = {example.id for example in kept}
-        read.bad += [self._bad("train", read, e, kind, reason) for e in read.examples if e.id not in names]
-        read.examples = kept
+    def _skip(self, read: Examples, examples: list[Example], *why: str) -> None:
+        """Leaves out these training examples, and lists them."""
+        names = {example.id for example in examples}
+        read.bad += [self._bad("train", read, example, *why) for example in examples]
+        read.examples = [example for example in read.examples if example.id not in names]
 
     def report(self, split: Split, read: Examples) -> None:
-        """Reports the skipped and repaired records, and remembers them.
-
-        Errors: UserError where no training question has an answer.
-        """
-        self.bad[split], self.repairs[split] = read.bad, read.repairs
-        repaired = Counter(row["kind"] for row in read.repairs)
-        for how, kinds, name in (("skipped", read.skipped, "skipped"), ("repaired", repaired, "repairs")):
+        """Reports the skipped and repaired records, and remembers them for `write_lists`."""
+        self.lists["skipped.jsonl"] += [{"split": split, **bad.row()} for bad in read.bad]
+        self.lists["repairs.jsonl"] += [{"split": split, **row} for row in read.repairs]
+        for how, kinds, name in (("skipped", read.skipped, "skipped"), ("repaired", read.repaired, "repairs")):
             if words := ", ".join(f"{count} {kind}" for kind, count in kinds.items()):
                 log.warning("%s: records %s: %s; see %s.jsonl", split, how, words, name)
         if read.unplaced:
             how = "are not at their place, or have none, and count for EM and F1 alone"
             log.warning("%s: references that %s: %d", split, how, len(read.unplaced))
-        if split == "train" and not any(example.answers for example in read.examples):
-            raise UserError(
-                f"{self.sources.in_words(split)}: no question has an answer; training needs some, in a field such as"
-                " 'answers' or named by data.columns.answer=NAME"
-            )
 
     def write_lists(self, folder: Path) -> None:
         """Writes each skipped and each repaired record into `skipped.jsonl` and `repairs.jsonl`, if there are any."""
-        skipped = {split: [bad.row() for bad in records] for split, records in self.bad.items()}
-        for name, lists in (("skipped.jsonl", skipped), ("repairs.jsonl", self.repairs)):
-            rows = [{"split": split, **row} for split, part in lists.items() for row in part]
+        for name, rows in self.lists.items():
             if rows:
                 # half of a surrogate pair becomes its escape, as JSON has it
                 lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
                 write_text(folder / name, lines.encode(errors="backslashreplace").decode())
 
-    def example_count(self, split: Split) -> int:
-        """Questions of a split that have a window."""
-        return len(np.unique(self.windows[split].example))
-
-    def evaluated_examples(self, split: Split) -> list[Example]:
-        """The questions that an evaluation of the split takes, in their order."""
-        rows = np.unique(self.windows[split].example[self.evaluated[split]])
-        return [self.examples[split][row] for row in rows]
-
     def epoch_size(self) -> int:
         """Windows of a training epoch, each as often as it comes."""
-        return int(self.turns.count.sum())
+        return int(self.plan.count.sum())
 
     def epoch_in_words(self) -> str:
         """The windows of a training epoch, by file; empty where each window comes once."""
         plain = self.mixture is None and self.negative_windows == 1
-        return "" if plain else self.turns.in_words(self.trained_files)
+        return "" if plain else self.plan.in_words()
 
     def batch_count(self) -> int:
         """Batches, which are steps, of a whole training epoch."""
@@ -251,14 +251,14 @@ class SquadData:
 
     def training_batches(self, epoch: int) -> list[NDArray[np.int64]]:
         """The window numbers of each batch of a training epoch; a function of (seed, epoch) alone."""
-        rows, lengths = self.turns.rows(epoch), self.windows["train"].lengths()
+        rows, lengths = self.plan.rows(epoch), self.splits["train"].windows.lengths()
         batches = epoch_batches(lengths[rows], self.batch_size, self.batching, self.seed, epoch, copies(rows))
         return [rows[batch] for batch in batches]
 
     def epoch_tokens(self) -> int:
         """Tokens of the first training epoch, without padding."""
-        return int(self.windows["train"].lengths()[self.turns.rows(0)].sum())
+        return int(self.splits["train"].windows.lengths()[self.plan.rows(0)].sum())
 
     def padded_share(self) -> float:
         """The share of padding among the tokens of the first training epoch."""
-        return padded_share(self.windows["train"].lengths(), self.training_batches(epoch=0))
+        return padded_share(self.splits["train"].windows.lengths(), self.training_batches(epoch=0))

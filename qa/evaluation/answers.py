@@ -169,23 +169,11 @@ def score_question(
     """
     texts = [answer.text for answer in example.answers]
     prediction = chosen.text if chosen else text
-    span = chosen if prediction else None
+    start, end = (chosen.start, chosen.end) if chosen and prediction else (None, None)
     exact, overlap = None, None
     if texts or (v2 and example.is_impossible):
         exact, overlap = v2_scores(prediction, texts) if v2 else scores(prediction, texts)
-    return Question(
-        example.id,
-        example.question,
-        example.context,
-        example.language,
-        texts,
-        [answer.answer_start for answer in example.answers],
-        prediction,
-        span.start if span else None,
-        span.end if span else None,
-        chosen.probability if chosen else None,
-        exact,
-        overlap,
-        loss,
-        example.title,
-    )
+    asked = example.id, example.question, example.context, example.language
+    starts = [answer.answer_start for answer in example.answers]
+    probability = chosen.probability if chosen else None
+    return Question(*asked, texts, starts, prediction, start, end, probability, exact, overlap, loss, example.title)

@@ -38,19 +38,15 @@ def evaluate_batch(
     return EvaluatedBatch(rows, batch["ids"], None if losses is None else losses.cpu().numpy(), spans, null_scores)
 
 
-def joined(parts: Sequence[EvaluatedBatch]) -> EvaluatedBatch:
+def join_batches(parts: Sequence[EvaluatedBatch]) -> EvaluatedBatch:
     """Several batches without losses as one. Many small arrays among a model's large ones would hold its memory."""
-    before = np.cumsum([0, *(len(part.rows) for part in parts)])
-    columns = list(zip(*(part.spans for part in parts), strict=True))
-    row = np.concatenate([part + begin for part, begin in zip(columns[0], before[:-1], strict=True)])
-    start, end, score = (np.concatenate(column) for column in columns[1:])
-    return EvaluatedBatch(
-        np.concatenate([part.rows for part in parts]),
-        [name for part in parts for name in part.ids],
-        None,
-        (row, start, end, score),
-        np.concatenate([part.null_scores for part in parts]),
-    )
+    rows, ids, _, spans, null_scores = zip(*parts, strict=True)
+    row, start, end, score = zip(*spans, strict=True)
+    before = np.cumsum([0, *map(len, rows[:-1])])  # windows of the batches before each
+    moved = np.concatenate([part + begin for part, begin in zip(row, before, strict=True)])
+    all_spans = moved, np.concatenate(start), np.concatenate(end), np.concatenate(score)
+    names = [name for part in ids for name in part]
+    return EvaluatedBatch(np.concatenate(rows), names, None, all_spans, np.concatenate(null_scores))
 
 
 def collect(

@@ -18,11 +18,7 @@ ARTICLES = {
     "vi": r"\b(của|là|cái|chiếc|những)\b",
 }
 DOTTED = {"az", "tr"}  # languages with a small I without a dot
-BY_CHARACTER = {"bo", "ja", "km", "ko", "lo", "my", "th", "zh"}
-LONG_CODES = {  # of the languages above
-    "ara": "ar", "aze": "az", "bod": "bo", "cmn": "zh", "deu": "de", "eng": "en", "jpn": "ja", "khm": "km", "kor": "ko",
-    "lao": "lo", "mya": "my", "spa": "es", "tha": "th", "tur": "tr", "vie": "vi", "yue": "zh", "zho": "zh",
-}  # fmt: skip
+BY_CHARACTER = {"bo", "ja", "km", "ko", "lo", "my", "th", "yue", "zh"}
 LETTER_SHAPES = ("<wide>", "<narrow>", "<isolated>", "<initial>", "<medial>", "<final>")  # of one letter
 OPTIONAL = re.compile("[\u0640\u064b-\u0652\u0670\u05b0-\u05bc\u05c1\u05c2\u05c7]")  # tatweel, Arabic and Hebrew vowels
 _MARKS = "".join(mark for code in range(0x0E00, 0x1800) if unicodedata.category(mark := chr(code)).startswith("M"))
@@ -48,7 +44,6 @@ _kept = _Kept()
 
 def normalize_in(language: str, answer: str) -> str:
     """The units of an answer that count in a language (a code of ISO 639), separated by one space."""
-    language = LONG_CODES.get(language, language)
     text = unicodedata.normalize("NFC", answer).translate(_kept)
     if language in DOTTED:
         text = text.replace("I", "ı").replace("İ", "i")

@@ -13,22 +13,22 @@ from qa.storage import atomic_write
 QUESTIONS_FILE = "questions.parquet"
 QUESTION_BLOCK = 10_000  # rows that are Python objects beside the table's own
 TEXT = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
-SCHEMA = pyarrow.schema(
+SCHEMA = pyarrow.schema(  # of `Question`
     {
         "id": pyarrow.string(),
         "question": pyarrow.string(),
         "context": TEXT,
-        "language": TEXT,  # null where it is not known
+        "language": TEXT,
         "answers": pyarrow.list_(pyarrow.string()),
-        "answer_starts": pyarrow.list_(pyarrow.int32()),  # characters of the context
-        "prediction": pyarrow.string(),  # "" where there is none
-        "start": pyarrow.int32(),  # characters of the context, end-exclusive
+        "answer_starts": pyarrow.list_(pyarrow.int32()),
+        "prediction": pyarrow.string(),
+        "start": pyarrow.int32(),
         "end": pyarrow.int32(),
         "probability": pyarrow.float64(),
-        "exact_match": pyarrow.float64(),  # 0 or 1; null, like f1 and loss, where no answer is known
-        "f1": pyarrow.float64(),  # in [0, 1]
-        "loss": pyarrow.float64(),  # mean over the question's windows
-        "title": TEXT,  # of the article; null where the data do not say
+        "exact_match": pyarrow.float64(),
+        "f1": pyarrow.float64(),
+        "loss": pyarrow.float64(),
+        "title": TEXT,
     }
 )
 
@@ -48,20 +48,16 @@ def write_questions(folder: Path, questions: Iterable[Question]) -> None:
 def read_questions(folder: Path) -> list[Question]:
     """A run's questions, by id. Errors: UserError for a folder without them, or a damaged file."""
     path = folder / QUESTIONS_FILE
+    contexts: dict[str, str] = {}  # each in memory once, whatever the questions on it
+    questions = []
     try:
-        return _read(path)
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(QUESTION_BLOCK):
+                for row in batch.to_pylist():
+                    row["context"] = contexts.setdefault(row["context"], row["context"])
+                    questions.append(Question(**row))
     except FileNotFoundError:
         raise UserError(f"{path}: not there; give the folder of a finished run, or repeat its stage=validate") from None
     except (OSError, TypeError, pyarrow.ArrowException) as error:
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())}); repeat stage=validate") from None
-
-
-def _read(path: Path) -> list[Question]:
-    contexts: dict[str, str] = {}  # each in memory once, whatever the questions on it
-    questions = []
-    with pyarrow.parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(QUESTION_BLOCK):
-            for row in batch.to_pylist():
-                row["context"] = contexts.setdefault(row["context"], row["context"])
-                questions.append(Question(**row))
     return questions

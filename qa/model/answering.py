@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
 
+from qa import recipe
 from qa.errors import UserError
 from qa.hub import local_folder
 from qa.storage import write_text
@@ -16,10 +17,19 @@ TextCount = Annotated[int, Field(ge=2, le=1_000_000)]
 Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+class ErrorBound(BaseModel):
+    """The errors among the answers of a calibration that are at least as probable as `probability`."""
+
+    probability: float
+    answers: int
+    answered: float  # their share of all questions
+    wrong: float  # the share of them that was wrong
+    wrong_at_most: float  # the share that a model with these errors may have by chance: see `qa.answering.promise`
+
+
 class Decision(BaseModel):
     """The numbers by which scores become an answer and its probability."""
 
-    model_config = ConfigDict(extra="ignore")
     no_answer_threshold: FiniteFloat | None = None  # null odds above which a question gets no answer (SQuAD v2)
     temperature: Temperature | None = None  # by which scores are divided; None: not calibrated
     no_answer_slope: FiniteFloat | None = None  # slope · null odds + offset: the log-odds that there is no answer
@@ -34,14 +44,15 @@ class Decision(BaseModel):
 class Answering(Decision):
     """The facts about a model; its own decision is for questions with one text. Keys of later versions are ignored."""
 
-    max_length: PositiveInt = 384  # tokens of a window
-    stride: NonNegativeInt = 128  # tokens that consecutive windows share
-    max_answer_length: PositiveInt = 30  # tokens
-    n_best: PositiveInt = 20  # candidates of a question, over which its probabilities add up to 1
+    max_length: PositiveInt = recipe.MAX_LENGTH  # tokens of a window
+    stride: NonNegativeInt = recipe.STRIDE  # tokens that consecutive windows share
+    max_answer_length: PositiveInt = recipe.MAX_ANSWER_LENGTH  # tokens
+    n_best: PositiveInt = recipe.N_BEST  # candidates of a question, over which its probabilities add up to 1
     temperature_by_language: dict[str, Temperature] = {}  # by code, such as "de"
     several_texts: dict[TextCount, Decision] = {}  # by the number of texts that a question is asked over
     chosen_on: dict[str, list[str]] | None = None  # {what: the questions that chose it, see `question_hashes`}
-    # what made the weights, see `qa.runs.weights.trained`, how many questions it took, and the name of their data
+    error_bounds: list[ErrorBound] = []  # of questions with one text, the surest answers first
+    # what made the weights, see `qa.runs.weights.answering_of`, how many questions it took, and the name of their data
     trained: dict[str, Any] | None = None
 
     def over(self, texts: int) -> Self:

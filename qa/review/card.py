@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, PackageLoader
 
 from qa.config.settings import Settings
-from qa.hub import local_folder, named
+from qa.hub import local_folder, split_revision
 from qa.runs import results_table
 from qa.runs.folder import RunFolder
 from qa.runs.results import V2_FIGURES, Results, monitor_in_words
@@ -84,7 +84,7 @@ def model_name(pretrained: str) -> str:
     if Path(pretrained).is_dir():
         _, installed, inside = pretrained.partition("site-packages/")
         return inside.split("/")[0].replace("_", "-") if installed else without_folders(pretrained)
-    return named(pretrained)[0]
+    return split_revision(pretrained)[0]
 
 
 def license_of(pretrained: str) -> str | None:

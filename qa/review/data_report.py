@@ -121,7 +121,9 @@ def length_row(name: str, lengths: Sequence[int]) -> list[str]:
 def in_words(finding: Finding) -> RenderableType:
     """A finding with its count, its share and its first places, a line for each."""
     count, (total, noun) = len(finding.places), finding.of
-    share = f"{count / total:.1%}" if count / total >= 0.0005 else "under 0.1%"
+    share = f"{count / total:.1%}"
+    if count < total and (count / total < 0.0005 or share == "100.0%"):
+        share = "under 0.1%" if count / total < 0.5 else "over 99.9%"
     head = f"\n{finding.kind}: {count:,} of {counted(total, noun)} ({share}), {finding.fix}"
     more = [f"and {count - PLACES_SHOWN:,} more"] if count > PLACES_SHOWN else []
     places = Text("\n".join([*finding.places[:PLACES_SHOWN], *more]))

@@ -54,7 +54,7 @@ def show_plan(plan: RunPlan) -> None:
     limit = f" (data.limit={plan.limit})" if plan.limit else ""
     note, longest = plan.evaluated.note(), plan.max_answer_length
     best = "; ".join(f"{split} EM {c.exact_match:.2f}, F1 {c.f1:.2f}" for split, c in plan.ceilings.items())
-    rows = {"model": f"{plan.model}, {plan.parameters / 1e6:.1f} M parameters, {head}"}
+    rows: dict[str, str] = {"model": f"{plan.model}, {plan.parameters / 1e6:.1f} M parameters, {head}"}
     for name, split in plan.splits.items():
         without = f", {split.unanswerable:,} of them without an answer" if split.unanswerable else ""
         rows[name] = f"{split.source}: {counted(split.questions, 'question')}{limit}{without}"
@@ -71,12 +71,12 @@ def show_plan(plan: RunPlan) -> None:
         "output": str(plan.output),
         "W&B": plan.sends,
     }
-    for name, text in rows.items():
+    for title, text in rows.items():
         if text:
-            console.print(Text.assemble((f"{name:<12}", "bold"), text))
+            console.print(Text.assemble((f"{title:<12}", "bold"), text))
     if plan.steps and not plan.trained_head and (advice := few_training(plan.splits["train"].questions)):
         console.print(advice)
-    short = {split: ceiling.warning(longest) for split, ceiling in plan.ceilings.items()}
+    short = {str(split): ceiling.warning(longest) for split, ceiling in plan.ceilings.items()}
     for subject, problem in {**short, **plan.problems}.items():
         if problem:
             log.warning("%s: %s", subject, problem)

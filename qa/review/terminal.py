@@ -108,7 +108,7 @@ def show_report(report: "RunReport") -> None:
         shown.append(results_table(results.epochs, results.best, results.evaluated, results.monitor))
     if rows := tables.language_rows(results):
         shown.append(_table(tables.LANGUAGE_HEADINGS, tables.LANGUAGE_NOTE, rows))
-    shown += filter(None, [report.sentence if results.best else "", *report.remarks])
+    shown += [line for line in (report.sentence if results.best else "", *report.remarks) if line]
     for part in shown:
         console.print(part)
     if report.caveat:

@@ -8,9 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from qa import recipe
 from qa.data.reading.files import find_files
 from qa.errors import UserError
-from qa.hub import cached_commit, model_folder, named
+from qa.hub import cached_commit, model_folder, split_revision
 from qa.model.answering import QA_JSON
 from qa.storage import content_hash, contents_hash
 
@@ -45,9 +46,10 @@ ADDED: dict[str, Any] = {
 }
 # columns that runs without `data.mixture` had by default; later ones have null there
 COLUMNS = {f"data.columns.{key}": key for key in ("id", "question", "context", "answer", "answer_start")}
-RECIPE_INPUTS = {"model": "google-bert/bert-base-multilingual-cased", "train": "rajpurkar/squad"}
-RECIPE_SETTINGS: dict[str, Any] = {"data.max_length": 384, "data.stride": 128, "data.batch_size": 16}
-RECIPE_SETTINGS |= {"data.limit": None, "data.mixture": None, "data.negative_windows": 1.0}
+RECIPE_INPUTS = {"model": recipe.MODEL, "train": recipe.DATA}
+RECIPE_SETTINGS: dict[str, Any] = {"data.limit": None, "data.mixture": None, "data.negative_windows": 1.0}
+RECIPE_SETTINGS |= {"data.max_length": recipe.MAX_LENGTH, "data.stride": recipe.STRIDE}
+RECIPE_SETTINGS |= {"data.batch_size": recipe.BATCH_SIZE}
 MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
 
 
@@ -155,7 +157,7 @@ def model_contents(pretrained: str) -> list[str]:
 
 def _on_the_hub(name: str, kind: Any) -> str:
     """NAME@COMMIT; without the commit where the cache does not know it yet."""
-    plain, revision = named(name)
+    plain, revision = split_revision(name)
     return f"{plain}@{cached_commit(plain, revision, kind)}"
 
 
@@ -200,8 +202,9 @@ def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any], resuming
 
 def as_today(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run in today's words: what earlier versions held for decisive and is not is left out."""
-    older, decisive = "data.mixture" not in settings, _decisive(settings)
-    return {**ADDED, **{key: None if older and COLUMNS.get(key) == v else v for key, v in decisive.items()}}
+    # what is null by default now was this by default
+    nulls = {"data.eval_batch_size": 16, **({} if "data.mixture" in settings else COLUMNS)}
+    return {**ADDED, **{key: None if nulls.get(key) == v else v for key, v in _decisive(settings).items()}}
 
 
 def _same(key: str, one: Any, other: Any) -> bool:

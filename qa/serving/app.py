@@ -8,9 +8,9 @@ import mimetypes
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -20,28 +20,22 @@ from starlette.routing import Route
 from qa.answering.answerer import QuestionAnswerer
 from qa.answering.work import Ask
 from qa.errors import UserError, one_line
-from qa.serving import hub
-from qa.serving.corrections import Corrections
-from qa.serving.desk import Desk
-from qa.serving.guard import FAULT, OPEN, PAGE_FILES, Guard
-from qa.serving.learning import add_learning
+from qa.evaluation.metrics import v2_scores
+from qa.serving import schemas
+from qa.serving.corrections import Correction, Corrections
+from qa.serving.extraction import Extractor
+from qa.serving.guard import FAULT_MESSAGE, OPEN_PATHS, PAGE_FILES, GuardMiddleware
+from qa.serving.hub import from_hub_request, to_hub_answer
 from qa.serving.limits import Limits, Refused
-from qa.serving.schemas import (
-    AnswerBody,
-    AnswerRequest,
-    AnswerResponse,
-    ErrorResponse,
-    HubAnswer,
-    HubRequest,
-    ModelInfo,
-    OneRequest,
-)
+from qa.serving.service import AnswerService
+from qa.serving.uploads import QuestionsResponse
 from qa.serving.wording import complaint
 
-PAGE = Path(__file__).parent / "page"
+FILE = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}, "required": True}
+FileName = Annotated[str, Query(min_length=1, max_length=1000)]  # its ending tells the kind
 JSON_LINES: dict[str, Any] = {"application/x-ndjson": {"schema": {"type": "string"}}}
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorResponse, "description": words}
+    status: {"model": schemas.ErrorResponse, "description": words}
     for status, words in {
         400: "The body is not JSON",
         401: "The token is missing or wrong",
@@ -66,50 +60,49 @@ def make_app(
     token: str | None,
     hosts: Iterable[str],
 ) -> FastAPI:
-    """Makes the service of a model. Use it as a context: its thread ends, all answered, when the application stops."""
-    desk = Desk(answerer, name, limits)
+    """Makes the service of a model. When the application stops, its threads answer what waits, and end."""
+    service = AnswerService(answerer, name, limits)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await asyncio.to_thread(desk.batcher.close)
+        await asyncio.to_thread(service.batcher.close)
 
     app = FastAPI(title="Question answering", lifespan=lifespan, docs_url=None, redoc_url=None, responses=REFUSALS)
-    _add_answers(app, desk)
-    _add_looks(app, desk, corrections)
-    add_learning(app, desk, corrections)
-    for path, file in {"/": "index.html", **{f"/{name}": name for name in PAGE_FILES}}.items():
-        app.get(path, include_in_schema=False)(_file(PAGE / file))
+    _add_answers(app, service)
+    _add_status(app, service, corrections)
+    _add_learning(app, service, corrections)
+    for path, file in PAGE_FILES.items():
+        app.get(path, include_in_schema=False)(_file(file))
     _add_errors(app)
     if token:
         _describe_token(app.openapi())
-    paths = {route.path for route in app.routes}  # type: ignore[attr-defined]
-    app.add_middleware(Guard, limits=limits, metrics=desk.metrics, token=token, hosts=hosts, paths=paths)
+    routes = {route.path for route in app.routes}  # type: ignore[attr-defined]
+    app.add_middleware(GuardMiddleware, limits=limits, metrics=service.metrics, token=token, hosts=hosts, routes=routes)
     return app
 
 
-def _add_answers(app: FastAPI, desk: Desk) -> None:
+def _add_answers(app: FastAPI, service: AnswerService) -> None:
     @app.post("/answer")
-    async def answer(request: AnswerRequest) -> AnswerResponse:
+    async def answer(request: schemas.AnswerRequest) -> schemas.AnswerResponse:
         """Answers one question, or several."""
-        answers = await desk.answers(request.all_items(), request.options.library())
-        return AnswerResponse(answers=[AnswerBody.of(one) for one in answers])
+        answers = await service.answers(request.all_items(), request.options.library())
+        return schemas.AnswerResponse(answers=[schemas.AnswerBody.of(one) for one in answers])
 
     @app.post("/answer/stream", response_class=StreamingResponse, responses={200: {"content": JSON_LINES}})
-    async def stream(request: OneRequest) -> StreamingResponse:
+    async def stream(request: schemas.OneRequest) -> StreamingResponse:
         """Answers one question of a long text: lines of JSON with the answer so far, and the windows that are done."""
-        states = desk.watch(request, request.options.library())
+        states = service.watch(request, request.options.library())
         return StreamingResponse(_lines(states), media_type="application/x-ndjson")
 
     @app.post("/", name="hub")
     @app.post("/v1/question-answering", name="hub_v1")
-    async def hub_task(request: HubRequest) -> HubAnswer | list[HubAnswer]:
+    async def hub_task(request: schemas.HubRequest) -> schemas.HubAnswer | list[schemas.HubAnswer]:
         """The hub's question-answering task; a list where `top_k` is more than 1."""
-        desk.check([Ask(request.inputs.question, [request.inputs.context])])
-        ask, options, answerer = await asyncio.to_thread(hub.understood, request, desk.answerer)
-        language = request.parameters.language if request.parameters else None
-        answers = await desk.wait(desk.submit([ask], options, [language], answerer))
-        return hub.as_hub(answers[0], options.top_k)
+        service.check([Ask(request.inputs.question, [request.inputs.context])])
+        job = await asyncio.to_thread(from_hub_request, request, service.answerer)
+        answers = await service.wait(job)
+        return to_hub_answer(answers[0], job.options.top_k)
 
 
 async def _lines(states: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
@@ -119,40 +112,74 @@ async def _lines(states: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
     except UserError as error:
         yield json.dumps({"error": str(error)}) + "\n"
     except RuntimeError:  # the batcher has logged it
-        yield json.dumps({"error": FAULT}) + "\n"
+        yield json.dumps({"error": FAULT_MESSAGE}) + "\n"
 
 
-def _add_looks(app: FastAPI, desk: Desk, corrections: Corrections) -> None:
+def _add_status(app: FastAPI, service: AnswerService, corrections: Corrections) -> None:
     @app.get("/health")
     async def health() -> dict[str, str]:
         """Whether the process lives, and the threads of its model."""
-        if not desk.batcher.is_alive:
+        if not service.batcher.is_alive:
             raise Refused(503, "a thread of the model has ended; start the service again")
         return {"status": "ok"}
 
     @app.get("/ready")
     async def ready() -> dict[str, str]:
         """Whether a question would be accepted now."""
-        if not desk.batcher.is_ready:
+        if not service.batcher.is_ready:
             raise Refused(503, "not ready; try again in a few seconds", {"Retry-After": "2"})
         return {"status": "ok"}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Counters for Prometheus."""
-        return Response(generate_latest(desk.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/model")
-    async def model() -> ModelInfo:
+    async def model() -> schemas.ModelInfo:
         """The model that is served, and its limits."""
-        return desk.info(corrections.count)
+        return service.info(corrections.count)
+
+
+def _add_learning(app: FastAPI, service: AnswerService, corrections: Corrections) -> None:
+    extractor = Extractor()
+
+    @app.post("/texts", openapi_extra={"requestBody": FILE})
+    async def text(request: Request, name: FileName) -> schemas.TextResponse:
+        """The plain text of a file: txt, md, html, docx or pdf."""
+        content = await extractor.extract("text", name, await request.body())
+        return schemas.TextResponse(name=name, text=content.decode())
+
+    @app.post("/questions", openapi_extra={"requestBody": FILE}, response_model=QuestionsResponse)
+    async def questions(request: Request, name: FileName) -> Response:
+        """The questions of a file of any kind that training reads."""
+        content = await extractor.extract("questions", name, await request.body())
+        return Response(content, media_type="application/json")  # FastAPI's own way takes seconds for a large file
+
+    @app.post("/grade")
+    async def grade(request: schemas.GradeRequest) -> schemas.Grade:
+        """Grades a learner's answer."""
+        exact, f1 = await asyncio.to_thread(v2_scores, request.given, request.answers)
+        return schemas.Grade(exact_match=exact == 1, f1=100 * f1)
+
+    @app.post("/corrections")
+    async def correct(correction: Correction) -> schemas.Corrected:
+        """Keeps the right answer of a question, for training."""
+        name, added = await asyncio.to_thread(corrections.add, correction, service.name, service.content)
+        return schemas.Corrected(id=name, corrections=corrections.count, added=added)
+
+    @app.delete("/corrections")
+    async def withdraw(name: Annotated[str, Query(alias="id", max_length=100)]) -> schemas.Withdrawn:
+        """Undoes a correction by its id: training no longer reads it."""
+        withdrawn = await asyncio.to_thread(corrections.withdraw, name)
+        return schemas.Withdrawn(corrections=corrections.count, withdrawn=withdrawn)
 
 
 def _describe_token(schema: dict[str, Any]) -> None:
     """Says in an OpenAPI schema which addresses want the token."""
     schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     schema["security"] = [{"token": []}]
-    for path in OPEN & schema["paths"].keys():
+    for path in OPEN_PATHS & schema["paths"].keys():
         schema["paths"][path].get("get", {})["security"] = []
 
 

@@ -1,11 +1,12 @@
 """The model's threads: a GPU's answers requests together, each of a CPU's one by one; long texts batch by batch."""
 
-import asyncio
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
@@ -20,8 +21,8 @@ from qa.serving.metrics import Counters
 
 log = logging.getLogger(__name__)
 
-GATHER = 0.008  # seconds that a request waits for others
-TOGETHER, TOGETHER_TEXT = 64, 64_000  # questions that are answered together, and characters of their texts
+GATHER_SECONDS = 0.008  # seconds that a request waits for others
+GROUP_QUESTIONS, GROUP_CHARACTERS = 64, 64_000  # questions that are answered together, and characters of their texts
 LONG_REQUEST = 20_000  # characters; a request with more is answered alone on a GPU, too
 SHARED_TURNS = 100  # windows; a group with more is answered in turns with others, a batch at a time
 
@@ -34,11 +35,9 @@ class RequestJob:
     languages: list[str | None]
     options: Options
     answerer: QuestionAnswerer
-    loop: asyncio.AbstractEventLoop
-    result: asyncio.Future[list[Answer]]
     progress: Callable[[Work], None] | None = None  # called after each batch, in a model's thread
+    result: Future[list[Answer]] = field(default_factory=Future)  # cancelled where no client waits for it any more
     arrived: float = field(default_factory=time.monotonic)
-    cancelled: bool = False  # no client waits for it any more
 
     def __post_init__(self) -> None:
         self.text = sum(len(text) for ask in self.asks for text in ask.contexts)  # characters
@@ -52,19 +51,6 @@ class RequestJob:
         """Whether it can be answered together with a job that is not answered alone."""
         alike = self.options == other.options and self.answerer.answering == other.answerer.answering
         return alike and not self.is_alone
-
-    def deliver(self, outcome: list[Answer] | Exception) -> None:
-        """Hands over the answers, or the error, from any thread."""
-
-        def hand_over() -> None:
-            if self.result.done():
-                return
-            if isinstance(outcome, Exception):
-                self.result.set_exception(outcome)
-            else:
-                self.result.set_result(outcome)
-
-        self.loop.call_soon_threadsafe(hand_over)
 
 
 class Group(NamedTuple):
@@ -111,7 +97,7 @@ class Batcher:
     def drop(self, job: RequestJob) -> None:
         """Frees the place of a job that no client waits for any more."""
         with self._changed:
-            job.cancelled = True
+            job.result.cancel()
             if job in self._waiting:
                 self._waiting.remove(job)
                 self._count(-len(job.asks))
@@ -129,25 +115,19 @@ class Batcher:
         self.metrics.waiting.set(self._questions)
 
     def _run(self) -> None:
+        """Answers new jobs, between them a batch of one of the groups that take long, until the service is closed."""
         long: deque[Group] = deque()
-        while self._turn(long):
-            pass
-
-    def _turn(self, long: deque[Group]) -> bool:
-        """Answers new jobs, and computes a batch of one of the groups that take long; False at the end."""
-        is_idle = not long
-        jobs = self._take(wait=is_idle)
-        for group in self._started(jobs):
-            if group.work.windows > SHARED_TURNS:
-                long.append(group)
-            else:
-                while self._step(group):
-                    pass
-        if long:
-            long.rotate(-1)
-            if not self._step(long[-1]):
-                long.pop()
-        return bool(jobs) or not is_idle
+        while (jobs := self._take(wait=not long)) or long:
+            for group in self._start(jobs):
+                if group.work.windows > SHARED_TURNS:
+                    long.append(group)
+                else:
+                    while self._step(group):
+                        pass
+            if long:
+                long.rotate(-1)
+                if not self._step(long[-1]):
+                    long.pop()
 
     def _take(self, wait: bool) -> list[RequestJob]:
         """The jobs that are answered together next; none where none has come and `wait` is false, or at the end."""
@@ -158,50 +138,47 @@ class Batcher:
                 if not self._waiting:
                     return []
                 first = self._waiting[0]
-                left = first.arrived + GATHER - time.monotonic()
+                left = first.arrived + GATHER_SECONDS - time.monotonic()
                 if self._closed or first.is_alone or left <= 0:
                     break
                 self._changed.wait(left)  # meanwhile it may be dropped
             self._waiting.popleft()
-            together, others = [first], deque[RequestJob]()
-            questions, text = TOGETHER - len(first.asks), TOGETHER_TEXT - first.text  # room that is left
-            while not first.is_alone and self._waiting and questions > 0 and text > 0:
-                job = self._waiting.popleft()
-                if job.goes_with(first) and len(job.asks) <= questions and job.text <= text:
+            if first.is_alone:
+                return [first]
+            together, questions, text = [first], len(first.asks), first.text
+            for job in [*self._waiting]:
+                has_room = questions + len(job.asks) <= GROUP_QUESTIONS and text + job.text <= GROUP_CHARACTERS
+                if has_room and job.goes_with(first):
+                    self._waiting.remove(job)
                     together.append(job)
-                    questions, text = questions - len(job.asks), text - job.text
-                else:
-                    others.append(job)
-            self._waiting.extendleft(reversed(others))
+                    questions, text = questions + len(job.asks), text + job.text
             return together
 
-    def _started(self, jobs: Sequence[RequestJob]) -> list[Group]:
+    def _start(self, jobs: Sequence[RequestJob]) -> list[Group]:
         """The jobs as one group; where one of them has an error, each of the others alone."""
-        cancelled = [job for job in jobs if job.cancelled]
-        for job in cancelled:
-            self._finish(job, [])
-        jobs = [job for job in jobs if job not in cancelled]
         if not jobs:
             return []
         try:
-            work = _begin(jobs)
+            asks = [ask for job in jobs for ask in job.asks]
+            languages = [language for job in jobs for language in job.languages]
+            work = jobs[0].answerer.begin(asks, jobs[0].options.model_copy(update={"language": languages}))
             if work.windows > self.limits.windows:
                 raise Refused(413, f"{work.windows} windows; at most {self.limits.windows}: send less text")
         except UserError as error:
             if len(jobs) > 1:
-                return [group for job in jobs for group in self._started([job])]
+                return [group for job in jobs for group in self._start([job])]
             self._finish(jobs[0], error)
         except BaseException as error:  # a panic of a tokenizer is no Exception
             self._fail(jobs, error)
         else:
-            self.metrics.group.observe(sum(len(job.asks) for job in jobs))
+            self.metrics.group.observe(len(asks))
             return [Group(jobs, work)]
         return []
 
     def _step(self, group: Group) -> bool:
         """Computes a batch; False where the group is done, and its answers are handed over."""
         jobs, work, begin, before = *group, time.monotonic(), group.work.done
-        if all(job.cancelled for job in jobs):
+        if all(job.result.cancelled() for job in jobs):
             for job in jobs:
                 self._finish(job, [])
             return False
@@ -226,16 +203,14 @@ class Batcher:
     def _finish(self, job: RequestJob, outcome: list[Answer] | Exception) -> None:
         with self._changed:
             self._count(-len(job.asks))
-        job.deliver(outcome)
+        with suppress(InvalidStateError):  # it was cancelled
+            if isinstance(outcome, Exception):
+                job.result.set_exception(outcome)
+            else:
+                job.result.set_result(outcome)
 
     def _fail(self, jobs: Sequence[RequestJob], error: BaseException) -> None:
         """Logs a fault of ours, or of a library; the thread continues."""
         log.error("%d requests failed", len(jobs), exc_info=error)
         for job in jobs:
             self._finish(job, RuntimeError("the model failed"))
-
-
-def _begin(jobs: Sequence[RequestJob]) -> Work:
-    asks = [ask for job in jobs for ask in job.asks]
-    languages = [language for job in jobs for language in job.languages]
-    return jobs[0].answerer.begin(asks, jobs[0].options.model_copy(update={"language": languages}))

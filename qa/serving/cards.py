@@ -8,7 +8,7 @@ from typing import Any
 
 from qa.errors import UserError
 from qa.serving.texts import clean, plain_text, words_of
-from qa.serving.uploads import Upload, ending, too_long
+from qa.serving.uploads import FileQuestion, QuestionsResponse, Upload, ending, too_long
 
 CARD_KINDS = ("csv", "tsv", "txt", "text")
 # as Anki names them
@@ -18,8 +18,8 @@ LONGEST_SIDE = 200  # characters; a table with more in a cell has texts
 CARD_HEADS = {"front", "back", "question", "answer", "term", "definition"}  # in a first row that is no card
 
 
-def cards_of(file: Upload) -> dict[str, Any] | None:
-    """The cards of a file, as `QuestionsResponse` without texts; None where it has none. Errors: UserError."""
+def cards_of(file: Upload) -> QuestionsResponse | None:
+    """The cards of a file, questions without texts; None where it has none. Errors: UserError."""
     if ending(file.name) not in CARD_KINDS:
         return None
     from qa.data.reading.record import NAMES, plain
@@ -61,9 +61,8 @@ def cards_of(file: Upload) -> dict[str, Any] | None:
             cards.setdefault(front, []).append(back)
         else:
             bad += 1
-    card = {"id": "", "context": 0, "language": None}
-    questions = [{**card, "question": front, "answers": backs} for front, backs in cards.items()]
-    return {"questions": questions, "contexts": [""], "bad": bad, "messages": ["A side is empty."] if bad else []}
+    questions = [FileQuestion("", front, 0, backs, None) for front, backs in cards.items()]
+    return QuestionsResponse(questions, [""], bad, ["A side is empty."] if bad else [])
 
 
 def _words(cell: str, is_html: bool) -> str:

@@ -18,9 +18,9 @@ from qa.storage import append_text
 
 log = logging.getLogger(__name__)
 
-PASSAGE = 4_000  # characters of a longer text that are kept around an answer
+PASSAGE_CHARACTERS = 4_000  # characters of a longer text that are kept around an answer
 LOCK_SECONDS = 10.0
-MOST = 16 << 20  # bytes of the file
+MAX_FILE_BYTES = 16 << 20  # bytes of the file
 Short = Annotated[Text, Field(max_length=2_000)]
 
 
@@ -73,8 +73,8 @@ class Corrections:
                     return False
                 # an editor may have left the last line open
                 text = "\n" * (content[-1:] not in ("", "\n")) + json.dumps(line, ensure_ascii=False) + "\n"
-                if len(content.encode()) + len(text.encode()) > MOST:
-                    raise Refused(503, f"corrections: {MOST >> 20} MiB are full; move {self.path.name} away")
+                if len(content.encode()) + len(text.encode()) > MAX_FILE_BYTES:
+                    raise Refused(503, f"corrections: {MAX_FILE_BYTES >> 20} MiB are full; move {self.path.name} away")
                 append_text(self.path, text)
                 self.count = len(lines) + ("answers" in line) - bool(before)
         except ValueError as error:
@@ -100,12 +100,12 @@ def _line(correction: Correction, model: str, content: str) -> dict[str, Any]:
         raise UserError(f"start: the context does not have the answer at {correction.start}; select it again")
     begin, context = passage(correction.context, correction.start, end)
     name = hashlib.blake2b(f"{correction.question}\0{correction.context}".encode(), digest_size=8).hexdigest()
-    answers = {"text": [correction.text], "answer_start": [correction.start - begin]} if correction.text else None
+    texts, starts = ([correction.text], [correction.start - begin]) if correction.text else ([], [])
     return {
         "id": f"{CORRECTION}{name}",
         "question": correction.question,
         "context": context,
-        "answers": answers or {"text": [], "answer_start": []},
+        "answers": {"text": texts, "answer_start": starts},
         "is_impossible": not correction.text,
         "source": {
             "text": correction.name,
@@ -135,11 +135,11 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def passage(text: str, start: int, end: int, most: int = PASSAGE) -> tuple[int, str]:
+def passage(text: str, start: int, end: int) -> tuple[int, str]:
     """The first character of a piece around a part of a text, and the piece, in whole lines where it has some."""
-    if len(text) <= most:
+    if len(text) <= PASSAGE_CHARACTERS:
         return 0, text
-    first, last = max(0, start - most // 2), min(len(text), end + most // 2)
+    first, last = max(0, start - PASSAGE_CHARACTERS // 2), min(len(text), end + PASSAGE_CHARACTERS // 2)
     if first:
         first = max(first, text.find("\n", first, start) + 1)
     if last < len(text) and (line_end := text.rfind("\n", end, last)) > end:

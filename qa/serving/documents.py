@@ -1,21 +1,18 @@
 """An uploaded file on stdin → its text or its questions as JSON on stdout; a process of its own, with limits.
 
-`qa/serving/extraction.py` starts it in an empty folder: python -m qa.serving.documents REQUEST NAME
+`qa/serving/extraction.py` starts it in an empty folder: python -m qa.serving.documents text|questions NAME LIMITS
 """
 
 import json
-import os
 import resource
 import sys
 from pathlib import Path
-from typing import Any
 
 from qa.errors import UserError, one_line, spelled
 from qa.serving.cards import cards_of
 from qa.serving.texts import text_of
-from qa.serving.uploads import ExtractionLimits, Upload, remedy, too_large, too_long
+from qa.serving.uploads import ExtractionLimits, FileQuestion, QuestionsResponse, Upload, remedy, too_large, too_long
 
-LIMITS_FROM = "QA_EXTRACTION_LIMITS"  # the environment variable that holds this process's limits
 OPEN_FILES = 64
 BAD_NAMED = 20  # bad records that are named
 LONGEST_MESSAGE = 300  # characters; a message may quote the file
@@ -24,8 +21,8 @@ FIELDS = {r"(?:give )?data\.columns\.(\w+)=NAME": r"call it '\1'"}
 
 def main() -> None:
     """Reads stdin within the limits, and writes a line of JSON with the problem, if there is one, then the content."""
-    request, name = sys.argv[1:]
-    limits = ExtractionLimits(*json.loads(os.environ[LIMITS_FROM]))
+    request, name, limit_values = sys.argv[1:]
+    limits = ExtractionLimits(*json.loads(limit_values))
     confine(limits, writes=request == "questions")
     problem, content = reply(request, name, limits)
     sys.stdout.buffer.write(f"{json.dumps(problem)}\n{content}".encode(errors="replace"))
@@ -55,7 +52,9 @@ def reply(request: str, name: str, limits: ExtractionLimits) -> tuple[dict[str, 
     """The problem, and the text or the JSON of the questions. "fault", for the log alone, is a parser's error."""
     try:
         file = Upload(name, sys.stdin.buffer.read(), limits)
-        return {}, json.dumps(questions_of(file), ensure_ascii=False) if request == "questions" else text_of(file)
+        if request == "text":
+            return {}, text_of(file)
+        return {}, json.dumps(questions_of(file), default=vars, ensure_ascii=False)
     except UserError as error:
         return {"error": _message(error)}, ""
     except MemoryError:
@@ -72,18 +71,18 @@ def _message(error: Exception) -> str:
     return line if len(line) <= LONGEST_MESSAGE else f"{line[: LONGEST_MESSAGE - 1]}…"
 
 
-def questions_of(file: Upload) -> dict[str, Any]:
-    """The questions of a file, of any kind that training reads, or cards, as `QuestionsResponse`. Errors: UserError."""
+def questions_of(file: Upload) -> QuestionsResponse:
+    """The questions of a file, of any kind that training reads, or cards. Errors: UserError."""
     try:
         return _examples_of(file)
     except UserError:
-        if (cards := cards_of(file)) and cards["questions"]:
+        if (cards := cards_of(file)) and cards.questions:
             return cards
         raise
 
 
-def _examples_of(file: Upload) -> dict[str, Any]:
-    """The questions of a file as `QuestionsResponse`. Errors: UserError.
+def _examples_of(file: Upload) -> QuestionsResponse:
+    """The questions of a file of a kind that training reads. Errors: UserError.
 
     The file is written into the working directory, so that messages name it without a folder.
     """
@@ -92,29 +91,29 @@ def _examples_of(file: Upload) -> dict[str, Any]:
 
     path = Path(file.name)
     path.write_bytes(file.data)
-    questions: list[dict[str, Any]] = []
+    questions: list[FileQuestion] = []
     contexts: dict[str, int] = {}
-    bad: list[str] = []
-    bad_count, left = 0, file.limits.characters
+    messages: list[str] = []
+    bad, left = 0, file.limits.characters
     for example in examples_to_ask(path, need="texts"):
         if isinstance(example, BadRecord):
-            bad_count += 1
-            if bad_count <= BAD_NAMED:
-                bad.append(_message(UserError(example.problem)))
+            bad += 1
+            if bad <= BAD_NAMED:
+                messages.append(_message(UserError(example.problem)))
             continue
         if example.context not in contexts:
             contexts[example.context] = len(contexts)
             left -= len(json.dumps(example.context, ensure_ascii=False))
         answers = [answer.text for answer in example.answers]
-        question = {"id": example.id, "question": example.question, "context": contexts[example.context]}
-        questions.append({**question, "answers": answers, "language": example.language})
-        left -= len(json.dumps([*questions[-1].values()], ensure_ascii=False))
+        question = FileQuestion(example.id, example.question, contexts[example.context], answers, example.language)
+        questions.append(question)
+        left -= len(json.dumps([*vars(question).values()], ensure_ascii=False))
         if left < 0:
             raise UserError(too_long(file.name, file.limits))
     if not questions:
-        first = f" ({bad[0]})" if bad else ""
+        first = f" ({messages[0]})" if messages else ""
         raise UserError(f"{file.name}: no question in it that can be asked{first}; give a file that holds some")
-    return {"questions": questions, "contexts": list(contexts), "bad": bad_count, "messages": bad}
+    return QuestionsResponse(questions, list(contexts), bad, messages)
 
 
 if __name__ == "__main__":

@@ -14,17 +14,23 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qa.errors import UserError, printable
-from qa.serving.documents import LIMITS_FROM
 from qa.serving.limits import busy
 from qa.serving.uploads import ExtractionLimits, remedy, too_large, too_long
 
 log = logging.getLogger(__name__)
 
-FILES_AT_ONCE, WAITING = 2, 8  # processes, and files that wait for one
+MAX_PROCESSES, MAX_WAITING = 2, 8  # processes, and files that wait for one
 LONGEST_NAME = 200  # bytes; a file system takes 255
 KILL_PATIENCE = 5.0  # seconds for a killed process to be gone
 OVERHEAD = 1 << 16  # bytes of an answer that are no text
 USUAL_LIMITS = ExtractionLimits()
+ENVIRONMENT = {
+    "PYTHONPATH": str(Path(__file__).parents[2]),
+    "PYTHONSAFEPATH": "1",  # no module of the folder that holds the user's file
+    "MALLOC_ARENA_MAX": "2",  # each takes address space
+    "ARROW_DEFAULT_MEMORY_POOL": "system",  # likewise
+    "OMP_NUM_THREADS": "1",
+}
 
 
 class Extractor:
@@ -32,38 +38,31 @@ class Extractor:
 
     def __init__(self, limits: ExtractionLimits = USUAL_LIMITS) -> None:
         self.limits = limits
-        self._room = asyncio.Semaphore(FILES_AT_ONCE)
+        self._room = asyncio.Semaphore(MAX_PROCESSES)
         self._files = 0
 
-    async def extract_text(self, name: str, data: bytes) -> str:
-        """The plain text of a file called `name`. Errors: UserError."""
-        return (await self._ask("text", file_name(name), data)).decode()
-
-    async def extract_questions(self, name: str, data: bytes) -> bytes:
-        """The `QuestionsResponse` of a file of any kind that training reads, as JSON. Errors: UserError."""
-        return await self._ask("questions", file_name(name), data)
-
-    async def _ask(self, request: Literal["text", "questions"], name: str, data: bytes) -> bytes:
-        if self._files >= FILES_AT_ONCE + WAITING:
+    async def extract(self, content: Literal["text", "questions"], name: str, data: bytes) -> bytes:
+        """The text of a file called `name`, or its questions, a `QuestionsResponse` as JSON. Errors: UserError."""
+        if self._files >= MAX_PROCESSES + MAX_WAITING:
             raise busy("other files are being read")
         self._files += 1
         try:
-            return await self._read(request, name, data)
+            async with self._room:
+                with TemporaryDirectory() as folder:
+                    return await self._read(content, file_name(name), data, folder)
         finally:
             self._files -= 1
 
-    async def _read(self, request: Literal["text", "questions"], name: str, data: bytes) -> bytes:
-        async with self._room:
-            with TemporaryDirectory() as folder:
-                try:
-                    answer, status = await self._run(request, name, data, folder)
-                except TimeoutError:
-                    raise UserError(self._too_slow(name)) from None
-        if status == -signal.SIGXCPU:
-            raise UserError(self._too_slow(name))
+    async def _read(self, content: str, name: str, data: bytes, folder: str) -> bytes:
         try:
-            first, _, content = answer.partition(b"\n")
+            answer, status = await self._run(content, name, data, folder)
+            if status == -signal.SIGXCPU:
+                raise TimeoutError
+            first, _, rest = answer.partition(b"\n")
             problem = _Problem.model_validate_json(first if status == 0 else b"")
+        except TimeoutError:
+            words = f"took more than {self.limits.seconds:g} s to read; {remedy(name)}"
+            raise UserError(f"{name}: {words}") from None
         except ValidationError:
             log.warning("the reader of a file ended with status %s", status)
             raise UserError(too_large(name, self.limits)) from None
@@ -71,51 +70,34 @@ class Extractor:
             log.warning("the reader of a file failed: %s", problem.fault)
         if problem.error:
             raise UserError(problem.error)
-        return content
+        return rest
 
-    async def _run(self, request: str, name: str, data: bytes, folder: str) -> tuple[bytes, int]:
+    async def _run(self, content: str, name: str, data: bytes, folder: str) -> tuple[bytes, int]:
         """The answer of a process, and its status. Errors: TimeoutError; UserError where it answers too much."""
         most = 4 * self.limits.characters + OVERHEAD  # bytes of UTF-8
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "qa.serving.documents", request, name),
+            *(sys.executable, "-m", "qa.serving.documents", content, name, json.dumps(self.limits)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             cwd=folder,
-            env=self._environment(folder),
+            env={**ENVIRONMENT, "TMPDIR": folder},
             start_new_session=True,
         )
         assert process.stdin and process.stdout
         feeding = asyncio.create_task(_feed(process.stdin, data))
         try:
             async with asyncio.timeout(self.limits.seconds):
-                return await self._answer(name, process.stdout, most), await process.wait()
+                try:
+                    await process.stdout.readexactly(most + 1)
+                except asyncio.IncompleteReadError as whole:
+                    return whole.partial, await process.wait()
+            raise UserError(too_long(name, self.limits))
         finally:
             with suppress(ProcessLookupError, PermissionError):  # the second on macOS, of a process that has ended
                 os.killpg(process.pid, signal.SIGKILL)
             feeding.cancel()
-            await _ended(process, process.stdout)
-
-    async def _answer(self, name: str, stdout: asyncio.StreamReader, most: int) -> bytes:
-        try:
-            await stdout.readexactly(most + 1)
-        except asyncio.IncompleteReadError as whole:
-            return whole.partial
-        raise UserError(too_long(name, self.limits))
-
-    def _environment(self, folder: str) -> dict[str, str]:
-        return {
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-            "PYTHONSAFEPATH": "1",  # no module of the folder that holds the user's file
-            "TMPDIR": folder,
-            "MALLOC_ARENA_MAX": "2",  # each takes address space
-            "ARROW_DEFAULT_MEMORY_POOL": "system",  # likewise
-            "OMP_NUM_THREADS": "1",
-            LIMITS_FROM: json.dumps(self.limits),
-        }
-
-    def _too_slow(self, name: str) -> str:
-        return f"{name}: took more than {self.limits.seconds:g} s to read; {remedy(name)}"
+            await _wait_for_end(process, process.stdout)
 
 
 class _Problem(BaseModel):
@@ -133,7 +115,7 @@ async def _feed(stdin: asyncio.StreamWriter, data: bytes) -> None:
         stdin.close()
 
 
-async def _ended(process: asyncio.subprocess.Process, stdout: asyncio.StreamReader) -> None:
+async def _wait_for_end(process: asyncio.subprocess.Process, stdout: asyncio.StreamReader) -> None:
     """Returns once a killed process is gone: asyncio also waits for the end of its pipe, so that is read."""
     with suppress(TimeoutError):
         async with asyncio.timeout(KILL_PATIENCE):

@@ -3,7 +3,6 @@
 import asyncio
 import hmac
 import ipaddress
-import json
 import logging
 import re
 import secrets
@@ -11,9 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qa.serving.limits import Limits, Refused, busy
@@ -22,13 +23,11 @@ from qa.serving.metrics import Counters
 
 log = logging.getLogger(__name__)
 
-PAGE_FILES = (
-    "page.css", "icon.svg", "page.js", "api.js", "ask.js", "boxes.js", "correct.js", "dom.js", "places.js", "reader.js",
-    "store.js", "study.js", "texts.js",
-)  # fmt: skip
-OPEN = {"/", "/health", "/ready", *(f"/{name}" for name in PAGE_FILES)}  # to GET without a token
+PAGE = Path(__file__).parent / "page"
+PAGE_FILES = {"/" if path.name == "index.html" else f"/{path.name}": path for path in PAGE.glob("*.*")}  # by address
+OPEN_PATHS = {*PAGE_FILES, "/health", "/ready"}  # to GET without a token
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)  # of a client or a proxy
-FAULT = "a fault of the service; its log has more"
+FAULT_MESSAGE = "a fault of the service; its log has more"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -38,14 +37,14 @@ HEADERS = {
 }
 
 
-class Guard:
+class GuardMiddleware:
     """Refuses requests, reads whole bodies within limits, drops the work for clients that left, and counts."""
 
     def __init__(
-        self, app: ASGIApp, limits: Limits, metrics: Counters, token: str | None, hosts: Iterable[str], paths: set[str]
+        self, app: ASGIApp, limits: Limits, metrics: Counters, token: str | None, hosts: Iterable[str], routes: set[str]
     ) -> None:
-        """`hosts`: names by which clients may call the service, "*" for any; `paths`: counted by name."""
-        self.app, self.limits, self.metrics, self.paths = app, limits, metrics, paths
+        """`hosts`: names by which clients may call the service, "*" for any; `routes`: paths that are counted apart."""
+        self.app, self.limits, self.metrics, self.routes = app, limits, metrics, routes
         self.hosts = {_name(host) for host in hosts} - {""}
         self.token = token.encode() if token else None
         self._requests: Counter[str] = Counter()  # by address
@@ -57,7 +56,7 @@ class Guard:
         begin, status, unread = time.monotonic(), 0, True
         method = scope["method"]
         scope = {**scope, "method": "GET" if method == "HEAD" else method}  # the server sends no body to HEAD
-        path = scope["path"] if scope["path"] in self.paths else "other"
+        path = scope["path"] if scope["path"] in self.routes else "other"
         address = (scope["client"] or ("",))[0]
         request_id = Headers(scope=scope).get("x-request-id", "")
         if not REQUEST_ID.fullmatch(request_id):
@@ -67,9 +66,7 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = {**HEADERS, "X-Request-ID": request_id}
-                added = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-                message = {**message, "headers": [*message.get("headers", []), *added]}
+                MutableHeaders(scope=message).update({**HEADERS, "X-Request-ID": request_id})
             async with asyncio.timeout(self.limits.body_seconds):  # a client that does not read holds nothing up
                 await send(message)
 
@@ -82,7 +79,7 @@ class Guard:
         self._requests[address] += 1
         try:
             self._check(scope, address)
-            await self._with_body(scope, read, answer)
+            await self._with_body(scope, address, read, answer)
         except Refused as refusal:
             await refuse(refusal, answer, self._rest(read) if unread else None)
         except TimeoutError:
@@ -90,7 +87,7 @@ class Guard:
         except Exception:
             log.exception("%s %s failed, request %s", method, path, request_id)
             if not status:
-                await refuse(Refused(500, FAULT), answer)
+                await refuse(Refused(500, FAULT_MESSAGE), answer)
         finally:
             self._requests[address] -= 1
             if not self._requests[address]:
@@ -106,7 +103,7 @@ class Guard:
             raise Refused(403, "Host: not a name of this service; see --name")
         if (origin := headers.get("origin")) is not None and origin.partition("://")[2] != host:
             raise Refused(403, "Origin: pages of other sites may not ask")
-        is_open = scope["method"] == "GET" and scope["path"] in OPEN
+        is_open = scope["method"] == "GET" and scope["path"] in OPEN_PATHS
         if self.token and not is_open:
             scheme, _, token = headers.get("authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self.token):
@@ -122,9 +119,8 @@ class Guard:
     def _too_large(self) -> Refused:
         return Refused(413, f"body: at most {self.limits.body:,} bytes")
 
-    async def _with_body(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _with_body(self, scope: Scope, address: str, receive: Receive, send: Send) -> None:
         """Runs the app once the whole body is there; its bytes count until the response has ended."""
-        address = (scope["client"] or ("",))[0]
         parts: list[bytes] = []
         try:
             try:
@@ -165,22 +161,16 @@ class Guard:
 
     async def _run(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Runs the app until it has ended or the client has left."""
-        gone, sent = asyncio.Event(), False
+        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        left = asyncio.ensure_future(receive())
 
         async def whole() -> Message:
-            nonlocal sent
-            if not sent:
-                sent = True
-                return {"type": "http.request", "body": body, "more_body": False}
-            await gone.wait()
-            return {"type": "http.disconnect"}
+            return messages.pop() if messages else await asyncio.shield(left)
 
         app = asyncio.ensure_future(self.app(scope, whole, send))
-        left = asyncio.ensure_future(receive())
         try:
             await asyncio.wait({app, left}, return_when=asyncio.FIRST_COMPLETED)
         finally:  # also where uvicorn stops to wait
-            gone.set()
             left.cancel()
             app.cancel()
             await asyncio.wait({app})
@@ -207,11 +197,9 @@ def _is_address(name: str) -> bool:
 
 async def refuse(refusal: Refused, send: Send, rest: Awaitable[None] | None = None) -> None:
     """Sends a refusal, waits for the `rest` of the request, and closes the connection."""
-    body = json.dumps({"error": str(refusal)}).encode()
-    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
-    pairs = [(name.lower().encode(), value.encode()) for name, value in (headers | refusal.headers).items()]
-    await send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body, "more_body": True})
+    response = JSONResponse({"error": str(refusal)}, refusal.status, {"Connection": "close", **refusal.headers})
+    await send({"type": "http.response.start", "status": refusal.status, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
     if rest is not None:
         await rest
     await send({"type": "http.response.body"})

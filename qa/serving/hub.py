@@ -5,11 +5,12 @@ from qa.answering.answerer import QuestionAnswerer
 from qa.answering.options import Options
 from qa.answering.work import Ask
 from qa.errors import UserError, spelled
+from qa.serving.batching import RequestJob
 from qa.serving.schemas import HubAnswer, HubParameters, HubRequest
 
 
-def understood(request: HubRequest, answerer: QuestionAnswerer) -> tuple[Ask, Options, QuestionAnswerer]:
-    """The question, how to answer it, and the answerer with the windows that are asked for. Errors: UserError."""
+def from_hub_request(request: HubRequest, answerer: QuestionAnswerer) -> RequestJob:
+    """The question with its options, for an answerer with the windows that are asked for. Errors: UserError."""
     parameters, usual = request.parameters or HubParameters(), answerer.answering
     if (length := parameters.max_seq_len or usual.max_length) > usual.max_length:
         raise UserError(f"max_seq_len={length}: the model was trained with {usual.max_length}; give that or less")
@@ -27,10 +28,10 @@ def understood(request: HubRequest, answerer: QuestionAnswerer) -> tuple[Ask, Op
         handle_impossible_answer=parameters.handle_impossible_answer,
         whole_words=bool(parameters.align_to_words),
     )
-    return Ask(question, [request.inputs.context]), options, cut
+    return RequestJob([Ask(question, [request.inputs.context])], [parameters.language], options, cut)
 
 
-def as_hub(answer: Answer, top_k: int) -> HubAnswer | list[HubAnswer]:
+def to_hub_answer(answer: Answer, top_k: int) -> HubAnswer | list[HubAnswer]:
     """One answer, or a list of them where more than one is asked for, as the hub's client documents it."""
     answers = [HubAnswer(**one.to_dict()) for one in (answer, *answer.alternatives)]
     return answers if top_k > 1 else answers[0]

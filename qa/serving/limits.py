@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from qa.errors import UserError
 
-MOST_QUESTIONS, MOST_CONTEXTS = 256, 1_000  # of a request
+MAX_QUESTIONS, MAX_CONTEXTS = 256, 1_000  # of a request
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,8 @@ class Limits:
     body: int = 8 << 20  # bytes of a request
     question: int = 2_000  # characters
     context: int = 2_000_000  # characters of all contexts of a request
-    questions: int = MOST_QUESTIONS  # of a request
-    contexts: int = MOST_CONTEXTS  # of all its questions
+    questions: int = MAX_QUESTIONS  # of a request
+    contexts: int = MAX_CONTEXTS  # of all its questions
     windows: int = 20_000  # of a request
     waiting: int = 1_024  # questions that are accepted and not answered
     requests: int = 128  # of one address at a time

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 
-QUIET = {"/health", "/ready", "/metrics"}  # asked every few seconds
+UNLOGGED_PATHS = {"/health", "/ready", "/metrics"}  # asked every few seconds
 requests = logging.getLogger("qa.requests")
 
 
@@ -19,7 +19,7 @@ def set_up_log(as_json: bool) -> None:
 
 def log_request(method: str, path: str, status: int, address: str, seconds: float, request_id: str) -> None:
     """Logs a request that ended; `path`: one that the service has, or "other"."""
-    if path in QUIET and status < 400:
+    if path in UNLOGGED_PATHS and status < 400:
         return
     fields = {"method": method, "path": path, "status": status, "address": address, "request_id": request_id}
     fields |= {"milliseconds": round(1000 * seconds)}

@@ -8,36 +8,36 @@ from pydantic_core import PydanticCustomError
 from qa.answering.answer import Answer
 from qa.answering.options import Choice, Options
 from qa.data.example import encodable
-from qa.serving.limits import MOST_CONTEXTS, MOST_QUESTIONS
+from qa.serving.limits import MAX_CONTEXTS, MAX_QUESTIONS
 
 NO_FIELD = "no_field"  # the type of an error
 
 
-def written(text: str) -> str:
+def require_text(text: str) -> str:
     """The text. Errors: PydanticCustomError for one without letters, or with half of a surrogate pair."""
     if not text.strip():
         raise PydanticCustomError("blank", "is empty; give a text")
     return encodable(text)
 
 
-def not_all_blank(texts: str | list[str]) -> str | list[str]:
+def require_one_text(texts: str | list[str]) -> str | list[str]:
     """The texts. Errors: PydanticCustomError where none of them has letters."""
     if isinstance(texts, str):
-        return written(texts)
+        return require_text(texts)
     if not any(text.strip() for text in texts):
         raise PydanticCustomError("blank", "all {count} texts are empty; give a text", {"count": len(texts)})
     return texts
 
 
 Text = Annotated[str, AfterValidator(encodable)]
-Written = Annotated[str, AfterValidator(written)]
+Written = Annotated[str, AfterValidator(require_text)]
 TopK = Annotated[int, Field(ge=1, le=100)]
 AnswerLength = Annotated[int, Field(ge=1, le=512)]  # tokens
-Texts = Annotated[list[Text], Field(min_length=1, max_length=MOST_CONTEXTS)]
+Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_CONTEXTS)]
 Context = Annotated[  # the tags make an error name only the kind that was sent
     Annotated[Text, Tag("str")] | Annotated[Texts, Tag("list[str]")],
     Discriminator(lambda value: "list[str]" if isinstance(value, list) else "str"),
-    AfterValidator(not_all_blank),
+    AfterValidator(require_one_text),
 ]
 Learned = Annotated[Text, Field(max_length=5_000)]
 LanguageCode = Annotated[str, Field(max_length=20)]  # of the temperature to take
@@ -52,11 +52,10 @@ class Body(BaseModel):
     @classmethod
     def _only_fields(cls, data: Any) -> Any:
         """Errors: PydanticCustomError for the first key that is no field, with where it belongs."""
-        options = getattr(cls.model_fields.get("options"), "annotation", None)
         for key in data if isinstance(data, dict) else ():
             if key not in cls.model_fields:
                 words = f"no such field; the fields are {', '.join(cls.model_fields)}"
-                if key in getattr(options, "model_fields", {}):
+                if "options" in cls.model_fields and key in RequestOptions.model_fields:
                     words = "put it into options"
                 raise PydanticCustomError(NO_FIELD, "{words}", {"words": words, "key": key})
         return data
@@ -98,15 +97,14 @@ class AnswerRequest(Body):
     question: Written | None = None
     context: Context | None = None
     language: LanguageCode | None = None
-    items: Annotated[list[Item], Field(min_length=1, max_length=MOST_QUESTIONS)] | None = None
+    items: Annotated[list[Item], Field(min_length=1, max_length=MAX_QUESTIONS)] | None = None
     options: RequestOptions = RequestOptions()
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        single = self.question is not None and self.context is not None
         if self.items is not None and (self.question, self.context, self.language) != (None, None, None):
             raise ValueError('give "question" and "context", or "items", not both')
-        if self.items is None and not single:
+        if self.items is None and None in (self.question, self.context):
             raise ValueError('give "question" and "context", or "items"')
         return self
 
@@ -223,25 +221,6 @@ class TextResponse(BaseModel):
 
     name: str
     text: str
-
-
-class FileQuestion(BaseModel):
-    """A question of a file; `answers` is empty where the file says that there is none."""
-
-    id: str
-    question: str
-    context: int  # its number in `contexts`
-    answers: list[str]
-    language: str | None
-
-
-class QuestionsResponse(BaseModel):
-    """The questions of a file, each distinct context once, and messages about questions that cannot be used."""
-
-    questions: list[FileQuestion]
-    contexts: list[str]
-    bad: int
-    messages: list[str]
 
 
 class TrainedOn(BaseModel):

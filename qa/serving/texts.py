@@ -11,8 +11,8 @@ from qa.serving.uploads import Upload, ending, remedy, too_long
 
 ZIP_ENTRIES, ZIP_UNPACKED = 10_000, 100_000_000  # files in a .docx, their bytes
 
-BEGINS = {b"%PDF-": "a pdf", b"PK\x03\x04": "a zip archive", b"\xd0\xcf\x11\xe0": "an old or protected Office file"}
-NEEDS = {"pdf": "a pdf", "docx": "a zip archive"}
+MAGIC = {b"%PDF-": "a pdf", b"PK\x03\x04": "a zip archive", b"\xd0\xcf\x11\xe0": "an old or protected Office file"}
+EXPECTED_CONTENT = {"pdf": "a pdf", "docx": "a zip archive"}
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 CHARSET = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?([\w.:-]+)""", re.IGNORECASE)
 # encodings that a page names → encodings by which browsers read it: its bytes can be searched, so it is no UTF-16
@@ -20,17 +20,14 @@ BROWSERS = {"ascii": "cp1252", "iso8859-1": "cp1252", **dict.fromkeys(("utf-16",
 SPACES = str.maketrans({code: " " for code in CONTROLS if code != ord("\r")})
 BLANK_LINES = re.compile(r"(\A|\n)(?:[^\S\n]*\n){3,}")
 # blocks of a page that inscriptis takes for a part of the line, joining words
-BLOCKS = (
-    "caption", "center", "dd", "details", "dl", "dt", "fieldset", "form", "hr", "legend", "option", "section",
-    "summary",
-)  # fmt: skip
+BLOCKS = "caption center dd details dl dt fieldset form hr legend option section summary"
 PHRASES = ("a", "b", "code", "em", "i", "kbd", "samp", "span", "strong", "var")  # in <pre> they keep its lines
 
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 PARAGRAPH, ROW, CELL = f"{W}p", f"{W}tr", f"{W}tc"
 LINE_ENDS = {("start", PARAGRAPH), ("end", PARAGRAPH), ("start", ROW), ("end", f"{W}tbl")}
 INLINE = {f"{W}t": "", f"{W}tab": "\t", f"{W}br": "\n", f"{W}cr": "\n", f"{W}noBreakHyphen": "-"}  # "": its own text
-TWICE = {f"{W}moveFrom", "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"}  # is elsewhere too
+REPEATED = {f"{W}moveFrom", "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"}  # is elsewhere too
 
 
 def text_of(file: Upload) -> str:
@@ -39,8 +36,8 @@ def text_of(file: Upload) -> str:
     if kind not in READERS:
         problem = f".{kind} is not read" if kind else "its name has no ending"
         raise UserError(f"{file.name}: {problem}; give a file of one of {', '.join(f'.{name}' for name in READERS)}")
-    content = next((content for begin, content in BEGINS.items() if file.data.startswith(begin)), None)
-    if content != NEEDS.get(kind):
+    content = next((content for begin, content in MAGIC.items() if file.data.startswith(begin)), None)
+    if content != EXPECTED_CONTENT.get(kind):
         problem = f"{content or 'something else'} by its first bytes, not .{kind}"
         raise UserError(f"{file.name}: {problem}; name it by what it is, or give its text as .txt")
     pieces, left = [], file.limits.characters
@@ -92,7 +89,7 @@ def words_of(page: str) -> Iterator[str]:
     from lxml.html import HTMLParser
 
     phrases = dict.fromkeys(PHRASES, HtmlElement(whitespace=None))
-    css = {**STRICT, **dict.fromkeys(BLOCKS, STRICT["div"]), **phrases, "template": STRICT["script"]}
+    css = {**STRICT, **dict.fromkeys(BLOCKS.split(), STRICT["div"]), **phrases, "template": STRICT["script"]}
     text = clean(page).encode(errors="replace")
     try:  # without huge_tree, elements nested deeper than 256 would be left out in silence
         tree = document_fromstring(text, parser=HTMLParser(encoding="utf-8", huge_tree=True))
@@ -126,7 +123,7 @@ def _docx(file: Upload) -> Iterator[str]:
     walk = iterwalk(Document(BytesIO(file.data)).element.body, events=("start", "end"))
     for event, element in walk:
         tag = element.tag
-        if event == "start" and tag in TWICE:
+        if event == "start" and tag in REPEATED:
             walk.skip_subtree()
         elif event == "start" and tag in INLINE:
             yield INLINE[tag] or element.text or ""

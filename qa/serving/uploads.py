@@ -1,5 +1,6 @@
-"""An uploaded file, the limits of reading it, and its refusals."""
+"""An uploaded file, the limits of reading it, the questions in it, and its refusals."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -18,6 +19,27 @@ class Upload(NamedTuple):
     name: str
     data: bytes
     limits: ExtractionLimits
+
+
+@dataclass(frozen=True)
+class FileQuestion:
+    """A question of a file; `answers` is empty where the file says that there is none."""
+
+    id: str
+    question: str
+    context: int  # its number in `contexts`
+    answers: list[str]
+    language: str | None
+
+
+@dataclass(frozen=True)
+class QuestionsResponse:
+    """The questions of a file, each distinct context once, and messages about questions that cannot be used."""
+
+    questions: list[FileQuestion]
+    contexts: list[str]
+    bad: int
+    messages: list[str]
 
 
 def too_large(name: str, limits: ExtractionLimits) -> str:

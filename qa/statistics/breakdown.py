@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Callable, Sequence
-from statistics import fmean
 from typing import NamedTuple
 
-from qa.evaluation.answers import Question
+from qa.evaluation.answers import Question, mean_scores
 
 WORDS = re.compile(r"\b(how (?:many|much)|what|who|whom|whose|when|where|which|why|how)\b", re.IGNORECASE)
 
@@ -77,11 +76,7 @@ def breakdown(questions: Sequence[Question], kind: Kind) -> list[Part]:
         if question.exact_match is not None:
             groups.setdefault(kind(question), []).append(question)
     parts = [
-        Part(name, len(group), _mean(group, "exact_match"), _mean(group, "f1"), len({q.context for q in group}))
+        Part(name, len(group), *mean_scores(group), contexts=len({question.context for question in group}))
         for name, group in groups.items()
     ]
     return sorted(parts, key=lambda part: (ORDER.get(part.name, 0), -part.questions, part.name))
-
-
-def _mean(group: Sequence[Question], figure: str) -> float:
-    return 100 * fmean(getattr(question, figure) for question in group)

@@ -66,36 +66,28 @@ class Calibrated(BaseModel):
 
 
 class Candidates(NamedTuple):
-    """The spans of many questions, one question after the other."""
+    """The spans of many questions, in rows of one length that are filled up with scores of −∞."""
 
-    begins: NDArray[np.intp]  # [questions]: the first span of each
-    scores: NDArray[np.float64]  # [spans]
-    is_answer: NDArray[np.bool_]  # [spans]: whether it is the given answer
+    scores: NDArray[np.float64]  # [questions, spans]
+    is_answer: NDArray[np.bool_]  # [questions, spans]: whether it is the given answer
     right: NDArray[np.float64]  # [questions]: whether that one is right, NaN where unknown
-    refused: NDArray[np.bool_]  # [questions]: whether no answer was given
-    unanswerable: NDArray[np.float64]  # [questions]: whether that is right, NaN where unknown
+    unanswerable: NDArray[np.float64]  # [questions]: whether to give no answer is right, NaN where unknown
     null_odds: NDArray[np.float64]  # [questions]: NaN where no answer is no candidate
-
-    @property
-    def sizes(self) -> NDArray[np.intp]:
-        """The number of spans of each question, [questions]."""
-        return np.diff(self.begins, append=len(self.scores))
+    refused: NDArray[np.bool_]  # [questions]: whether no answer was given
+    languages: NDArray[np.str_]  # [questions]: codes, "" where unknown
 
     def take(self, chosen: NDArray[np.bool_]) -> "Candidates":
         """The candidates of the chosen questions, bool [questions]."""
-        sizes, kept = self.sizes[chosen], np.repeat(chosen, self.sizes)
-        begins = np.cumsum(sizes) - sizes
-        return Candidates(
-            begins, self.scores[kept], self.is_answer[kept],
-            self.right[chosen], self.refused[chosen], self.unanswerable[chosen], self.null_odds[chosen],
-        )  # fmt: skip
+        columns: Iterable[Any] = self
+        return Candidates(*(column[chosen] for column in columns))
 
-    def probabilities(self, temperature: ArrayLike, line: Line = UNFITTED) -> NDArray[np.float64]:
-        """The probabilities of the given answers, float64 [questions]; `temperature`: one, or one for each question."""
-        scaled = self.scores / np.repeat(np.broadcast_to(temperature, self.begins.shape), self.sizes)
-        weights = np.exp(scaled - np.repeat(np.maximum.reduceat(scaled, self.begins), self.sizes))
-        mine = np.add.reduceat(weights * self.is_answer, self.begins)
-        of_spans = np.minimum(mine / np.add.reduceat(weights, self.begins), 1.0)
+    def probabilities(self, scales: Scales) -> NDArray[np.float64]:
+        """The probabilities of the given answers, float64 [questions]."""
+        general, by_language, line = scales
+        temperature = np.array([by_language.get(name, general) for name in self.languages.tolist()], float)
+        scaled = self.scores / temperature[:, None]
+        weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        of_spans = np.minimum((weights * self.is_answer).sum(axis=1) / weights.sum(axis=1), 1.0)
         no_answer = np.nan_to_num(no_answer_probability(self.null_odds, line))
         return np.where(self.refused, no_answer, (1 - no_answer) * of_spans)
 
@@ -109,20 +101,18 @@ def calibrated(
     judged as `cross_fitted` does; a given `line` stays.
     """
     questions, softmax, spans = _candidates(answered)
-    languages = np.array([question.language or "" for question in questions])
     judged = ~np.isnan(spans.right)
-    scales = known or _fit(spans, languages, judged, line)
-    probability = spans.probabilities(_each(scales, languages), scales[2])
+    scales = known or _fit(spans, judged, line)
+    probability = spans.probabilities(scales)
     scored = [q._replace(probability=p) for q, p in zip(questions, probability.tolist(), strict=True)]
-    before = trust(softmax[judged], spans.right[judged])
-    after = trust((probability if known else cross_fitted(questions, spans, line))[judged], spans.right[judged])
+    fair = probability if known else cross_fitted(questions, spans, line)
+    before, after = (trust(some[judged], spans.right[judged]) for some in (softmax, fair))
     if before is None or after is None:
         return scored, None
-    slope, offset = scales[2] if np.isfinite(spans.null_odds).any() else (None, None)
-    return scored, Calibrated(
-        before=before, after=after, temperature=scales[0], temperature_by_language=scales[1],
-        no_answer_slope=slope, no_answer_offset=offset,
-    )  # fmt: skip
+    general, by_language, line = scales
+    slope, offset = line if np.isfinite(spans.null_odds).any() else (None, None)
+    fitted = {"temperature_by_language": by_language, "no_answer_slope": slope, "no_answer_offset": offset}
+    return scored, Calibrated.model_validate({"before": before, "after": after, "temperature": general, **fitted})
 
 
 def calibrate_evaluation(
@@ -136,12 +126,10 @@ def calibrate_evaluation(
 
 def cross_fitted(questions: Sequence[Question], spans: Candidates, line: Line | None = None) -> NDArray[np.float64]:
     """Probabilities, float64 [questions], at temperatures that do not know the question's half of the contexts."""
-    languages = np.array([question.language or "" for question in questions])
     judged, half = ~np.isnan(spans.right), in_first_half(questions)
     probability = np.zeros(len(questions))
     for part in (half, ~half):
-        fitted = _fit(spans, languages, judged & ~part, line)
-        probability[part] = spans.take(part).probabilities(_each(fitted, languages[part]), fitted[2])
+        probability[part] = spans.take(part).probabilities(_fit(spans, judged & ~part, line))
     return probability
 
 
@@ -150,26 +138,27 @@ def _candidates(
 ) -> tuple[list[Question], NDArray[np.float64], Candidates]:
     """Questions, the softmax of each given answer's own place, float64 [questions], and all candidates as arrays."""
     questions: list[Question] = []
-    begins, is_answer, softmax, scores = array("q"), array("b"), array("d"), array("d")
-    outcomes: list[tuple[float, bool, float, float]] = []
+    sizes, is_answer, softmax, scores = array("q"), array("b"), array("d"), array("d")
+    outcomes: list[tuple[float, float, float, bool]] = []
     for question, candidates in answered:
         questions.append(question)
-        begins.append(len(scores))
         wanted = same_answer(question.prediction)
         softmax.append(next((c.probability for c in candidates if c.text == question.prediction), 0.0))
         spans = [candidate for candidate in candidates if candidate.text]
+        sizes.append(max(len(spans), 1))
         scores.extend([span.score for span in spans] or [0.0])
         is_answer.extend([same_answer(span.text) == wanted for span in spans] or [False])
-        right = math.nan if question.exact_match is None else question.exact_match
-        weighed = len(spans) < len(candidates)
-        odds = null_odds(candidates) if weighed else math.nan
-        unanswerable = math.nan if math.isnan(right) else float(question.is_unanswerable)
-        outcomes.append((right, weighed and not question.prediction, unanswerable, odds))
-    columns = np.array(outcomes, float).reshape(-1, 4).T
-    of_all = Candidates(
-        np.array(begins, np.intp), np.array(scores), np.array(is_answer, bool), columns[0], columns[1] > 0, *columns[2:]
-    )
-    return questions, np.array(softmax), of_all
+        exact = math.nan if question.exact_match is None else question.exact_match
+        no_answer = math.nan if question.exact_match is None else float(question.is_unanswerable)
+        may_refuse = len(spans) < len(candidates)
+        difference = null_odds(candidates) if may_refuse else math.nan
+        outcomes.append((exact, no_answer, difference, may_refuse and not question.prediction))
+    places = np.arange(max(sizes, default=1)) < np.array(sizes, np.intp)[:, None]  # [questions, spans]
+    rows, given = np.full(places.shape, -np.inf), np.zeros(places.shape, bool)
+    rows[places], given[places] = np.array(scores), np.array(is_answer, bool)
+    right, unanswerable, odds, refused = np.array(outcomes, float).reshape(-1, 4).T
+    languages = np.array([question.language or "" for question in questions], np.str_)
+    return questions, np.array(softmax), Candidates(rows, given, right, unanswerable, odds, refused > 0, languages)
 
 
 def in_first_half(questions: Sequence[Question]) -> NDArray[np.bool_]:
@@ -179,15 +168,15 @@ def in_first_half(questions: Sequence[Question]) -> NDArray[np.bool_]:
     return np.array([first[contexts[question.context]] for question in questions], bool)
 
 
-def _fit(spans: Candidates, languages: NDArray[np.str_], chosen: NDArray[np.bool_], line: Line | None) -> Scales:
+def _fit(spans: Candidates, chosen: NDArray[np.bool_], line: Line | None) -> Scales:
     """The temperatures of the `chosen` questions, bool [questions], by language where there are several; the line."""
     weighed = chosen & np.isfinite(spans.null_odds)
     if line is None:
         line = fit_line(spans.null_odds[weighed], spans.unanswerable[weighed]) if weighed.any() else UNFITTED
     answered = chosen & ~spans.refused
     general = fit_temperature(spans.take(answered), 1.0, line)
-    names = sorted(set(languages[chosen].tolist()))
-    parts = {name: spans.take(answered & (languages == name)) for name in names if name and len(names) > 1}
+    names = sorted(set(spans.languages[chosen].tolist()))
+    parts = {name: spans.take(answered & (spans.languages == name)) for name in names if name and len(names) > 1}
     return general, {name: fit_temperature(part, general, line) for name, part in parts.items()}, line
 
 
@@ -215,19 +204,13 @@ def fit_temperature(spans: Candidates, expected: float, line: Line) -> float:
     """
     from scipy.optimize import minimize_scalar  # slow to import, and only the end of a run needs it
 
-    if not len(spans.begins):
+    if not len(spans.right):
         return expected
 
     def cost(log: float) -> float:
-        probability = spans.probabilities(math.exp(log), line).clip(1e-6, 1 - 1e-6)
+        probability = spans.probabilities((math.exp(log), {}, line)).clip(1e-6, 1 - 1e-6)
         likelihood = np.log(np.where(spans.right > 0, probability, 1 - probability)).sum()
         return float(((log - math.log(expected)) / SPREAD) ** 2 / 2 - likelihood)
 
     best = minimize_scalar(cost, bounds=(math.log(LOWEST), math.log(HIGHEST)), method="bounded")
     return math.exp(best.x)
-
-
-def _each(scales: Scales, languages: NDArray[np.str_]) -> NDArray[np.float64]:
-    """The temperature of each question, float64 [questions]."""
-    general, by_language, _ = scales
-    return np.array([by_language.get(name, general) for name in languages.tolist()], float)

@@ -35,7 +35,7 @@ def workspace(entity: str, project: str) -> "Workspace":
     wide = panels.Layout(w=24, h=12)
     sections: dict[str, list[Any]] = {
         "Evaluations": [
-            *(panels.LinePlot(title=title, x="epoch", y=names) for title, names in BY_EPOCH.items()),
+            *(panels.LinePlot(title=title, x="epoch", y=[*names]) for title, names in BY_EPOCH.items()),
             panels.ParallelCoordinatesPlot(title="settings and figures", columns=axes),
         ],
         "Training": [

@@ -88,7 +88,8 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
         base = Answering.load(cfg.model.pretrained).trained
         run_identity |= {"base": base} if base else {}  # of the model that this run trains further
         before = base.get("languages", [""]) if base else []
-        run_identity["languages"] = sorted({*before, *(example.language or "" for example in data.examples["train"])})
+        trained = {example.language or "" for example in data.splits["train"].examples}
+        run_identity["languages"] = sorted({*before, *trained})
         check_monitored(settings.checkpoint.monitor, data)
     kept = settings.checkpoint
     files = CheckpointFiles(folder, kept.keep, kept.optimizer_state, kept.on_error)
@@ -103,7 +104,7 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
 def check_monitored(monitor: Monitor, data: SquadDataModule) -> None:
     """Errors: UserError where the validation questions will not give the figure of languages that is asked for."""
     _, asked = metric_of(monitor)
-    languages = sorted({e.language for e in data.evaluated_examples("validation") if e.language})
+    languages = sorted({e.language for e in data.splits["validation"].evaluated_examples() if e.language})
     if asked and (len(languages) < 2 or asked not in ("mean", *languages)):
         there = f"in {', '.join(languages)}" if languages else "in no known language"
         raise UserError(

@@ -27,10 +27,7 @@ class SyncedFile(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         try:
-            with Path(path).open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
+            write_through(checkpoint, Path(path))
         except (OSError, RuntimeError) as error:  # torch's writer turns some of the first into the second
             Path(path).unlink(missing_ok=True)
             if isinstance(error, torch.AcceleratorError):
@@ -145,8 +142,13 @@ def without_optimizer(path: Path, name: Path) -> None:
     checkpoint = load_checkpoint(path)
     checkpoint["optimizer_states"] = []
     temporary = name.with_suffix(".tmp")  # a kill leaves no more than one of them
-    with temporary.open("wb") as file:
+    write_through(checkpoint, temporary)
+    temporary.replace(name)
+
+
+def write_through(checkpoint: dict[str, Any], path: Path) -> None:
+    """Writes a checkpoint to its file and on to the disk."""
+    with path.open("wb") as file:
         torch.save(checkpoint, file)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(name)

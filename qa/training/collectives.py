@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -11,11 +12,12 @@ from torch import Tensor
 from torch.distributed import FileStore  # type: ignore[attr-defined]
 
 from qa import ranks
-from qa.internals import leave_signals_to_us, set_backend
+from qa.internals import leave_signals_to_us, set_group
 
 T = TypeVar("T")
 
 BACKENDS = "cpu:gloo,cuda:nccl"  # flags and objects through the CPU, gradients from GPU to GPU
+RANK_TIMEOUT = timedelta(minutes=10)  # with a rank that neither answers nor ends
 
 
 def connect(trainer: Trainer) -> None:
@@ -24,13 +26,14 @@ def connect(trainer: Trainer) -> None:
     if not isinstance(strategy, ParallelStrategy):
         return
     on_gpu = strategy.root_device.type == "cuda"
-    if on_gpu and isinstance(strategy, (DDPStrategy, ModelParallelStrategy)):
-        set_backend(strategy, BACKENDS)
+    if isinstance(strategy, (DDPStrategy, ModelParallelStrategy)):
+        set_group(strategy, BACKENDS if on_gpu else None, RANK_TIMEOUT)
     if ranks.MEETING in os.environ and not torch.distributed.is_initialized():
         if on_gpu:
             torch.cuda.set_device(strategy.root_device)
         torch.distributed.init_process_group(
             BACKENDS if on_gpu else "gloo",
+            timeout=RANK_TIMEOUT,
             store=FileStore(os.environ[ranks.MEETING], ranks.world_size()),
             rank=ranks.rank() or 0,
             world_size=ranks.world_size(),

@@ -54,13 +54,18 @@ def lost_updates(parameters: Iterable[torch.Tensor], precision: str, rate: float
     )
 
 
-def devices_in_words(trainer: Trainer, matmul_precision: str) -> str:
-    """The devices of a run and their arithmetic, for people; on a GPU also a faster one."""
+def devices_in_words(trainer: Trainer, matmul_precision: str, eager: str = "") -> str:
+    """The devices of a run and their arithmetic, for people; on a GPU also a faster one.
+
+    `eager`: why the steps are no CUDA graphs.
+    """
     device = trainer.strategy.root_device
     ranks = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
     text = f"{ranks}{device.type}, precision {trainer.precision}"
     if device.type == "cuda" and trainer.precision == "32-true":
         text += f", matmul_precision {matmul_precision}; trainer.precision=bf16-mixed is faster"
+    if device.type == "cuda" and eager:
+        text += f"; steps go kernel by kernel because of {eager}: CUDA graphs are faster"
     if device.type == "cpu" and trainer.num_devices > cores():
         text += f"; they share {cores()} cores: fewer trainer.devices are faster"
     return text

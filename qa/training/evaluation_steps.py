@@ -59,11 +59,8 @@ class EvaluationSteps(LightningModule):
         # for callbacks that watch them; the loggers get them from the history, with the step that they belong to
         self.log_dict(self.figures, logger=False)
 
-    def test_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
-        self.validation_step(batch, batch_idx)
-
-    def on_test_epoch_end(self) -> None:
-        self.on_validation_epoch_end()
+    test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end
 
     def predict_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
         self._collect(self(batch), batch)

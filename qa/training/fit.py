@@ -74,7 +74,7 @@ def resume(parts: Parts) -> int:
 def save_best(parts: Parts, results: Results) -> None:
     """Writes `model/`, the weights of the best epoch with all that others need, and publishes it if asked to."""
     settings, module, data, best = parts.settings, parts.module, parts.data, results.best
-    assert best is not None and data.tokenizer is not None
+    assert best is not None
     source, card = training_data(settings), model_card(results, settings, parts.command)
     state = load_checkpoint(parts.run.best)["state_dict"]
     weights = {name.removeprefix("model."): weight for name, weight in state.items() if name.startswith("model.")}
@@ -83,7 +83,7 @@ def save_best(parts: Parts, results: Results) -> None:
     trained = {**(answering.trained or {}), "questions": results.examples.train, "data": source}
     fitted = results.calibration.fitted if results.calibration else {}
     answering = answering.model_copy(update={**fitted, "trained": trained})
-    contexts = np.union1d(trained_contexts(module.pretrained), context_hashes(data.examples["train"]))
+    contexts = np.union1d(trained_contexts(module.pretrained), context_hashes(data.splits["train"].examples))
     save_model(parts.run.model, module.model, weights, data.tokenizer, card, answering, contexts)
     if settings.push_to_hub:
         address, private = push(parts.run.model, settings.push_to_hub)

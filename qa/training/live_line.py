@@ -44,7 +44,8 @@ class Workload:
         self.total_steps, self.steps_per_epoch = module.total_steps, float(trainer.num_training_batches)
         # limit_train_batches ends an epoch early
         self._train: float = data.epoch_tokens() * self.steps_per_epoch / data.batch_count()
-        self._evaluation = int(data.windows["validation"].lengths()[data.evaluated["validation"]].sum())
+        validation = data.splits["validation"]
+        self._evaluation = int(validation.windows.lengths()[validation.evaluated].sum())
 
     def left(self, step: int) -> float:
         """The tokens after `step`, with the evaluations that are still to come."""

@@ -1,6 +1,5 @@
 """`Parts`: the parts of a run, its plan before it begins, and its report at its end."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,46 +57,48 @@ class Parts:
         """Writes the skipped and repaired records into the run folder and hands the configuration to the loggers."""
         if self.trainer.is_global_zero:
             self.data.write_lists(self.run.path)
+        fingerprints = {name: split.fingerprint for name, split in self.data.splits.items()}
         for logger in self.trainer.loggers:
-            logger.log_hyperparams({**self.settings.model_dump(), "fingerprints": self.data.fingerprints})
+            logger.log_hyperparams({**self.settings.model_dump(), "fingerprints": fingerprints})
 
     @cached_property
     def plan(self) -> RunPlan:
         """The run before it begins; warns where the disk is too small for it."""
         settings, data, module, trainer = self.settings, self.data, self.module, self.trainer
         parameters, name = sum(p.numel() for p in module.parameters()), model_name(module.pretrained)
-        longest, fitting, last = settings.decode.max_answer_length, settings.stage == "fit", self.splits[-1]
-        ceilings = {split: ceiling(data.examples[split], data.windows[split], longest) for split in self.splits}
+        longest, fitting = settings.decode.max_answer_length, settings.stage == "fit"
+        ceilings = {name: ceiling(split.examples, split.windows, longest) for name, split in data.splits.items()}
+        last = data.splits[self.splits[-1]]
         disk = disk_needed(parameters, settings.checkpoint.keep, settings.checkpoint.optimizer_state == "last")
         rate = settings.optimizer.get("lr", 1.0) if fitting else 1.0
-        assert data.tokenizer is not None
         return RunPlan(
             model=name,
             parameters=parameters,
             trained_head=module.trained_head,
             splits={split: self._planned(split) for split in self.splits},
             limit=data.sources.limit,
-            evaluated=EvaluatedPart(questions=len(data.evaluated_examples(last)), of=data.example_count(last)),
+            evaluated=EvaluatedPart(questions=len(last.evaluated_examples()), of=last.example_count()),
             lengths="" if fitting else self._other_lengths(),
             ceilings={split: figures for split, figures in ceilings.items() if figures},
             max_answer_length=longest,
             epoch=data.epoch_in_words() if fitting else "",
             steps=self._steps() if fitting else "",
             disk=check_disk(self.run.path, disk) if fitting else "",
-            device=devices_in_words(trainer, settings.matmul_precision),
+            device=devices_in_words(
+                trainer, settings.matmul_precision, module.why_no_graphs(trainer) if fitting else ""
+            ),
             output=self.run.path,
             sends=next((logger.sends() for logger in trainer.loggers if isinstance(logger, Wandb)), ""),
             problems={
                 f"trainer.precision={trainer.precision}": lost_updates(module.parameters(), trainer.precision, rate),
-                f"model.pretrained={name}": broken_words(data.tokenizer, data.windows[last], data.examples[last]),
+                f"model.pretrained={name}": broken_words(data.tokenizer, last.windows, last.examples),
             },
         )
 
     def _planned(self, split: Split) -> PlannedSplit:
-        data = self.data
-        unanswerable = sum(example.is_impossible for example in data.examples[split])
-        source = data.sources.in_words(split)
-        return PlannedSplit(source, data.example_count(split), unanswerable, len(data.windows[split]))
+        part, source = self.data.splits[split], self.data.sources.in_words(split)
+        unanswerable = sum(example.is_impossible for example in part.examples)
+        return PlannedSplit(source, part.example_count(), unanswerable, len(part.windows))
 
     def _other_lengths(self) -> str:
         """The lengths of an evaluation that are not its model's, in words; empty where all are."""
@@ -143,14 +144,14 @@ class Parts:
             hardware=device,
             trained_head=module.trained_head,
             seconds=sum(metrics.seconds.values()),
-            fingerprints=data.fingerprints,
-            skipped={s: dict(Counter(bad.kind for bad in data.bad[s])) for s in self.splits},
-            repaired={s: dict(Counter(row["kind"] for row in data.repairs[s])) for s in self.splits},
+            fingerprints={name: split.fingerprint for name, split in data.splits.items()},
+            skipped={name: dict(split.skipped) for name, split in data.splits.items()},
+            repaired={name: dict(split.repaired) for name, split in data.splits.items()},
             ceiling=dict(plan.ceilings),
             nonfinite_steps=module.nonfinite_steps,
             evaluated=plan.evaluated,
             by_language=language_figures(questions) if best else {},
-            overlap=data.overlap,
+            overlap=data.shared,
             no_answer_threshold=threshold,
             calibration=calibration,
             identity=self.history.final_identity(),

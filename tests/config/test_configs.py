@@ -15,58 +15,70 @@ from pydantic import BaseModel
 import train  # noqa: F401  registers the resolvers
 from helpers.configs import GROUPS, composed
 from helpers.paths import ROOT
-from qa.config.settings import REFUSED_ARGUMENTS, Settings, check_settings
+from qa import recipe
+from qa.config.settings import Settings, check_settings
 from qa.config.targets import check_values
+from qa.config.trainer_limits import TRAINER_LIMITS
+from qa.data.datamodule import SquadDataModule
+from qa.data.squad_data import SquadData
 from qa.errors import UserError
 from qa.training.checkpoint_files import CheckpointFiles
 from qa.training.history import History
 from qa.training.module import QuestionAnsweringModule
 
 FILES = sorted((ROOT / "conf").glob("*/*.yaml"))
+CHOICES = [path for path in FILES if not path.stem.startswith("_")]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_every_choice_composes_is_checked_and_instantiates(path: Path, tmp_path: Path) -> None:
-    cfg, config = composed(f"{path.parent.name}={path.stem}", tmp_path=tmp_path)
-    check_settings(config)
-    check_values({name: config[name] for name in GROUPS})
-    built = [instantiate(cfg[name]) for name in ("data", "optimizer", "scheduler")]
-    assert all(callable(part) or isinstance(part, lightning.LightningDataModule) for part in built)
-    assert isinstance(instantiate(cfg.trainer), lightning.Trainer)
-    assert all(isinstance(instantiate(node), lightning.Callback) for node in cfg.callbacks.values())
-    if cfg.get("logger"):
-        assert isinstance(instantiate(cfg.logger), lightning.pytorch.loggers.Logger)
+@pytest.mark.parametrize("group", sorted({path.parent.name for path in CHOICES}))
+def test_every_choice_composes_is_checked_and_instantiates(group: str, tmp_path: Path) -> None:
+    for choice in (path.stem for path in CHOICES if path.parent.name == group):
+        cfg, config = composed(f"{group}={choice}", tmp_path=tmp_path)
+        check_settings(config)
+        check_values({name: config[name] for name in GROUPS})
+        built = [instantiate(cfg[name]) for name in ("data", "optimizer", "scheduler")]
+        assert all(callable(part) or isinstance(part, lightning.LightningDataModule) for part in built), choice
+        assert isinstance(instantiate(cfg.trainer), lightning.Trainer), choice
+        assert all(isinstance(instantiate(node), lightning.Callback) for node in cfg.callbacks.values()), choice
+        if cfg.get("logger"):
+            assert isinstance(instantiate(cfg.logger), lightning.pytorch.loggers.Logger), choice
 
 
-@pytest.mark.parametrize("path", [ROOT / "conf" / "config.yaml", *FILES], ids=lambda path: path.stem)
-def test_every_file_begins_with_its_purpose_and_a_command(path: Path) -> None:
-    first, second = [*path.read_text().splitlines(), ""][:2]
-    first = second if first == "# @package _global_" else first  # Hydra wants its own line on top
-    assert first.startswith("# ")
-    assert "  python train.py" in first
+def test_every_file_begins_with_its_purpose_and_a_command() -> None:
+    heads = {}
+    for path in (ROOT / "conf" / "config.yaml", *FILES):
+        first, second = [*path.read_text().splitlines(), ""][:2]
+        heads[path] = second if first == "# @package _global_" else first  # Hydra wants its own line on top
+    assert [path for path, head in heads.items() if not re.match("# .*  python train.py", head)] == []
 
 
-def test_every_argument_of_the_trainer_can_be_set() -> None:
-    keys = set(OmegaConf.load(ROOT / "conf" / "trainer" / "default.yaml")) - {"_target_"}
+def test_every_argument_of_the_trainer_can_be_set(tmp_path: Path) -> None:
+    keys = composed(tmp_path=tmp_path)[1]["trainer"].keys() - {"_target_"}
     assert keys == set(inspect.signature(lightning.Trainer).parameters)
-    assert set(REFUSED_ARGUMENTS) <= keys
+    assert {*" ".join(TRAINER_LIMITS).split()} <= keys
+    assert keys == composed("trainer=sharded", tmp_path=tmp_path)[1]["trainer"].keys() - {"_target_"}
+
+
+def test_the_data_are_checked_by_the_arguments_of_their_target() -> None:
+    assert inspect.signature(SquadDataModule) == inspect.signature(SquadData)
 
 
 def test_the_default_is_the_published_recipe(tmp_path: Path) -> None:
     _, config = composed(tmp_path=tmp_path)
     adam = {"lr": 2e-5, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0}
     assert config["optimizer"] == {"_target_": "torch.optim.Adam", "_partial_": True, **adam}
-    assert config["model"]["pretrained"] == "google-bert/bert-base-multilingual-cased"
+    assert config["model"]["pretrained"] == recipe.MODEL == "google-bert/bert-base-multilingual-cased"
     assert config["scheduler"] == {
         "_target_": "qa.schedule",
         "_partial_": True,
         "name": "linear",
         "warmup_ratio": 0,
     }
-    data = {
-        key: config["data"][key] for key in ("name", "max_length", "stride", "batch_size", "eval_batch_size", "seed")
-    }
-    assert list(data.values()) == ["rajpurkar/squad", 384, 128, 16, 16, 42]
+    data = [config["data"][key] for key in ("name", "max_length", "stride", "batch_size", "eval_batch_size", "seed")]
+    assert data == ["rajpurkar/squad", 384, 128, 16, None, 42]
+    assert data[:4] == [recipe.DATA, recipe.MAX_LENGTH, recipe.STRIDE, recipe.BATCH_SIZE]
+    decode = {"n_best": 20, "max_answer_length": 30}
+    assert config["decode"] == decode == {"n_best": recipe.N_BEST, "max_answer_length": recipe.MAX_ANSWER_LENGTH}
     assert (config["trainer"]["max_epochs"], config["trainer"]["gradient_clip_val"]) == (3, 1.0)
 
 
@@ -83,7 +95,6 @@ def test_settings_know_every_top_level_key(tmp_path: Path) -> None:
         ("decode.n_best=0", "decode.n_best=0: should be greater than 0"),
         ("checkpoint.monitor=loss", "checkpoint.monitor=loss: should be val_loss, exact_match, f1, or of languages"),
         ("optimizer.lr=abc", "optimizer.lr=abc: should be a number such as 0.1"),
-        ("data.stride=400", "data.stride=400: windows of data.max_length=384 cannot share"),
         ("data.batching=sorted", "data.batching=sorted: should be 'bucketed' or 'random'"),
         ("data.batch_size=0", "data.batch_size=0: should be greater than 0"),
         ("data.limit=none", "data.limit=none: should be a whole number such as 16"),
@@ -103,6 +114,8 @@ def test_settings_know_every_top_level_key(tmp_path: Path) -> None:
         ("trainer.precision=fp8", "trainer.precision=fp8: should be"),
         ("trainer.max_epochs=-1", "trainer.max_epochs: the schedule needs an end"),
         ("+optimizer.momentum=1", "optimizer.momentum: no such setting"),
+        ("+model.seed=1", "model.seed: no such setting"),
+        ("model.dropout=1", "model.dropout=1: should be less than 1"),
         ("+data.batchsize=1", "data.batchsize: no such setting; did you mean batch_size"),
         ("+speed=1", "speed: no such setting"),
         ("optimizer._target_=torch.optim.Adan", "optimizer._target_=torch.optim.Adan: not found"),
@@ -144,6 +157,13 @@ def targets(node: Any) -> Iterator[dict[str, Any]]:
             yield from targets(child)
 
 
+def content(path: Path) -> dict[str, Any]:
+    """What a file holds, with the files whose names begin with _ that it builds on."""
+    values: Any = OmegaConf.to_container(OmegaConf.load(path))
+    bases = [path.with_name(f"{base}.yaml") for base in values.get("defaults", []) if str(base).startswith("_")]
+    return {key: value for part in (*map(content, bases), values) for key, value in part.items()}
+
+
 def in_a_fit(value: Any) -> Any:
     """A value of conf/, without what an evaluation takes instead."""
     found = re.fullmatch(r"\$\{of_model:\w+,(\d+)\}", str(value))
@@ -166,8 +186,8 @@ def others(values: dict[str, Any], function: Any) -> set[str]:
 
 def test_values_of_conf_are_the_defaults_of_what_they_configure() -> None:
     found: dict[str, set[str]] = {}
-    for path in FILES:
-        for node in targets(OmegaConf.to_container(OmegaConf.load(path))):
+    for path in CHOICES:
+        for node in targets(content(path)):
             found.setdefault(node["_target_"], set()).update(others(node, get_object(node["_target_"])))
     assert {target: keys for target, keys in found.items() if keys} == INTENDED
 

@@ -14,7 +14,7 @@ from qa.errors import UserError
 
 def test_hydras_flags_are_known() -> None:
     options = {option for action in get_args_parser()._actions for option in action.option_strings}
-    assert {option for option in options if option.startswith("--")} == {f"--{flag}" for flag in OF_HYDRA}
+    assert {option for option in options if option.startswith("--")} == {f"--{flag}" for flag in OF_HYDRA.split()}
 
 
 @pytest.mark.parametrize(

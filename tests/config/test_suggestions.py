@@ -81,8 +81,8 @@ def test_neighbours_lead_to_settings_that_are_there(keys: dict[str, Any], tmp_pa
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("data=x/y.csv", "data=x/y.csv: no such choice; choose one of demo, local, squad, squad_v2, or data=local"
-         " data.train_file=x/y.csv"),
+        ("data=x/y.csv", "data=x/y.csv: no such choice; choose one of demo, local, mlqa, squad, squad_v2, tydiqa,"
+         " xquad, or data=local data.train_file=x/y.csv"),
         ("model=a/b", "model=a/b: no such choice; choose one of bert, "),
         ("hydra/launcher=joblib", "hydra/launcher=joblib: no such choice; choose one of "),
     ],

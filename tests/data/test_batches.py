@@ -109,7 +109,7 @@ def test_padded_share_is_the_padding_of_the_tensors(minilm: PreTrainedTokenizerF
 
 
 def test_the_sampler_follows_the_trainers_epoch() -> None:
-    sampler = EpochSampler(lambda epoch: epoch_batches(LENGTHS, 16, "bucketed", 42, epoch), 313)
+    sampler = EpochSampler(lambda epoch: epoch_batches(LENGTHS, 16, "bucketed", 42, epoch), 313, 0, 0)
     sampler.set_epoch(3)
     assert [b.tolist() for b in sampler] == [b.tolist() for b in epoch_batches(LENGTHS, 16, "bucketed", 42, 3)]
     assert len(sampler) == len(list(sampler)) == 313

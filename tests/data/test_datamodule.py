@@ -3,6 +3,7 @@
 import json
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning
@@ -41,7 +42,7 @@ def test_an_epoch_is_made_of_batches_of_the_wanted_size(
 ) -> None:
     module = prepared(minilm, small_files, tmp_path, batch_size=7)
     batches = list(module.train_dataloader())
-    assert len(batches) == len(module.train_dataloader()) == -(-len(module.windows["train"]) // 7)
+    assert len(batches) == len(module.train_dataloader()) == -(-len(module.splits["train"].windows) // 7)
     assert [len(batch["input_ids"]) for batch in batches[:-1]] == [7] * (len(batches) - 1)
     assert "offsets" not in batches[0]
     assert all(len(batch["ids"]) * batch["weight"] == pytest.approx(1) for batch in batches)
@@ -79,6 +80,25 @@ def test_worker_processes_change_nothing(
         np.testing.assert_array_equal(one["offsets"], other["offsets"])
 
 
+@pytest.mark.parametrize(("device", "size", "expected"), [("cpu", None, 16), ("cuda", None, 64), ("cuda", 8, 8)])
+def test_an_evaluation_on_a_gpu_takes_larger_batches_of_the_same_questions(
+    device: str,
+    size: int | None,
+    expected: int,
+    minilm: PreTrainedTokenizerFast,
+    small_files: tuple[Path, Path],
+    tmp_path: Path,
+) -> None:
+    module = prepared(minilm, (small_files[0], small_files[0]), tmp_path, eval_batch_size=size)
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    module.trainer = SimpleNamespace(strategy=strategy, global_rank=0, world_size=1)  # type: ignore[assignment]
+    sampler: Any = module.val_dataloader().sampler
+    assert max(len(rows) for rows in sampler) == expected
+    assert sorted(np.concatenate(list(sampler))) == list(range(len(module.splits["validation"].windows)))
+    module.prepare_split("validation", minilm, limit=2)
+    assert 8 < len(module.splits["validation"].evaluated) <= 2 * (size or 16)
+
+
 def test_a_question_that_is_too_long_is_named_with_its_remedy(minilm: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     context = "Ada Brill built the bridge in 1912. " * 20
     path = tmp_path / "long.json"
@@ -90,9 +110,10 @@ def test_a_question_that_is_too_long_is_named_with_its_remedy(minilm: PreTrained
         train_file=str(path), cache_dir=str(tmp_path), max_length=64, stride=16, on_bad_record="skip"
     )
     module.prepare_split("train", minilm)
-    assert module.example_count("train") == 1
-    [bad] = module.bad["train"]
-    assert (bad.row()["record"], bad.kind, bad.file) == ("question 'b'", "question too long", str(path))
+    assert module.splits["train"].example_count() == 1
+    [row] = module.lists["skipped.jsonl"]
+    assert (row["split"], row["record"], row["file"]) == ("train", "question 'b'", str(path))
+    assert row["kind"] == "question too long"
 
 
 def test_a_split_without_a_file_is_named(minilm: PreTrainedTokenizerFast) -> None:
@@ -157,8 +178,8 @@ def test_corrections_alone_do_not_make_a_model_refuse(
         module = SquadDataModule(train_file=[*paths], columns=columns, cache_dir=str(tmp_path))
         module.prepare_split("train", minilm)
         module.write_lists(tmp_path)
-        names = {example.id for example in module.examples["train"] if example.is_correction}
-        return names, [bad.kind for bad in module.bad["train"]]
+        names = {example.id for example in module.splits["train"].examples if example.is_correction}
+        return names, list(module.splits["train"].skipped.elements())
 
     both, one = {"correction-0", "correction-1"}, {"correction-0"}
     kind = "correction without an answer"
@@ -186,12 +207,12 @@ def test_what_is_skipped_in_a_file_of_two_splits_is_counted_and_listed_once(
     )
     module.prepare_split("train", minilm)
     module.prepare_split("validation", minilm)
-    kinds = {split: [bad.kind for bad in some] for split, some in module.bad.items()}
-    assert kinds == {"train": ["not UTF-8", "answer not located"], "validation": []}
-    assert {split: len(rows) for split, rows in module.repairs.items()} == {"train": 1, "validation": 0}
-    assert len(module.examples["train"]) + len(module.examples["validation"]) == 38
+    train, validation = module.splits["train"], module.splits["validation"]
+    assert (train.skipped, validation.skipped) == ({"not UTF-8": 1, "answer not located": 1}, {})
+    assert (train.repaired, validation.repaired) == ({"place": 1}, {})
+    assert len(module.splits["train"].examples) + len(module.splits["validation"].examples) == 38
     splits: tuple[Split, ...] = ("train", "validation")
-    paragraphs = [len({example.context for example in module.examples[split]}) for split in splits]
+    paragraphs = [len({example.context for example in module.splits[split].examples}) for split in splits]
     for split, number in zip(splits, paragraphs, strict=True):
         assert module.sources.in_words(split) == f"{number} of the {sum(paragraphs)} paragraphs of {tmp_path}/bad.json"
     messages = [record.getMessage() for record in caplog.records]
@@ -218,7 +239,7 @@ def test_an_evaluation_on_the_training_file_is_a_warning(
     assert "training" not in caplog.text
     module = prepared(minilm, (small_files[0], small_files[0]), tmp_path)
     assert "validation: All 40 questions of the evaluation are training questions" in caplog.text
-    assert module.overlap is not None and module.overlap.repeated == 40
+    assert module.shared is not None and module.shared.repeated == 40
 
 
 def test_training_questions_on_contexts_of_the_evaluation_are_dropped_or_refused(
@@ -230,11 +251,12 @@ def test_training_questions_on_contexts_of_the_evaluation_are_dropped_or_refused
         paragraph["context"] = paragraph["context"].replace("Ada Brill. A", "Ada BRILL.\nA")
     both.write_text(json.dumps({"data": content[0]["data"] + content[1]["data"]}))
     module = prepared(minilm, (both, small_files[1]), tmp_path, overlap="drop")
-    assert {example.id for example in module.examples["train"]} == set(ids(small_files[0]))
-    assert [bad.kind for bad in module.bad["train"]] == ["context in the evaluation"] * 10
-    assert not module.bad["validation"]
-    assert module.overlap is not None and module.overlap.questions == 0
-    assert module.fingerprints == prepared(minilm, small_files, tmp_path).fingerprints
+    assert {example.id for example in module.splits["train"].examples} == set(ids(small_files[0]))
+    assert module.splits["train"].skipped == {"context in the evaluation": 10}
+    assert not module.splits["validation"].skipped
+    assert module.shared is not None and module.shared.questions == 0
+    for split, plain in prepared(minilm, small_files, tmp_path).splits.items():
+        assert module.splits[split].fingerprint == plain.fingerprint
     prepared(minilm, small_files, tmp_path, overlap="error")
     for files, choice, message in (
         ((both, small_files[1]), "error", "data.overlap=error: All 10 questions .* with data.overlap=drop$"),
@@ -265,7 +287,7 @@ def test_a_bare_trainer_trains_and_evaluates(
         accelerator="cpu", max_steps=3, limit_val_batches=0, enable_model_summary=False, **quiet
     )
     trainer.fit(module, datamodule=data)
-    assert trainer.global_step == 3 and set(data.windows) == {"train"}
+    assert trainer.global_step == 3 and set(data.splits) == {"train"}
     trainer.test(module, datamodule=data, verbose=False)
     figures = trainer.callback_metrics
     assert set(figures) == {"val_loss", "exact_match", "f1"} and 0 <= figures["f1"] <= 100

@@ -424,6 +424,15 @@ def test_white_space_around_an_answer_does_not_matter(tmp_path: Path) -> None:
         assert read_examples(write(tmp_path, broken(answers=[answer]))).examples[1].answers == (("1912", 30),)
 
 
+def test_an_answer_that_cannot_be_read_is_listed_as_the_file_has_it(tmp_path: Path) -> None:
+    """Such an answer is no reason to refuse a prediction."""
+    wrong = {"query": "Who?", "document": {"content": CONTEXT}, "answer": {"answer": "Ada"}, "is_correct_answer": False}
+    (tmp_path / "labels.json").write_text(json.dumps([{**wrong, "is_correct_answer": True}, wrong]))
+    [bad] = read_examples(str(tmp_path / "labels.json"), "skip", need="texts").bad
+    assert (bad.kind, bad.was) == ("not accepted", {"question": "Who?", "context": CONTEXT, "answer": wrong["answer"]})
+    assert len(read_examples(str(tmp_path / "labels.json"), need="nothing").examples) == 2
+
+
 def test_a_score_needs_no_place_and_a_prediction_no_answer(tmp_path: Path) -> None:
     path = write(tmp_path, broken(answers=[{"text": "Ada Bril", "answer_start": 3}]))
     assert read_examples(path, need="texts").examples[1].answers[0].text == "Ada Bril"

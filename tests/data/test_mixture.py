@@ -15,17 +15,17 @@ from helpers.questions import squad
 from qa.config.settings import check_files, check_settings
 from qa.data.datamodule import SquadDataModule
 from qa.data.epochs.batch_order import epoch_batches
-from qa.data.epochs.mixture import Turns
+from qa.data.epochs.mixture import EpochPlan
 from qa.data.squad_data import SquadData
 from qa.errors import UserError
 
 GROUPS = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 25)), min_size=1, max_size=5)  # size, count
 
 
-def turns(groups: list[tuple[int, int]], seed: int) -> Turns:
+def turns(groups: list[tuple[int, int]], seed: int) -> EpochPlan:
     sizes, counts = np.array(groups).T
     place = np.concatenate([np.random.default_rng((seed, size)).permutation(size) for size in sizes])
-    return Turns(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes), place, sizes, counts)
+    return EpochPlan(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes), place, sizes, counts)
 
 
 @given(GROUPS, st.integers(0, 9), st.integers(0, 30), st.integers(1, 6))
@@ -71,7 +71,8 @@ def prepared(tokenizer: PreTrainedTokenizerFast, tmp_path: Path, **settings: Any
 def per_file(data: SquadData, epoch: int = 0) -> dict[str, int]:
     """Windows of an epoch of each file."""
     rows = np.concatenate(data.training_batches(epoch))
-    names = [data.examples["train"][row].id.partition("-")[0] for row in data.windows["train"].example[rows]]
+    train = data.splits["train"]
+    names = [train.examples[row].id.partition("-")[0] for row in train.windows.example[rows]]
     return {name: names.count(name) for name in ("big", "small")}
 
 
@@ -102,7 +103,7 @@ def test_an_epoch_has_every_answer_every_unanswerable_question_and_a_fresh_part_
     minilm: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     data = prepared(minilm, tmp_path, negative_windows=0.25)
-    windows, examples = data.windows["train"], data.examples["train"]
+    windows, examples = data.splits["train"].windows, data.splits["train"].examples
     epochs = [np.concatenate(data.training_batches(epoch)) for epoch in range(5)]
     answered = set(np.flatnonzero(windows.end_positions > 0).tolist())
     impossible = {row for row, example in enumerate(examples) if example.is_impossible}
@@ -129,7 +130,7 @@ def test_copies_of_a_window_are_in_other_batches(minilm: PreTrainedTokenizerFast
 
 def test_without_a_mixture_batches_are_those_of_all_windows(minilm: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     data = prepared(minilm, tmp_path)
-    lengths = data.windows["train"].lengths()
+    lengths = data.splits["train"].windows.lengths()
     for epoch in range(3):
         whole = epoch_batches(lengths, 8, "bucketed", 42, epoch)
         assert [batch.tolist() for batch in data.training_batches(epoch)] == [batch.tolist() for batch in whole]

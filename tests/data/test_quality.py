@@ -17,7 +17,7 @@ from qa.check import main
 from qa.console import Terminal
 from qa.data.example import Example
 from qa.data.quality.fixed_file import write_fixed
-from qa.data.quality.inspection import GARBLED, LISTED, REPEAT, findings
+from qa.data.quality.inspection import GARBLED, LISTED, REPEAT, Finding, findings
 from qa.data.quality.mojibake import restored_examples
 from qa.data.quality.near_duplicates import near_duplicates
 from qa.data.reading.checked import Examples
@@ -25,6 +25,7 @@ from qa.data.reading.examples import check_records, read_examples
 from qa.data.reading.records import read_records
 from qa.errors import UserError
 from qa.model.answering import Answering
+from qa.review.data_report import in_words
 
 MILL = (
     "The old mill stands beside the river Tollense, and Anna Kern founded it in 1912 with Paul after the great flood."
@@ -189,6 +190,43 @@ def test_answers_that_meet_do_not_contradict_each_other(tmp_path: Path, monkeypa
     asked = [("a", "Who?", "Anna Kern"), ("b", "Who?", "")]
     status, shown = check(monkeypatch, write(tmp_path / "y.json", squad((MILL, asked))))
     assert status == 1 and "'Who?': 'Anna Kern' (id 'a') and no answer (id 'b')" in shown
+
+
+def test_ids_that_restart_fields_and_garbled_answers_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mill, bridge = MILL.replace("Anna", "Änna"), BRIDGE
+    asked = [("0", "Who?", "Ada Brill"), ("1", "Of what?", "grey stone")]
+    data = squad((mill, [("0", "Who?", "Änna Kern"), ("1", "When?", "1912")]), (bridge, asked))
+    questions = [q for paragraph in data["data"][0]["paragraphs"] for q in paragraph["qas"]]
+    questions[0]["answers"][0]["text"] = "Ã„nna Kern"
+    questions[1] |= {"source": "book", "level": 2}
+    status, shown = check(monkeypatch, write(tmp_path / "x.json", data), "--fix", tmp_path / "y.json")
+    assert status == 1
+    assert "answer with garbled letters: 1 of 4 questions (25.0%), repaired by --fix" in shown
+    assert "id that restarts in every paragraph: 4 of 4 questions (100.0%), repaired by --fix" in shown
+    assert "y.json: 4 questions; 5 changes, listed in" in shown
+    assert "fields that are not in it: 'source' of 1 record, 'level' of 1 record" in shown.replace("\n", " ")
+    fixed = read_examples(str(tmp_path / "y.json")).examples
+    answers = {"0.0/0": "Änna Kern", "0.0/1": "1912", "0.1/0": "Ada Brill", "0.1/1": "grey stone"}
+    assert {e.id: e.answers[0].text for e in fixed} == answers
+
+
+def test_texts_without_a_word_are_not_alike() -> None:
+    assert list(near_duplicates(["?!", "…", "-"])) == []
+    assert len(list(near_duplicates(["two words", "Two words!"]))) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "share"),
+    [(1, 3, "33.3%"), (3, 3, "100.0%"), (2_999, 3_000, "over 99.9%"), (1, 3_000, "under 0.1%"), (1, 2_000, "0.1%")],
+)
+def test_a_share_is_100_percent_only_where_all_are_meant(count: int, total: int, share: str) -> None:
+    output = io.StringIO()
+    Terminal(file=output, width=200, highlight=False, markup=False).print(
+        in_words(Finding("torn answer", ["here"] * count, (total, "question"), LISTED))
+    )
+    assert f" questions ({share}), " in output.getvalue()
 
 
 @pytest.mark.parametrize("language", ["ar", "en", "zh"])

@@ -13,8 +13,7 @@ from helpers.paths import real_data
 from qa.data.example import Example, ReferenceAnswer
 from qa.data.reading.examples import read_examples
 from qa.data.windows.build import build_windows
-from qa.data.windows.offsets import lost_letters
-from qa.data.windows.tokenizer import load_tokenizer
+from qa.data.windows.tokenizer import load_tokenizer, lost_letters
 from qa.evaluation.ceiling import ceiling
 from qa.evaluation.metrics import scores
 

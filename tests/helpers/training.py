@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from transformers import AutoConfig, PretrainedConfig
 
 from qa.config.settings import NonFinite
-from qa.data.epochs.batches import Batch, EvaluationBatches, TrainingBatches
+from qa.data.epochs.batches import Batch, EpochSampler, EvaluationBatches, TrainingBatches
 from qa.data.reading.examples import read_examples
 from qa.data.windows.build import build_windows
 from qa.data.windows.tokenizer import load_tokenizer, pair_template
@@ -67,19 +67,25 @@ def train(
     room: int = 99,
     devices: int = 1,
     steps: int = 4,
+    windows: int = 10,
     size: MicroBatchSize = "auto",
     nonfinite: NonFinite = "stop",
     optimizer: Callable[..., torch.optim.Optimizer] = ADAM,
     validated: bool = False,
     callbacks: Sequence[lightning.Callback] = (),
+    resume: Path | None = None,
+    done: int = 0,
     **arguments: Any,
 ) -> tuple[Small, list[tuple[float, float]]]:
-    """The module after steps of 10 windows, and the loss and gradient norm of each. `arguments`: the trainer's."""
+    """The module after steps of some windows, and the loss and gradient norm of each.
+
+    `resume`: a checkpoint after `done` steps; `arguments`: the trainer's.
+    """
     linear = partial(schedule, name="linear", warmup_ratio=0.0)
     module = kind(str(exact), optimizer, linear, total_steps=4, micro_batch_size=size, nonfinite=nonfinite)
     module.room = room
     losses = Losses()
-    rows: Any = [np.arange(10) + 7 * step for step in range(steps)]
+    rows: Any = [np.arange(windows) + 7 * step for step in range(steps)]
     settings: Any = {
         "accelerator": "cpu", "devices": devices, "max_epochs": 1, "logger": False, "enable_checkpointing": False,
         "enable_progress_bar": False, "enable_model_summary": False, "gradient_clip_val": 1.0,
@@ -90,7 +96,9 @@ def train(
     dataset = batches(exact, Path(file), trainer.global_rank, devices)
     evaluated = EvaluationBatches(dataset.windows, dataset.examples, dataset.template)
     loader = partial(DataLoader, batch_size=None)
-    trainer.fit(module, loader(dataset, sampler=rows), loader(evaluated, sampler=rows[:2]) if validated else None)
+    sampler: Any = EpochSampler(lambda _: rows, steps, 0, done)
+    validation = loader(evaluated, sampler=rows[:2]) if validated else None
+    trainer.fit(module, loader(dataset, sampler=sampler), validation, ckpt_path=resume, weights_only=True)
     return module, losses.found
 
 

@@ -89,8 +89,6 @@ def test_a_rank_one_part_short_repeats_a_window_with_weight_0(exact: Path, small
 def test_a_longer_batch_takes_no_more_than_a_shorter_one() -> None:
     sizes = MicroBatches()
     short, long, shorter = (TrainingBatch(share=16, longest=longest) for longest in (100, 200, 50))
-    sizes.carried(short)
-    assert (sizes.fits(shorter), sizes.fits(short), sizes.fits(long)) == (True, True, False)
     sizes.halve(short)
     assert (sizes.size(short), sizes.size(long), sizes.size(shorter)) == (8, 8, 16)
 

@@ -109,6 +109,9 @@ def test_a_run_of_an_earlier_version_that_recorded_more_is_the_same(config: dict
     held = identity(config, tmp_path)
     held["settings"] |= {"trainer.detect_anomaly": False, "trainer.limit_predict_batches": None}
     assert differences(held, identity(changed(config, "trainer.detect_anomaly", True), tmp_path)) == []
+    held["settings"] |= {"data.eval_batch_size": 16}
+    assert differences(held, identity(changed(config, "data.eval_batch_size", None), tmp_path)) == []
+    assert differences(held, identity(changed(config, "data.eval_batch_size", 64), tmp_path)) != []
     config = changed(config, "stage", "test")
     config["data"]["test_file"] = config["data"]["validation_file"]
     words = "trainer.limit_test_batches (None there, 3 here)"

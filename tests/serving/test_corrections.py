@@ -13,7 +13,7 @@ import pytest
 from helpers.paths import ROOT
 from qa.data.reading.examples import read_examples
 from qa.errors import UserError
-from qa.serving.corrections import PASSAGE, Correction, Corrections, passage
+from qa.serving.corrections import PASSAGE_CHARACTERS, Correction, Corrections, passage
 from qa.serving.limits import Refused
 
 BOOK = "\n".join(f"Line {number} names {chr(97 + number % 26) * 30}." for number in range(500))
@@ -42,7 +42,7 @@ def test_a_question_has_its_last_correction(tmp_path: Path) -> None:
     assert [example.answers[0].text if example.answers else None for example in examples] == ["Line 480", None]
     found = examples[0]
     assert found.label is not None and found.context[slice(*found.label)] == "Line 480"
-    assert len(found.context) <= PASSAGE + 100 and found.context.startswith("Line ")
+    assert len(found.context) <= PASSAGE_CHARACTERS + 100 and found.context.startswith("Line ")
     source = json.loads(corrections.path.read_text().splitlines()[1])["source"]
     assert (source["model"], source["model_content"]) == MODEL
     assert BOOK[source["start"] :].startswith(found.context)
@@ -95,7 +95,7 @@ def test_a_passage_holds_its_place(text: str) -> None:
         begin, piece = passage(text, start, start + 50)
         assert text[begin : begin + len(piece)] == piece
         assert begin <= start and start + 50 <= begin + len(piece)
-        assert 50 < len(piece) <= PASSAGE + 50
+        assert 50 < len(piece) <= PASSAGE_CHARACTERS + 50
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import time
 import warnings
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,14 @@ import pypdf
 import pytest
 from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
+from pydantic import TypeAdapter
 
 from helpers.paths import ROOT
 from helpers.questions import squad
 from qa.errors import UserError
 from qa.serving.extraction import Extractor, file_name
-from qa.serving.schemas import FileQuestion, QuestionsResponse
 from qa.serving.texts import clean
-from qa.serving.uploads import ExtractionLimits
+from qa.serving.uploads import ExtractionLimits, FileQuestion, QuestionsResponse
 
 TEXT = "Anna Kern founded the mill in 1912.\n\nHer son Paul sold it."
 MARKDOWN = """# The *mill*
@@ -86,12 +87,12 @@ def children() -> list[int]:
 
 
 def read(name: str, data: bytes, **limits: Any) -> str:
-    return asyncio.run(Extractor(ExtractionLimits(**limits)).extract_text(name, data))
+    return asyncio.run(Extractor(ExtractionLimits(**limits)).extract("text", name, data)).decode()
 
 
 def questions(name: str, data: bytes, **limits: Any) -> QuestionsResponse:
-    answer = asyncio.run(Extractor(ExtractionLimits(**limits)).extract_questions(name, data))
-    return QuestionsResponse.model_validate_json(answer)
+    answer = asyncio.run(Extractor(ExtractionLimits(**limits)).extract("questions", name, data))
+    return TypeAdapter(QuestionsResponse).validate_json(answer)
 
 
 def refused(name: str, data: bytes, of: Any = read, **limits: Any) -> str:
@@ -386,7 +387,7 @@ def processes(words: str) -> list[str]:
 @pytest.mark.parametrize("after", [0.0, 0.01, 0.05, 0.5])
 def test_a_request_that_is_cancelled_kills_its_process(after: float) -> None:
     async def cancelled() -> float:
-        task = asyncio.create_task(Extractor().extract_text("cancelled.pdf", pdf(SLOW)))
+        task = asyncio.create_task(Extractor().extract("text", "cancelled.pdf", pdf(SLOW)))
         await asyncio.sleep(after)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -400,7 +401,7 @@ def test_two_files_are_read_at_a_time_and_a_failure_makes_room() -> None:
     async def most() -> tuple[int, list[Any]]:
         extractor = Extractor(ExtractionLimits(seconds=0.6))
         names = [f"crowd{number}.pdf" for number in range(4)]
-        tasks = [asyncio.create_task(extractor.extract_text(name, pdf(SLOW))) for name in names]
+        tasks = [asyncio.create_task(extractor.extract("text", name, pdf(SLOW))) for name in names]
         seen = 0
         while not all(task.done() for task in tasks):
             seen = max(seen, len(processes("crowd")))
@@ -448,8 +449,7 @@ def test_nothing_of_the_server_reaches_the_process(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(sys, "executable", str(fake))
     names = set(read("a.txt", b"x").split()) - {"PWD", "SHLVL", "_", "OLDPWD", "PATH"}
     assert names == {
-        "ARROW_DEFAULT_MEMORY_POOL", "MALLOC_ARENA_MAX", "OMP_NUM_THREADS", "PYTHONPATH", "PYTHONSAFEPATH",
-        "QA_EXTRACTION_LIMITS", "TMPDIR",
+        "ARROW_DEFAULT_MEMORY_POOL", "MALLOC_ARENA_MAX", "OMP_NUM_THREADS", "PYTHONPATH", "PYTHONSAFEPATH", "TMPDIR",
     }  # fmt: skip
 
 
@@ -580,10 +580,10 @@ def test_a_question_is_unanswerable_only_where_the_file_says_so() -> None:
 
 def test_the_language_is_that_of_the_name() -> None:
     (german,) = questions("a.de.jsonl", json.dumps(ROW).encode()).questions
-    assert german == FOUND.model_copy(update={"language": "de"})
+    assert german == replace(FOUND, language="de")
     two = [{**ROW, "id": "1"}, {**ROW, "id": "2"}]
     found = questions("a.json", json.dumps(two).encode())
-    assert found.questions == [FOUND, FOUND.model_copy(update={"id": "2"})] and found.contexts == [CONTEXT]
+    assert found.questions == [FOUND, replace(FOUND, id="2")] and found.contexts == [CONTEXT]
 
 
 def test_bad_records_are_counted_and_twenty_of_them_named() -> None:

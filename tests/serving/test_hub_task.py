@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from qa import QuestionAnswerer, UserError
 from qa.serving.app import make_app
 from qa.serving.corrections import Corrections
-from qa.serving.hub import understood
+from qa.serving.hub import from_hub_request
 from qa.serving.limits import Limits
 from qa.serving.schemas import HubInputs, HubParameters, HubRequest
 
@@ -43,7 +43,7 @@ def test_both_addresses_read_with_the_models_windows(tiny: Path, tmp_path: Path,
 )
 def test_parameters_change_the_windows(tiny: Path, parameters: dict[str, int], windows: tuple[int, int]) -> None:
     answerer = QuestionAnswerer.from_pretrained(str(tiny), "cpu")
-    known = understood(request_of(**parameters), answerer)[2].answering
+    known = from_hub_request(request_of(**parameters), answerer).answerer.answering
     assert (known.max_length, known.stride) == windows
     with pytest.raises(UserError, match=r"^doc_stride=61: windows of max_seq_len=64 have room"):
-        understood(request_of(max_seq_len=64, doc_stride=61), answerer)
+        from_hub_request(request_of(max_seq_len=64, doc_stride=61), answerer)

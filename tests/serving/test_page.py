@@ -14,8 +14,6 @@ from playwright.sync_api import Browser, Page, expect
 
 from helpers.browser import chromium, visited
 from helpers.service import Service, served
-from qa.serving.app import PAGE
-from qa.serving.guard import PAGE_FILES
 
 WIDE: dict[str, Any] = {"viewport": {"width": 1200, "height": 900}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}}
@@ -728,7 +726,3 @@ def test_axe_finds_nothing(
         page.press("#given", "Enter")
         expect(page.locator("#result")).to_contain_text("The model says:")
         check()
-
-
-def test_every_file_of_the_page_is_served() -> None:
-    assert {path.name for path in PAGE.iterdir()} == {"index.html", *PAGE_FILES}

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -199,6 +200,18 @@ def test_a_stopped_service_answers_what_it_accepted(tiny: Path, tmp_path: Path) 
             one.result()  # no connection was cut off
         assert (status, "Traceback" in service.log.read_text()) == (0, False)
     assert len(statuses) > 30 and set(statuses) == {200}
+
+
+def test_a_second_ctrl_c_ends_the_service_at_once_and_without_a_traceback(tiny: Path, tmp_path: Path) -> None:
+    head = b"POST /answer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+    with served(tiny, tmp_path) as service, socket.create_connection(("127.0.0.1", service.port)) as connection:
+        connection.sendall(head + b"{")  # the service waits for the rest
+        for _ in range(2):
+            time.sleep(1)
+            assert service.process.poll() is None
+            service.process.send_signal(signal.SIGINT)
+        assert service.process.wait(10) in (130, 0)  # 0: where the tests themselves were started to ignore it
+        assert "Traceback" not in service.log.read_text()
 
 
 def test_what_people_correct_is_learned(train_py: Run, tiny: Path, tmp_path: Path) -> None:

@@ -51,9 +51,9 @@ def test_the_speed_of_training_is_that_of_its_steps(monkeypatch: pytest.MonkeyPa
 
 def data() -> Any:
     """50 batches an epoch with 5,500 tokens together, and an evaluation of 300."""
-    windows = {"validation": SimpleNamespace(lengths=partial(np.full, 10, 30))}
-    evaluated = {"validation": np.arange(10)}
-    return SimpleNamespace(windows=windows, evaluated=evaluated, epoch_tokens=lambda: 5500, batch_count=lambda: 50)
+    windows = SimpleNamespace(lengths=partial(np.full, 10, 30))
+    splits = {"validation": SimpleNamespace(windows=windows, evaluated=np.arange(10))}
+    return SimpleNamespace(splits=splits, epoch_tokens=lambda: 5500, batch_count=lambda: 50)
 
 
 def test_a_log_file_gets_a_line_every_few_minutes(

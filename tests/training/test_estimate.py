@@ -108,7 +108,7 @@ def test_a_tokenizer_of_another_language_is_reported(
 ) -> None:
     data = SquadDataModule(test_file=str(real_data(f"xquad.{language}.json")), cache_dir=str(tmp_path))
     data.prepare_split("test", minilm)
-    reason = broken_words(minilm, data.windows["test"], data.examples["test"])
+    reason = broken_words(minilm, data.splits["test"].windows, data.splits["test"].examples)
     assert problem in reason and bool(problem) == bool(reason)
 
 
@@ -121,5 +121,5 @@ def test_a_vocabulary_of_many_languages_is_not_advised_to_those_who_have_it(tmp_
         (tmp_path / "a.json").write_text(json.dumps(squad((context, [("a", "?", context[:3])]))))
         data = SquadDataModule(test_file=str(tmp_path / "a.json"), cache_dir=str(tmp_path))
         data.prepare_split("test", mbert)
-        found = broken_words(mbert, data.windows["test"], data.examples["test"])
+        found = broken_words(mbert, data.splits["test"].windows, data.splits["test"].examples)
         assert problem in found and bool(problem) == bool(found) and "mbert" not in found

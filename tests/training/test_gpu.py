@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.plugins import MixedPrecision
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -31,8 +31,8 @@ from qa.model.pretrained import FLASH, load_model
 from qa.sweeps.engines import visible_gpus
 from qa.training.callbacks import Metrics
 from qa.training.checkpoint_files import SyncedFile
-from qa.training.collectives import BACKENDS, connect
-from qa.training.devices import check_driver, check_precision, seed_device
+from qa.training.collectives import BACKENDS, RANK_TIMEOUT, connect
+from qa.training.devices import check_driver, check_precision, devices_in_words, seed_device
 from qa.training.module import QuestionAnsweringModule
 
 FUSED = partial(torch.optim.Adam, lr=1e-3, fused=True)
@@ -93,7 +93,7 @@ def test_a_step_reads_its_device_once(
     with reads:
         train(Padded, exact, small_files[0], optimizer=FUSED, callbacks=own, enable_checkpointing=True)
     assert counted.step.pop("masking_utils.py") == 1
-    assert counted.step == {"module.py": 1}
+    assert counted.step == {"training_steps.py": 1}
 
 
 def test_a_step_and_an_evaluation_mix_no_tensors_of_the_host_with_those_of_a_device(
@@ -109,7 +109,6 @@ def test_a_step_and_an_evaluation_mix_no_tensors_of_the_host_with_those_of_a_dev
         for part in parts:
             losses = module.losses(module(part), part)
             (losses * part.get("weight", 1.0)).sum().backward()
-    module.no_gradients().backward()
     norm = torch.nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
     torch.nn.utils.clip_grads_with_norm_(module.parameters(), 1.0, norm)
 
@@ -150,6 +149,7 @@ def test_a_rank_has_the_gpu_that_its_number_means(devices: Any, index: int, monk
     assert strategy.root_device == torch.device("cuda", index)
     assert isinstance(strategy, DDPStrategy)
     assert strategy.process_group_backend == BACKENDS
+    assert strategy._timeout == RANK_TIMEOUT
 
 
 @pytest.mark.usefixtures("four_gpus")
@@ -172,6 +172,33 @@ def test_an_optimizer_is_fused_unless_another_is_chosen(
     module.trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     monkeypatch.setattr(module.trainer.strategy, "_root_device", torch.device(device))
     assert (module.configure_optimizers()["optimizer"].defaults["fused"] or None) == fused
+
+
+@pytest.mark.parametrize(
+    ("settings", "trainer", "reason"),
+    [
+        ({}, {"precision": "bf16-mixed"}, ""),
+        ({}, {"precision": "bf16-true"}, ""),
+        ({}, {"precision": "bf16-mixed", "strategy": "ddp"}, ""),
+        ({}, {"precision": "32-true"}, "trainer.precision=32-true"),
+        ({}, {"precision": "bf16-mixed", "strategy": ModelParallelStrategy()}, "trainer=sharded"),
+        ({"gradient_checkpointing": True}, {"precision": "bf16-mixed"}, "model.gradient_checkpointing=true"),
+        ({"attention": "sdpa"}, {"precision": "bf16-mixed"}, "an attention that needs padding"),
+    ],
+)
+@pytest.mark.usefixtures("four_gpus")
+def test_what_goes_kernel_by_kernel_on_a_gpu_is_said(
+    settings: dict[str, Any], trainer: dict[str, Any], reason: str, exact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    linear = partial(schedule, name="linear", warmup_ratio=0.0)
+    module = QuestionAnsweringModule(str(exact), ADAM, linear, **settings)
+    made = lightning.Trainer(accelerator="gpu", devices=1, logger=False, enable_checkpointing=False, **trainer)
+    assert module.why_no_graphs(made) == reason
+    shown = devices_in_words(made, "high", reason)
+    said = f"; steps go kernel by kernel because of {reason}: CUDA graphs are faster"
+    assert shown.startswith(f"cuda, precision {made.precision}")
+    assert shown.endswith(said) == bool(reason) == ("kernel by kernel" in shown)
 
 
 def asked(accelerator: str = "auto", attention: str = "auto", precision: str = "32-true") -> Any:

@@ -9,11 +9,11 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from lightning.pytorch.strategies import DDPStrategy
 
 from helpers.paths import ROOT
 from helpers.training import Small, train, trained
 from qa.data.epochs.batches import Batch
+from qa.internals import loop_state
 
 Tensors = dict[str, torch.Tensor]
 
@@ -21,7 +21,7 @@ RANK = """
 import os, sys, torch
 from pathlib import Path
 from test_ranks import scenarios
-torch.save(scenarios(*map(Path, sys.argv[1:4])), sys.argv[4] + os.environ["RANK"])
+torch.save(scenarios(*map(Path, sys.argv[1:5])), Path(sys.argv[4]) / os.environ["RANK"])
 """
 
 
@@ -46,20 +46,35 @@ class Late(Backward):
     fine = 1
 
 
-class AsOnGpus(DDPStrategy):
-    """DDP's way through a forward pass where each rank has a GPU."""
+class StandIn(Small):
+    """What has no weight is not finite."""
 
-    def configure_ddp(self) -> None:
-        super().configure_ddp()
-        self.model.device_ids = [0]  # type: ignore[union-attr]
+    def losses(self, logits: tuple[torch.Tensor, torch.Tensor], batch: Batch) -> torch.Tensor:
+        losses = super().losses(logits, batch)
+        return losses if not self.training or batch["weight"] else losses * torch.nan  # type: ignore[typeddict-item]
 
 
-class Forget(lightning.Callback):
-    """In the middle of a fit, what a process that goes on in another one's place does not know."""
+class Apart(Small):
+    """Each rank begins with weights of its own."""
 
-    def on_train_batch_start(self, trainer: Any, module: Any, *_: Any) -> None:
+    def configure_model(self) -> None:
+        super().configure_model()
+        for parameter in self.parameters():
+            parameter.data.add_(0.01 * self.global_rank)
+
+
+class Saved(lightning.Callback):
+    """Saves a checkpoint after the second of four steps."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
         if trainer.global_step == 2:
-            module.micro_batches._carried.clear()
+            trainer.save_checkpoint(self.path)
+
+    def on_save_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint["loops"]["fit_loop"].update(loop_state(trainer.global_step, 4))
 
 
 def recorded(calls: list[tuple[Any, ...]]) -> None:
@@ -80,7 +95,7 @@ def recorded(calls: list[tuple[Any, ...]]) -> None:
         wrap(name)
 
 
-def scenarios(exact: Path, tiny: Path, file: Path) -> dict[str, Any]:
+def scenarios(exact: Path, tiny: Path, file: Path, folder: Path) -> dict[str, Any]:
     """What one of two ranks finds in each; `exact` and `tiny` are models without and with dropout."""
     found: dict[str, Any] = {}
 
@@ -93,10 +108,12 @@ def scenarios(exact: Path, tiny: Path, file: Path) -> dict[str, Any]:
     fit("backward", Backward, exact)
     fit("late", Late, exact)
     fit("whole", Small, tiny, validated=True)
-    fit("as on GPUs", Small, tiny, strategy=AsOnGpus(), validated=True)
+    fit("apart", Apart, tiny)
+    fit("stand-in", StandIn, exact, windows=9, size=4)
     for precision in ("32-true", "bf16-mixed"):
-        fit(precision, Small, tiny, precision=precision)
-        fit(f"{precision} going on", Small, tiny, precision=precision, callbacks=[Forget()])
+        half = folder / f"{precision}.ckpt"
+        fit(precision, Small, tiny, precision=precision, callbacks=[Saved(half)])
+        fit(f"{precision} resumed", Small, tiny, precision=precision, resume=half, done=2)
     calls: list[tuple[Any, ...]] = []
     recorded(calls)
     fit("recorded", Small, tiny, validated=True)
@@ -112,7 +129,7 @@ def ranks(
     (folder / "rank.py").write_text(RANK)
     path = f"{ROOT}:{ROOT}/tests:{Path(__file__).parent}"
     done = subprocess.run(
-        [*command, folder / "rank.py", exact, tiny, small_files[0], f"{folder}/"], cwd=ROOT, capture_output=True,
+        [*command, folder / "rank.py", exact, tiny, small_files[0], folder], cwd=ROOT, capture_output=True,
         text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -141,23 +158,35 @@ def test_one_rank_out_of_memory_in_its_backward_pass_and_both_halve(
         assert step2 == pytest.approx(step, abs=1e-4)
 
 
-def test_the_way_of_gpus_through_ddp_gives_the_weights_of_the_other(ranks: list[dict[str, Any]]) -> None:
+def test_ranks_that_begin_apart_train_the_weights_of_the_first(ranks: list[dict[str, Any]]) -> None:
     for rank in ranks:
-        assert same(rank["as on GPUs"][2], rank["whole"][2])
-        assert rank["as on GPUs"][3] == rank["whole"][3] != {}
+        assert same(rank["apart"][2], rank["whole"][2])
+
+
+def test_a_stand_in_for_a_missing_part_has_no_say(
+    ranks: list[dict[str, Any]], exact: Path, small_files: tuple[Path, Path]
+) -> None:
+    """4 windows at a time: of 9 the second rank has none for its second part."""
+    _, losses = train(Small, exact, small_files[0], windows=9)
+    for rank in ranks:
+        for step, step2 in zip(losses, rank["stand-in"][0], strict=True):
+            assert step2 == pytest.approx(step, abs=1e-4)
 
 
 @pytest.mark.guarantee("A run resumed on two ranks ends at the same bits, also in bf16-mixed")
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_a_process_that_does_not_know_what_was_carried_resumes_to_the_same_bits(
+def test_a_process_that_goes_on_in_anothers_place_ends_at_the_same_bits(
     precision: str, ranks: list[dict[str, Any]]
 ) -> None:
     for rank in ranks:
-        assert same(rank[f"{precision} going on"][2], rank[precision][2])
+        assert rank[f"{precision} resumed"][0] == rank[precision][0][2:]
+        assert same(rank[f"{precision} resumed"][2], rank[precision][2])
 
 
 def test_all_ranks_ask_for_the_same_collectives_in_the_same_order(ranks: list[dict[str, Any]]) -> None:
     calls, calls2 = (rank["calls"] for rank in ranks)
     assert calls == calls2
     step = calls.index(("all_reduce", "torch.int64", "cpu", (1,)))
-    assert calls[step : step + 4] == 2 * [calls[step], ("all_reduce", "torch.float32", "cpu", ())]
+    weights = sum(weight.numel() for weight in ranks[0]["recorded"][2].values())
+    exchange = [("all_reduce", "torch.float32", "cpu", shape) for shape in ((), (weights,))]
+    assert calls[step : step + 6] == 2 * [calls[step], *exchange]

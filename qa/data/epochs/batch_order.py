@@ -16,12 +16,7 @@ POOL = 32  # batches that are sorted together: 3% padding on SQuAD-like lengths,
 
 
 def epoch_batches(
-    lengths: Ints,
-    batch_size: int,
-    batching: Batching,
-    seed: int,
-    epoch: int,
-    copy: NDArray[np.int64] | None = None,
+    lengths: Ints, batch_size: int, batching: Batching, seed: int, epoch: int, copy: NDArray[np.int64] | None = None
 ) -> list[NDArray[np.int64]]:
     """The batches of one training epoch: every row once, `batch_size` in each but the last.
 
@@ -38,8 +33,7 @@ def epoch_batches(
     turn = (np.argsort(order)[first] + copy) % passes  # [rows]: the pass of each
     order = order[np.argsort(turn[order], kind="stable")]
     full = len(order) // batch_size
-    last = order[full * batch_size :]
-    order = order[: full * batch_size]
+    order, last = np.split(order, [full * batch_size])
     if batching == "bucketed":
         pool = batch_size * POOL
         edges = np.searchsorted(np.sort(turn), np.arange(passes + 1)).tolist()

@@ -51,9 +51,7 @@ class EvaluationBatch(Batch, total=False):
 class EpochSampler(Sampler[NDArray[np.int64]]):
     """Yields the batches of an epoch; the trainer calls `set_epoch` before each. The first may begin in its middle."""
 
-    def __init__(
-        self, batches: Callable[[int], list[NDArray[np.int64]]], count: int, epoch: int = 0, done: int = 0
-    ) -> None:
+    def __init__(self, batches: Callable[[int], list[NDArray[np.int64]]], count: int, epoch: int, done: int) -> None:
         """`batches` of an epoch, `count` of them; `done`: batches of `epoch` that were trained already."""
         self.batches, self.count, self.epoch, self.done = batches, count, epoch, done
 
@@ -96,11 +94,7 @@ class WindowDataset(Dataset[Batch]):
             tokens = slice(context, context + lengths[row])
             input_ids[row, first[row, 0] : last[row, 0]] = w.token_ids[tokens]
             offsets[row, first[row, 0] : last[row, 0]] = w.offsets[tokens]
-        for begin, special in (
-            (first * 0, template.before),
-            (first - between, template.between),
-            (last, template.after),
-        ):
+        for begin, special in zip((first * 0, first - between, last), template[:3], strict=True):
             places = begin + np.arange(len(special))
             np.put_along_axis(input_ids, places, special[:, 0], axis=1)
             np.put_along_axis(token_types, places, special[:, 1], axis=1)

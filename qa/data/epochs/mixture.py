@@ -11,8 +11,7 @@ from pydantic import Field
 
 from qa.data.arrays import Ints
 from qa.data.example import Example
-from qa.data.reading.file_names import by_path, labels
-from qa.data.reading.files import find_files
+from qa.data.reading.files import by_path, find_files, labels
 from qa.data.reading.record import Files
 from qa.errors import UserError
 
@@ -25,7 +24,7 @@ Mixture = Share | Mapping[str, Weight]
 
 
 @dataclass(frozen=True)
-class Turns:
+class EpochPlan:
     """Windows in groups; every epoch takes a fixed number of each group, and no window again before all others.
 
     The windows of a group take turns in an order that was drawn once: of a group of 5 with count 2 the epochs take the
@@ -36,6 +35,7 @@ class Turns:
     place: NDArray[np.int64]  # [windows]: in the order of its group
     size: NDArray[np.int64]  # [groups]: windows
     count: NDArray[np.int64]  # [groups]: windows of an epoch
+    files: Sequence[str] = ()  # [groups / 2]: the name of each pair's file
 
     def rows(self, epoch: int) -> NDArray[np.int64]:
         """The windows of an epoch, int64 [windows of an epoch], ascending, repeated as often as they come."""
@@ -43,10 +43,10 @@ class Turns:
         before = (epoch * count - 1 - self.place) // size  # how often each window has come, minus 1
         return np.repeat(np.arange(len(self.group)), ((epoch + 1) * count - 1 - self.place) // size - before)
 
-    def in_words(self, paths: Sequence[Path]) -> str:
+    def in_words(self) -> str:
         """The plan: "900 windows: squad 600 from 600, own 300 from 100; of those without their answer 200 from 400"."""
         counts, sizes = self.count.reshape(-1, 2), self.size.reshape(-1, 2)  # [files, 2]
-        columns = zip(labels(list(dict.fromkeys(paths))), counts.sum(axis=1), sizes.sum(axis=1), strict=True)
+        columns = zip(self.files, counts.sum(axis=1), sizes.sum(axis=1), strict=True)
         files = ", ".join(f"{name} {count:,} from {size:,}" for name, count, size in columns)
         without = f"{counts[:, 1].sum():,} from {sizes[:, 1].sum():,}"
         return f"{self.count.sum():,} windows: {files}; of those without their answer {without}"
@@ -64,14 +64,14 @@ def file_weights(mixture: Mixture | None, files: Files | None) -> Mapping[Path, 
     return by_path("data.mixture", mixture, find_files(files)) if isinstance(mixture, Mapping) else mixture
 
 
-def take_turns(
+def plan_epochs(
     windows: "Windows",
     examples: Sequence[Example],
     paths: Sequence[Path],
     weights: Mapping[Path, float] | float,
     negatives: float,
     seed: int,
-) -> Turns:
+) -> EpochPlan:
     """Plans the epochs: two groups for each file, the windows of each pass over the file, and the others.
 
     A pass takes every window with its answer, one window of each unanswerable question, which else might be in no
@@ -101,4 +101,4 @@ def take_turns(
     order = np.lexsort((generator.random(len(windows)), group))
     place = np.empty(len(windows), np.int64)
     place[order] = np.arange(len(windows)) - (np.cumsum(size) - size)[group[order]]
-    return Turns(group, place, size, count)
+    return EpochPlan(group, place, size, count, labels(list(numbers)))

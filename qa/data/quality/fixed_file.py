@@ -1,6 +1,7 @@
 """A repaired file of questions, as SQuAD JSON, and the list of changes beside it."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -12,8 +13,22 @@ from qa.data.quality.inspection import GARBLED, REPEAT, repeats
 from qa.data.quality.mojibake import garbled_texts
 from qa.data.reading.checked import Examples
 from qa.data.reading.languages import language_of
+from qa.data.reading.record import NAMES, BadRecord, Columns, Record, plain
 from qa.errors import UserError
 from qa.storage import write_object, write_text
+
+KEPT = {plain(name) for names in NAMES.values() for name in names} | {"qas", "paragraphs"}
+
+
+def count_others(
+    records: Iterator[Record | BadRecord], columns: Columns, others: Counter[str]
+) -> Iterator[Record | BadRecord]:
+    """Yields the records; counts in `others` the fields that a fixed file does not have."""
+    kept = KEPT | {plain(name) for name in columns.model_dump(exclude_none=True).values()}
+    for record in records:
+        if isinstance(record, Record):
+            others.update(name for name in record.fields.get("there", ()) if plain(name) not in kept)
+        yield record
 
 
 def changes_path(out: Path) -> Path:

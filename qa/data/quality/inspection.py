@@ -16,7 +16,9 @@ REPAIRS = {  # kinds of rows of repairs.jsonl
     "far": "answer far from its place",
     "spelling": "answer spelt otherwise in the context",
     "case": "answer in other capitals than in the context",
+    "garbled": "answer with garbled letters",
     "repeated id": "repeated id",
+    "restarting id": "id that restarts in every paragraph",
 }
 GARBLED, UNSURE = "garbled letters", "garbled letters that cannot be restored for sure"
 REPEAT = "question that repeats another one, with its answers"

@@ -30,10 +30,12 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None) -
     if not known:
         return
     index = MinHashLSH(threshold=CANDIDATE_SHARE, num_perm=HASHES)
-    kept = {row: _hashes(text) for row, text in enumerate(others or [])}
+    kept = {row: _hashes(text) for row, text in enumerate(others or []) if _triples(text)}
     for row, hashes in kept.items():
         index.insert(row, hashes)
     for row, text in enumerate(track(texts, "comparing contexts", total=len(texts))):
+        if not _triples(text):
+            continue
         hashes = _hashes(text)
         candidates = sorted((-hashes.jaccard(kept[place]), place) for place in index.query(hashes))[:MOST_COMPARED]
         share, place = max(((_share(text, known[place]), -place) for _, place in candidates), default=(0.0, 0))
@@ -61,7 +63,7 @@ def _hashes(text: str) -> "MinHash":
 @lru_cache(128)
 def _triples(text: str) -> frozenset[tuple[str, ...]]:
     terms = terms_of(text.lower())
-    return frozenset(zip(terms, terms[1:], terms[2:], strict=False)) or frozenset([tuple(terms)])
+    return frozenset(zip(terms, terms[1:], terms[2:], strict=False)) or frozenset([tuple(terms)][: len(terms)])
 
 
 def _share(one: str, other: str) -> float:

@@ -10,7 +10,7 @@ NEAR = 10  # characters between a wrong place and the right one, where further o
 class Place(NamedTuple):
     """The place of an answer: its first character, its text as the context spells it, and the kind of repair.
 
-    `kind`: "place" and "far" are of another place, "spelling" and "case" of other letters there.
+    `kind`: "place" and "far" are of another place, "spelling", "case" and "garbled" of other letters there.
     """
 
     start: int
@@ -36,14 +36,28 @@ def inside_word(context: str, place: int) -> bool:
     return 0 < place and len(around) == 2 and around.isascii() and around.isalnum()
 
 
-def repaired(context: str, text: str, start: int | None) -> Place | None:
+def repaired_place(context: str, text: str, start: int | None) -> Place | None:
     """The place where the text is meant to stand; None where it stands nowhere, or in several places.
 
     It is the only one within NEAR characters of `start`, else the only one of all. A no-break space is a space, and
     marks and normal forms do not count: "cafe" stands where "café" does. Case does not count at `start` itself, and
-    where the text stands nowhere as it is spelt.
+    where the text stands nowhere as it is spelt. Last, its garbled letters are restored: "cafÃ©" is "café".
     """
     text = text.strip()
+    if place := _repaired(context, text, start):
+        return place
+    restored = text if text.isascii() else _without_garbled(text)
+    place = None if restored == text else _repaired(context, restored, start)
+    return place and place._replace(kind="garbled")
+
+
+def _without_garbled(text: str) -> str:
+    from ftfy import fix_encoding  # which answering does without
+
+    return fix_encoding(text)
+
+
+def _repaired(context: str, text: str, start: int | None) -> Place | None:
     stands = {
         "place": [(begin, text) for begin in occurrences(context, text, whole_words=True)],
         "spelling": list(_folded(context, text, lower=False)),

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from qa.data.example import Example, ReferenceAnswer
-from qa.data.reading.answer_places import Place, occurrences, repaired
+from qa.data.reading.answer_places import Place, occurrences, repaired_place
 from qa.data.reading.fields import NO_LABEL, BadField, Reference, is_missing, read_flag, read_id, read_references
-from qa.data.reading.languages import language_of, read_language
+from qa.data.reading.languages import language_of, language_of_id, read_language
 from qa.data.reading.record import SKIP_REMEDY, BadRecord, Columns, Record
 from qa.data.reading.records import read_records
 from qa.errors import UserError
@@ -41,22 +41,26 @@ class Examples:
         """The number of bad records of each kind."""
         return Counter(bad.kind for bad in self.bad)
 
+    @property
+    def repaired(self) -> Counter[str]:
+        """The number of repairs of each kind."""
+        return Counter(row["kind"] for row in self.repairs)
+
 
 def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Example:
     """The example of a record; notes in `read` what was repaired or assumed. Errors: BadRecord."""
     fields = record.fields
     try:
-        if isinstance(fields, BadField):
-            raise fields
         for key in ("question", "context"):
             if key not in fields:
                 names = f"the field {key!r} is missing{_there(fields)}; give data.columns.{key}=NAME"
                 raise BadField(f"missing {key}", names)
         unclear: list[str] = []
-        references, is_impossible = _references(fields, need, unclear)
+        references, is_impossible = _references(record, need, unclear)
         name, context = read_id(fields.get("id")) or record.number, fields["context"]
         if (language := read_language(named := fields.get("language"))) is None and not is_missing(named):
             read.unknown_languages[reprlib.repr(named)] += 1
+        language = language or language_of_id(name)
         usable = references if isinstance(context, str) and context.strip() else []  # else the example is refused
         example = Example(
             id=name,
@@ -73,13 +77,16 @@ def check_record(record: Record, repair: bool, need: Need, read: Examples) -> Ex
         problem = bad.kind, str(bad)
     except ValidationError as error:
         problem = _explain(error)
-    raise BadRecord(record, *problem)  # not above: as the context of this error the others would be kept
+    raise record.bad(*problem)  # not above: as the context of this error the others would be kept
 
 
 def examples_to_ask(path: Path, columns: Columns = Columns(), need: Need = "nothing") -> Iterator[Example | BadRecord]:
     """Yields each record of a file as an example, or its error; keeps nothing."""
     read, language = Examples(), language_of(path)
     for record in read_records(path, columns):
+        if isinstance(record, BadRecord):
+            yield record
+            continue
         try:
             example = check_record(record, repair=False, need=need, read=read)
             yield example if example.language else example.model_copy(update={"language": language})
@@ -92,17 +99,20 @@ def _there(fields: dict[str, Any]) -> str:
     return f" (there: {', '.join(fields['there'])[:500]})" if fields.get("there") else ""
 
 
-def _references(fields: dict[str, Any], need: Need, unclear: list[str]) -> tuple[list[Reference], bool]:
+def _references(record: Record, need: Need, unclear: list[str]) -> tuple[list[Reference], bool]:
     """The answers that the file gives, and whether the question is unanswerable. Errors: BadField, UserError.
 
     `unclear` takes why that had to be assumed.
     """
-    answer, flag = fields.get("answer"), None
+    fields, flag = record.fields, None
+    answer = fields.get("answer")
     references: list[Reference] = []
     try:
         flag = read_flag(fields.get("is_impossible"))
         if flag is None and (answerable := read_flag(fields.get("is_answerable"), "answerable")) is not None:
             flag = not answerable
+        if record.answer_problem:
+            raise record.answer_problem
         references = read_references(answer, fields.get("answer_start"), fields.get("hint"))
     except (BadField, UserError):
         if need != "nothing" and not flag:
@@ -112,18 +122,14 @@ def _references(fields: dict[str, Any], need: Need, unclear: list[str]) -> tuple
     if answer is None and not flag:
         remedy = "give data.columns.answer=NAME, or mark it as unanswerable by answers: []"
         raise BadField("no answer", f"it has no answer{_there(fields)}; {remedy}")
+    says_none = answer == [] or (isinstance(answer, dict) and answer.get("text") == [])  # the latter is the hub's
     if flag and references:
         unclear.append("marked unanswerable, but with an answer")
     elif flag is False and not references:
         unclear.append("marked answerable, but with an empty answer")
-    elif flag is None and not references and not _is_empty_list(answer):
+    elif flag is None and not references and not says_none:
         unclear.append("without a label" if answer == NO_LABEL else "with an empty answer")
     return ([], True) if flag or not references else (references, False)
-
-
-def _is_empty_list(answer: Any) -> bool:
-    """Whether an answer says that there is none: `[]`, or the hub's `{"text": []}`."""
-    return answer == [] or (isinstance(answer, dict) and answer.get("text") == [])
 
 
 def _answers(
@@ -157,7 +163,7 @@ def _place(context: str, reference: Reference, repair: bool) -> Place | None:
         places = list(islice(occurrences(context, text, whole_words=True), 2))
         if len(places) == 1:
             return Place(places[0], text, "")
-    return repaired(context, text, hint if start is None else start) if repair else None
+    return repaired_place(context, text, hint if start is None else start) if repair else None
 
 
 def _misplaced(record: Record, context: str, reference: Reference) -> BadRecord:
@@ -165,13 +171,13 @@ def _misplaced(record: Record, context: str, reference: Reference) -> BadRecord:
     text, start, hint = reference
     if start is not None:
         reason = f"is not at answer_start {start} (there: {shortened(context[start : start + len(text)])})"
-        return BadRecord(record, "misplaced answer", f"the answer {shortened(text)} {reason}", REPAIR_REMEDY)
+        return record.bad("misplaced answer", f"the answer {shortened(text)} {reason}", REPAIR_REMEDY)
     several, remedy = any(occurrences(context, text, whole_words=True)), REPAIR_REMEDY
     where = "has no answer_start" if hint is None else f"does not begin at {hint}"
-    if several and hint is None and isinstance(record.fields, dict) and (there := _there(record.fields)):
+    if several and hint is None and (there := _there(record.fields)):
         where, remedy = where + there, SKIP_REMEDY.replace("fix it,", "fix it or give data.columns.answer_start=NAME,")
     reason = f"is {'more than once' if several else 'not'} in the context, and {where}"
-    return BadRecord(record, "answer not located", f"the answer {shortened(text)} {reason}", remedy)
+    return record.bad("answer not located", f"the answer {shortened(text)} {reason}", remedy)
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:
@@ -181,10 +187,8 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     if first["type"] == "blank":
         return f"empty {name}", f"the {name} is empty"
     if first["type"] == "surrogate" and re.search("[\udc80-\udcff]", str(first["input"])):  # as `as_text` reads bytes
-        return (
-            "not UTF-8",
-            f"the field {name!r} is not UTF-8 (iconv -f cp1252 -t utf-8 would convert the file from cp1252)",
-        )
+        convert = "iconv -f cp1252 -t utf-8 would convert the file from cp1252"
+        return "not UTF-8", f"the field {name!r} is not UTF-8 ({convert})"
     if first["type"] == "surrogate":
         return "not UTF-8", f"the field {name!r} holds half of a surrogate pair, which is no UTF-8"
     return "wrong type", f"the field {name!r} should be text, not {reprlib.repr(first['input'])}"

@@ -5,7 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count, repeat
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +14,7 @@ import numpy as np
 from qa.console import track
 from qa.data.example import Example
 from qa.data.reading.checked import Examples, Need, check_record
-from qa.data.reading.file_names import stem
-from qa.data.reading.files import find_files
+from qa.data.reading.files import find_files, stem
 from qa.data.reading.languages import Languages, with_languages
 from qa.data.reading.record import BadRecord, Columns, Files, Record
 from qa.data.reading.records import read_records
@@ -54,13 +53,12 @@ def read_examples(
     where `on_bad_record` is "error"; UserError for a file that cannot be read at all or a split without a question.
     """
     paths = find_files(files)
-    per_file: list[list[Example]] = []
-    read = Examples()
-    left = limit
+    per_file: dict[Path, list[Example]] = {}
+    read, left = Examples(), limit
     for path in paths:
         checked = check_records(read_records(path, columns), on_bad_record, left, need)
         report_assumed(path, checked)
-        per_file.append(with_languages(checked.examples, path, languages))
+        per_file[path] = with_languages(checked.examples, path, languages)
         read.bad += checked.bad
         read.repairs += checked.repairs
         read.unplaced += checked.unplaced
@@ -69,20 +67,28 @@ def read_examples(
             if unread := paths[len(per_file) :]:
                 log.warning("data.limit=%s is reached; not read: %s", limit, ", ".join(map(str, unread)))
             break
-    read.examples = _unique_across_files(paths, per_file)
-    if not read.examples:
-        counts = ", ".join(f"{count} {kind}" for kind, count in read.skipped.items())
-        note = f" (skipped: {counts}, the first at {read.bad[0].problem})" if counts else ""
+    counts = Counter(example.id for examples in per_file.values() for example in examples)
+    if not counts:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in read.skipped.items())
+        note = f" (skipped: {kinds}, the first at {read.bad[0].problem})" if kinds else ""
         raise UserError(f"{', '.join(map(str, paths))}: no question in it{note}; give a file that holds some")
-    for path, part in zip(paths, per_file, strict=False):
-        if not part:
+    for path, examples in per_file.items():
+        if not examples:
             log.warning("%s: no question in it", path)
-    origins = [path for path, part in zip(paths, per_file, strict=False) for _ in part]
-    read.files = dict(zip((example.id for example in read.examples), origins, strict=True))
+        name = stem(path)
+        for example in examples:
+            if counts[example.id] > 1:
+                example = example.model_copy(update={"id": f"{name}/{example.id}"})
+            if example.id in read.files:
+                raise UserError(f"{path}: the id {example.id!r} is in another file of this name; rename one file")
+            read.files[example.id] = path
+            read.examples.append(example)
     return read
 
 
-def check_records(records: Iterator[Record], on_bad_record: OnBadRecord, limit: int | None, need: Need) -> Examples:
+def check_records(
+    records: Iterator[Record | BadRecord], on_bad_record: OnBadRecord, limit: int | None, need: Need
+) -> Examples:
     """Checks the records of one file, where ids must be unique; returns the good ones and lists the others.
 
     Errors: BadRecord for the first record that cannot be used, where `on_bad_record` is "error".
@@ -94,6 +100,8 @@ def check_records(records: Iterator[Record], on_bad_record: OnBadRecord, limit: 
     contexts: dict[str, str] = {}  # each in memory once, whatever the questions on it
     for record in track(records, "reading questions", total=limit):
         try:
+            if isinstance(record, BadRecord):
+                raise record
             example = check_record(record, on_bad_record == "repair", need, read)
         except BadRecord as bad:
             kinds[bad.kind] += 1
@@ -128,14 +136,12 @@ class _Ids:
 
     def __init__(self) -> None:
         self.rows: dict[str, int] = {}  # the first example with each id
-        self.places: list[str] = []  # of the examples' records
-        self.groups: list[str] = []
+        self.places: list[tuple[str, str]] = []  # the place and the group of each example's record
         self.repeats: dict[int, Record] = {}
 
     def add(self, name: str, record: Record) -> None:
         row = len(self.places)
-        self.places.append(record.place)
-        self.groups.append(record.group)
+        self.places.append((record.place, record.group))
         if self.rows.setdefault(name, row) != row:
             self.repeats[row] = record._replace(fields={"id": name})
 
@@ -147,12 +153,17 @@ class _Ids:
         if not self.repeats:
             return
         examples = read.examples
-        within = {(group, example.id) for group, example in zip(self.groups, examples, strict=True)}
-        if len(within) == len(examples) and len(self.repeats) > RESTARTS * len(examples):
-            names = [f"{group}/{example.id}" for group, example in zip(self.groups, examples, strict=True)]
+        names = [f"{group}/{example.id}" for (_, group), example in zip(self.places, examples, strict=True)]
+        if len({*names}) == len(examples) and len(self.repeats) > RESTARTS * len(examples):
             read.examples = [e.model_copy(update={"id": name}) for e, name in zip(examples, names, strict=True)]
             file = next(iter(self.repeats.values())).file
             log.warning("%s: ids restart in every paragraph; they are now such as %r", file, names[0])
+            if on_bad_record == "repair":
+                kind = "restarting id"
+                read.repairs += [
+                    {"file": file, "record": place, "kind": kind, "was": {"id": e.id}, "is": {"id": name}}
+                    for (place, _), e, name in zip(self.places, examples, names, strict=True)
+                ]
         elif on_bad_record == "repair" or need == "nothing":
             copies: Counter[str] = Counter()
             for row, record in self.repeats.items():
@@ -163,11 +174,12 @@ class _Ids:
                 examples[row] = examples[row].model_copy(update={"id": new})
                 read.repairs.append(record.repair("repeated id", {"id": name}, {"id": new}))
         else:
-            names = [examples[row].id for row in self.repeats]
-            firsts = (f"the id {name!r} is at {self.places[self.rows[name]]} too" for name in names)
-            bad = list(map(BadRecord, self.repeats.values(), repeat("repeated id"), firsts))
+            bad = []
+            for row, record in self.repeats.items():
+                first, _ = self.places[self.rows[examples[row].id]]
+                bad.append(record.bad("repeated id", f"the id {examples[row].id!r} is at {first} too"))
             if on_bad_record == "error":
-                raise bad[0].among(Counter(one.kind for one in bad))
+                raise bad[0].among(Counter({"repeated id": len(bad)}))
             read.bad += bad
             read.examples = [example for row, example in enumerate(examples) if row not in self.repeats]
 
@@ -182,29 +194,13 @@ def split_by_paragraph(examples: Sequence[Example], share: float, seed: int) -> 
         contexts.setdefault(example.context, []).append(example)
     names, count = list(contexts), 0
     held_out: set[str] = set()
-    for row in np.random.default_rng(seed).permutation(len(contexts)):
+    for row in np.random.default_rng(seed).permutation(len(names)):
         if count >= share * len(examples) or len(held_out) == len(names) - 1:
             break
-        context = names[row]
-        held_out.add(context)
-        count += len(contexts[context])
-    train = [example for example in examples if example.context not in held_out]
-    validation = [example for example in examples if example.context in held_out]
+        held_out.add(names[row])
+        count += len(contexts[names[row]])
+    train, validation = ([e for e in examples if (e.context in held_out) == is_held] for is_held in (False, True))
     if not (train and validation):
         why = "all questions but corrections are on one paragraph"
         raise UserError(f"data.validation_share={share}: {why}; give a validation_file")
     return train, validation
-
-
-def _unique_across_files(paths: list[Path], per_file: list[list[Example]]) -> list[Example]:
-    counts = Counter(example.id for examples in per_file for example in examples)
-    result: dict[str, Example] = {}
-    for path, examples in zip(paths, per_file, strict=False):
-        name = stem(path)
-        for example in examples:
-            if counts[example.id] > 1:
-                example = example.model_copy(update={"id": f"{name}/{example.id}"})
-            if example.id in result:
-                raise UserError(f"{path}: the id {example.id!r} is in another file of this name; rename one file")
-            result[example.id] = example
-    return list(result.values())

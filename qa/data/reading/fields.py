@@ -8,6 +8,7 @@ import re
 import reprlib
 import tokenize
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -27,11 +28,11 @@ NO_STARTS = {"end", "stop", "last", "id", "token", "tokens", "word", "line", "se
 
 
 class BadField(ValueError):
-    """A field or a record that cannot be read: its kind (for the counts), what is wrong, and what is there."""
+    """A field that cannot be read: its kind (for the counts), and what is wrong."""
 
-    def __init__(self, kind: str, problem: str, was: Any = None) -> None:
+    def __init__(self, kind: str, problem: str) -> None:
         super().__init__(problem)
-        self.kind, self.was = kind, was
+        self.kind = kind
 
 
 class Reference(NamedTuple):
@@ -115,11 +116,8 @@ def read_references(value: Any, starts: Any = None, hint: Any = None) -> list[Re
     """The answers of a question, without empty ones.
 
     `value`: a text, a list of texts, `{"text", "answer_start"}` with single values or lists, or a list of those;
-    `starts`: of texts, where a column of its own has them. `hint`: the same under another name. Errors: BadField, and
-    UserError for answers among which the user must choose.
+    `starts`: of texts, where a column of its own has them. `hint`: the same under another name. Errors: BadField.
     """
-    if isinstance(value, Exception):  # what a reader of a shape says of it
-        raise value
     if is_missing(value) or value == NO_LABEL:
         return []
     if isinstance(value, dict):
@@ -131,11 +129,9 @@ def read_references(value: Any, starts: Any = None, hint: Any = None) -> list[Re
         if isinstance(text, str) and not isinstance(starts, list):
             return [] if is_missing(text) else [Reference(text, read_start(starts), read_hint(hint))]
         return _paired(_listed(text), _listed(starts), hint[:1])
-    if isinstance(value, list):
-        if value and isinstance(value[0], dict):
-            return [reference for member in value for reference in _read_member(member)]
-        return _paired(value, _listed(starts), [hint])
-    return _paired([value], _listed(starts), [hint])
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [reference for member in value for reference in _read_member(member)]
+    return _paired(_listed(value), _listed(starts), [hint])
 
 
 def _read_member(value: Any) -> list[Reference]:
@@ -171,14 +167,11 @@ def read_literal(cell: Any) -> Any:
     """A cell of a table that holds a list or an object as JSON, Python or NumPy write it; any other cell as it is."""
     if not (isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{") and len(cell) <= LONGEST_LITERAL):
         return cell
-    try:
-        value = json.loads(cell)
-    except (ValueError, RecursionError):
-        try:
-            value = _python(cell)
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError):
-            return cell
-    return value if isinstance(value, list | dict) else cell
+    for read in (json.loads, _python):
+        with suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError):
+            value = read(cell)
+            return value if isinstance(value, list | dict) else cell
+    return cell
 
 
 def _python(cell: str) -> Any:

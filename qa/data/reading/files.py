@@ -1,4 +1,4 @@
-"""Finds data files and opens them: packed or not, in UTF-8, UTF-16 or UTF-32."""
+"""Data files: found, called by the stem of their name (`squad` for `data/squad.json.gz`), and opened, packed or not."""
 
 import codecs
 import difflib
@@ -7,36 +7,42 @@ import gzip
 import io
 import json
 import os
+import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 
 import zstandard
 
 from qa.data.reading.record import Files
 from qa.errors import UserError
+from qa.hub import files_in_cache
 from qa.storage import begins_with, is_pointer
 
 SHEETS = ("xlsx", "xls", "xlsm", "ods", "numbers")
 XLS = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the first bytes of .xls, and of any .xlsx with a password
+Value = TypeVar("Value")
 ARCHIVES = (".tar", ".tar.gz", ".tar.zst", ".tar.xz", ".tgz", ".bz2", ".xz", ".7z", ".rar")  # these are not unpacked
 
 
 def find_files(files: Files) -> list[Path]:
     """Expands one path, a list or globs into existing files, in the order given (a glob's in sorted order).
 
-    A folder that `datasets.save_to_disk` wrote is its Arrow files. Errors: UserError for a path that does not exist or
-    a pattern that matches nothing.
+    A folder that `datasets.save_to_disk` wrote is its Arrow files; `hf://datasets/…` are files of the hub, downloaded.
+    Errors: UserError for a path that does not exist or a pattern that matches nothing.
     """
     paths: list[Path] = []
-    for name in [files] if isinstance(files, str) else files:
+    for address in [files] if isinstance(files, str) else files:
+        name = files_in_cache(address) if address.startswith("hf://") else address
         is_file = os.path.isfile(name)  # noqa: PTH113  False also for a name that is too long
         matches = [Path(match) for match in ([name] if is_file else sorted(glob.glob(name, recursive=True)))]
         matches = [path for match in matches for path in ([match] if match.is_file() else _saved(match))]
         if not matches:
+            if name != address:
+                raise UserError(f"{address}: no such file in that data set; its page on the hub lists them")
             problem = "a folder" if Path(name).is_dir() else "no such file"
             beside = [path.name for path in Path(name).parent.glob("*") if path.is_file()]
             if close := difflib.get_close_matches(Path(name).name, beside, n=1, cutoff=0.8):
@@ -75,6 +81,41 @@ def plain_name(path: Path) -> str:
 def kind_of(path: Path) -> str:
     """The end of a file's name, in lower case, as it would be unpacked: "csv" of "A.CSV.gz"."""
     return plain_name(path).rpartition(".")[2].lower()
+
+
+def stem(path: Path) -> str:
+    """A file's name without its folder and its ends: `xquad.de` of `data/xquad.de.json.gz`.
+
+    A shard of a data set has its folder's: `xquad.de` of `xquad.de/validation-00000-of-00001.parquet`.
+    """
+    name = plain_name(path)
+    name = name.rpartition(".")[0] or name
+    return path.parent.name if re.fullmatch(r"\w+-\d{5}-of-\d{5}", name) and path.parent.name else name
+
+
+def labels(paths: Sequence[Path]) -> list[str]:
+    """The stem of each file, or its path where others have the same stem."""
+    stems = [stem(path) for path in paths]
+    return [name if stems.count(name) == 1 else str(path) for name, path in zip(stems, paths, strict=True)]
+
+
+def check_stems(setting: str, names: Iterable[str], paths: Sequence[Path]) -> None:
+    """Checks that each name is the stem of a file. Errors: UserError."""
+    stems = dict.fromkeys(map(stem, paths))
+    if unknown := [name for name in names if name not in stems]:
+        raise UserError(f"{setting}: no file is called {unknown[0]!r}; the files are {', '.join(stems) or 'none'}")
+
+
+def by_path(setting: str, values: Mapping[str, Value], paths: Sequence[Path]) -> dict[Path, Value]:
+    """{stem: value} of a setting as {path: value}. Errors: UserError for a stem of no file or of several."""
+    check_stems(setting, values, paths)
+    values_by_path: dict[Path, Value] = {}
+    for name, value in values.items():
+        called = [path for path in paths if stem(path) == name]
+        if len(called) > 1:
+            raise UserError(f"{setting}: {name!r} is the name of {', '.join(map(str, called))}; rename all but one")
+        values_by_path[called[0]] = value
+    return values_by_path
 
 
 def _members(path: Path) -> list[str]:
@@ -158,9 +199,3 @@ class _Utf8(io.RawIOBase):
 def as_text(file: IO[bytes]) -> io.TextIOWrapper:
     """The file's text with its own line ends; bytes that are not UTF-8 become surrogates, which no example takes."""
     return io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-
-
-def not_utf8(path: Path | str, where: str) -> UserError:
-    """The error for a file in another encoding, with the command that converts it."""
-    convert = f"iconv -f ENCODING -t utf-8 {Path(path).name} > new-file"
-    return UserError(f"{path}: {where} is not UTF-8; convert it from its encoding (cp1252, cp1251, gbk …): {convert}")

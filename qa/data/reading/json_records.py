@@ -1,19 +1,18 @@
 """JSON and JSONL → records."""
 
-import codecs
 import json
 import re
 from codecs import BOM_UTF8
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from qa.data.example import CORRECTION
-from qa.data.reading.fields import BadField
 from qa.data.reading.files import as_text, unpacked
 from qa.data.reading.json_text import JsonText
-from qa.data.reading.record import LONGEST_LINE, NAMES, Named, Record, plain
+from qa.data.reading.record import LONGEST_LINE, NAMES, BadRecord, FieldNames, Record, plain
 from qa.data.reading.shapes import QUESTION, records_of, shape_of
 from qa.errors import UserError
 
@@ -23,7 +22,7 @@ CORRECTIONS = re.compile(rb'\{\s*"id"\s*:\s*"' + CORRECTION.encode())  # the beg
 SQUAD = re.compile(rb'\{[^][{}]*"data"\s*:\s*\[')  # the begin of a file of SQuAD, often all in one line
 
 
-def json_records(path: Path, lines: bool, named: Named) -> Iterator[Record]:
+def json_records(path: Path, lines: bool, header: FieldNames) -> Iterator[Record | BadRecord]:
     """The records of JSON or JSONL, by the file's content: its name may be wrong."""
     begin, is_lines = b"", lines
     with unpacked(path) as file:
@@ -36,11 +35,11 @@ def json_records(path: Path, lines: bool, named: Named) -> Iterator[Record]:
     if not begin:
         return
     if is_lines and not is_whole:
-        yield from _lines(path, named, _replaced(path, named))
+        yield from _lines(path, header, _replaced(path, header))
     else:
-        for index, row in enumerate(_objects(path, named)):
+        for index, row in enumerate(_objects(path, header)):
             article = isinstance(row, dict) and "paragraphs" in row
-            yield from records_of(row, f"article {index}" if article else f"row {index + 1}", index, named)
+            yield from records_of(row, f"article {index}" if article else f"row {index + 1}", index, header)
 
 
 def _is_object(line: bytes) -> bool:
@@ -50,7 +49,7 @@ def _is_object(line: bytes) -> bool:
         return False
 
 
-def _objects(path: Path, named: Named) -> Iterator[Any]:
+def _objects(path: Path, header: FieldNames) -> Iterator[Any]:
     """The objects of a JSON file, one by one. Errors: UserError."""
     with unpacked(path) as file:
         text = JsonText(as_text(file))
@@ -60,11 +59,11 @@ def _objects(path: Path, named: Named) -> Iterator[Any]:
                     yield text.value()
                 text.take("")
             elif text.peek() == "{":
-                yield from _inside(path, text, named)
+                yield from _inside(path, text, header)
             else:
                 root = text.value()
                 text.take("")
-                yield from _rows(path, root, named)
+                yield from _rows(path, root, header)
         except json.JSONDecodeError as error:
             raise UserError(f"{path}: not JSON at line {text.line_of(error)}: {_why(error)}") from None
         except OverflowError as error:
@@ -75,7 +74,7 @@ def _objects(path: Path, named: Named) -> Iterator[Any]:
             raise UserError(f"{path}: a number of thousands of digits is no SQuAD; give a SQuAD file") from None
 
 
-def _inside(path: Path, text: JsonText, named: Named) -> Iterator[Any]:
+def _inside(path: Path, text: JsonText, header: FieldNames) -> Iterator[Any]:
     """The objects in an object: the members of its list "data", one by one, or the result of `_rows`."""
     root: dict[str, Any] = {}
     is_read = False
@@ -97,7 +96,7 @@ def _inside(path: Path, text: JsonText, named: Named) -> Iterator[Any]:
                 rows.append(row)
     text.take("")
     if not is_read:
-        yield from _rows(path, root, named)
+        yield from _rows(path, root, header)
 
 
 def _why(error: json.JSONDecodeError) -> str:
@@ -116,7 +115,7 @@ def _why(error: json.JSONDecodeError) -> str:
     return f"{error.msg}; fix it there"
 
 
-def _rows(path: Path, root: Any, named: Named) -> list[Any]:
+def _rows(path: Path, root: Any, header: FieldNames) -> list[Any]:
     """The objects of a JSON file: its list, or the list in its object. Errors: UserError for anything else."""
     if isinstance(root, list) or not root:
         return root or []
@@ -124,7 +123,7 @@ def _rows(path: Path, root: Any, named: Named) -> list[Any]:
         for read in (_data, _viewer, _by_index, _by_columns):
             if (rows := read(root)) is not None:
                 return rows
-        if _is_row(root) or shape_of(root, named) is not QUESTION:
+        if _is_row(root) or shape_of(root, header) is not QUESTION:
             return [root]
     there = f"an object with {', '.join(map(repr, list(root)[:8]))}" if isinstance(root, dict) else "no object"
     raise UserError(
@@ -188,22 +187,23 @@ def _has(row: dict[str, Any], *keys: str) -> bool:
     return any(name in NAMES.get(key, (key,)) for name in map(plain, row) for key in keys)
 
 
-def _replaced(path: Path, named: Named) -> set[int]:
+def _replaced(path: Path, header: FieldNames) -> set[int]:
     """The lines of a service's corrections, from 0 on, that later ones replace or withdraw, and those that withdraw."""
     last: dict[str, int] = {}  # lines by id
     replaced: set[int] = set()
     with unpacked(path) as file:
         for index, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b"")):
-            row = _line(line, index == 0) if CORRECTIONS.match(line.removeprefix(codecs.BOM_UTF8)) else None
-            if isinstance(row, dict):
-                name = str(row["id"])
-                replaced.update([last[name]] if name in last else [], [index] if row.get("withdrawn") else [])
-                last[name] = index
-    named.replaced = len(replaced)
+            if CORRECTIONS.match(line.removeprefix(BOM_UTF8)):
+                with suppress(ValueError, RecursionError):  # a line that is not JSON replaces none
+                    row = json.loads(_text(line, index))
+                    name = str(row["id"])
+                    replaced.update([last[name]] if name in last else [], [index] if row.get("withdrawn") else [])
+                    last[name] = index
+    header.replaced = len(replaced)
     return replaced
 
 
-def _lines(path: Path, named: Named, replaced: set[int]) -> Iterator[Record]:
+def _lines(path: Path, header: FieldNames, replaced: set[int]) -> Iterator[Record | BadRecord]:
     with unpacked(path) as file:
         for index in count():
             place = f"line {index + 1}"
@@ -212,19 +212,18 @@ def _lines(path: Path, named: Named, replaced: set[int]) -> Iterator[Record]:
                 raise UserError(f"{path}: {place}: longer than {LONGEST_LINE >> 20} MiB, which is no question; fix it")
             if not line:
                 return
-            if line.strip() and index not in replaced:
-                row = _line(line, index == 0)
-                if isinstance(row, BadField):
-                    yield Record(str(path), place, row)
-                else:
-                    yield from records_of(row, place, index, named)
+            if not line.strip() or index in replaced:
+                continue
+            text = _text(line, index)
+            try:
+                row = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                # the decoder counts lines in this line alone, where its break makes a second one
+                why = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else error
+                yield BadRecord(str(path), place, text.strip(), "not JSON", f"not JSON ({why})")
+            else:
+                yield from records_of(row, place, index, header)
 
 
-def _line(line: bytes, first: bool) -> Any:
-    text = line.decode("utf-8-sig" if first else "utf-8", errors="surrogateescape")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        # the decoder counts lines in this line alone, where its break makes a second one
-        why = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else error
-        return BadField("not JSON", f"not JSON ({why})", text.strip())
+def _text(line: bytes, index: int) -> str:
+    return line.decode("utf-8" if index else "utf-8-sig", errors="surrogateescape")

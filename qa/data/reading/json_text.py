@@ -8,7 +8,7 @@ from typing import Any
 
 PIECE = 1 << 20  # characters that are read at once, at least
 LARGEST_VALUE = 256 << 20  # characters of a value, which memory holds whole, at eleven times its size
-KEPT = 64  # characters before a place, which say what is wrong there
+LOOK_BACK = 64  # characters before a place, which say what is wrong there
 TORN = 16  # characters before the end of a piece, where a word may be cut off
 BLANKS = re.compile(r"[ \t\n\r]*")
 DECODER = json.JSONDecoder()
@@ -75,7 +75,7 @@ class JsonText:
             raise OverflowError(f"more than {LARGEST_VALUE >> 20} MiB of JSON in one value")
         piece = self._file.read(min(max(PIECE, size), LARGEST_VALUE + 1))
         if piece:
-            forgotten = max(self._at - KEPT, 0)
+            forgotten = max(self._at - LOOK_BACK, 0)
             self._lines += self._text.count("\n", 0, forgotten)
             self._text = self._text[forgotten:] + piece
             self._at -= forgotten

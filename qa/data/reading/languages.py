@@ -8,23 +8,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
+from langcodes import standardize_tag, tag_is_valid
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from qa.data.example import Example
-from qa.data.reading.file_names import stem
-from qa.data.reading.files import plain_name
+from qa.data.reading.files import stem
 
 log = logging.getLogger(__name__)
 
-# The 183 codes of ISO 639-1, a word for each first letter: "ug uk" is "ugk". Three letters in a file's name are rather
-# a word (dev, new, val, tok) than a code of ISO 639-3.
-LETTERS = (
-    "aabefkmnrsvyz baegimnors caehorsuvy daevz eelnostu fafijory gadlnuv haeiortuyz iadegikostu jav "
-    "kagijklmnorsuvwy labginotuv mghiklnrsty nabdeglnorvy ocjmrs pailst qu rmnouw sacdegiklmnoqrstuvw "
-    "taeghiklnorstwy ugkrz veio wao xh yio zahu"
-)
-CODES = {letters[0] + second for letters in LETTERS.split(" ") for second in letters[1:]}
 # codes for texts of an unknown language, of several or of none; what tables have where a cell is empty
 NO_LANGUAGE = {"mis", "mul", "und", "zxx", "nan", "unk"}
 # recognition: contexts of a file, characters of each, bytes of letters that tell a language, share that must agree
@@ -32,8 +24,8 @@ SAMPLE, LONGEST_READ, ENOUGH_BYTES, AGREEMENT = 50, 1000, 80, 0.9
 
 
 def _checked(code: str) -> str:
-    if code not in CODES and not re.fullmatch("[a-z]{3}", code):
-        raise PydanticCustomError("language", "a code of ISO 639 such as de or deu")
+    if not language_code(code):
+        raise PydanticCustomError("language", "a code of ISO 639 such as de or gsw")
     return code
 
 
@@ -41,26 +33,43 @@ Language = Annotated[str, AfterValidator(_checked)]
 Languages = Language | Mapping[str, Language]  # of all files, or of each by its stem
 
 
+@lru_cache(1024)
+def language_code(tag: str) -> str | None:
+    """The shortest code of ISO 639 for a language: `de` of "deu", "ger" and "de-AT"; None for anything else."""
+    code = standardize_tag(tag, macro=True).split("-")[0] if tag_is_valid(tag) else None
+    return None if code in NO_LANGUAGE else code
+
+
 def read_language(value: Any) -> str | None:
-    """The code in a record's field: "de" of "de", "de-AT" and "German"; None for anything else."""
-    return _code(value.strip().lower()) if isinstance(value, str) else None
+    """The code in a record's field: "de" of "de", "ger", "de-AT" and "German"; None for anything else."""
+    if not isinstance(value, str) or not (name := value.strip().lower()):
+        return None
+    return language_code(name) or _code_of_name(name)
 
 
 @lru_cache(1024)
-def _code(name: str) -> str | None:
-    code = re.split("[-_]", name)[0]
-    if code in CODES or (re.fullmatch("[a-z]{3}", code) and code not in NO_LANGUAGE):
-        return code
+def _code_of_name(name: str) -> str | None:
     from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE  # takes a while to import
 
-    return {**TO_LANGUAGE_CODE, "javanese": "jv"}.get(name)  # "jw" there, which ISO 639 withdrew
+    return language_code(TO_LANGUAGE_CODE.get(name, "und"))
 
 
 def language_of(path: Path) -> str | None:
-    """`de` of a file called `name.de.json`; None without such a code."""
-    match = re.search(r"\.([a-z]{2})\.[a-z]+$", plain_name(path), re.IGNORECASE)
-    code = match[1].lower() if match else ""
-    return code if code in CODES else None
+    """The language of the texts by a file's name, None without a code: `de` of `name.de.json`.
+
+    Where texts and questions are in two languages it is the first of `name.de.en`, or of `context-de-question-en`, as
+    MLQA calls its files.
+    """
+    for form in (r"\.([a-z]{2})\.([a-z]{2})$", r"context-([a-z]{2})-question-([a-z]{2})$", r"\.([a-z]{2})$"):
+        if (match := re.search(form, stem(path).lower())) and all(map(language_code, match.groups())):
+            return language_code(match[1])
+    return None
+
+
+def language_of_id(name: str) -> str | None:
+    """The language in an id of TyDi QA, `fi` of `finnish-2387335860751143628-1`; None in any other id."""
+    match = re.fullmatch(r"([a-z]{4,})-+\d+-\d+", name)
+    return read_language(match[1]) if match else None
 
 
 def with_languages(examples: Sequence[Example], path: Path, languages: Languages | None = None) -> list[Example]:
@@ -70,7 +79,7 @@ def with_languages(examples: Sequence[Example], path: Path, languages: Languages
     """
     chosen = languages if isinstance(languages, str) else (languages or {}).get(stem(path))
     if chosen:
-        return [example.model_copy(update={"language": chosen}) for example in examples]
+        return [example.model_copy(update={"language": language_code(chosen)}) for example in examples]
     if all(example.language for example in examples):
         return [*examples]
     code = language_of(path)

@@ -60,12 +60,6 @@ def shared_examples(training: Sequence[Example], evaluation: Sequence[Example]) 
     return [(e, (evaluated[e.context], comparable(e.question)) in asked) for e in shared]
 
 
-def without_overlap(training: Sequence[Example], evaluation: Sequence[Example]) -> list[Example]:
-    """The training examples without those on a context of the evaluation."""
-    trained, evaluated = _plain_contexts(training), set(_plain_contexts(evaluation).values())
-    return [example for example in training if trained[example.context] not in evaluated]
-
-
 def context_hashes(examples: Sequence[Example]) -> NDArray[np.uint64]:
     """A hash of each example's context, without regard to case and white space, [examples]."""
     texts = {context: text.encode() for context, text in _plain_contexts(examples).items()}

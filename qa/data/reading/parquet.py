@@ -11,7 +11,7 @@ import pyarrow.compute
 import pyarrow.ipc
 import pyarrow.parquet
 
-from qa.data.reading.record import LONGEST_LINE, Named, Record
+from qa.data.reading.record import LONGEST_LINE, BadRecord, FieldNames, Record
 from qa.data.reading.shapes import QUESTION, records_of_cells, shape_of
 from qa.errors import UserError
 
@@ -29,10 +29,10 @@ def _errors(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be read ({reason}); get the file again or give another") from None
 
 
-def parquet_records(path: Path, named: Named) -> Iterator[Record]:
+def parquet_records(path: Path, header: FieldNames) -> Iterator[Record | BadRecord]:
     """Records of one file. Errors: UserError."""
     with _errors(path), _opened(path) as file:
-        names = _columns(file.schema_arrow.names, named)
+        names = _columns(file.schema_arrow.names, header)
         groups = [file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)]
         if max(groups, default=0) > LARGEST_ROW_GROUP:
             most = f"{LARGEST_ROW_GROUP >> 20} MiB"
@@ -40,7 +40,7 @@ def parquet_records(path: Path, named: Named) -> Iterator[Record]:
         leaves = [file.schema.column(number) for number in range(len(file.schema))]
         texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
         with _opened(path, [text for text in texts if text.partition(".")[0] in names]) as coded:
-            yield from _records(_row_groups(file, coded, names), named)
+            yield from _records(_row_groups(file, coded, names), header)
 
 
 def _opened(path: Path, as_dictionaries: Sequence[str] = ()) -> pyarrow.parquet.ParquetFile:
@@ -61,15 +61,15 @@ def _row_groups(
             yield from file.iter_batches(at_once, row_groups=[group], columns=names)
 
 
-def arrow_records(path: Path, named: Named) -> Iterator[Record]:
+def arrow_records(path: Path, header: FieldNames) -> Iterator[Record | BadRecord]:
     """Records of one file of Arrow's IPC format, as `datasets` keeps them, or of Feather. Errors: UserError."""
     with _errors(path), pyarrow.memory_map(str(path)) as source:
         is_file = source.read(6) == b"ARROW1"
         source.seek(0)
         reader = pyarrow.ipc.open_file(source) if is_file else pyarrow.ipc.open_stream(source)
-        names = _columns(reader.schema.names, named)
+        names = _columns(reader.schema.names, header)
         batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
-        yield from _records(_slices(batches, names), named)
+        yield from _records(_slices(batches, names), header)
 
 
 def _slices(batches: Iterable[pyarrow.RecordBatch], names: list[str]) -> Iterator[pyarrow.RecordBatch]:
@@ -79,26 +79,26 @@ def _slices(batches: Iterable[pyarrow.RecordBatch], names: list[str]) -> Iterato
         yield from (wanted.slice(begin, ROWS_AT_ONCE) for begin in range(0, len(batch), ROWS_AT_ONCE))
 
 
-def _columns(there: Sequence[str], named: Named) -> list[str]:
-    """The columns to read: of questions the known ones, of other shapes all. Errors: as `Named.check`."""
-    is_question = shape_of(there, named) is QUESTION
-    named.check(tuple(there), is_question)
+def _columns(there: Sequence[str], header: FieldNames) -> list[str]:
+    """The columns to read: of questions the known ones, of other shapes all. Errors: as `FieldNames.check`."""
+    is_question = shape_of(there, header) is QUESTION
+    header.check(tuple(there), is_question)
     if not is_question:
         return list(there)
-    wanted = {name for names in named.names(tuple(there)).values() for name in names}
+    wanted = {name for names in header.names(tuple(there)).values() for name in names}
     return [name for name in there if name in wanted]
 
 
-def _records(batches: Iterable[pyarrow.RecordBatch], named: Named) -> Iterator[Record]:
+def _records(batches: Iterable[pyarrow.RecordBatch], header: FieldNames) -> Iterator[Record | BadRecord]:
     numbers = count()
     for batch in batches:
         if _longest_of(batch) > LONGEST_LINE:
-            where = f"{named.file}: rows {(first := next(numbers) + 1)} to {first + len(batch) - 1}"
+            where = f"{header.file}: rows {(first := next(numbers) + 1)} to {first + len(batch) - 1}"
             raise UserError(f"{where}: a text of more than {LONGEST_LINE >> 20} MiB is no question; fix it")
         texts: dict[str, str] = {}  # each in memory once, however many rows have it
         for row in batch.to_pylist():
             index = next(numbers)
-            yield from records_of_cells(_shared(row, texts), f"row {index + 1}", index, named)
+            yield from records_of_cells(_shared(row, texts), f"row {index + 1}", index, header)
 
 
 def _longest_of(batch: pyarrow.RecordBatch) -> int:

@@ -57,34 +57,38 @@ def plain(name: str) -> str:
 class Record(NamedTuple):
     """The fields that a file has for one question, not checked yet.
 
-    `fields`: {a key of NAMES: value as it is in the file}, or why there are none. `group`: the paragraph of a file in
-    which ids may restart, such as "3.0"; "" in a table.
+    `fields`: {a key of NAMES: value as it is in the file}, and the names that are "there". `group`: the paragraph of a
+    file in which ids may restart, such as "3.0"; "" in a table.
     """
 
     file: str
     place: str  # in the file, such as "line 7"
-    fields: dict[str, Any] | BadField
+    fields: dict[str, Any]
     number: str = ""  # its id where the file has none
     group: str = ""
+    answer_problem: BadField | UserError | None = None  # why its answers cannot be read; predictions do without them
 
     def spot(self) -> str:
         """The record's place, with its id if it has one, for people."""
-        name = None if isinstance(self.fields, BadField) else self.fields.get("id")
+        name = self.fields.get("id")
         return self.place if isinstance(name, dict | list | None) else f"{self.place} (id {name!r})"
 
     def repair(self, kind: str, was: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
         """A line of repairs.jsonl."""
         return {"file": self.file, "record": self.spot(), "kind": kind, "was": was, "is": now}
 
+    def bad(self, *why: str) -> "BadRecord":
+        """The error for this record. `why`: kind and reason, perhaps the remedy, see `BadRecord`."""
+        was = {key: value for key, value in self.fields.items() if key != "there"}
+        return BadRecord(self.file, self.spot(), was, *why)
+
 
 class BadRecord(UserError):
-    """A record that cannot be used: its file and place, its kind (for the counts), the reason, and what is there."""
+    """A record that cannot be used: its file and place, what is there, its kind (for the counts), and the reason."""
 
-    def __init__(self, record: Record, kind: str, reason: str, remedy: str = SKIP_REMEDY) -> None:
-        fields = record.fields
-        self.file, self.place, self.kind, self.reason, self.remedy = record.file, record.spot(), kind, reason, remedy
-        self.problem = f"{self.file}: {self.place}: {reason}"
-        was = fields.was if isinstance(fields, BadField) else {k: v for k, v in fields.items() if k != "there"}
+    def __init__(self, file: str, place: str, was: Any, kind: str, reason: str, remedy: str = SKIP_REMEDY) -> None:
+        self.file, self.place, self.kind, self.reason, self.remedy = file, place, kind, reason, remedy
+        self.problem = f"{file}: {place}: {reason}"
         self.was = {key: _shown(value) for key, value in was.items()} if isinstance(was, dict) else _shown(was)
         super().__init__(f"{self.problem}; {remedy}")
 
@@ -109,7 +113,7 @@ def _shown(value: Any) -> Any:
     return value if isinstance(value, str) else json.loads(text)
 
 
-class Named:
+class FieldNames:
     """Finds the fields of records under the names that a file has for them."""
 
     def __init__(self, path: Path | str, columns: Columns) -> None:

@@ -1,17 +1,20 @@
 """Objects of JSON → records: a reader for each known shape, recognised by its keys."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 from qa.data.reading.answer_places import fold
 from qa.data.reading.fields import BadField, read_literal
-from qa.data.reading.record import Named, Record
-from qa.data.reading.spans import Span, answers_of, span_of
+from qa.data.reading.record import BadRecord, FieldNames, Record
+from qa.data.reading.spans import answers_of, span_of
+from qa.errors import UserError
 
 JsonObject = dict[str, Any]
-Marked = list[Span | BadField] | BadField
+Records = Iterator[Record | BadRecord]
+Marks = Sequence[tuple[Any, str]]  # spans as a file has them, each with the name of its field
+Problem = BadField | UserError | None  # why a record's answer cannot be read
 DOCCANO_LABELS = ("entities", "label", "labels", "annotations")  # doccano's names for its labels
 NO_SPANS = {"choices", "rating", "number", "taxonomy"}  # Label Studio's results about a span
 
@@ -24,46 +27,46 @@ class Shape(NamedTuple):
 
     name: str
     keys: frozenset[str]
-    read: "Callable[[JsonObject, str, int, Named], Iterator[Record]]"
+    read: Callable[[JsonObject, str, int, FieldNames], Records]
     example: str
     one_of: tuple[str, ...] = ()
 
 
-def records_of(row: Any, place: str, index: int, named: Named) -> Iterator[Record]:
+def records_of(row: Any, place: str, index: int, header: FieldNames) -> Records:
     """The records of one object: an article, a paragraph, a task of an annotation tool, or a question.
 
     `index`: of the object among those of its file.
     """
     if not isinstance(row, dict):
-        yield Record(named.file, place, BadField("wrong type", "it must be an object", row))
+        yield BadRecord(header.file, place, row, "wrong type", "it must be an object")
         return
     if row.keys() == {"header"}:  # MRQA's first line, which holds no question
         return
-    shape = shape_of(row, named)
+    shape = shape_of(row, header)
     try:
-        yield from shape.read(row, place, index, named)
+        yield from shape.read(row, place, index, header)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         problem = f"looks like {shape.name}, but cannot be read as such ({type(error).__name__}: {error})"
-        yield Record(named.file, place, BadField("wrong type", problem, row))
+        yield BadRecord(header.file, place, row, "wrong type", problem)
 
 
-def records_of_cells(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
+def records_of_cells(row: JsonObject, place: str, index: int, header: FieldNames) -> Records:
     """The records of a row of a table; its cells may hold lists and objects, written as text."""
-    if shape_of(row, named) is QUESTION:
-        yield Record(named.file, place, named.cells(row), str(index + 1))
+    if shape_of(row, header) is QUESTION:
+        yield Record(header.file, place, header.cells(row), str(index + 1))
         return
-    names = named.names(tuple(row))
+    names = header.names(tuple(row))
     texts = {"text", *names.get("question", ()), *names.get("context", ())}
     cells = {name: cell if name in texts else read_literal(cell) for name, cell in row.items()}
-    yield from records_of(cells, place, index, named)
+    yield from records_of(cells, place, index, header)
 
 
-def shape_of(names: Iterable[str], named: Named) -> Shape:
+def shape_of(names: Iterable[str], header: FieldNames) -> Shape:
     """The shape of an object, or of a row of a table, that has these keys."""
     there = tuple(names)
     shape = _by_keys(there)
     # a question may have a text and a label beside its context
-    return QUESTION if shape.read is _doccano and "context" in named.names(there) else shape
+    return QUESTION if shape.read is _doccano and "context" in header.names(there) else shape
 
 
 @lru_cache(1024)
@@ -72,39 +75,44 @@ def _by_keys(there: tuple[str, ...]) -> Shape:
     return next(shape for shape in SHAPES if shape.keys <= keys and (not shape.one_of or keys & {*shape.one_of}))
 
 
-def _article(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
+def _article(row: JsonObject, place: str, index: int, header: FieldNames) -> Records:
     shared = {key: value for key, value in row.items() if key in ("title", "language", "lang")}
-    for number, paragraph in _members(row, "paragraphs"):
-        spot = f"{place}, paragraph {number}"
-        if isinstance(paragraph, BadField):
-            yield Record(named.file, place if number < 0 else spot, paragraph)
+    for member in _members(row, "paragraphs", "paragraph", place, header):
+        if isinstance(member, BadRecord):
+            yield member
         else:
-            yield from _paragraph({**shared, **paragraph}, spot, f"{index}.{number}", named)
+            number, spot, paragraph = member
+            yield from _paragraph({**shared, **paragraph}, spot, f"{index}.{number}", header)
 
 
-def _paragraph(row: JsonObject, place: str, group: int | str, named: Named) -> Iterator[Record]:
-    shared = {key: value for key, value in named.fields(row).items() if key in ("context", "title", "language")}
-    for number, question in _members(row, "qas"):
-        spot = place if number < 0 else f"{place}, question {number}"
-        if isinstance(question, BadField):
-            yield Record(named.file, spot, question)
-        else:
-            fields = {**shared, **named.fields(question), "there": (*row, *question)}
-            if "detected_answers" in question:
-                fields["answer"] = _mrqa_answers(question, fields.get("context"))
-            yield Record(named.file, spot, fields, f"{group}/{number}", f"{group}")
+def _paragraph(row: JsonObject, place: str, group: int | str, header: FieldNames) -> Records:
+    shared = {key: value for key, value in header.fields(row).items() if key in ("context", "title", "language")}
+    for member in _members(row, "qas", "question", place, header):
+        if isinstance(member, BadRecord):
+            yield member
+            continue
+        number, spot, question = member
+        fields = {**shared, **header.fields(question), "there": (*row, *question)}
+        if "detected_answers" in question:
+            fields["answer"] = _mrqa_answers(question, fields.get("context"))
+        yield Record(header.file, spot, fields, f"{group}/{number}", f"{group}")
 
 
-def _members(parent: JsonObject, key: str) -> Iterator[tuple[int, Any]]:
-    """The objects in `parent[key]` with their index; BadFields where the structure is broken (-1: all of it)."""
+def _members(
+    parent: JsonObject, key: str, noun: str, place: str, header: FieldNames
+) -> Iterator[tuple[int, str, JsonObject] | BadRecord]:
+    """The objects in `parent[key]`, each with its number and place; a BadRecord for what is none, or for no list."""
     members = [parent[key]] if isinstance(parent.get(key), dict) else parent.get(key)
     if not isinstance(members, list):
         kind, problem = ("wrong type", "must be a list") if key in parent else (f"missing {key}", "is missing")
-        yield -1, BadField(kind, f"the field {key!r} {problem}", parent)
-    else:
-        for index, member in enumerate(members):
-            bad = BadField("wrong type", "it must be an object", member)
-            yield index, member if isinstance(member, dict) else bad
+        yield BadRecord(header.file, place, parent, kind, f"the field {key!r} {problem}")
+        return
+    for number, member in enumerate(members):
+        spot = f"{place}, {noun} {number}"
+        if isinstance(member, dict):
+            yield number, spot, member
+        else:
+            yield BadRecord(header.file, spot, member, "wrong type", "it must be an object")
 
 
 def _mrqa_answers(question: JsonObject, context: Any) -> Any:
@@ -128,20 +136,20 @@ def _mrqa_answers(question: JsonObject, context: Any) -> Any:
     return [*located, *({"text": text} for text in question.get("answers") or [] if text not in texts)]
 
 
-def _mrqa_question(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
-    fields = named.fields(row)
-    yield Record(named.file, place, {**fields, "answer": _mrqa_answers(row, fields.get("context"))}, str(index + 1))
+def _mrqa_question(row: JsonObject, place: str, index: int, header: FieldNames) -> Records:
+    fields = header.fields(row)
+    yield Record(header.file, place, {**fields, "answer": _mrqa_answers(row, fields.get("context"))}, str(index + 1))
 
 
-def _haystack(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
+def _haystack(row: JsonObject, place: str, index: int, header: FieldNames) -> Records:
     """A label of Haystack 1: an answer, and whether an annotator called it right."""
-    fields = named.fields({**row, "context": row["document"]["content"]})
-    if row.get("is_correct_answer") is False:
-        fields["answer"] = BadField("not accepted", "its annotator called the answer wrong")
-    yield Record(named.file, place, fields, str(index + 1))
+    is_wrong = row.get("is_correct_answer") is False
+    problem = BadField("not accepted", "its annotator called the answer wrong") if is_wrong else None
+    fields = header.fields({**row, "context": row["document"]["content"]})
+    yield Record(header.file, place, fields, str(index + 1), answer_problem=problem)
 
 
-def _natural_question(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
+def _natural_question(row: JsonObject, place: str, index: int, header: FieldNames) -> Records:
     """Natural Questions, simplified: places are tokens of a text that is split at single spaces."""
     text = str(row["document_text"])
     starts = list(accumulate((len(token) + 1 for token in text.split(" ")), initial=0))
@@ -154,14 +162,14 @@ def _natural_question(row: JsonObject, place: str, index: int, named: Named) -> 
         for short in annotation.get("short_answers") or []:
             begin, end = starts[short["start_token"]], starts[short["end_token"]] - 1
             answers.append({"text": text[begin:end], "answer_start": begin})
-    reason = " and ".join(sorted(kinds))
-    none = BadField("no short answer", f"its answer is {reason}, not a part of the text")
-    answer = none if kinds and not answers else answers
-    fields = {"id": row.get("example_id"), "question": row["question_text"], "context": text, "answer": answer}
-    yield Record(named.file, place, fields, str(index + 1))
+    problem = None
+    if kinds and not answers:
+        problem = BadField("no short answer", f"its answer is {' and '.join(sorted(kinds))}, not a part of the text")
+    fields = {"id": row.get("example_id"), "question": row["question_text"], "context": text, "answer": answers}
+    yield Record(header.file, place, fields, str(index + 1), answer_problem=problem)
 
 
-def _label_studio(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
+def _label_studio(row: JsonObject, place: str, index: int, header: FieldNames) -> Records:
     """A task of Label Studio (JSON): the spans that annotators marked in `data`'s text, and what they chose beside."""
     annotations = row.get("annotations", row.get("completions")) or []
     submitted = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
@@ -169,77 +177,78 @@ def _label_studio(row: JsonObject, place: str, index: int, named: Named) -> Iter
     results = [result for result in results if result.get("to_name") != "question" and result.get("value")]
     values = [(result["value"], str(result.get("from_name"))) for result in results]
     chosen = {name: value["choices"][0] for value, name in values if value.get("choices")}
-    marked = [span_of(v, name) for v, name in values if {"start", "text"} & v.keys() and not NO_SPANS & v.keys()]
-    spans: Marked = marked
+    marks = [(v, name) for v, name in values if {"start", "text"} & v.keys() and not NO_SPANS & v.keys()]
+    problem = None
     if not submitted:
-        spans = BadField("not annotated", "the task has no annotation that was submitted")
-    elif values and not marked:
+        problem = BadField("not annotated", "the task has no annotation that was submitted")
+    elif values and not marks:
         names = ", ".join(dict.fromkeys(name for _, name in values))
-        spans = BadField("no span", f"nothing is marked in its text; it has {names}")
-    yield _marked({"id": row.get("id"), **chosen, **row["data"]}, spans, place, index, named)
+        problem = BadField("no span", f"nothing is marked in its text; it has {names}")
+    yield _marked({"id": row.get("id"), **chosen, **row["data"]}, marks, place, index, header, "utf-16-le", problem)
 
 
-def _argilla(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
+def _argilla(row: JsonObject, place: str, index: int, header: FieldNames) -> Records:
     """A record of Argilla: `responses` holds, by the name of a question to annotators, what each of them answered."""
     responses = row["responses"] or {}
     if isinstance(responses, list):  # Argilla 1: a response of each annotator, with the values of all questions
         by_name = [(name, [each | value]) for each in responses for name, value in (each["values"] or {}).items()]
     else:
         by_name = [(name, values or []) for name, values in responses.items()]
-    marks = [
+    submitted = [
         (response["value"], name)
         for name, values in by_name
         for response in values
         if response.get("status") != "discarded" and isinstance(response.get("value"), str | list)
     ]
-    spans: Marked = [span_of(v, name) for value, name in marks for v in (value if isinstance(value, list) else [value])]
-    if not marks:
-        spans = BadField("not annotated", "the record has no response that was submitted")
-    yield _marked({"id": row.get("id"), **row["fields"]}, spans, place, index, named, "utf-32-le")
+    marks = [(v, name) for value, name in submitted for v in (value if isinstance(value, list) else [value])]
+    problem = None if submitted else BadField("not annotated", "the record has no response that was submitted")
+    yield _marked({"id": row.get("id"), **row["fields"]}, marks, place, index, header, "utf-32-le", problem)
 
 
-def _label_studio_min(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
+def _label_studio_min(row: JsonObject, place: str, index: int, header: FieldNames) -> Records:
     """A task of Label Studio (JSON_MIN, CSV): the spans are in the field that has the name of the control tag."""
     lists = ((name, value) for name, values in row.items() if isinstance(values, list) for value in values)
-    spans = [span_of(v, name) for name, v in lists if isinstance(v, dict) and {"start", "end"} <= v.keys()]
-    yield _marked(row, spans, place, index, named)
+    marks = [(v, name) for name, v in lists if isinstance(v, dict) and {"start", "end"} <= v.keys()]
+    yield _marked(row, marks, place, index, header, "utf-16-le")
 
 
-def _prodigy(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
+def _prodigy(row: JsonObject, place: str, index: int, header: FieldNames) -> Records:
     """A task of Prodigy: `answer` is the annotator's decision on it."""
     task = {**(row.get("meta") or {}), **{key: value for key, value in row.items() if key != "answer"}}
-    spans: Marked = [span_of(value, "spans") for value in row.get("spans") or []]
-    if row["answer"] != "accept":
-        spans = BadField("not accepted", f"its annotator chose {row['answer']!r}, not 'accept'")
-    yield _marked(task, spans, place, index, named, "utf-32-le")
+    marks = [(value, "spans") for value in row.get("spans") or []]
+    is_accepted = row["answer"] == "accept"
+    problem = None if is_accepted else BadField("not accepted", f"its annotator chose {row['answer']!r}, not 'accept'")
+    yield _marked(task, marks, place, index, header, "utf-32-le", problem)
 
 
-def _doccano(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
+def _doccano(row: JsonObject, place: str, index: int, header: FieldNames) -> Records:
     """A text of doccano: spans as [begin, end, label] or as objects, or the answers' texts."""
     name = next(key for key in DOCCANO_LABELS if key in row)
     values = row[name] if isinstance(row[name], list) else [row[name]] if row[name] else []
     task = {**(row.get("meta") or {}), **row}
-    yield _marked(task, [span_of(value, name) for value in values], place, index, named, "utf-32-le")
+    yield _marked(task, [(value, name) for value in values], place, index, header, "utf-32-le")
 
 
-def _marked(row: JsonObject, spans: Marked, place: str, index: int, named: Named, code: str = "utf-16-le") -> Record:
-    """The record of a text with spans, or with the reason why it has none."""
-    fields = named.fields(row)
-    context = fields.setdefault(
-        "context", next((row[key] for key in ("text", "data") if isinstance(row.get(key), str)), None)
-    )
+def _marked(
+    row: JsonObject, marks: Marks, place: str, index: int, header: FieldNames, code: str, problem: Problem = None
+) -> Record | BadRecord:
+    """The record of a text with marks, whose bounds count units of `code`, or with the problem why it has none."""
+    fields = header.fields(row)
+    text = next((row[key] for key in ("text", "data") if isinstance(row.get(key), str)), None)
+    context = fields.setdefault("context", text)
     if not isinstance(context, str):
-        problem = f"it has no text (there: {', '.join(row)[:500]}); give data.columns.context=NAME"
-        return Record(named.file, place, BadField("missing context", problem, row))
-    if isinstance(spans, BadField):
-        fields["answer"] = spans
-    elif spans or not fields.get("answer"):
-        fields["answer"] = answers_of(spans, context, code, named)
-    return Record(named.file, place, fields, str(index + 1))
+        reason = f"it has no text (there: {', '.join(row)[:500]}); give data.columns.context=NAME"
+        return BadRecord(header.file, place, row, "missing context", reason)
+    if not problem and (marks or not fields.get("answer")):
+        try:
+            fields["answer"] = answers_of([span_of(*mark) for mark in marks], context, code, header)
+        except (BadField, UserError) as error:
+            problem = error
+    return Record(header.file, place, fields, str(index + 1), answer_problem=problem)
 
 
-def _question(row: JsonObject, place: str, index: int, named: Named) -> Iterator[Record]:
-    yield Record(named.file, place, named.fields(row), str(index + 1))
+def _question(row: JsonObject, place: str, index: int, header: FieldNames) -> Records:
+    yield Record(header.file, place, header.fields(row), str(index + 1))
 
 
 QUESTION = Shape(

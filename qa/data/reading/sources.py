@@ -1,7 +1,6 @@
 """The sources of each split: files, a part of the training file, or a data set of the hub."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import tee
 from pathlib import Path
@@ -10,10 +9,9 @@ from typing import Literal
 from qa.data.reading.checked import Examples, Need
 from qa.data.reading.examples import OnBadRecord, check_records, read_examples, report_assumed, split_by_paragraph
 from qa.data.reading.files import find_files, kind_of
-from qa.data.reading.hub_records import hub_records, other_split
 from qa.data.reading.languages import Languages, with_languages
-from qa.data.reading.record import BadRecord, Columns, Files
-from qa.data.reading.records import TABLES, read_records
+from qa.data.reading.record import Columns, Files
+from qa.data.reading.records import TABLES, hub_records, other_split, read_records
 from qa.errors import UserError
 
 Split = Literal["train", "validation", "test", "predict"]
@@ -23,7 +21,7 @@ Split = Literal["train", "validation", "test", "predict"]
 class Sources:
     """The sources of all splits, named and read as `SquadData` says."""
 
-    name: str | None
+    name: str  # of a data set of the hub, "" without one
     files: Mapping[str, Files | None]
     columns: Columns
     languages: Languages | None
@@ -42,7 +40,6 @@ class Sources:
         if files := self.files[split]:
             return read_examples(files, self.on_bad_record, self.limit, need, self.columns, self.languages)
         self.check(split)
-        assert self.name is not None
         part = "test" if split == "predict" else split
         records = hub_records(self.name, part, self.columns)
         if split == "test":
@@ -88,8 +85,7 @@ class Sources:
             raise UserError(f"data.{key}_file: not given; {remedy}")
         for path in find_files(files) if (files := self.files[split]) else []:
             if kind_of(path) in TABLES:
-                with suppress(BadRecord):  # which the stage may skip
-                    next(read_records(path, self.columns), None)
+                next(read_records(path, self.columns), None)
 
     def in_words(self, split: Split) -> str:
         """The source of a split, for people."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from qa.data.reading.answer_places import inside_word
 from qa.data.reading.fields import NO_LABEL, BadField
-from qa.data.reading.record import Named
+from qa.data.reading.record import FieldNames
 from qa.errors import UserError
 
 # where a span has its label, or a list of labels
@@ -23,10 +23,10 @@ class Span(NamedTuple):
     field: str
 
 
-def span_of(value: Any, field: Any) -> Span | BadField:
+def span_of(value: Any, field: str) -> Span:
     """A span as an annotation tool writes it: an object, [0, 5, "ANSWER"], brat's ["T1", "ANSWER", [[0, 5]]], a text.
 
-    Spans of HTML have their bounds in "globalOffsets", if anywhere.
+    Spans of HTML have their bounds in "globalOffsets", if anywhere. Errors: BadField.
     """
     bounds: Any = ()
     text: Any = None
@@ -43,55 +43,49 @@ def span_of(value: Any, field: Any) -> Span | BadField:
         bounds, labels = value[:2], value[2] if len(value) > 2 else []
     names = tuple(map(str, labels if isinstance(labels, list) else [labels]))
     if len(bounds) == 2 and all(isinstance(bound, int | float) for bound in bounds):
-        return Span((int(bounds[0]), int(bounds[1])), text, names, str(field))
+        return Span((int(bounds[0]), int(bounds[1])), text, names, field)
     if text:
-        return Span(None, text, names, str(field))
-    return BadField("wrong label", f"a label that is no span and no text: {reprlib.repr(value)}")
+        return Span(None, text, names, field)
+    raise BadField("wrong label", f"a label that is no span and no text: {reprlib.repr(value)}")
 
 
-def answers_of(spans: Sequence[Span | BadField], context: str, code: str, named: Named) -> Any:
-    """The answers that these spans are, or why they cannot be read.
+def answers_of(spans: Sequence[Span], context: str, code: str, header: FieldNames) -> Any:
+    """The answers that these spans are. Errors: BadField, and UserError where the user must choose among labels.
 
     Their bounds count units of `code` in the context: JavaScript's are of UTF-16, Python's of UTF-32.
     """
-    if bad := next((span for span in spans if isinstance(span, BadField)), None):
-        return bad
-    try:
-        chosen = _chosen([span for span in spans if isinstance(span, Span)], named)
-    except (BadField, UserError) as error:
-        return error
     units, size = context.encode(code, "surrogatepass"), len(" ".encode(code))
     answers = []
-    for span in chosen:
+    for span in _chosen(spans, header):
         if span.bounds is None:
             answers.append({"text": span.text})
             continue
         if not span.text and not 0 <= span.bounds[0] < span.bounds[1] <= len(units) // size:
-            return BadField("wrong label", f"the label from {span.bounds[0]} to {span.bounds[1]} is not on the text")
+            raise BadField("wrong label", f"the label from {span.bounds[0]} to {span.bounds[1]} is not on the text")
         begin, end = (len(units[: size * bound].decode(code, "replace")) for bound in span.bounds)
-        named.cut += not span.text and (inside_word(context, begin) or inside_word(context, end))
+        header.cut += not span.text and (inside_word(context, begin) or inside_word(context, end))
         answers.append({"text": span.text or context[begin:end], "answer_start": begin})
     return answers or NO_LABEL
 
 
-def _chosen(spans: Sequence[Span], named: Named) -> Sequence[Span]:
+def _chosen(spans: Sequence[Span], header: FieldNames) -> Sequence[Span]:
     """The spans with the label, or from the field, that the user named as the answer.
 
     Errors: UserError where the user named none, and there are several; BadField for spans with other labels alone.
     """
-    wanted = named.columns.answer
+    wanted = header.columns.answer
     there = {name: span.field for span in spans for name in span.labels or (span.field,)}
     if wanted is None:
-        named.labels |= there
-        if not spans or len(named.labels) < 2:
+        header.labels |= there
+        if not spans or len(header.labels) < 2:
             return spans
-        whole = f", data.columns.answer={spans[0].field} for all of them" if len({*named.labels.values()}) == 1 else ""
+        whole = f", data.columns.answer={spans[0].field} for all of them" if len({*header.labels.values()}) == 1 else ""
         raise UserError(
-            f"{named.file}: its spans have several labels ({', '.join(map(repr, named.labels))}); give"
+            f"{header.file}: its spans have several labels ({', '.join(map(repr, header.labels))}); give"
             f" data.columns.answer=NAME for those with one label{whole}"
         )
     chosen = [span for span in spans if wanted in (span.field, *span.labels)]
-    named.absent -= {wanted} if chosen else set()
+    header.absent -= {wanted} if chosen else set()
     if spans and not chosen:
         raise BadField("another label", f"nothing has the label {wanted!r} (there: {', '.join(there)})")
     return chosen

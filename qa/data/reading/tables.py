@@ -8,16 +8,15 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from qa.data.reading.fields import BadField
-from qa.data.reading.files import as_text, not_utf8, unpacked
-from qa.data.reading.record import LONGEST_LINE, Named, Record
+from qa.data.reading.files import as_text, unpacked
+from qa.data.reading.record import LONGEST_LINE, BadRecord, FieldNames, Record
 from qa.data.reading.shapes import QUESTION, records_of_cells, shape_of
 from qa.errors import UserError
 
 SEPARATORS = ",;\t|"
 
 
-def table_records(path: Path, named: Named) -> Iterator[Record]:
+def table_records(path: Path, header: FieldNames) -> Iterator[Record | BadRecord]:
     """The records of a table, after a first line with the columns' names. Errors: UserError."""
     csv.field_size_limit(LONGEST_LINE)
     with unpacked(path) as file:
@@ -26,45 +25,51 @@ def table_records(path: Path, named: Named) -> Iterator[Record]:
         if not head:
             return
         lines.unread(head)
-        rows = _rows(path, head, lines, separator)
+        rows: Iterator[list[str]] = csv.reader(lines, delimiter=separator, strict=True)
+        if separator == "\t" and _has_no_quoting(path, head.count("\t")):
+            rows = (line.rstrip("\r\n").split("\t") for line in lines)
         try:
             head.encode()
             names = tuple(next(rows))
         except UnicodeEncodeError:
-            raise not_utf8(path, "the line with the names") from None
+            convert = f"convert it from its encoding (cp1252, cp1251, gbk …): iconv -f ENCODING -t utf-8 {path.name}"
+            raise UserError(f"{path}: the line with the names is not UTF-8; {convert} > new-file") from None
         except csv.Error as error:
             raise UserError(f"{path}: line {lines.number}: {error}; fix its quotes") from None
         if len(names) == 1:
             raise UserError(f"{path}: one column only ({names[0]}); separate fields by commas, semicolons or tabs")
-        named.check(names, shape_of(names, named) is QUESTION)
+        header.check(names, shape_of(names, header) is QUESTION)
         for index, (place, row) in enumerate(_placed(lines, rows, len(names))):
-            if isinstance(row, BadField):
-                yield Record(named.file, place, row)
+            if isinstance(row, BadRecord):
+                yield row
             else:
-                yield from records_of_cells(dict(zip(names, row, strict=True)), place, index, named)
+                yield from records_of_cells(dict(zip(names, row, strict=True)), place, index, header)
 
 
-def _placed(lines: "TableLines", rows: Iterator[list[str]], columns: int) -> Iterator[tuple[str, list[str] | BadField]]:
+def _placed(
+    lines: "TableLines", rows: Iterator[list[str]], columns: int
+) -> Iterator[tuple[str, list[str] | BadRecord]]:
     """The rows with their places. A quote that is not closed takes in further rows: they are read once more."""
     taken_in = 0  # the last line that a bad row took in
     while True:
         begin = lines.begin_record()
-        bad: BadField | None = None
+        file, place = str(lines.path), f"line {begin}"
+        bad: BadRecord | None = None
         try:
             row = next(rows, None)
         except csv.Error as error:
             through = f"lines {begin} to {lines.number}" if lines.number > begin else "it"
-            row, bad = [], BadField("broken quotes", f"{error}; fix the quotes of {through}", lines.record[0])
+            reason = f"{error}; fix the quotes of {through}"
+            row, bad = [], BadRecord(file, place, lines.record[0], "broken quotes", reason)
         if row is None:
             return
         if bad is None and not any(row):  # a spreadsheet ends in rows of separators
             continue
         if bad is None and len(row) != columns:
-            bad = BadField("wrong number of fields", f"{len(row)} fields, not {columns} as the first line has", row)
-        if begin > taken_in:
-            yield f"line {begin}", bad or row
-        elif bad is None:
-            yield f"line {begin}", row
+            reason = f"{len(row)} fields, not {columns} as the first line has"
+            bad = BadRecord(file, place, row, "wrong number of fields", reason)
+        if bad is None or begin > taken_in:
+            yield place, bad or row
         if bad:
             taken_in = max(taken_in, lines.number - 1)
             lines.unread(*lines.record[1:])
@@ -77,13 +82,6 @@ def _head(lines: "TableLines") -> tuple[str, str]:
         return next((line for line in lines if line.strip()), ""), told[1]
     bare = "".join(head.split('"')[::2])
     return head, max(SEPARATORS, key=bare.count)
-
-
-def _rows(path: Path, head: str, lines: "TableLines", separator: str) -> Iterator[list[str]]:
-    """Rows of cells, the names of the columns first."""
-    if separator == "\t" and _has_no_quoting(path, head.count("\t")):
-        return (line.rstrip("\r\n").split("\t") for line in lines)
-    return csv.reader(lines, delimiter=separator, strict=True)
 
 
 def _has_no_quoting(path: Path, tabs: int) -> bool:

@@ -34,10 +34,9 @@ class Windows:
     example: Ints  # [windows]: ascending; an example without room for its context has no window
     begin: Ints  # [windows]: first context token in the window, counted from the context's first
     length: Ints  # [windows]: context tokens in the window
-    start_positions: NDArray[
-        np.int32
-    ]  # [windows]: label, a position in the window; 0, the [CLS], where the answer is not whole
-    end_positions: Ints  # [windows]
+    # [windows] each: the label, positions in the window; 0, the [CLS], where the answer is not whole
+    start_positions: Ints
+    end_positions: Ints
     special_tokens: Ints  # [3]: how many there are before the question, between, and after the context
 
     def __len__(self) -> int:
@@ -93,11 +92,9 @@ def build_windows(
     answer = _answer_tokens(examples, texts, offsets, bounds, context)[example]  # [windows, 2]
     whole = (answer[:, 0] >= begin) & (answer[:, 1] < begin + length) & (answer[:, 0] <= answer[:, 1])
     positions = answer - begin[:, None] + lengths[question[example]][:, None] + special_tokens[:2].sum()
-    labels = np.where(whole[:, None], positions, 0).astype(np.int32)
-    return Windows(
-        token_ids, offsets, bounds, question, context, example, begin.astype(np.int32), length.astype(np.int32),
-        np.ascontiguousarray(labels[:, 0]), np.ascontiguousarray(labels[:, 1]), special_tokens,
-    )  # fmt: skip
+    labels = np.where(whole[:, None], positions, 0)
+    begins, sizes, firsts, lasts = (np.ascontiguousarray(part, np.int32) for part in (begin, length, *labels.T))
+    return Windows(token_ids, offsets, bounds, question, context, example, begins, sizes, firsts, lasts, special_tokens)
 
 
 def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, chunk: int = 2048) -> tuple[Ints, Ints, Ints]:
@@ -127,11 +124,7 @@ def _chunks(texts: Sequence[str], most: int) -> list[Sequence[str]]:
 
 
 def _answer_tokens(
-    examples: Sequence[Example],
-    texts: Sequence[str],
-    offsets: Ints,
-    bounds: Ints,
-    context: Ints,
+    examples: Sequence[Example], texts: Sequence[str], offsets: Ints, bounds: Ints, context: Ints
 ) -> NDArray[np.int64]:
     """First and last token of each first answer, counted from the context's first, [examples, 2].
 

@@ -51,7 +51,6 @@ def cached_windows(
     """
     if windows := _mapped(path, len(examples), tokenizer):
         return windows
-    windows = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock"), mode=new_file_mode()):

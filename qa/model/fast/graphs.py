@@ -1,15 +1,17 @@
 """Gradients by CUDA graphs: the host starts a whole forward and backward pass at once, not kernel by kernel."""
 
 import logging
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 from qa.data.epochs.batches import TrainingBatch
-from qa.errors import is_out_of_memory
+from qa.errors import first_line
+from qa.model.fast.gradients import FlatGradients
 from qa.model.fast.unpadded import padded_tokens
 
 log = logging.getLogger(__name__)
@@ -21,12 +23,15 @@ Key = tuple[int, int, int]  # windows, width, tokens
 class Graph:
     """The pass of batches of one shape; it reads a batch that stays where it is."""
 
-    def __init__(self, batch: TrainingBatch, compute: Callable[[TrainingBatch], Tensor], pool: Any) -> None:
+    def __init__(
+        self, batch: TrainingBatch, compute: Callable[[TrainingBatch], Tensor], stream: Any, pool: Any
+    ) -> None:
         """Captures `compute` without running it; `pool`: memory that all graphs share, as they run in turn."""
         self.batch: dict[str, Any] = {k: v.clone() if isinstance(v, Tensor) else v for k, v in batch.items()}
-        self.batch["weight"] = torch.zeros((), device=batch["input_ids"].device)
+        self.batch["weight"] = torch.zeros((), dtype=torch.float32, device=batch["input_ids"].device)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
+        # the outer context leaves the stream also where torch cannot end a capture, and stays in it
+        with torch.cuda.stream(stream), torch.cuda.graph(self.graph, pool, stream, "thread_local"):
             self.losses = compute(cast(TrainingBatch, self.batch))
 
     def run(self, batch: TrainingBatch) -> Tensor:
@@ -40,43 +45,60 @@ class Graph:
 
 
 class Graphs:
-    """A graph for each shape that comes a second time: the first is run as it is, which warms its kernels up."""
+    """A graph for each shape that comes a second time: the first is run as it is, which warms its kernels up.
 
-    def __init__(self, compute: Callable[[TrainingBatch], Tensor], parameters: Iterable[nn.Parameter]) -> None:
-        """`compute(batch)`: weighted losses, float32 [batch], after it has added the gradients to the parameters'."""
-        self.compute = compute
-        self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        self._gradients = [torch.zeros_like(parameter) for parameter in self._parameters]  # where graphs find them
+    All graphs share a stream and a pool, and are dropped together: from torch 2.12 on, a graph that is gone takes the
+    room of cuBLAS on its stream along, which others still use.
+    """
+
+    def __init__(self, compute: Callable[[TrainingBatch], Tensor], gradients: FlatGradients) -> None:
+        """`compute(batch)`: weighted losses, float32 [batch], after it has added to the gradients."""
+        self._compute, self._gradients = compute, gradients
         self._seen: set[Key] = set()
-        self._graphs: dict[Key, Graph] = {}
-        self._pool: Any = None
-        self._room = True  # whether there is memory for graphs
+        self._limit = math.inf  # tokens for which a capture failed
+        self.replayed = False  # whether a part of this step was computed by a graph
+        self.drop()
 
-    def zero_gradients(self) -> None:
-        """Sets the gradients to 0, before the parts of a step."""
-        torch._foreach_zero_(self._gradients)
-        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
-            parameter.grad = gradient
+    def drop(self) -> None:
+        """Gives all graphs and their memory back; a shape that comes again is captured again."""
+        self._graphs: dict[Key, Graph] = {}
+        torch.cuda.synchronize()  # an error of the device itself is raised here
+        self._stream, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+
+    def zero_grad(self) -> None:
+        """Sets the gradients to 0, before the parts of a step; drops the graphs where parameters are elsewhere now."""
+        self.replayed = False
+        if self._gradients.zero_grad():
+            self.drop()
 
     def __call__(self, batch: TrainingBatch) -> Tensor:
-        """The batch's weighted losses, float32 [batch]; adds its gradients to the parameters'."""
+        """The batch's weighted losses, float32 [batch]; adds to the gradients."""
         batch = _widened(batch)
         key = *batch["input_ids"].shape, padded_tokens(batch["lengths"])
-        if key not in self._graphs and key in self._seen and self._room:
+        if key in self._seen and key not in self._graphs and key[2] < self._limit:
             self._capture(key, batch)
+        if key in self._graphs:
+            self.replayed = True
+            return self._graphs[key].run(batch)
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            losses = self._compute(batch)
+        current.wait_stream(self._stream)
         self._seen.add(key)
-        return self._graphs[key].run(batch) if key in self._graphs else self.compute(batch)
+        return losses
 
     def _capture(self, key: Key, batch: TrainingBatch) -> None:
-        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        """Captures a graph; where that fails, this shape and larger ones go without, and have all memory for it."""
         try:
-            self._graphs[key] = Graph(batch, self.compute, self._pool)
+            self._graphs[key] = Graph(batch, self._compute, self._stream, self._pool)
+            return
         except RuntimeError as error:
-            cause = error.__context__  # torch ends a capture that failed with an error of its own
-            if not is_out_of_memory(error) and not (isinstance(cause, RuntimeError) and is_out_of_memory(cause)):
-                raise
-            self._room = False
-            log.warning("no memory for CUDA graphs: the steps run without them, slower")
+            reason = first_line(error)
+        self._limit = key[2]
+        self.drop()
+        torch.cuda.empty_cache()
+        log.warning("no CUDA graphs for batches of %d tokens or more, whose steps are slower: %s", key[2], reason)
 
 
 def _widened(batch: TrainingBatch) -> TrainingBatch:

@@ -25,7 +25,6 @@ class MicroBatches:
     def __init__(self, size: MicroBatchSize = "auto") -> None:
         self.chosen = size
         self._fitting: dict[int, int] = {}  # longest window in tokens: windows that fit, after running out of memory
-        self._carried: set[tuple[int, int]] = set()  # windows, longest: parts that did fit
 
     def size(self, batch: TrainingBatch) -> int:
         """Windows at a time: what a shorter batch could not carry a longer one cannot either."""
@@ -43,16 +42,6 @@ class MicroBatches:
         if size >= batch["share"]:
             return [batch]
         return [_part(batch, number * size, size) for number in range(math.ceil(batch["share"] / size))]
-
-    def fits(self, batch: TrainingBatch) -> bool:
-        """Whether parts as large as this batch's were carried before."""
-        size, longest = self.size(batch), batch["longest"]
-        return any(size <= size2 and longest <= longest2 for size2, longest2 in self._carried)
-
-    def carried(self, batch: TrainingBatch) -> None:
-        """Notes that this batch's parts did fit."""
-        if not self.fits(batch):
-            self._carried.add((self.size(batch), batch["longest"]))
 
     def halve(self, batch: TrainingBatch) -> None:
         """Halves the number of windows of this length from now on. Errors: UserError where it is one, or set."""

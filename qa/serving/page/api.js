@@ -10,37 +10,23 @@ export const limits = { body: Infinity, context: Infinity }; // bytes, character
 async function send(path, options = {}) {
   checkSize(options.body?.name ?? "The request", new Blob([options.body ?? ""]).size);
   const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
-  const response = await reach(path, { ...options, headers });
+  const response = await fetch(path, { ...options, headers }).catch((error) => {
+    throw error.name === "AbortError" ? error : new Error("The service cannot be reached. Does it still run?");
+  });
   if (response.status === 401) {
     waiting ??= newToken(Boolean(token));
     await waiting;
     return send(path, options);
   }
-  if (!response.ok) throw new Error(await reason(response));
-  return response;
+  if (response.ok) return response;
+  const { error } = await response.json().catch(() => ({}));
+  throw new Error(error || `The service answered ${response.status}.`);
 }
 
 function checkSize(what, bytes) {
   const megabytes = (number) => `${(number / 2 ** 20).toFixed(1)} MB`;
   if (bytes <= limits.body) return;
   throw new Error(`${what}: ${megabytes(bytes)}; the service takes ${megabytes(limits.body)} at once.`);
-}
-
-async function reach(path, options) {
-  try {
-    return await fetch(path, options);
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Error("The service cannot be reached. Does it still run?");
-  }
-}
-
-async function reason(response) {
-  try {
-    return (await response.json()).error || `The service answered ${response.status}.`;
-  } catch {
-    return `The service answered ${response.status}.`;
-  }
 }
 
 function newToken(wasWrong) {
@@ -69,24 +55,17 @@ function session(method, ...value) {
   }
 }
 
-const asJson = (body) => ({
-  method: "POST",
-  headers: { "Content-Type": "application/json" },
-  body: JSON.stringify(body),
-});
+const asJson = (body) => ({ method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 
-export async function get(path, options) {
+export async function request(path, options) {
   return (await send(path, options)).json();
 }
 
-export async function post(path, body) {
-  return (await send(path, asJson(body))).json();
-}
+export const post = (path, body) => request(path, asJson(body));
 
-export async function upload(path, file) {
-  const address = `${path}?name=${encodeURIComponent(file.name)}`;
+export function upload(path, file) {
   const headers = { "Content-Type": "application/octet-stream" };
-  return (await send(address, { method: "POST", headers, body: file })).json();
+  return request(`${path}?name=${encodeURIComponent(file.name)}`, { method: "POST", headers, body: file });
 }
 
 /** The JSON lines of a response as they arrive. */

@@ -1,7 +1,7 @@
 // Asking: the form, the progress of a long text, the answer, and the history.
 
 import { stream } from "./api.js";
-import { bdi, button, byId, isSure, make, meaning, percent, tell } from "./dom.js";
+import { bdi, button, byId, isSure, make, meaning, onSubmit, percent, tell } from "./dom.js";
 import { passageAround, sentenceAround, toUnits } from "./places.js";
 import { newId, put, rows, watch } from "./store.js";
 import { library, showPlaces } from "./texts.js";
@@ -15,10 +15,7 @@ let running = null;
 let history = []; // oldest first
 
 export function startAsking() {
-  byId("ask").addEventListener("submit", (event) => {
-    event.preventDefault();
-    tell(byId("ask-status"), ask);
-  });
+  onSubmit("ask", "ask-status", ask);
   byId("stop").addEventListener("click", () => running?.abort());
   watch("history", drawHistory);
   return drawHistory();
@@ -26,18 +23,14 @@ export function startAsking() {
 
 /** The choices of where to ask, as the texts and the last answer allow. */
 export function drawScopes() {
-  const isOne = library.texts.length < 2;
-  byId("all-words").textContent = scopeWords(library.texts.length);
+  const count = library.texts.length;
+  const isOne = count < 2;
+  byId("all-words").textContent = ["the text", "the text", "both texts"][count] ?? `all ${count} texts`;
   byId("this-scope").hidden = isOne;
-  byId("some-read").hidden = !(library.texts.length > asked.model?.read_texts);
+  byId("some-read").hidden = !(count > asked.model?.read_texts);
   const near = byId("near");
   near.parentElement.hidden = !lastPlace();
   if ((!lastPlace() && near.checked) || (isOne && byId("this").checked)) byId("all").checked = true;
-}
-
-function scopeWords(texts) {
-  if (texts < 2) return "the text";
-  return texts === 2 ? "both texts" : `all ${texts} texts`;
 }
 
 function lastPlace() {
@@ -245,13 +238,13 @@ function drawCandidates(entry) {
 }
 
 function candidate(entry, { words, probability, text }, index) {
-  const choose = button("", () => {
+  const choose = () => {
     reveal(entry, index);
     byId("candidates").children[index].firstChild.focus({ preventScroll: true });
     byId("reader").scrollIntoView({ block: "nearest" });
-  });
+  };
   const where = make("span", { className: "where" }, ...inText(text));
-  choose.append(make("span", { dir: "auto" }, words), make("span", { className: "quiet" }, percent(probability), where));
-  choose.setAttribute("aria-pressed", String(index === entry.shown));
-  return make("li", {}, choose);
+  const choice = button("", choose, { ariaPressed: String(index === entry.shown) });
+  choice.append(make("span", { dir: "auto" }, words), make("span", { className: "quiet" }, percent(probability), where));
+  return make("li", {}, choice);
 }

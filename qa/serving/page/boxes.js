@@ -1,6 +1,6 @@
 // Leitner's boxes: a right answer moves a question one box up, a wrong one back to the first.
 
-export const DAYS = [0, 1, 3, 7, 14]; // until a question of each box is due again
+const DAYS = [0, 1, 3, 7, 14]; // until a question of each box is due again
 const DAY = 86_400_000; // milliseconds
 const APART = 3; // questions before a wrong one returns
 

@@ -1,6 +1,6 @@
 // Corrections: the right answer is selected in the text, or typed and looked up there.
 
-import { get, post } from "./api.js";
+import { post, request } from "./api.js";
 import { asked, dropCorrection, keepCorrection } from "./ask.js";
 import { bdi, byId, counted, shortened, tell } from "./dom.js";
 import { occurrences, toPoints } from "./places.js";
@@ -97,7 +97,7 @@ async function send(text, start) {
 }
 
 export async function undo(id) {
-  const { corrections } = await get(`/corrections?id=${encodeURIComponent(id)}`, { method: "DELETE" });
+  const { corrections } = await request(`/corrections?id=${encodeURIComponent(id)}`, { method: "DELETE" });
   dropCorrection(id);
   byId("correct-status").textContent = "Undone.";
   drawCount(corrections);

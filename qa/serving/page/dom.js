@@ -26,6 +26,22 @@ export async function tell(status, work) {
   }
 }
 
+/** Runs `work` when a form is sent; says at `status` why it failed. */
+export function onSubmit(form, status, work) {
+  byId(form).addEventListener("submit", (event) => {
+    event.preventDefault();
+    tell(byId(status), work);
+  });
+}
+
+/** Gives `work` the files that somebody chooses. */
+export function onFiles(field, work) {
+  byId(field).addEventListener("change", async ({ target }) => {
+    await work([...target.files]);
+    target.value = "";
+  });
+}
+
 export const counted = (number, one) => `${number.toLocaleString("en")} ${one}${number === 1 ? "" : "s"}`;
 
 export function percent(probability) {

@@ -1,6 +1,6 @@
 // The page: which view is shown, what is served, files dropped on it, and forgetting everything.
 
-import { get, limits } from "./api.js";
+import { limits, request } from "./api.js";
 import { asked, drawScopes, startAsking } from "./ask.js";
 import { drawCorrecting, drawCount, startCorrecting, undo } from "./correct.js";
 import { byId, make, origin, tell } from "./dom.js";
@@ -13,13 +13,12 @@ const isStudy = () => location.hash === "#study";
 function showView() {
   for (const [name, isShown] of [["ask", !isStudy()], ["study", isStudy()]]) {
     byId(`${name}-view`).hidden = !isShown;
-    if (isShown) byId(`to-${name}`).setAttribute("aria-current", "page");
-    else byId(`to-${name}`).removeAttribute("aria-current");
+    byId(`to-${name}`).ariaCurrent = isShown ? "page" : null;
   }
 }
 
 async function showModel() {
-  const model = await get("/model");
+  const model = await request("/model");
   asked.model = model;
   Object.assign(limits, model.limits);
   byId("model").textContent = `${model.model} (${model.engine})${model.trained ? `: ${origin(model)}` : ""}`;

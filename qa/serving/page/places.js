@@ -9,29 +9,25 @@ export function toUnits(text, points) {
   return units;
 }
 
-export function toPoints(text, units) {
-  let points = 0;
-  for (let at = 0; at < units; at += text.codePointAt(at) > 0xffff ? 2 : 1) points += 1;
-  return points;
-}
+export const toPoints = (text, units) => [...text.slice(0, units)].length;
 
 /** The text as the page keeps it: one kind of line end, and characters that every program takes. */
 export const cleaned = (text) => text.replace(/\r\n?/gu, "\n").toWellFormed();
 
 /** Where the paragraphs are, long ones in several pieces: [{start, end, joined}]. */
 export function pieces(text) {
-  const found = [];
+  const parts = [];
   const gaps = [...text.matchAll(/\n\s*\n/gu)].map((gap) => [gap.index, gap.index + gap[0].length]);
   let start = 0;
   for (const [end, next] of [...gaps, [text.length, text.length]]) {
     for (let at = start; at < end; ) {
       const stop = breakBefore(text, at, end);
-      found.push({ start: at, end: stop, joined: at > start });
+      parts.push({ start: at, end: stop, joined: at > start });
       at = stop;
     }
     start = next;
   }
-  return found;
+  return parts;
 }
 
 function breakBefore(text, start, end) {
@@ -80,10 +76,10 @@ export function trimmed(text, { start, end }) {
 }
 
 export function occurrences(text, words) {
-  const found = [];
-  if (!words) return found;
+  const places = [];
+  if (!words) return places;
   for (let at = text.indexOf(words); at >= 0; at = text.indexOf(words, at + words.length)) {
-    found.push({ start: at, end: at + words.length });
+    places.push({ start: at, end: at + words.length });
   }
-  return found;
+  return places;
 }

@@ -3,7 +3,7 @@
 import { post, upload } from "./api.js";
 import { asked, ownCards } from "./ask.js";
 import { afterAnswer, dueIds, moved, perBox, readProgress, stateOf } from "./boxes.js";
-import { bdi, button, byId, counted, make, percent, save, tell } from "./dom.js";
+import { bdi, button, byId, counted, make, onFiles, onSubmit, percent, save, tell } from "./dom.js";
 import { occurrences, toUnits } from "./places.js";
 import { Reader } from "./reader.js";
 import { put, rows, watch } from "./store.js";
@@ -26,20 +26,14 @@ const keyOf = ({ id, question }) => `${id} ${question}`;
 
 export function startStudy() {
   const status = byId("study-status");
-  byId("study-file").addEventListener("change", async (event) => {
-    await loadQuestions(event.target.files[0]);
-    event.target.value = "";
-  });
-  byId("study-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    tell(status, () => (isGraded ? next() : gradeGiven()));
-  });
+  onFiles("study-file", ([file]) => loadQuestions(file));
+  onFiles("import", ([file]) => tell(status, () => importProgress(file)));
+  onSubmit("study-form", "study-status", () => (isGraded ? next() : gradeGiven()));
   byId("study-sample").addEventListener("click", () => tell(status, () => begin(SAMPLE_DECK)));
   byId("study-own").addEventListener("click", () => tell(status, studyOwn));
   byId("show-text").addEventListener("click", showText);
   byId("given-none").addEventListener("click", () => tell(status, () => grade("")));
   byId("export").addEventListener("click", exportProgress);
-  byId("import").addEventListener("change", (event) => tell(status, () => importProgress(event.target)));
   document.addEventListener("selectionchange", () => {
     const place = isGraded ? null : reader.selection();
     if (place) byId("given").value = reader.text.slice(place.start, place.end);
@@ -218,14 +212,11 @@ function exportProgress() {
   save(`${deck.name}.progress.json`, JSON.stringify({ file: deck.name, boxes: deck.progress }));
 }
 
-async function importProgress(field) {
-  const [file] = field.files;
+async function importProgress(file) {
   try {
     deck.progress = { ...deck.progress, ...readProgress(await file.text(), Date.now()) };
   } catch {
     throw new Error(`${file.name}: is not a progress file of this page.`);
-  } finally {
-    field.value = "";
   }
   Object.keys(deck.progress).forEach(keepBox);
   start();

@@ -1,7 +1,7 @@
 // The texts that may be asked: a small library, kept in this browser.
 
 import { limits, upload } from "./api.js";
-import { bdi, button, byId, counted, make, shortened, tell } from "./dom.js";
+import { bdi, button, byId, counted, make, onFiles, onSubmit, shortened, tell } from "./dom.js";
 import { cleaned, toPoints } from "./places.js";
 import { Reader } from "./reader.js";
 import { drop, newId, put, rows, watch } from "./store.js";
@@ -15,17 +15,10 @@ export const reader = new Reader(byId("reader"));
 export const library = { texts: [], shown: null, onChange: () => {} };
 
 export async function startLibrary() {
-  const status = byId("texts-status");
-  byId("add-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    tell(status, () => addPasted());
-  });
+  onSubmit("add-form", "texts-status", addPasted);
   byId("pasted").addEventListener("paste", addLong);
-  byId("sample").addEventListener("click", () => tell(status, () => add("Sample", SAMPLE)));
-  byId("files").addEventListener("change", async (event) => {
-    await addFiles([...event.target.files]);
-    event.target.value = "";
-  });
+  byId("sample").addEventListener("click", () => tell(byId("texts-status"), () => add("Sample", SAMPLE)));
+  onFiles("files", addFiles);
   watch("texts", reload);
   open(null);
   await reload();
@@ -133,13 +126,16 @@ function sizeOf(text) {
 }
 
 function row(text) {
-  const isShown = text === library.shown;
-  const name = button(bdi(text.name), () => { open(text); draw(); byId("reader").focus(); }, { className: "name", title: text.name });
-  if (isShown) name.setAttribute("aria-current", "true");
+  const show = () => {
+    open(text);
+    draw();
+    byId("reader").focus();
+  };
+  const ariaCurrent = text === library.shown ? "true" : null;
+  const name = button(bdi(text.name), show, { className: "name", title: text.name, ariaCurrent });
   const size = make("span", { className: "quiet" }, sizeOf(text.text));
-  const other = button("✎", () => rename(text), { className: "small", title: "Rename" });
-  other.setAttribute("aria-label", `Rename ${text.name}`);
-  const gone = button("×", () => remove(text), { className: "small", title: "Remove" });
-  gone.setAttribute("aria-label", `Remove ${text.name}`);
-  return make("li", {}, name, size, other, gone);
+  return make("li", {}, name, size, small("✎", "Rename", rename, text), small("×", "Remove", remove, text));
 }
+
+const small = (sign, title, work, text) =>
+  button(sign, () => work(text), { className: "small", title, ariaLabel: `${title} ${text.name}` });

@@ -1,8 +1,8 @@
-"""The desk of a service: takes questions within limits, and waits for their answers."""
+"""A model as a service: it takes questions within limits, and waits for their answers."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,10 +16,10 @@ from qa.serving.metrics import Counters
 from qa.serving.schemas import AnswerBody, Item, ModelInfo, TrainedOn
 from qa.storage import contents_hash
 
-EVERY = 0.25  # seconds between two looks at a long text's answer so far
+LOOK_INTERVAL = 0.25  # seconds between two looks at a long text's answer so far
 
 
-class Desk:
+class AnswerService:
     """A model, its threads, and the limits of its clients."""
 
     def __init__(self, answerer: QuestionAnswerer, name: str, limits: Limits) -> None:
@@ -48,22 +48,7 @@ class Desk:
     async def answers(self, items: Sequence[Item], options: Options) -> list[Answer]:
         """The answers of a request's questions. Errors: Refused, UserError."""
         asks = [Ask(item.question, item.contexts) for item in items]
-        self.check(asks)
-        return await self.wait(self.submit(asks, options, [item.language for item in items]))
-
-    def submit(
-        self,
-        asks: list[Ask],
-        options: Options,
-        languages: list[str | None],
-        answerer: QuestionAnswerer | None = None,
-        progress: Callable[[Work], None] | None = None,
-    ) -> RequestJob:
-        """Accepts questions that were checked. Errors: Refused where too many wait."""
-        loop = asyncio.get_running_loop()
-        job = RequestJob(asks, languages, options, answerer or self.answerer, loop, loop.create_future(), progress)
-        self.batcher.submit(job)
-        return job
+        return await self.wait(RequestJob(asks, [item.language for item in items], options, self.answerer))
 
     def check(self, asks: Sequence[Ask]) -> None:
         """Errors: Refused for more than the limits allow."""
@@ -75,11 +60,17 @@ class Desk:
         if (size := sum(len(text) for ask in asks for text in ask.contexts)) > limits.context:
             raise Refused(413, f"context: {size:,} characters; at most {limits.context:,} in a request")
 
+    def submit(self, job: RequestJob) -> None:
+        """Accepts a job. Errors: Refused for more than the limits allow, or where too many wait."""
+        self.check(job.asks)
+        self.batcher.submit(job)
+
     async def wait(self, job: RequestJob) -> list[Answer]:
-        """The answers of a job. Errors: Refused, UserError."""
+        """Submits a job, and returns its answers. Errors: Refused, UserError."""
+        self.submit(job)
         try:
             async with asyncio.timeout(self.limits.seconds):
-                return await job.result
+                return await asyncio.wrap_future(job.result)
         except TimeoutError:
             words = f"no answer within {self.limits.seconds:g} s"
             raise Refused(504, f"{words}; send less text, or ask /answer/stream") from None
@@ -95,19 +86,20 @@ class Desk:
             nonlocal due
             if (begin := time.monotonic()) > due:
                 latest[:] = [(work.done, work.windows, work.answers()[0])]
-                due = time.monotonic() + max(EVERY, 10 * (time.monotonic() - begin))
+                due = time.monotonic() + max(LOOK_INTERVAL, 10 * (time.monotonic() - begin))
 
-        asks = [Ask(item.question, item.contexts)]
-        self.check(asks)
-        return self._states(self.submit(asks, options, [item.language], None, look), latest)
+        job = RequestJob([Ask(item.question, item.contexts)], [item.language], options, self.answerer, look)
+        self.submit(job)
+        return self._states(job, latest)
 
     async def _states(self, job: RequestJob, latest: list[tuple[int, int, Answer]]) -> AsyncIterator[dict[str, Any]]:
         """The states of a job, the last one with its answer. Errors: UserError."""
+        result = asyncio.wrap_future(job.result)
         try:
-            while not (await asyncio.wait({job.result}, timeout=EVERY))[0]:
+            while not (await asyncio.wait({result}, timeout=LOOK_INTERVAL))[0]:
                 for done, windows, answer in latest:
                     yield {"done": done, "windows": windows, "answer": AnswerBody.of(answer).model_dump()}
                 latest.clear()
-            yield {"answer": AnswerBody.of(job.result.result()[0]).model_dump(), "final": True}
+            yield {"answer": AnswerBody.of(result.result()[0]).model_dump(), "final": True}
         finally:
             self.batcher.drop(job)

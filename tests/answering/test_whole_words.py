@@ -2,8 +2,8 @@
 
 import pytest
 
+from qa.answering.choice import LONGEST, with_whole_words
 from qa.evaluation.answers import NBestAnswer
-from qa.evaluation.whole_words import LONGEST, with_whole_words
 
 
 @pytest.mark.parametrize(
