@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.text import Text
 
 from qa.console import console
-from qa.data.reading.sources import Split
 from qa.evaluation.ceiling import Ceiling
 from qa.review.verdict import few_training
 from qa.runs.results import EvaluatedPart
@@ -34,11 +33,11 @@ class RunPlan:
     model: str
     parameters: int
     trained_head: bool
-    splits: Mapping[Split, PlannedSplit]  # the last one is evaluated
+    splits: Mapping[str, PlannedSplit]  # the last one is evaluated
     limit: int | None  # questions of each split
     evaluated: EvaluatedPart
     lengths: str  # of an evaluation that are not its model's own
-    ceilings: Mapping[Split, Ceiling]  # of splits with answers
+    ceilings: Mapping[str, Ceiling]  # of splits with answers
     max_answer_length: int  # tokens
     epoch: str  # the windows of a training epoch
     steps: str  # of a fit

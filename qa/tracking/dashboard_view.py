@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 SWEPT = ("optimizer.lr", "data.batch_size", "seed")
 BEST = ("val/loss.min", "val/exact_match.max", "val/f1.max")  # over a run's evaluations
 LOGGED = ("train/loss", "train/windows_per_second")
-BY_EPOCH = {
+BY_EPOCH: dict[str, list[Any]] = {
     "validation loss": ["val/loss"],
     "EM and F1, percent": ["val/exact_match", "val/f1"],
     "training loss, mean of the epoch": ["train/epoch_loss"],

@@ -148,7 +148,7 @@ class Parts:
             fingerprints={name: split.fingerprint for name, split in data.splits.items()},
             skipped={name: dict(split.skipped) for name, split in data.splits.items()},
             repaired={name: dict(split.repaired) for name, split in data.splits.items()},
-            ceiling={str(split): highest for split, highest in plan.ceilings.items()},
+            ceiling=dict(plan.ceilings),
             nonfinite_steps=module.nonfinite_steps,
             evaluated=plan.evaluated,
             by_language=language_figures(questions) if best else {},
@@ -159,7 +159,7 @@ class Parts:
             schedule_changes=self.history.schedule_changes,
             about={
                 "model": plan.model,
-                **{str(name): split.source for name, split in plan.splits.items()},
+                **{name: split.source for name, split in plan.splits.items()},
                 **({"epoch": plan.epoch} if plan.epoch else {}),
                 "command": self.command,
                 "finished": f"{datetime.now():%F %H:%M}, on {self.trainer.world_size} x {device}",
