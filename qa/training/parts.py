@@ -85,9 +85,7 @@ class Parts:
             epoch=data.epoch_in_words() if fitting else "",
             steps=self._steps() if fitting else "",
             disk=check_disk(self.run.path, disk) if fitting else "",
-            device=devices_in_words(
-                trainer, settings.matmul_precision, module.why_no_graphs(trainer) if fitting else ""
-            ),
+            device=devices_in_words(trainer, settings.matmul_precision, eager),
             output=self.run.path,
             sends=next((logger.sends() for logger in trainer.loggers if isinstance(logger, Wandb)), ""),
             problems={
