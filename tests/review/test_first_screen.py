@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from qa.data.reading.sources import Split
 from qa.evaluation.ceiling import Ceiling
 from qa.review.first_screen import PlannedSplit, RunPlan, show_plan
 from qa.runs.results import EvaluatedPart
@@ -54,7 +53,7 @@ def test_a_fit_shows_its_splits_its_ceiling_and_what_is_wrong_with_it(
 
 def test_an_evaluation_of_a_part_says_so_and_needs_no_training_questions(capsys: pytest.CaptureFixture[str]) -> None:
     part = EvaluatedPart(questions=100, of=900)
-    test: dict[Split, PlannedSplit] = {"test": PlannedSplit("b.json", 900, 0, 1000)}
+    test: dict[str, PlannedSplit] = {"test": PlannedSplit("b.json", 900, 0, 1000)}
     show_plan(replace(PLAN, splits=test, limit=900, evaluated=part, steps="", lengths="data.stride=9 (…: 8)"))
     shown = capsys.readouterr().out
     assert (
