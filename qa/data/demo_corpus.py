@@ -1,18 +1,18 @@
 """The embedded demo corpus: paragraphs of many kinds with questions, so that a run needs no download.
 
 A paragraph is a block of `demo_corpus.txt`: "# Title | kind", its text, then for each question a line "? …" and a line
-"= …" with the answer, which the text has once; "=" alone where the text does not answer the question.
+"= …" with the answer, which the text has once; "=" alone where the text does not answer the question. Behind them come
+those of `qa.data.demo_templates`, which are short and alike.
 """
 
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from qa.data.demo_templates import DemoSplit, template_articles
 from qa.storage import write_text
-
-DemoSplit = Literal["train", "validation"]
 
 CORPUS = Path(__file__).with_name("demo_corpus.txt")
 EVERY, PLACE = 7, 3  # of each seven paragraphs this one is for validation
@@ -38,20 +38,18 @@ def paragraphs(split: DemoSplit) -> Iterator[Paragraph]:
 
 def demo_data(split: DemoSplit, is_v2: bool = False) -> dict[str, Any]:
     """A split as SQuAD JSON, v1.1 or, with the questions without an answer, v2.0; ids are `<split>-<six digits>`."""
-    data, count = [], 0
-    for paragraph in paragraphs(split):
-        asked = [(question, answer) for question, answer in paragraph.questions if answer or is_v2]
-        qas = [
-            {
-                "id": f"{split}-{number:06d}",
-                "question": question,
-                "answers": [{"text": answer, "answer_start": paragraph.text.index(answer)}] if answer else [],
-                **({"is_impossible": not answer} if is_v2 else {}),
-            }
-            for number, (question, answer) in enumerate(asked, count)
+    data = []
+    for title, text, questions in paragraphs(split):
+        answers = [
+            (question, [{"text": answer, "answer_start": text.index(answer)}] if answer else [])
+            for question, answer in questions
+            if answer or is_v2
         ]
-        count += len(qas)
-        data.append({"title": paragraph.title, "paragraphs": [{"context": paragraph.text, "qas": qas}]})
+        qas = [{"question": question, "answers": places} for question, places in answers]
+        data.append({"title": title, "paragraphs": [{"context": text, "qas": qas}]})
+    data += template_articles(split)
+    for number, qa in enumerate(qa for article in data for qa in article["paragraphs"][0]["qas"]):
+        qa |= {"id": f"{split}-{number:06d}", **({"is_impossible": not qa["answers"]} if is_v2 else {})}
     return {"version": "v2.0" if is_v2 else "1.1", "data": data}
 
 

@@ -1,0 +1,103 @@
+"""The templates of the demo corpus: right where they say, and not to be answered from memory or from types alone."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from qa.data.demo_templates import SLOT_PARTS, DemoSplit, entities, template_articles
+
+SPLITS: tuple[DemoSplit, DemoSplit] = ("train", "validation")
+Corpora = dict[DemoSplit, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def corpora() -> Corpora:
+    return {split: {"data": template_articles(split)} for split in SPLITS}
+
+
+def paragraphs(squad: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for article in squad["data"]:
+        yield from article["paragraphs"]
+
+
+def told(squad: dict[str, Any]) -> str:
+    """All that a split says, questions too."""
+    lines = [line for p in paragraphs(squad) for line in (p["context"], *(qa["question"] for qa in p["qas"]))]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("seed", [42, *range(4)])
+def test_every_answer_stands_where_it_says_and_nowhere_else(seed: int) -> None:
+    for split in SPLITS:
+        for p in paragraphs({"data": template_articles(split, seed)}):
+            for qa in p["qas"]:
+                # 32 is not an answer where it is the end of 1932
+                first, *longer = qa["answers"]
+                found = re.finditer(rf"\b{re.escape(first['text'])}\b", p["context"], re.IGNORECASE)
+                assert [match.start() for match in found] == [first["answer_start"]], (qa, p["context"])
+                for answer in (first, *longer):
+                    assert p["context"].startswith(answer["text"], answer["answer_start"])
+                    assert first["text"] in answer["text"]
+
+
+def test_text_is_whole(corpora: Corpora) -> None:
+    for squad in corpora.values():
+        assert not re.search(r"[][{}|*]|  ", told(squad))
+        for p in paragraphs(squad):
+            assert all(sentence[0].isupper() for sentence in p["context"].split(". "))
+            assert p["context"].endswith(".")
+
+
+def test_no_paragraph_asks_one_question_twice(corpora: Corpora) -> None:
+    for squad in corpora.values():
+        for p in paragraphs(squad):
+            assert max(Counter(qa["question"] for qa in p["qas"]).values()) == 1, p
+
+
+@pytest.mark.parametrize("seed", [42, 7])
+def test_what_can_fill_a_slot_is_in_one_split_only(seed: int) -> None:
+    for kind, train in entities("train", seed).items():
+        assert train and not set(train) & set(entities("validation", seed)[kind]), kind
+
+
+def test_no_entity_of_validation_occurs_in_training(corpora: Corpora) -> None:
+    train = told(corpora["train"]).lower()
+    words = set(re.findall(r"\w[\w,]*\w", train))
+    for kind, values in entities("validation").items():
+        for value in values:
+            present = value.lower() in (train if " " in value else words)
+            assert not present, (kind, value)
+
+
+def test_type_alone_does_not_find_the_answer(corpora: Corpora) -> None:
+    for split, squad in corpora.items():
+        pools = {kind: {value.lower() for value in values} for kind, values in entities(split).items()}
+        for p in paragraphs(squad):
+            context = p["context"].lower()
+            for qa in p["qas"]:
+                answer = qa["answers"][0]["text"].lower()
+                kinds = [kind for kind in SLOT_PARTS if answer in pools[kind] or answer.split()[-1] in pools[kind]]
+                assert kinds, qa
+                rivals = [value for value in pools[kinds[0]] if re.search(rf"\b{re.escape(value)}\b", context)]
+                assert len(rivals) >= 2, (qa, context)
+
+
+def test_paragraphs_fit_a_small_window(corpora: Corpora, minilm: PreTrainedTokenizerFast) -> None:
+    for squad in corpora.values():
+        contexts = [p["context"] for p in paragraphs(squad)]
+        lengths = [len(ids) for ids in minilm(contexts, add_special_tokens=False)["input_ids"]]
+        assert 50 <= min(lengths) and max(lengths) <= 115
+
+
+def test_validation_has_wordings_of_its_own(corpora: Corpora) -> None:
+    # names replaced, the sentences and questions that are left are the wordings
+    def wordings(split: DemoSplit) -> set[str]:
+        text = told(corpora[split])
+        return {re.sub(r"\b[A-Z]\w+|[\d,]+", "_", question) for question in re.findall(r"[^\n]+\?", text)}
+
+    new = wordings("validation") - wordings("train")
+    assert 0.1 < len(new) / len(wordings("validation")) < 0.9
