@@ -56,34 +56,21 @@ def missing() -> list[str]:
     return [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 
-def squad(split: Any, times: int, questions: int) -> dict[str, Any]:
-    """The demo's corpus so many times as SQuAD JSON, or as many questions of it: about 190 tokens a window."""
-    from qa.data.demo_corpus import demo_data
-
-    kept, left = [], questions
-    for turn in range(times):
-        for article in demo_data(split)["data"]:
-            (paragraph,) = article["paragraphs"]
-            qas = [{**qa, "id": f"{turn}-{qa['id']}"} for qa in paragraph["qas"][:left]]
-            kept.append({"context": paragraph["context"], "qas": qas})
-            if not (left := left - len(qas)):
-                return {"version": "1.1", "data": [{"title": "demo", "paragraphs": kept}]}
-    raise ValueError(f"{questions} questions: the corpus has fewer, {times} times")
-
-
 def prepare(work: Path, small: bool) -> None:
     """Data files, and two models: `model`, and the smaller `mini`."""
     import torch
     from transformers import BertConfig, BertForQuestionAnswering
     from transformers.utils.logging import disable_progress_bar
 
+    from bench.paragraphs import articles
+
     disable_progress_bar()
     files = {
-        "train": squad("train", 1 if small else 4, 96 if small else 960),
-        "validation": squad("validation", 2, 160),
+        "train": {"data": articles()[24 : 38 if small else 160]},
+        "validation": {"data": articles()[:24]},
     }
     if not small:
-        files["large"] = squad("train", 16, 3840)
+        files["large"] = {"data": articles(times=2)[24:]}
     for name, content in files.items():
         (work / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     words = set(re.findall(r"\w+|[^\w\s]", json.dumps(files, ensure_ascii=False)))

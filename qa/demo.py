@@ -1,6 +1,6 @@
 """Writes the embedded demo corpus.
 
-python -m qa.demo FOLDER [--v2]
+python -m qa.demo FOLDER
 """
 
 import json
@@ -14,9 +14,9 @@ def main() -> None:
     """Writes the demo corpus and prints its counts."""
     parser = Flags("qa.demo", __doc__)
     parser.add_argument("folder", type=Path, help="where train.json and validation.json go")
-    parser.add_argument("--v2", action="store_true", help="with the questions that have no answer, as in SQuAD v2.0")
+    parser.add_argument("--seed", type=int, default=42, help="another seed gives another corpus (default: 42)")
     options = parser.parse_args()
-    for path in write_demo(options.folder, options.v2):
+    for path in write_demo(options.folder, options.seed):
         data = json.loads(path.read_bytes())["data"]
         questions = sum(len(entry["paragraphs"][0]["qas"]) for entry in data)
         print(f"{path}: {questions} questions over {len(data)} paragraphs")

@@ -1,17 +1,20 @@
-"""The demo corpus: right where it says, of many kinds, and with as much as its page and README say."""
+"""The demo corpus: the same everywhere, right where it says, and not to be answered from memory or from types alone."""
 
 import json
+import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import PreTrainedTokenizerFast
 
-from qa.data.demo_corpus import CORPUS, DemoSplit, paragraphs, write_demo
-from qa.data.quality.inspection import findings
+from qa.data.demo_corpus import SLOT_PARTS, DemoSplit, corpus, entities, write_demo
 from qa.data.reading.examples import read_examples
 
 SPLITS: tuple[DemoSplit, DemoSplit] = ("train", "validation")
+Corpora = dict[DemoSplit, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -21,42 +24,115 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def corpora(folder: Path) -> Corpora:
+    return {split: json.loads((folder / f"{split}.json").read_bytes()) for split in SPLITS}
+
+
+def paragraphs(squad: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for article in squad["data"]:
+        yield from article["paragraphs"]
+
+
+def told(squad: dict[str, Any]) -> str:
+    """All that a split says, questions too."""
+    lines = [line for p in paragraphs(squad) for line in (p["context"], *(qa["question"] for qa in p["qas"]))]
+    return "\n".join(lines)
+
+
+def test_same_seed_same_bytes_and_another_seed_another_corpus(folder: Path, tmp_path: Path) -> None:
+    again = write_demo(tmp_path / "again")
+    other = write_demo(tmp_path / "other", seed=7)
+    for name, same, different in zip(("train.json", "validation.json"), again, other, strict=True):
+        assert same.read_bytes() == (folder / name).read_bytes()
+        assert different.read_bytes() != same.read_bytes()
+
+
 def test_nothing_is_left_beside_the_two_files(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["train.json", "validation.json"]
 
 
-def test_splits_share_no_paragraph() -> None:
-    texts = {split: {paragraph.text for paragraph in paragraphs(split)} for split in SPLITS}
-    assert (len(texts["train"]), len(texts["validation"])) == (257, 43)
-    assert texts["train"].isdisjoint(texts["validation"])
-    titles = Counter(paragraph.title for split in SPLITS for paragraph in paragraphs(split))
-    assert max(titles.values()) == 1
-    assert len(CORPUS.read_text("utf-8").strip().split("\n\n")) == 300
-
-
-def test_every_answer_stands_once_in_its_text() -> None:
+def test_sizes_and_ids(corpora: Corpora) -> None:
+    ids = {split: [qa["id"] for p in paragraphs(corpora[split]) for qa in p["qas"]] for split in SPLITS}
+    assert 1000 <= len(ids["train"]) <= 1400
+    assert 250 <= len(ids["validation"]) <= 300
     for split in SPLITS:
-        for paragraph in paragraphs(split):
-            assert 75 <= len(paragraph.text.split()) <= 170, paragraph.title
-            for question, answer in paragraph.questions:
-                assert question.endswith("?"), question
-                assert not answer or paragraph.text.count(answer) == 1, (paragraph.title, answer)
+        assert ids[split] == [f"{split}-{number:06d}" for number in range(len(ids[split]))]
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_our_own_checks_find_nothing(split: DemoSplit, folder: Path) -> None:
-    read = read_examples(str(folder / f"{split}.json"))
-    assert [example.id for example in read.examples][:2] == [f"{split}-000000", f"{split}-000001"]
-    assert not read.bad
-    kinds = {finding.kind for finding in findings(read, read.examples)}
-    assert kinds <= {"context nearly like one before it"}  # of templates
+@pytest.mark.parametrize("seed", [42, *range(4)])
+def test_every_answer_stands_where_it_says_and_nowhere_else(seed: int) -> None:
+    for split in SPLITS:
+        for p in paragraphs(corpus(split, seed)):
+            for qa in p["qas"]:
+                # 32 is not an answer where it is the end of 1932
+                first, *longer = qa["answers"]
+                found = re.finditer(rf"\b{re.escape(first['text'])}\b", p["context"], re.IGNORECASE)
+                assert [match.start() for match in found] == [first["answer_start"]], (qa, p["context"])
+                for answer in (first, *longer):
+                    assert p["context"].startswith(answer["text"], answer["answer_start"])
+                    assert first["text"] in answer["text"]
 
 
-def test_the_questions_without_an_answer_are_those_of_squad_v2(folder: Path, tmp_path: Path) -> None:
-    def questions(path: Path) -> list[dict[str, Any]]:
-        return [q for article in json.loads(path.read_bytes())["data"] for q in article["paragraphs"][0]["qas"]]
+def test_text_is_whole(corpora: Corpora) -> None:
+    for squad in corpora.values():
+        assert not re.search(r"[][{}|*]|  ", told(squad))
+        for p in paragraphs(squad):
+            assert all(sentence[0].isupper() for sentence in p["context"].split(". "))
+            assert p["context"].endswith(".")
 
-    plain, v2 = (questions(path / "train.json") for path in (folder, write_demo(tmp_path, is_v2=True)[0].parent))
-    assert len(plain) == sum(not question["is_impossible"] for question in v2)
-    assert [q["question"] for q in plain] == [q["question"] for q in v2 if q["answers"]]
-    assert 0.03 < 1 - len(plain) / len(v2) < 0.06
+
+def test_no_paragraph_asks_one_question_twice(corpora: Corpora) -> None:
+    for squad in corpora.values():
+        for p in paragraphs(squad):
+            assert max(Counter(qa["question"] for qa in p["qas"]).values()) == 1, p
+
+
+@pytest.mark.parametrize("seed", [42, 7])
+def test_what_can_fill_a_slot_is_in_one_split_only(seed: int) -> None:
+    for kind, train in entities("train", seed).items():
+        assert train and not set(train) & set(entities("validation", seed)[kind]), kind
+
+
+def test_no_entity_of_validation_occurs_in_training(corpora: Corpora) -> None:
+    train = told(corpora["train"]).lower()
+    words = set(re.findall(r"\w[\w,]*\w", train))
+    for kind, values in entities("validation").items():
+        for value in values:
+            present = value.lower() in (train if " " in value else words)
+            assert not present, (kind, value)
+
+
+def test_type_alone_does_not_find_the_answer(corpora: Corpora) -> None:
+    for split, squad in corpora.items():
+        pools = {kind: {value.lower() for value in values} for kind, values in entities(split).items()}
+        for p in paragraphs(squad):
+            context = p["context"].lower()
+            for qa in p["qas"]:
+                answer = qa["answers"][0]["text"].lower()
+                kinds = [kind for kind in SLOT_PARTS if answer in pools[kind] or answer.split()[-1] in pools[kind]]
+                assert kinds, qa
+                rivals = [value for value in pools[kinds[0]] if re.search(rf"\b{re.escape(value)}\b", context)]
+                assert len(rivals) >= 2, (qa, context)
+
+
+def test_paragraphs_fit_a_small_window(corpora: Corpora, minilm: PreTrainedTokenizerFast) -> None:
+    for squad in corpora.values():
+        contexts = [p["context"] for p in paragraphs(squad)]
+        lengths = [len(ids) for ids in minilm(contexts, add_special_tokens=False)["input_ids"]]
+        assert 50 <= min(lengths) and max(lengths) <= 115
+
+
+def test_validation_has_wordings_of_its_own(corpora: Corpora) -> None:
+    # names replaced, the sentences and questions that are left are the wordings
+    def wordings(split: DemoSplit) -> set[str]:
+        text = told(corpora[split])
+        return {re.sub(r"\b[A-Z]\w+|[\d,]+", "_", question) for question in re.findall(r"[^\n]+\?", text)}
+
+    new = wordings("validation") - wordings("train")
+    assert 0.1 < len(new) / len(wordings("validation")) < 0.9
+
+
+def test_our_own_reader_takes_it(folder: Path) -> None:
+    examples = read_examples(str(folder / "train.json"))
+    assert len(examples.examples) > 1000
