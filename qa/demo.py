@@ -7,16 +7,23 @@ import json
 from pathlib import Path
 
 from qa.data.demo_corpus import write_demo
-from qa.errors import Flags, door
+from qa.errors import Flags, UserError, door
 
 
 def main() -> None:
-    """Writes the demo corpus and prints its counts."""
+    """Writes the demo corpus and prints its counts. Errors: UserError for a folder that has such files."""
     parser = Flags("qa.demo", __doc__)
     parser.add_argument("folder", type=Path, help="where train.json and validation.json go")
     parser.add_argument("--seed", type=int, default=42, help="another seed gives another corpus (default: 42)")
     options = parser.parse_args()
-    for path in write_demo(options.folder, options.seed):
+    for name in ("train.json", "validation.json"):
+        if (options.folder / name).exists():
+            raise UserError(f"{options.folder / name}: is there already; give another folder")
+    try:
+        written = write_demo(options.folder, options.seed)
+    except OSError as error:
+        raise UserError(f"{options.folder}: cannot be written ({error.strerror}); give another folder") from None
+    for path in written:
         data = json.loads(path.read_bytes())["data"]
         questions = sum(len(entry["paragraphs"][0]["qas"]) for entry in data)
         print(f"{path}: {questions} questions over {len(data)} paragraphs")

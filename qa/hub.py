@@ -1,5 +1,6 @@
 """The Hugging Face Hub: asked once whether it answers, then used or left alone."""
 
+import glob
 import hashlib
 import logging
 import os
@@ -99,12 +100,13 @@ def files_in_cache(address: str) -> str:
 
     Errors: UserError.
     """
-    if not (match := re.fullmatch(r"hf://datasets/([^/]+/[^/@]+(?:@[^/]+)?)/(.+)", address)):
+    match = re.fullmatch(r"hf://datasets/([^/]+/[^/@]+(?:@refs/\w+/\w+|@[^/]+)?)/(.+)", address)
+    if not match or {"..", "**"} & {*match[2].split("/")}:
         raise UserError(f"{address}: should be hf://datasets/USER/NAME/PATH, where PATH may have * and ?")
     repository, pattern = match.groups()
     go_offline_if_unreachable()
     name, commit = split_revision(fetch(repository, "dataset", [pattern]))
-    return str(_cache(name, "dataset") / "snapshots" / str(commit) / pattern)
+    return f"{glob.escape(str(_cache(name, 'dataset') / 'snapshots' / str(commit)))}/{pattern}"
 
 
 def fetch(repository: str, kind: RepositoryKind, patterns: list[str] | None = None) -> str:
@@ -145,6 +147,8 @@ def why_unavailable(error: BaseException) -> str:
         status = getattr(getattr(cause, "response", None), "status_code", None)
         if status in (401, 403):
             return f"not there, private or gated ({status}); if it is there, log in by `hf auth login` or HF_TOKEN=…"
+        if type(cause).__name__ == "RevisionNotFoundError":
+            return "it has no such revision on the hub (404); look for its spelling"
         if status == 404:
             return "there is no such name on the hub (404); look for its spelling"
         if status == 429:

@@ -17,6 +17,7 @@ from helpers.paths import ROOT
 from helpers.service import served
 from qa import QuestionAnswerer
 from qa.data.reading.examples import read_examples
+from qa.data.reading.files import find_files
 from qa.errors import UserError
 from qa.hub import check_pretrained, check_push, go_offline_if_unreachable
 from qa.runs.identity import model_contents
@@ -155,6 +156,10 @@ def test_files_of_the_hub_are_read_as_files_here(root: Path, train_py: Run, tmp_
         2,
         f"ERROR: {wrong}: no such file in that data set; its page on the hub lists them\n",
     )
+    for address in ("hf://datasets/google/xquad/../../x.json", "hf://datasets/google/xquad/**/*.json", "hf://xquad"):
+        with pytest.raises(UserError, match="should be hf://datasets/USER/NAME/PATH"):
+            find_files(address)
+    assert "hf://datasets/google/xquad/xquad." in (tmp_path / "run" / "model" / "README.md").read_text()
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["by_language"].keys() == {"de", "en"}
     assert train_py(*command, HF_HUB_OFFLINE="1", HF_HOME=there["HF_HOME"]).stdout.count("is finished") == 1

@@ -77,6 +77,8 @@ class QuestionAnswerer:
             answering = _cut(Answering.load(pretrained), tokenizer, max_length, stride)
             positions = check_model(pretrained, tokenizer, answering.max_length)
             engine = load_engine(pretrained, device, dtype)
+        if dtype != "float32":
+            answering = answering.changed(error_bounds=[])  # its answers are others
         folder = local_folder(pretrained)
         files = sorted(path for path in folder.iterdir() if path.is_file()) if folder else []
         return cls(engine, tokenizer, answering, files, positions)
@@ -197,7 +199,8 @@ def _cut(
     answering: Answering, tokenizer: PreTrainedTokenizerFast, max_length: int | None, stride: int | None
 ) -> Answering:
     lengths = {"max_length": max_length, "stride": stride}
-    answering = answering.changed(**{key: value for key, value in lengths.items() if value is not None})
+    others = {key: value for key, value in lengths.items() if value not in (None, getattr(answering, key))}
+    answering = answering.changed(**others, error_bounds=[]) if others else answering
     check_lengths(tokenizer, answering.max_length, answering.stride)
     return answering
 

@@ -26,7 +26,7 @@ from qa.data.reading.overlap import CONTEXTS
 from qa.errors import UserError, first_line
 from qa.evaluation.answers import Evaluation, Question
 from qa.hub import local_folder
-from qa.model.answering import QA_JSON
+from qa.model.answering import QA_JSON, Answering
 from qa.storage import readable, remove, rename_new, temporary_name, write_text
 
 Target = Literal["onnx", "openvino"]
@@ -159,6 +159,10 @@ def _write(
     for name in ("config.json", QA_JSON, CONTEXTS):
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
+    if quantize and (folder / QA_JSON).is_file():  # it answers otherwise than what was calibrated
+        write_text(
+            folder / QA_JSON, Answering.load(str(folder)).changed(error_bounds=[]).model_dump_json(exclude_none=True)
+        )
     model.tokenizer.save_pretrained(folder)
     for file in folder.iterdir():
         readable(file)

@@ -19,6 +19,7 @@ from qa.answering.answer import Answer
 from qa.answering.answerer import QuestionAnswerer
 from qa.answering.check import AT_ONCE, BAD_SHOWN
 from qa.answering.options import AnswerOptions, Options
+from qa.answering.promise import with_promise
 from qa.answering.work import Ask
 from qa.console import track
 from qa.data.example import Example
@@ -47,7 +48,9 @@ def answer_file(
     Errors: UserError for files that cannot be read or written, without a question, and for a target that is there, or
     that another process is writing. `STANDARD_OUTPUT` is no file: it gets the lines as they are made.
     """
-    Options.check(options).languages(1, answerer.answering)
+    checked = Options.check(options)
+    checked.languages(1, answerer.answering)
+    with_promise(checked, answerer.answering)
     paths = find_files(source)
     asks = chain.from_iterable(examples_to_ask(path, columns) for path in paths)
     counts: Counter[str] = Counter()

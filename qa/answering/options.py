@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self, TypedDict
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from qa.data.epochs.mixture import Share
+from qa.data.reading.languages import language_code
 from qa.errors import UserError
 from qa.model.answering import Answering
 
@@ -68,6 +69,7 @@ class Options(Choice):
     def languages(self, questions: int, answering: Answering) -> list[str | None]:
         """The language of each question. Errors: UserError for another number of languages, or an unknown one."""
         languages = self.language if isinstance(self.language, list) else [self.language] * questions
+        languages = [code and (language_code(code) or code) for code in languages]
         if len(languages) != questions:
             raise UserError(f"{len(languages)} languages for {questions} questions; give one, or one for each")
         by_language = answering.temperature_by_language

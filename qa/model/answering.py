@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import BaseModel, Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError, field_validator
 
 from qa import recipe
+from qa.data.reading.languages import language_code
 from qa.errors import UserError
 from qa.hub import local_folder
 from qa.storage import write_text
@@ -72,6 +73,12 @@ class Answering(Decision):
             ratio = update["temperature"] / self.temperature
             update["temperature_by_language"] = {c: t * ratio for c, t in self.temperature_by_language.items()}
         return self.model_copy(update=update)
+
+    @field_validator("temperature_by_language")
+    @classmethod
+    def _shortest(cls, temperatures: dict[str, float]) -> dict[str, float]:
+        """By the codes that questions have now; earlier versions kept codes of three letters."""
+        return {language_code(code) or code: value for code, value in temperatures.items()}
 
     @property
     def scales(self) -> tuple[float, dict[str, float], tuple[float, float]]:

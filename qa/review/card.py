@@ -116,6 +116,8 @@ def without_folders(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(without_folders, value))
     path = Path(str(value))
+    if str(value).startswith("hf://"):
+        return str(value)
     if "site-packages" in path.parts:
         return "/".join(path.parts[path.parts.index("site-packages") + 1 :])
     is_known = path.parent.name == "demo" or RunFolder(path.parent).results.exists()

@@ -121,6 +121,7 @@ def length_row(name: str, lengths: Sequence[int]) -> list[str]:
 def in_words(finding: Finding) -> RenderableType:
     """A finding with its count, its share and its first places, a line for each."""
     count, (total, noun) = len(finding.places), finding.of
+    total = max(total, count)  # faults of references, and of records that cannot be used, may be more
     share = f"{count / total:.1%}"
     if count < total and (count / total < 0.0005 or share == "100.0%"):
         share = "under 0.1%" if count / total < 0.5 else "over 99.9%"

@@ -12,6 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 from qa.data.demo_corpus import SLOT_PARTS, DemoSplit, corpus, entities, write_demo
 from qa.data.reading.examples import read_examples
+from qa.demo import main
+from qa.errors import UserError
 
 SPLITS: tuple[DemoSplit, DemoSplit] = ("train", "validation")
 Corpora = dict[DemoSplit, dict[str, Any]]
@@ -50,6 +52,18 @@ def test_same_seed_same_bytes_and_another_seed_another_corpus(folder: Path, tmp_
 
 def test_nothing_is_left_beside_the_two_files(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["train.json", "validation.json"]
+
+
+def test_files_of_somebody_are_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "validation.json").write_text("mine")
+    monkeypatch.setattr("sys.argv", ["qa.demo", str(tmp_path)])
+    with pytest.raises(UserError, match="validation.json: is there already; give another folder"):
+        main()
+    monkeypatch.setattr("sys.argv", ["qa.demo", str(tmp_path / "validation.json")])
+    with pytest.raises(UserError, match="validation.json: cannot be written"):
+        main()
+    assert [path.name for path in tmp_path.iterdir()] == ["validation.json"]
+    assert (tmp_path / "validation.json").read_text() == "mine"
 
 
 def test_sizes_and_ids(corpora: Corpora) -> None:

@@ -112,6 +112,14 @@ def test_a_record_names_its_language_by_a_code_or_in_english(value: object, code
     assert read_language(value) == code
 
 
+def test_a_language_has_one_code_however_it_is_known(tmp_path: Path) -> None:
+    context = "Ang tulay ay itinayo noong 1912 ng mga tao sa bayan, at ang ilog ay malawak at malalim sa bahaging iyon."
+    record = {"question": "Kailan?", "context": context, "answers": ["1912"]}
+    for name, language in (("x.jsonl", None), ("x.tl.jsonl", None), ("y.jsonl", "Tagalog"), ("z.jsonl", "fil")):
+        (tmp_path / name).write_text(json.dumps({**record, "language": language} if language else record))
+        assert {e.language for e in read_examples(str(tmp_path / name)).examples} == {"fil"}
+
+
 def test_an_id_of_tydi_qa_names_a_language(tmp_path: Path) -> None:
     record = {"question": "Milloin?", "context": "Se oli 1912.", "answers": ["1912"]}
     ids = ["finnish--238-1", "bengali-238-1", "train-238-1", "dev-238-1", "finnish-238"]

@@ -75,7 +75,7 @@ SAID = """
 misplaced answer: 1 of 11 records (9.1%), left out by --fix
    article 0, paragraph 0, question 5 (id 'f'): the answer 'a drought' is not at answer_start 96 (there: 'the great')
 
-answer near its place: 1 of 10 questions (10.0%), repaired by --fix
+answer near its place: 1 of 9 references (11.1%), repaired by --fix
    article 0, paragraph 0, question 1 (id 'b'): '1912' at 77 → '1912' at 75
 
 repeated id: 1 of 10 questions (10.0%), repaired by --fix
@@ -115,7 +115,7 @@ def test_three_places_are_shown_also_in_a_narrow_terminal(tmp_path: Path, monkey
     status, shown = check(monkeypatch, write(tmp_path / "x.json", data), width=40)
     assert status == 1 and max(map(len, shown.splitlines())) <= 40
     words = " ".join(shown.split())
-    assert "answer near its place: 5 of 5 questions (100.0%), repaired by --fix" in words
+    assert "answer near its place: 5 of 5 references (100.0%), repaired by --fix" in words
     assert "(id 'q2'): 'شقيق'" in words and "(id 'q3')" not in words and words.endswith("and 2 more")
 
 
@@ -203,13 +203,27 @@ def test_ids_that_restart_fields_and_garbled_answers_are_listed(
     questions[1] |= {"source": "book", "level": 2}
     status, shown = check(monkeypatch, write(tmp_path / "x.json", data), "--fix", tmp_path / "y.json")
     assert status == 1
-    assert "answer with garbled letters: 1 of 4 questions (25.0%), repaired by --fix" in shown
+    assert "answer with garbled letters: 1 of 4 references (25.0%), repaired by --fix" in shown
     assert "id that restarts in every paragraph: 4 of 4 questions (100.0%), repaired by --fix" in shown
     assert "y.json: 4 questions; 5 changes, listed in" in shown
     assert "fields that are not in it: 'source' of 1 record, 'level' of 1 record" in shown.replace("\n", " ")
     fixed = read_examples(str(tmp_path / "y.json")).examples
     answers = {"0.0/0": "Änna Kern", "0.0/1": "1912", "0.1/0": "Ada Brill", "0.1/1": "grey stone"}
     assert {e.id: e.answers[0].text for e in fixed} == answers
+
+
+def test_faults_of_references_and_of_refused_records_are_no_more_than_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = MILL.index("1912")
+    lost = {"text": "1912", "answer_start": at + 3}
+    data = squad((MILL, [("a", "When?", "1912")]), (BRIDGE, [("b", "Who?", "Ada Brill")]))
+    data["data"][0]["paragraphs"][0]["qas"][0]["answers"] = [lost, lost, lost]
+    _, shown = check(monkeypatch, write(tmp_path / "x.json", data))
+    assert "answer near its place: 3 of 4 references (75.0%)" in shown
+    data["data"][0]["paragraphs"] = [{"context": MILL, "qas": [{"id": "a", "question": " ", "answers": [lost]}]}]
+    status, shown = check(monkeypatch, write(tmp_path / "x.json", data))
+    assert status == 1 and "answer near its place: 1 of 1 reference (100.0%)" in shown
 
 
 def test_texts_without_a_word_are_not_alike() -> None:

@@ -20,6 +20,7 @@ REPAIRS = {  # kinds of rows of repairs.jsonl
     "repeated id": "repeated id",
     "restarting id": "id that restarts in every paragraph",
 }
+OF_IDS = {REPAIRS["repeated id"], REPAIRS["restarting id"]}
 GARBLED, UNSURE = "garbled letters", "garbled letters that cannot be restored for sure"
 REPEAT = "question that repeats another one, with its answers"
 REPAIRED, OMITTED, LISTED = "repaired by --fix", "left out by --fix", "not changed by --fix"
@@ -44,17 +45,20 @@ def findings(read: Examples, restored: Sequence[Example], training: Sequence[Exa
     examples = read.examples
     records, questions = (len(examples) + len(read.bad), "record"), (len(examples), "question")
     contexts = len({example.context for example in examples}), "context"
+    references = sum(len(example.answers) for example in examples), "reference"
     garbled = list(_garbled(examples, restored))
+    repairs = [(REPAIRS[row["kind"]], _change(row)) for row in read.repairs]
     return [
         *by_kind(((bad.kind, f"{bad.place}: {in_flags(bad.reason)}") for bad in read.bad), records, OMITTED),
-        *by_kind(((REPAIRS[row["kind"]], _change(row)) for row in read.repairs), questions, REPAIRED),
+        *by_kind((fault for fault in repairs if fault[0] not in OF_IDS), references, REPAIRED),
+        *by_kind((fault for fault in repairs if fault[0] in OF_IDS), questions, REPAIRED),
         *by_kind(
             ((f"question {why}, taken as unanswerable", place) for why, place in read.assumed), questions, REPAIRED
         ),
         *by_kind((fault for fault in garbled if fault[0] == GARBLED), questions, REPAIRED),
         *by_kind((fault for fault in garbled if fault[0] == UNSURE), questions, LISTED),
         *by_kind(_repeated(restored), questions, OMITTED),
-        *by_kind((("reference without a place", place) for place in read.unplaced), questions, LISTED),
+        *by_kind((("reference without a place", place) for place in read.unplaced), references, LISTED),
         *by_kind(_contradictions(examples), questions, LISTED),
         *by_kind(_cut_answers(examples), questions, LISTED),
         *by_kind(_near_duplicates(examples), contexts, LISTED),

@@ -112,9 +112,10 @@ def by_path(setting: str, values: Mapping[str, Value], paths: Sequence[Path]) ->
     values_by_path: dict[Path, Value] = {}
     for name, value in values.items():
         called = [path for path in paths if stem(path) == name]
-        if len(called) > 1:
+        are_shards = all(path.parent == called[0].parent and path.parent.name == name for path in called)
+        if len(called) > 1 and not are_shards:
             raise UserError(f"{setting}: {name!r} is the name of {', '.join(map(str, called))}; rename all but one")
-        values_by_path[called[0]] = value
+        values_by_path |= dict.fromkeys(called, value)
     return values_by_path
 
 

@@ -109,7 +109,7 @@ def recognised_language(texts: Sequence[str]) -> str | None:
     code, agreeing = Counter(codes.values()).most_common(1)[0]
     questions = sum(counts[text] for text in telling if codes[text] == code)
     does_agree = agreeing >= AGREEMENT * len(telling) and questions >= AGREEMENT * sum(counts[t] for t in telling)
-    return code if does_agree and code not in NO_LANGUAGE else None
+    return language_code(code) if does_agree else None
 
 
 def _letters(text: str) -> int:
