@@ -160,9 +160,8 @@ def _write(
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
     if quantize and (folder / QA_JSON).is_file():  # it answers otherwise than what was calibrated
-        write_text(
-            folder / QA_JSON, Answering.load(str(folder)).changed(error_bounds=[]).model_dump_json(exclude_none=True)
-        )
+        answering = Answering.load(str(folder)).changed(error_bounds=[])
+        write_text(folder / QA_JSON, answering.model_dump_json(exclude_none=True, indent=1) + "\n")
     model.tokenizer.save_pretrained(folder)
     for file in folder.iterdir():
         readable(file)

@@ -57,10 +57,10 @@ def test_nothing_is_left_beside_the_two_files(folder: Path) -> None:
 def test_files_of_somebody_are_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "validation.json").write_text("mine")
     monkeypatch.setattr("sys.argv", ["qa.demo", str(tmp_path)])
-    with pytest.raises(UserError, match="validation.json: is there already; give another folder"):
+    with pytest.raises(UserError, match=r"validation\.json: is there already; give another folder"):
         main()
     monkeypatch.setattr("sys.argv", ["qa.demo", str(tmp_path / "validation.json")])
-    with pytest.raises(UserError, match="validation.json: cannot be written"):
+    with pytest.raises(UserError, match=r"validation\.json: cannot be written"):
         main()
     assert [path.name for path in tmp_path.iterdir()] == ["validation.json"]
     assert (tmp_path / "validation.json").read_text() == "mine"
