@@ -113,10 +113,13 @@ def test_a_record_names_its_language_by_a_code_or_in_english(value: object, code
 
 
 def test_a_language_has_one_code_however_it_is_known(tmp_path: Path) -> None:
-    context = "Ang tulay ay itinayo noong 1912 ng mga tao sa bayan, at ang ilog ay malawak sa bahaging iyon ng lambak."
+    context = (
+        "Ang tulay ay itinayo noong 1912 ng mga tao sa bayan, at ang ilog ay malawak sa bahaging iyon ng lambak."
+        " Ang mga bahay sa tabi ng ilog ay gawa sa kahoy."
+    )
     record = {
         "question": "Kailan?",
-        "context": f"{context} Ang mga bahay sa tabi ng ilog ay gawa sa kahoy.",
+        "context": context,
         "answers": ["1912"],
     }
     for name, language in (("x.jsonl", None), ("x.tl.jsonl", None), ("y.jsonl", "Tagalog"), ("z.jsonl", "fil")):
