@@ -117,7 +117,6 @@ def test_no_argument_of_the_trainer_ends_in_a_traceback(name: str, usual: dict[s
         ("~scheduler.warmup_ratio", "scheduler.warmup_ratio: cannot be left out"),
         ("~optimizer._target_", "optimizer._target_: cannot be left out"),
         ("~data.stride", "data.stride: cannot be left out"),
-        ("~data.columns.id", ""),
         ("~checkpoint.keep", "checkpoint.keep: cannot be left out"),
         ("~resume", "resume: cannot be left out"),
         ("~optimizer.betas", ""),
