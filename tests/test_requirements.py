@@ -55,5 +55,5 @@ def test_the_lock_files_agree() -> None:
 
 def test_every_command_installs_the_torch_that_is_tested() -> None:
     here = version("torch").partition("+")[0]
-    for name, count in (("Makefile", 1), ("Dockerfile", 1), ("docs/cluster.md", 1)):
-        assert re.findall(r"torch==(\S+)", (ROOT / name).read_text(encoding="utf-8")) == [here] * count, name
+    for name in ("Makefile", "Dockerfile"):
+        assert re.findall(r"torch==(\S+)", (ROOT / name).read_text(encoding="utf-8")) == [here], name

@@ -41,7 +41,7 @@ def restated(prediction: str, references: list[str]) -> tuple[float, float]:
                 left.remove(word)
                 same += 1
         overlap.append(2 * same / (len(predicted) + len(expected)) if same else 0)
-    return max(exact), max(overlap)
+    return float(max(exact)), max(overlap)
 
 
 def scores(prediction: str, references: list[str]) -> tuple[float, float]:
