@@ -155,7 +155,7 @@ def peak(code: str, *arguments: str) -> int:
         "qa.data.reading.examples": "read_examples",
         "qa.errors": "UserError",
     }
-    imports = "".join(f"from {module} import {what}\n" for module, what in names.items())
+    imports += "".join(f"from qa.data.reading{module} import {what}\n" for module, what in names.items())
     whole = f"import resource, sys\n{imports}{code}"
     whole += "\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     command = [sys.executable, "-c", whole, *arguments]
