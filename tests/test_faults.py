@@ -150,12 +150,11 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 def peak(code: str, *arguments: str) -> int:
     """KiB that a Python process needs beyond what its imports take."""
-    names = {
-        "qa.data.reading": "parquet, tables",
-        "qa.data.reading.examples": "read_examples",
-        "qa.errors": "UserError",
-    }
-    imports += "".join(f"from qa.data.reading{module} import {what}\n" for module, what in names.items())
+    imports = (
+        "from qa.data.reading import parquet, tables\n"
+        "from qa.data.reading.examples import read_examples\n"
+        "from qa.errors import UserError\n"
+    )
     whole = f"import resource, sys\n{imports}{code}"
     whole += "\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     command = [sys.executable, "-c", whole, *arguments]
