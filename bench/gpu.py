@@ -76,12 +76,10 @@ def prepare(work: Path, small: bool) -> None:
     from bench.paragraphs import articles
 
     disable_progress_bar()
-    files = {
-        "train": first_of(articles()[24:], 96 if small else 960),
-        "validation": first_of(articles()[:24], 160),
-    }
+    every = articles(times=2)
+    files = {"train": first_of(every[24:], 96 if small else 960), "validation": first_of(every[:24], 160)}
     if not small:
-        files["large"] = first_of(articles(times=2)[24:], 3840)
+        files["large"] = first_of(every[24:], 3840)
     for name, content in files.items():
         (work / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     words = set(re.findall(r"\w+|[^\w\s]", json.dumps(files, ensure_ascii=False)))

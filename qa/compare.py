@@ -18,10 +18,7 @@ from qa.sweeps.sweep import Sweep, finished_jobs, is_sweep
 
 # {flag: (its help, the text of a comparison of systems)}
 REPORTS: dict[str, tuple[str, Callable[..., str]]] = {
-    "json": (
-        "all figures, and who alone answers what",
-        lambda report, _: report.as_json(),
-    ),
+    "json": ("all figures, and who alone answers what", lambda report, _: report.as_json()),
     "html": ("the tables as a page, with the questions that one alone answers", as_page),
     "markdown": ("the tables in Markdown", lambda report, _: as_markdown(report)),
     "latex": ("the tables in LaTeX, with the rules of the package booktabs", lambda report, _: as_latex(report)),

@@ -65,7 +65,7 @@ def local_folder(pretrained: str) -> Path | None:
     if (path := Path(model_folder(pretrained))).is_dir():
         return path
     name, revision = split_revision(pretrained)
-    folder = _cache(name, "model") / "snapshots" / cached_commit(name, revision, "model")
+    folder = _snapshot(name, "model", cached_commit(name, revision, "model"))
     return folder if folder.is_dir() else None
 
 
@@ -94,6 +94,10 @@ def _cache(name: str, kind: RepositoryKind) -> Path:
     return cache / f"{kind}s--{name.replace('/', '--')}"
 
 
+def _snapshot(name: str, kind: RepositoryKind, commit: str) -> Path:
+    return _cache(name, kind) / "snapshots" / commit
+
+
 @lru_cache
 def files_in_cache(address: str) -> str:
     """The path or glob in the hub's cache of `hf://datasets/USER/NAME[@REVISION]/PATH`, downloaded if need be.
@@ -105,8 +109,8 @@ def files_in_cache(address: str) -> str:
         raise UserError(f"{address}: should be hf://datasets/USER/NAME/PATH, where PATH may have * and ?")
     repository, pattern = match.groups()
     go_offline_if_unreachable()
-    name, commit = split_revision(fetch(repository, "dataset", [pattern]))
-    return f"{glob.escape(str(_cache(name, 'dataset') / 'snapshots' / str(commit)))}/{pattern}"
+    name, _, commit = fetch(repository, "dataset", [pattern]).partition("@")
+    return f"{glob.escape(str(_snapshot(name, 'dataset', commit)))}/{pattern}"
 
 
 def fetch(repository: str, kind: RepositoryKind, patterns: list[str] | None = None) -> str:
@@ -131,10 +135,10 @@ def fetch(repository: str, kind: RepositoryKind, patterns: list[str] | None = No
             snapshot_download(name, revision=revision, allow_patterns="*.bin")
     except Exception as error:  # the libraries' own, and those of the HTTP client below them
         raise UserError(f"{kind} {repository}: {why_unavailable(error)}, {REMEDIES[kind]}") from None
-    for blob in set(blobs.glob("*")) - earlier:
+    for blob in set(blobs.glob("?" * 64)) - earlier:  # large files are named by their checksum
         with blob.open("rb") as file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()
-        if len(blob.name) == 64 and checksum != blob.name:  # large files are named by their checksum
+        if checksum != blob.name:
             blob.unlink()
             raise UserError(f"{kind} {repository}: a download was damaged, and is removed; start again")
     return f"{name}@{Path(snapshot).name}"  # the cache's folders are named by their commits

@@ -2,7 +2,7 @@
 
 Lightning 2.6.6, torch 2.13.0, transformers 5.23.0, Optuna 5.0.0, submitit 1.5.4, wandb-workspaces 0.4.13. Whoever
 raises a pin looks here, for uvicorn's at `qa/serving/server.py`, and at `qa/training/module.py` and
-`qa/model/fast/graphs.py`, which take one or two of transformers' and torch's own.
+`qa/training/training_steps.py`, which take one or two of transformers' and torch's own.
 """
 
 from datetime import timedelta

@@ -26,7 +26,7 @@ from qa.data.reading.overlap import CONTEXTS
 from qa.errors import UserError, first_line
 from qa.evaluation.answers import Evaluation, Question
 from qa.hub import local_folder
-from qa.model.answering import QA_JSON, Answering
+from qa.model.answering import QA_JSON
 from qa.storage import readable, remove, rename_new, temporary_name, write_text
 
 Target = Literal["onnx", "openvino"]
@@ -157,11 +157,10 @@ def _write(
     if quantize or to == "openvino":
         remove(folder / f"{EXPORTED_FILES['onnx']}.data")  # a large model's weights, which are in other files now
     for name in ("config.json", QA_JSON, CONTEXTS):
-        if (source / name).is_file():
+        if (source / name).is_file() and not (quantize and name == QA_JSON):
             shutil.copyfile(source / name, folder / name)
-    if quantize and (folder / QA_JSON).is_file():  # it answers otherwise than what was calibrated
-        answering = Answering.load(str(folder)).changed(error_bounds=[])
-        write_text(folder / QA_JSON, answering.model_dump_json(exclude_none=True, indent=1) + "\n")
+    if quantize and (source / QA_JSON).is_file():
+        model.answering.changed(error_bounds=[]).save(folder)  # it answers otherwise than what was calibrated
     model.tokenizer.save_pretrained(folder)
     for file in folder.iterdir():
         readable(file)

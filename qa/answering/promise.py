@@ -85,7 +85,8 @@ def _tested(bounds: Sequence[ErrorBound], max_error: float) -> Sequence[ErrorBou
 
 
 def _last_promised(tested: Sequence[ErrorBound], max_error: float) -> ErrorBound | None:
-    return next(reversed([*takewhile(lambda bound: bound.wrong_at_most <= max_error, tested)]), None)
+    promised = [*takewhile(lambda bound: bound.wrong_at_most <= max_error, tested)]
+    return promised[-1] if promised else None
 
 
 def with_promise(options: Options, answering: Answering, texts: Sequence[int] = ()) -> Options:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
+from qa import recipe
 from qa.data.epochs.batch_order import batches_of_rank, ordered_batches
 from qa.data.epochs.batches import Batch, EpochSampler, EvaluationBatches, TrainingBatches, WindowDataset
 from qa.data.reading.sources import Split
@@ -67,7 +68,7 @@ class SquadDataModule(SquadData, LightningDataModule):
 
     def _evaluation(self, split: Split) -> DataLoader[Batch]:
         part = self.splits[split]
-        size = self.eval_batch_size or (64 if self._is_on_gpu() else 16)
+        size = self.eval_batch_size or (64 if self._is_on_gpu() else recipe.BATCH_SIZE)
         batches = ordered_batches(part.evaluated, part.windows.lengths(), size)
         dataset = EvaluationBatches(part.windows, part.examples, pair_template(self.tokenizer))
         return self._loader(dataset, batches_of_rank(batches, *self._rank()))

@@ -66,6 +66,8 @@ class Fixes:
 
 @dataclass(frozen=True)
 class Comparison:
+    """The comparison of systems: their figures, the pairs, and the kinds of questions."""
+
     questions: int
     clusters: str
     primary: str  # the metric that decides
@@ -149,6 +151,7 @@ def _difference(one: System, other: System, figure: str, by: Clusters, over_seed
 
 
 def summary(system: System, by: Clusters) -> SystemSummary:
+    """The figures of a system over its seeds."""
     figures = {
         figure: over_seeds((100 * scores.mean(axis=1)).tolist(), *percent(proportion(scores, by))[1:])
         for figure, scores in system.scores.items()

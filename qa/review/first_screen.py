@@ -76,7 +76,7 @@ def show_plan(plan: RunPlan) -> None:
             console.print(Text.assemble((f"{title:<12}", "bold"), text))
     if plan.steps and not plan.trained_head and (advice := few_training(plan.splits["train"].questions)):
         console.print(advice)
-    short = {str(split): ceiling.warning(longest) for split, ceiling in plan.ceilings.items()}
+    short = {split: ceiling.warning(longest) for split, ceiling in plan.ceilings.items()}
     for subject, problem in {**short, **plan.problems}.items():
         if problem:
             log.warning("%s: %s", subject, problem)

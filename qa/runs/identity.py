@@ -203,7 +203,7 @@ def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any], resuming
 def as_today(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run in today's words: what earlier versions held for decisive and is not is left out."""
     # what is null by default now was this by default
-    nulls = {"data.eval_batch_size": 16, **({} if "data.mixture" in settings else COLUMNS)}
+    nulls = {"data.eval_batch_size": recipe.BATCH_SIZE, **({} if "data.mixture" in settings else COLUMNS)}
     return {**ADDED, **{key: None if nulls.get(key) == v else v for key, v in _decisive(settings).items()}}
 
 

@@ -96,7 +96,7 @@ class QuestionAnsweringModule(TrainingSteps):
         self._graphs = None  # it has this module, and memory
 
     def why_no_graphs(self, trainer: Trainer) -> str:
-        """What keeps this trainer's passes from being CUDA graphs; empty where nothing does."""
+        """The setting that keeps a pass from being a CUDA graph; empty where none does."""
         alone, precision = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy), trainer.precision
         reasons = {
             "trainer=sharded": not alone,
