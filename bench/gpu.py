@@ -56,15 +56,15 @@ def missing() -> list[str]:
     return [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 
-def first_of(articles: list[dict[str, Any]], questions: int) -> dict[str, Any]:
-    """SQuAD JSON of the first so many questions of some articles of a paragraph each."""
-    kept = []
-    for article in articles:
-        paragraph = article["paragraphs"][0]
-        some = {**paragraph, "qas": paragraph["qas"][:questions]}
-        questions -= len(some["qas"])
-        kept += [{**article, "paragraphs": [some]}] if some["qas"] else []
-    return {"version": "1.1", "data": kept}
+def squad_of(paragraphs: list[Any], questions: int) -> dict[str, Any]:
+    """SQuAD JSON of the first so many questions with an answer."""
+    asked = [(part, question, answer) for part in paragraphs for question, answer in part.questions if answer]
+    data = []
+    for number, (part, question, answer) in enumerate(asked[:questions]):
+        answers = [{"text": answer, "answer_start": part.text.index(answer)}]
+        qas = [{"id": f"{number}", "question": question, "answers": answers}]
+        data.append({"title": part.title, "paragraphs": [{"context": part.text, "qas": qas}]})
+    return {"version": "1.1", "data": data}
 
 
 def prepare(work: Path, small: bool) -> None:
@@ -73,13 +73,13 @@ def prepare(work: Path, small: bool) -> None:
     from transformers import BertConfig, BertForQuestionAnswering
     from transformers.utils.logging import disable_progress_bar
 
-    from bench.paragraphs import articles
+    from qa.data.demo_corpus import demo_paragraphs
 
     disable_progress_bar()
-    every = articles(times=2)
-    files = {"train": first_of(every[24:], 96 if small else 960), "validation": first_of(every[:24], 160)}
+    every = demo_paragraphs() * 2
+    files = {"train": squad_of(every[24:], 96 if small else 960), "validation": squad_of(every[:24], 160)}
     if not small:
-        files["large"] = first_of(every[24:], 3840)
+        files["large"] = squad_of(every[24:], 3840)
     for name, content in files.items():
         (work / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     words = set(re.findall(r"\w+|[^\w\s]", json.dumps(files, ensure_ascii=False)))

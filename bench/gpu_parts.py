@@ -15,6 +15,7 @@ import lightning
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from bench.gpu_runs import Bench, milliseconds, rate, say
 from qa.data.datamodule import SquadDataModule
@@ -22,8 +23,9 @@ from qa.data.epochs.batches import TrainingBatches
 from qa.data.windows.tokenizer import load_tokenizer
 from qa.model.fast.gradients import FlatGradients
 from qa.model.fast.graphs import Graphs
-from qa.model.fast.unpadded import UNPADDED
+from qa.model.fast.logits import Unpadded
 from qa.model.optimization import schedule
+from qa.training.checkpoint_files import copy_to_host
 from qa.training.devices import seed_device
 from qa.training.module import QuestionAnsweringModule
 
@@ -92,7 +94,7 @@ class Passes:
         """`dropout`: None: the model's own."""
         self.device = bench.device
         self.module = new_module(bench, dropout=dropout).to(self.device)
-        self.module.model.set_attn_implementation(UNPADDED)
+        self.module.way = Unpadded(self.module.model, self.module.inputs)
         self.module.trainer = lightning.Trainer(
             accelerator=self.device.type, devices=1, precision="bf16-mixed", logger=False, enable_checkpointing=False,
             enable_progress_bar=False, enable_model_summary=False,
@@ -106,7 +108,7 @@ class Passes:
         return {key: value.to(self.device) if isinstance(value, Tensor) else value for key, value in batch.items()}
 
     def new_graphs(self) -> Graphs:
-        return Graphs(self.module._pass, FlatGradients(self.module.parameters()))
+        return Graphs(self.module._pass, FlatGradients(self.module.model))
 
     def run(self, batch: Any, compiled: Graphs | None = None) -> tuple[Tensor, Tensor]:
         """Losses and the norm of each gradient; by graphs, or kernel by kernel."""
@@ -224,7 +226,7 @@ def micro(bench: Bench) -> None:
         say(None, "micro", f"{milliseconds(part, times):.3f} ms {name}{bench.expected(expected)}")
 
     module = new_module(bench).to(bench.device)
-    flat, parameters = FlatGradients(module.parameters()), list(module.parameters())
+    flat, parameters = FlatGradients(module.model), list(module.parameters())
     flat.flat.normal_()
     million = sum(parameter.numel() for parameter in parameters) / 1e6
     took("zeroing", lambda: flat.zero_grad(), 0.17)
@@ -240,6 +242,7 @@ def micro(bench: Bench) -> None:
     batches = training_batches(bench)
     took("a batch of 16 windows", lambda: batches[np.arange(16)])
     state = {"model": module.state_dict(), "optimizer": adam.state_dict()}
+    took("its tensors, copied to the host", lambda: tree_map_only(Tensor, copy_to_host, state), 80, 3)
     path = bench.work / "weights.pt"
     took(f"a checkpoint of {12 * million / 1e3:.1f} GB saved", lambda: torch.save(state, path), 2500, 1)
     took("and loaded", lambda: torch.load(path, map_location="cpu", weights_only=True), 1500, 1)

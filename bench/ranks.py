@@ -18,7 +18,7 @@ def dealt_tokens(data: SquadDataModule, ranks: int) -> NDArray[np.int64]:
     train, batches, template = data.splits["train"], data.training_batches(EPOCH), pair_template(data.tokenizer)
     tokens = np.zeros((2, ranks, len(batches)), np.int64)
     for rank in range(ranks):
-        dataset = TrainingBatches(train.windows, train.examples, template, rank, ranks)
+        dataset = TrainingBatches(train.windows, train.examples, template, train.labels, rank, ranks)
         for step, rows in enumerate(batches):
             batch = dataset[rows]
             tokens[:, rank, step] = batch["lengths"].sum(), batch["input_ids"].numel()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.forked import python
 from helpers.paths import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -14,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 def test_the_checks_for_a_gpu_run_in_a_small_form_and_keep_their_lines(tmp_path: Path) -> None:
     words = ["--small", "--work", str(tmp_path), "--only", "precisions", "reads", "micro"]
-    command = [sys.executable, "bench/gpu.py", *words]
+    command = [python(), "bench/gpu.py", *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "results.txt").read_text() == done.stdout

@@ -19,6 +19,7 @@ import pyarrow.parquet
 import pytest
 
 from helpers.commands import Run, quick_fit
+from helpers.forked import python
 from helpers.paths import ROOT
 from qa.data.reading import json_records, json_text, parquet, tables
 from qa.data.reading.examples import read_examples
@@ -36,10 +37,9 @@ def arguments(files: Files, tiny: Path, cache: Path) -> list[str]:
 
 def with_files_of_at_most(size: int, *command: str) -> "subprocess.CompletedProcess[str]":
     """A run on a disk that takes no more than `size` bytes of a file; the kernel says so as it does for a full one."""
-    return subprocess.run(
-        [sys.executable, "train.py", *command], cwd=ROOT, capture_output=True, text=True, timeout=120,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
-    )  # fmt: skip
+    code = f"import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))\n"
+    code += "runpy.run_path('train.py', run_name='__main__')"
+    return subprocess.run([python(), "-c", code, *command], cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.guarantee(

@@ -49,7 +49,10 @@ def children(process: int) -> list[int]:
 @pytest.mark.guarantee(
     "50 losses on 1, 2 and 4 CPU ranks agree within 1e-4, dropout on or off, and the predictions are the same"
 )
-@pytest.mark.parametrize("dropout", [False, True], ids=["without dropout", "with dropout"])
+@pytest.mark.parametrize(
+    "dropout",
+    [pytest.param(False, id="without dropout", marks=pytest.mark.long), pytest.param(True, id="with dropout")],
+)
 def test_losses_and_predictions_do_not_depend_on_the_number_of_ranks(
     dropout: bool, small: list[str], tiny: Path, train_py: Run, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
@@ -108,7 +111,7 @@ def test_a_run_resumes_with_another_number_of_devices(small: list[str], train_py
 @pytest.mark.guarantee("A rank that dies ends the run and is named")
 def test_a_rank_that_dies_ends_all_and_is_named(small: list[str], tmp_path: Path) -> None:
     arguments = [*small, "trainer.max_epochs=900", "trainer.devices=2", f"hydra.run.dir={tmp_path}/run"]
-    process = started(arguments, tmp_path / "run" / "metrics.csv", OMP_NUM_THREADS="1")
+    process = started(arguments, tmp_path / "run" / "metrics.csv", fresh=True, OMP_NUM_THREADS="1")
     ranks = children(process.pid)
     assert len(ranks) == 2
     os.kill(ranks[1], signal.SIGKILL)
@@ -217,7 +220,7 @@ def test_windows_is_named() -> None:
 def test_no_rank_outlives_the_process_that_started_it(small: list[str], tmp_path: Path) -> None:
     """Nor does one listen on another device than loopback while it runs."""
     arguments = [*small, "trainer.max_epochs=900", "trainer.devices=2", f"hydra.run.dir={tmp_path}/run"]
-    process = started(arguments, tmp_path / "run" / "metrics.csv", OMP_NUM_THREADS="1")
+    process = started(arguments, tmp_path / "run" / "metrics.csv", fresh=True, OMP_NUM_THREADS="1")
     ranks = children(process.pid)
     assert all(b"OMP_WAIT_POLICY=passive" in Path(f"/proc/{rank}/environ").read_bytes() for rank in ranks)
     found = set().union(*map(listening, ranks))
@@ -276,6 +279,7 @@ def test_a_sweep_with_two_devices_runs_exactly_its_jobs(small: list[str], train_
     assert (second["status"], second["error"]) == ("failed", "optimizer: Invalid learning rate: -1")
 
 
+@pytest.mark.long
 @pytest.mark.guarantee("Two nodes by torchrun, on the loopback device")
 def test_two_nodes_by_torchrun(small: list[str], train_py: Run, tmp_path: Path) -> None:
     assert train_py(*small, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/one").returncode == 0
@@ -325,7 +329,13 @@ def slurm(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.guarantee("SLURM, without a cluster: `slurm.sbatch` saves on SIGUSR1 and requeues the job")
-@pytest.mark.parametrize("command", [["bash", "slurm.sbatch"], [sys.executable, "train.py", "trainer.devices=2"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["bash", "slurm.sbatch"],
+        pytest.param([sys.executable, "train.py", "trainer.devices=2"], marks=pytest.mark.long),
+    ],
+)
 def test_sigusr1_in_a_slurm_job_saves_and_asks_for_another_turn(
     command: list[str], small: list[str], tmp_path: Path
 ) -> None:

@@ -15,10 +15,17 @@ import pytest
 import torch
 from transformers import AutoModelForQuestionAnswering
 
-from helpers.commands import Run, quick_fit, started, wait_for_files
+from helpers.commands import Run, quick_fit, started
 from helpers.paths import ROOT
 
 Files = tuple[Path, Path]
+LATE = """
+import runpy
+from qa.training.checkpoint_files import CheckpointFiles
+from qa.training.training_steps import TrainingSteps
+CheckpointFiles.late = TrainingSteps.late = frozenset({"cpu"})
+runpy.run_path("train.py", run_name="__main__")
+"""  # as on a GPU
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 # nothing is better by 99: six evaluations
 EARLY = ["callbacks=early_stopping", "callbacks.early_stopping.patience=5", "callbacks.early_stopping.min_delta=99"]
@@ -28,15 +35,10 @@ def arguments(files: Files, tiny: Path, cache: Path, *more: str) -> list[str]:
     return quick_fit(files, tiny, cache, "trainer.max_epochs=8", "checkpoint.every_n_steps=3", *more)
 
 
-def start(command: list[str], folder: Path) -> "subprocess.Popen[str]":
+def start(command: list[str], folder: Path, program: str = "train.py", fresh: bool = False) -> "subprocess.Popen[str]":
     """Starts a run and returns when it trains."""
-    begun = time.time()
-    process = subprocess.Popen(
-        [sys.executable, "train.py", *command, f"hydra.run.dir={folder}"],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    wait_for_files(process, folder / "metrics.csv", newer_than=begun)
-    return process
+    arguments, file = [*command, f"hydra.run.dir={folder}"], folder / "metrics.csv"
+    return started(arguments, file, program=program, newer_than=time.time(), fresh=fresh, PYTHONPATH=str(ROOT))
 
 
 def left(folder: Path) -> tuple[Any, list[tuple[str, ...]], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -70,7 +72,7 @@ def assert_same(one: Path, other: Path) -> None:
 @pytest.mark.parametrize(
     ("devices", "more"),
     [
-        pytest.param(1, [], id="1"),
+        pytest.param(1, [], id="1", marks=pytest.mark.long),
         pytest.param(2, [], id="2"),
         pytest.param(
             1,
@@ -114,6 +116,34 @@ def test_killed_at_random_moments_a_run_ends_as_if_never_killed(
     assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.long
+@pytest.mark.guarantee(
+    "Killed, with steps read late and checkpoints written aside as on a GPU: the same weights and log"
+)
+def test_killed_at_random_moments_as_on_a_gpu(tiny: Path, small_files: Files, tmp_path: Path) -> None:
+    """Three times by SIGKILL, then by SIGTERM, which saves and reads the current step."""
+    program = tmp_path / "late.py"
+    program.write_text(LATE)
+    command = arguments(small_files, tiny, tmp_path / "cache")
+    process = start(command, tmp_path / "whole", str(program))
+    training = time.monotonic()
+    assert process.wait() == 0, process.stderr
+    length = time.monotonic() - training
+    moments = random.Random(7)
+    for signum in (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):
+        process = start(command, tmp_path / "cut", str(program))
+        time.sleep(moments.uniform(0, 0.2 * length))
+        process.send_signal(signum)
+        _, said = process.communicate()
+        assert process.returncode == (143 if signum == signal.SIGTERM else -signal.SIGKILL), said
+    logged = (tmp_path / "cut" / "metrics.csv").read_text().splitlines()
+    checkpoint = torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == int(logged[-1].split(",")[0])
+    process = start(command, tmp_path / "cut", str(program))
+    assert process.wait() == 0, process.stderr
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
 @pytest.mark.guarantee("SIGTERM, Ctrl-C and a closed terminal save the current step; they end an evaluation at once")
 @pytest.mark.parametrize(
     ("devices", "signum", "status"),
@@ -129,7 +159,7 @@ def test_a_signal_saves_a_checkpoint_within_a_step(
 ) -> None:
     command = arguments(small_files, tiny, tmp_path / "cache", f"trainer.devices={devices}")
     assert train_py(*command, f"hydra.run.dir={tmp_path}/whole").returncode == 0
-    process = start(command, tmp_path / "cut")
+    process = start(command, tmp_path / "cut", fresh=True)
     process.send_signal(signum)
     _, said = process.communicate(timeout=90)
     assert process.returncode == status
@@ -198,7 +228,7 @@ def test_a_signal_in_an_evaluation_ends_a_run_also_with_workers(
     slow = ["data.num_workers=2", "data.eval_batch_size=1"]
     command = arguments(files, tiny, tmp_path / "cache", "checkpoint.every_n_steps=999", "trainer.max_epochs=2", *slow)
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"  # is saved before an evaluation
-    process = started([*command, f"hydra.run.dir={tmp_path}/run"], last)
+    process = started([*command, f"hydra.run.dir={tmp_path}/run"], last, fresh=True)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said.splitlines()[-1].partition(";")[0]) == (143, "interrupted"), said
@@ -268,6 +298,7 @@ def test_checkpoints_of_another_data_set_are_refused(
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.long
 @pytest.mark.guarantee(
     "Sharded over 2 ranks (FSDP2): the losses of one device within 1e-4; any number of devices resumes its checkpoints"
 )

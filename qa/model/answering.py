@@ -1,13 +1,27 @@
 """`qa.json` in a model's folder: what answering needs beside the weights, and how they were made."""
 
 import math
+import zlib
+from base64 import b64decode
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import BaseModel, Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError, field_validator
+from numpy.typing import NDArray
+from pydantic import (
+    BaseModel,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from qa import recipe
+from qa.data.arrays import Ints
 from qa.data.reading.languages import language_code
 from qa.errors import UserError
 from qa.hub import local_folder
@@ -16,6 +30,8 @@ from qa.storage import write_text
 QA_JSON = "qa.json"
 TextCount = Annotated[int, Field(ge=2, le=1_000_000)]
 Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+STEPS_OF_A_BIT = 8  # to which a rarity is rounded
+LARGEST_VOCABULARY = 4_000_000  # tokens; a damaged file may unpack to more
 
 
 class ErrorBound(BaseModel):
@@ -26,6 +42,36 @@ class ErrorBound(BaseModel):
     answered: float  # their share of all questions
     wrong: float  # the share of them that was wrong
     wrong_at_most: float  # the share that a model with these errors may have by chance: see `qa.answering.promise`
+
+
+class KnownTexts(BaseModel):
+    """The texts of a calibration, by how rare each token is among theirs: see `qa.answering.shift`."""
+
+    rarity: str  # bits of each token of the vocabulary, in eighths: a byte each, by zlib, in base64
+    usual: FiniteFloat  # mean bits of a text's tokens among those of other articles
+    deviation: FiniteFloat  # of a text's mean, but for the chance of few tokens
+    token_deviation: FiniteFloat  # of a token within its text
+
+    @cached_property
+    def steps(self) -> bytes:
+        """The rarity of each token, a byte each; an array could not be compared by ==."""
+        return zlib.decompressobj().decompress(b64decode(self.rarity), LARGEST_VOCABULARY)
+
+    def bits(self, token_ids: Ints) -> NDArray[np.float64]:
+        """The rarity of tokens, [tokens]."""
+        steps = np.frombuffer(self.steps, np.uint8)
+        return steps[np.minimum(token_ids, len(steps) - 1)] / STEPS_OF_A_BIT
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        """Errors: ValueError for a damaged rarity."""
+        try:
+            is_damaged = not self.steps
+        except (ValueError, zlib.error):
+            is_damaged = True
+        if is_damaged:
+            raise ValueError("known_texts: its rarity cannot be read")
+        return self
 
 
 class Decision(BaseModel):
@@ -53,6 +99,7 @@ class Answering(Decision):
     several_texts: dict[TextCount, Decision] = {}  # by the number of texts that a question is asked over
     chosen_on: dict[str, list[str]] | None = None  # {what: the questions that chose it, see `question_hashes`}
     error_bounds: list[ErrorBound] = []  # of questions with one text, the surest answers first
+    known_texts: KnownTexts | None = None  # of the calibration; a text that is unlike them gets a warning
     # what made the weights, see `qa.runs.weights.answering_of`, how many questions it took, and the name of their data
     trained: dict[str, Any] | None = None
 
@@ -85,19 +132,18 @@ class Answering(Decision):
         """The temperature of all questions, 1 without calibration, and of some languages; the line."""
         return self.temperature or 1.0, self.temperature_by_language, self.no_answer_line
 
-    def temperature_of(self, language: str | None) -> float:
-        """The temperature of a language, else of all questions, else 1."""
-        return self.temperature_by_language.get(language or "", self.temperature or 1.0)
-
     @property
-    def trained_on(self) -> list[tuple[int, str]]:
-        """The number of questions that trained the weights, and their data, first the base model's; as far as known."""
+    def trained_on(self) -> list[tuple[int, str, str | None]]:
+        """The number of questions that trained the weights, their data, and the date; first the base model's.
+
+        As far as known.
+        """
         fit: Any = self.trained
         sources = []
         while isinstance(fit, dict):  # of a foreign model it may be anything
-            questions, data = fit.get("questions"), fit.get("data")
+            questions, data, date = fit.get("questions"), fit.get("data"), fit.get("date")
             if isinstance(questions, int) and isinstance(data, str):
-                sources.append((questions, data))
+                sources.append((questions, data, date if isinstance(date, str) else None))
             fit = fit.get("base")
         return sources[::-1]
 

@@ -40,9 +40,6 @@ def schedule(
 
 def can_fuse(optimizer: Callable[..., Optimizer], device: torch.device) -> bool:
     """Whether an optimizer can do a step in one kernel, and no setting says otherwise."""
-    if device.type not in ("cuda", "cpu"):
-        return False
-    chosen = optimizer.keywords if isinstance(optimizer, partial) else {}
-    return "fused" in inspect.signature(optimizer).parameters and not {"fused", "foreach"} & {
-        name for name, value in chosen.items() if value is not None
-    }
+    settings = optimizer.keywords if isinstance(optimizer, partial) else {}
+    is_set = any(settings.get(name) is not None for name in ("fused", "foreach"))
+    return device.type in ("cuda", "cpu") and not is_set and "fused" in inspect.signature(optimizer).parameters

@@ -21,6 +21,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from qa.data.epochs.batches import INPUTS
 from qa.data.reading.overlap import CONTEXTS
 from qa.errors import UserError, first_line, why_unreadable
 from qa.hub import load_arguments
@@ -32,8 +33,6 @@ Attention = Literal["auto", "sdpa", "eager", "flash"]
 # as a model is loaded and tried, which is on the CPU, where flash attention does not run
 IMPLEMENTATIONS = {"auto": None, "sdpa": "sdpa", "eager": "eager", "flash": "eager"}
 FLASH = "flash_attention_2"
-HEADS = ("qa_outputs", "classifier")  # names of span heads, the second is ModernBERT's
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class SpanHead(nn.Linear):
@@ -146,9 +145,9 @@ def load_model(
         if not model.supports_gradient_checkpointing:
             raise UserError(f"model.gradient_checkpointing=true: a {model.config.model_type} model cannot do it")
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    for head in (getattr(model, attribute, None) for attribute in HEADS):
-        if type(head) is nn.Linear:
-            head.__class__ = SpanHead
+    for part in model.children():
+        if type(part) is nn.Linear:
+            part.__class__ = SpanHead
     model.train()
     return Loaded(model, inputs, trained_head=not missing)
 

@@ -55,7 +55,8 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
         for config in (cfg, composed):
             config.model.pretrained = as_begun(config.model.pretrained, state, "model")
             config.data.name = as_begun(config.data.name, state, "train")
-        check_same_run(checkpoint, state, identity(resolved(composed), folder), folder)
+        wanted = identity(resolved(composed), folder)
+        check_same_run(checkpoint, state, wanted, folder)
     check_driver(settings)
     callbacks = build_callbacks(settings.callbacks or {})
     trainer = build_trainer(cfg, settings, run)
@@ -83,6 +84,8 @@ def build_parts(cfg: Any, composed: Any, settings: Settings, folder: Path) -> Pa
         **settings.decode.model_dump(),
     )
     run_identity = identity(resolved(composed), folder)  # again: now the commits of the hub are known
+    if checkpoint and state and fitting and run_identity["inputs"] != wanted["inputs"]:
+        check_same_run(checkpoint, state, run_identity, folder)
     run_identity |= answering.model_dump(include={"trained", "chosen_on"}, exclude_none=True)
     if fitting:
         base = Answering.load(cfg.model.pretrained).trained

@@ -90,9 +90,13 @@ class Metrics(Callback):
         assert isinstance(module, QuestionAnsweringModule)
         if self._begin - self._looked > 1:  # to ask CUDA takes a fifth of a millisecond
             self._memory, self._looked = peak_memory(module.device), self._begin
-        metrics = {**module.step_metrics, **speeds, "memory_gib": self._memory}
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, trainer.global_step)
+        step, more = trainer.global_step, {**speeds, "memory_gib": self._memory}
+
+        def log(figures: dict[str, float]) -> None:
+            for logger in trainer.loggers:
+                logger.log_metrics({**figures, **more}, step)
+
+        module.when_read(log)
 
     def on_validation_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, loader: int = 0

@@ -65,6 +65,26 @@ def summed(value: Tensor) -> Tensor:
     return value
 
 
+def sum_rows(matrix: Tensor, rows: Tensor, most: int) -> None:
+    """Adds the ranks' matrices up, in place, of which only some rows are not 0: those alone are sent.
+
+    `matrix`: [rows, width], as large on all ranks; `rows`: int64 [any], this rank's, also several times; no rank has
+    more than `most`. The ranks' rows are added in the order of the ranks.
+    """
+    if not _several():
+        return
+    rows = torch.cat([rows, rows[:1].expand(most - len(rows))]).sort().values  # no look at their number
+    is_first = torch.cat([rows.new_ones(1), rows.diff()]) != 0
+    values = matrix[rows].where(is_first[:, None], 0)  # each row once
+    world_size = torch.distributed.get_world_size()
+    all_rows, all_values = rows.new_empty(world_size * most), values.new_empty(world_size * most, values.shape[1])
+    torch.distributed.all_gather_single(all_rows, rows)
+    torch.distributed.all_gather_single(all_values, values)
+    matrix.index_fill_(0, rows, 0)
+    for part in zip(all_rows.split(most), all_values.split(most), strict=True):
+        matrix.index_add_(0, *part)
+
+
 def all_gather(part: list[T]) -> list[T]:
     """The lists of all ranks as one list, on every rank."""
     if not _several():

@@ -4,6 +4,7 @@ import math
 import platform
 from collections.abc import Iterable
 from statistics import median
+from typing import Any
 
 import torch
 from lightning import Trainer
@@ -52,6 +53,12 @@ def lost_updates(parameters: Iterable[torch.Tensor], precision: str, rate: float
         f"weights of about {usual:.2g} change in units of {unit:.1g}, so that most updates by optimizer.lr={rate:g} are"
         f" rounded away; take trainer.precision={precision.partition('-')[0]}-mixed"
     )
+
+
+def unused_options(strategy: Any) -> str:
+    """The reason that options of DDP have no effect; empty where `trainer.strategy` has none."""
+    has_options = "ddp_" in str(strategy) or "DDPStrategy" in str(strategy)
+    return "DDP's options have no effect: gradients are added up after a step's passes" if has_options else ""
 
 
 def devices_in_words(trainer: Trainer, matmul_precision: str, eager: str = "") -> str:

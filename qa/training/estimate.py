@@ -37,14 +37,17 @@ class Estimate(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: TrainingBatch, batch_idx: int
     ) -> None:
-        module = cast(QuestionAnsweringModule, module)
-        loss = module.step_metrics["loss"]
-        self._losses.append(loss)
-        if trainer.global_step == 1 and not module.trained_head:
-            _check_first_loss(loss, batch)
-        if trainer.global_step == STEPS == len(self._losses) and not module.trained_head:
-            self._first = sum(self._losses) / STEPS
-        self._check_rise(module.step_metrics["learning_rate"])
+        module, step = cast(QuestionAnsweringModule, module), trainer.global_step
+
+        def look(figures: dict[str, float]) -> None:
+            self._losses.append(figures["loss"])
+            if step == 1 and not module.trained_head:
+                _check_first_loss(figures["loss"], batch)
+            if step == STEPS == len(self._losses) and not module.trained_head:
+                self._first = sum(self._losses) / STEPS
+            self._check_rise(figures["learning_rate"])
+
+        module.when_read(look)
         if len(self._steps) <= STEPS:
             self._steps.append((time.perf_counter() - self._begin, batch["tokens"]))
             if len(self._steps) == STEPS + 1 < module.total_steps - trainer.global_step:

@@ -22,7 +22,7 @@ def evaluate(parts: Parts) -> None:
         module.load_state_dict(load_checkpoint(parts.checkpoint)["state_dict"])
     elif not module.trained_head:
         log.warning(
-            "model.pretrained=%s: has no trained span head, so that its answers are as good as drawn; give RUN/model,"
+            "model.pretrained=%s: has no trained span head, so its answers are random; give RUN/model,"
             " or resume=RUN/checkpoints/best.ckpt",
             module.pretrained,
         )

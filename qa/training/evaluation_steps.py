@@ -2,12 +2,16 @@
 
 from typing import Any
 
+import torch
 from lightning import LightningModule
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 
 from qa.data.epochs.batches import Batch, EvaluationBatch
+from qa.errors import UserError, is_out_of_memory
 from qa.evaluation.answers import Evaluation
 from qa.evaluation.collect import EvaluatedBatch, collect, evaluate_batch
+from qa.model.fast.micro_batches import MicroBatches
 from qa.model.loss import span_loss
 from qa.training.collectives import gather_to_rank_0
 
@@ -23,17 +27,42 @@ class EvaluationSteps(LightningModule):
         self.evaluation: Evaluation | None = None  # the last one, on rank 0
         self.evaluated_windows = 0  # of the last evaluation, over all ranks; known to rank 0
         self._evaluated: list[EvaluatedBatch] = []
+        self._evaluation_parts = MicroBatches()
 
     def losses(self, logits: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
         """`span_loss` of every window of a batch, float32 [batch]."""
         return span_loss(*logits, batch["start_positions"], batch["end_positions"], batch["attention_mask"])
 
     def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
-        logits = self(batch)
-        self._collect(logits, batch, self.losses(logits, batch))
+        """Keeps a batch's spans, computed in as many parts as the memory needs."""
+        whole: Any = {**batch, "share": len(batch["rows"]), "longest": int(batch["lengths"].max())}
+        while True:
+            try:
+                self._evaluated += [self._evaluate(part) for part in self._evaluation_parts.split(whole)]
+                return
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            self._refuse_shards(len(batch["rows"]), whole["longest"], "data.eval_batch_size")
+            self._evaluation_parts.halve(whole)
+            self._free_memory()
 
-    def _collect(self, logits: tuple[Tensor, Tensor], batch: EvaluationBatch, losses: Tensor | None = None) -> None:
-        self._evaluated.append(evaluate_batch(logits, batch, losses, self.n_best, self.max_answer_length))
+    test_step = predict_step = validation_step
+
+    def _evaluate(self, batch: Any) -> EvaluatedBatch:
+        logits = self(batch)
+        losses = None if self.trainer.predicting else self.losses(logits, batch)
+        return evaluate_batch(logits, batch, losses, self.n_best, self.max_answer_length)
+
+    def _refuse_shards(self, windows: int, longest: int, setting: str) -> None:
+        """Errors: UserError where other ranks would wait for the shards of this one, whose memory is too small."""
+        if isinstance(self.trainer.strategy, ModelParallelStrategy) and self.trainer.world_size > 1:
+            problem = f"out of memory with {windows} windows of {longest} tokens at once"
+            raise UserError(f"{problem}; trainer=sharded needs {setting}=N, a number that fits")
+
+    def _free_memory(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _decode(self) -> Evaluation | None:
         """Puts the ranks' parts together into `evaluation`, on rank 0, which has all examples."""
@@ -59,11 +88,7 @@ class EvaluationSteps(LightningModule):
         # for callbacks that watch them; the loggers get them from the history, with the step that they belong to
         self.log_dict(self.figures, logger=False)
 
-    test_step = validation_step
     on_test_epoch_end = on_validation_epoch_end
-
-    def predict_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
-        self._collect(self(batch), batch)
 
     def on_predict_epoch_end(self) -> None:
         self._decode()

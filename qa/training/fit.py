@@ -1,5 +1,7 @@
 """`stage=fit`: trains, or resumes, and writes the run's model and results."""
 
+from datetime import UTC, datetime
+
 import numpy as np
 
 from qa.console import console
@@ -10,7 +12,7 @@ from qa.hub import push
 from qa.model.pretrained import save_model
 from qa.review.card import model_card, training_data
 from qa.review.first_screen import show_plan
-from qa.runs.checkpoints import check_same_run, load_checkpoint
+from qa.runs.checkpoints import load_checkpoint
 from qa.runs.predictions import WrittenAnswers
 from qa.runs.results import Results
 from qa.runs.weights import answering_of
@@ -45,10 +47,8 @@ def resume(parts: Parts) -> int:
     path, history, module, trainer = parts.checkpoint, parts.history, parts.module, parts.trainer
     checkpoint = load_checkpoint(path) if path else None
     step, pending = (checkpoint["global_step"], checkpoint["pending"]) if checkpoint else (0, False)
-    if path and checkpoint:
-        if not checkpoint["optimizer_states"]:
-            raise UserError(f"{path}: without the optimizer's state, no run resumes from it; take last.ckpt")
-        check_same_run(path, checkpoint, history.identity, parts.run.path)
+    if checkpoint and not checkpoint["optimizer_states"]:
+        raise UserError(f"{path}: without the optimizer's state, no run resumes from it; take last.ckpt")
     for logger in trainer.loggers:
         if isinstance(logger, MetricsFile):
             logger.forget_after(step, evaluated=not pending)
@@ -80,7 +80,8 @@ def save_best(parts: Parts, results: Results) -> None:
     weights = {name.removeprefix("model."): weight for name, weight in state.items() if name.startswith("model.")}
     chosen = {"epoch": len(results.epochs) > 1, "threshold": best.is_v2, "temperature": True}
     answering = answering_of(results.identity, best, results.schedule_changes, **chosen)
-    trained = {**(answering.trained or {}), "questions": results.examples.train, "data": source}
+    today = datetime.now(UTC).date().isoformat()
+    trained = {**(answering.trained or {}), "questions": results.examples.train, "data": source, "date": today}
     fitted = results.calibration.fitted if results.calibration else {}
     answering = answering.model_copy(update={**fitted, "trained": trained})
     contexts = np.union1d(trained_contexts(module.pretrained), context_hashes(data.splits["train"].examples))

@@ -86,21 +86,29 @@ class History(Checkpoint):
             trainer.should_stop = True  # max_steps alone ends a fit in mid-epoch without an evaluation
         if trainer.should_stop and trainer.check_val_every_n_epoch:
             trainer.check_val_every_n_epoch = 1  # the last step is evaluated whatever the interval
-        self._agreed, due = module.agreed
+        self._agreed, due, written = module.agreed
         due |= bool(self.every_n_steps and step % self.every_n_steps == 0)
         pending = evaluation_follows(trainer)
         if step % self.steps_per_epoch == 0 and not pending:
             return  # the epoch's row comes first
+        if written:
+            self.files.finish(trainer)
         if self._agreed or due:
+            module.read_step()
             self._save(trainer, pending)
         self._end_if_asked(trainer)
 
-    def _wishes(self) -> tuple[int, int]:
-        """The signal that this rank got, and whether its clock says that a checkpoint is due; asked once a step."""
-        return self._signal.number, bool(self.every_n_minutes and self.files.minutes() > self.every_n_minutes)
+    def _wishes(self) -> tuple[int, int, int]:
+        """The signal that this rank got, whether its clock says that a checkpoint is due, and whether one is written.
+
+        Asked once a step.
+        """
+        is_due = bool(self.every_n_minutes and self.files.minutes() > self.every_n_minutes)
+        return self._signal.number, is_due, self.files.writer.is_done()
 
     def _end_if_asked(self, trainer: Trainer) -> None:
         if self._agreed:
+            self.files.finish(trainer)
             trainer.strategy.barrier()  # once one has ended a launcher may end all: the first has its files now
             raise Interrupted(self._agreed)
 
@@ -116,6 +124,7 @@ class History(Checkpoint):
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.files.finish(trainer)  # of these weights: what is written now is known to none before it
             self.add_evaluation(trainer, cast(QuestionAnsweringModule, module), trainer.global_step)
             self._save(trainer, best=self.best is self.rows[-1])
 
@@ -127,7 +136,11 @@ class History(Checkpoint):
             self._end_if_asked(trainer)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.files.finish(trainer)
         self._signal.stop()
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        self.files.finish(trainer, failed=True)
 
     def _save(self, trainer: Trainer, pending: bool = False, best: bool = False) -> None:
         self._pending = pending

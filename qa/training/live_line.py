@@ -94,9 +94,9 @@ class LiveLine(Callback):
         self._begin = now
         redraw = not self._line.disable and time.monotonic() - self._shown > 0.5
         keep = self._is_due()
-        if not (redraw or keep):
-            return
         assert isinstance(module, QuestionAnsweringModule)
+        if not (redraw or keep) or not module.step_metrics:  # on a GPU the first figures come a step later
+            return
         step = trainer.global_step
         left = timedelta(seconds=round(self._pace.seconds_for(self._workload.left(step))))
         speed = f"{self._pace.windows_per_second():.1f} windows/s"

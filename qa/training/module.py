@@ -16,12 +16,10 @@ from qa import recipe
 from qa.config.settings import NonFinite
 from qa.data.epochs.batches import Batch
 from qa.internals import train_without_ddp
-from qa.model.fast.dropout import PackedWindows, draw_for
 from qa.model.fast.gradients import FlatGradients
 from qa.model.fast.graphs import Graphs
+from qa.model.fast.logits import Padded, Unpadded, fastest_way
 from qa.model.fast.micro_batches import MicroBatches, MicroBatchSize
-from qa.model.fast.unpadded import FAMILIES, UNPADDED, fits, unpadded_logits
-from qa.model.fast.window_attention import WINDOWS, compute_by_windows, fits_windows
 from qa.model.optimization import can_fuse, parameter_groups
 from qa.model.pretrained import Attention, load_model, shard
 from qa.training.training_steps import TrainingSteps
@@ -55,6 +53,7 @@ class QuestionAnsweringModule(TrainingSteps):
         self.micro_batches, self.nonfinite = MicroBatches(micro_batch_size), nonfinite
         self.attention, self.gradient_checkpointing = attention, gradient_checkpointing
         self.model, self.inputs, self.trained_head = load_model(pretrained, attention, gradient_checkpointing, dropout)
+        self.way = Padded(self.model, self.inputs)  # until its device is known
         self.optimizer, self.scheduler, self.total_steps = optimizer, scheduler, total_steps
 
     def configure_model(self) -> None:
@@ -62,10 +61,7 @@ class QuestionAnsweringModule(TrainingSteps):
         strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy):
             train_without_ddp(strategy, self)  # gradients are added up after the passes of a step, not within them
-        if self._is_unpadded(self.trainer):
-            self.model.set_attn_implementation(UNPADDED)
-        if self.attention == "auto" and fits_windows(self.model, strategy.root_device, str(self.trainer.precision)):
-            compute_by_windows(self.model)
+        self.way = self._fastest_way(self.trainer)(self.model, self.inputs)
         if isinstance(self.model, FSDPModule):
             self.model.reshard()  # an evaluation leaves some of it whole
         elif self.device_mesh is not None:
@@ -73,23 +69,12 @@ class QuestionAnsweringModule(TrainingSteps):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Start and end logits, float [batch, length] each."""
-        inputs: dict[str, Tensor] = {name: batch[name] for name in self.inputs}  # type: ignore[literal-required]
-        mask = batch["attention_mask"]
-        config = self.model.config
-        if config._attn_implementation == UNPADDED:
-            return unpadded_logits(self.model, inputs, batch["lengths"])
-        if config._attn_implementation == WINDOWS and self.training:
-            draw_for(self.model, PackedWindows(self.seed, self.trainer.global_step, batch["keys"], batch["lengths"]))
-            return unpadded_logits(self.model, inputs, batch["lengths"], filled=False)
-        if mask.device.type != "cpu" and config._attn_implementation == "sdpa" and config.model_type in FAMILIES:
-            # transformers would look whether anything is padded at all, and wait for the device
-            inputs["attention_mask"] = mask[:, None, None, :].bool()
-        output = self.model(**inputs)
-        return output.start_logits, output.end_logits
+        return self.way.logits(batch, self.seed, self._step)
 
     def on_train_start(self) -> None:
+        self._unread, self._uses = False, []
         is_compiled, has_ranks = not self.why_no_graphs(self.trainer), isinstance(self.trainer.strategy, DDPStrategy)
-        self._flat = FlatGradients(self.parameters()) if is_compiled or has_ranks else None
+        self._flat = FlatGradients(self.model) if is_compiled or has_ranks else None
         self._graphs = Graphs(self._pass, self._flat) if is_compiled and self._flat else None
 
     def on_train_end(self) -> None:
@@ -103,12 +88,12 @@ class QuestionAnsweringModule(TrainingSteps):
             f"trainer.precision={precision}": precision not in ("bf16-mixed", "bf16-true"),
             "model.gradient_checkpointing=true": self.gradient_checkpointing,
             "trainer.detect_anomaly=true": torch.is_anomaly_enabled(),
-            "an attention that needs padding": not self._is_unpadded(trainer),
+            "an attention that needs padding": self._fastest_way(trainer) is not Unpadded,
         }
         return next((reason for reason, holds in reasons.items() if holds), "")
 
-    def _is_unpadded(self, trainer: Trainer) -> bool:
-        return self.attention == "auto" and fits(self.model, trainer.strategy.root_device, str(trainer.precision))
+    def _fastest_way(self, trainer: Trainer) -> type[Padded]:
+        return fastest_way(self.model, self.attention, trainer.strategy.root_device, str(trainer.precision))
 
     def configure_optimizers(self) -> Any:
         fused = {"fused": True} if can_fuse(self.optimizer, self.trainer.strategy.root_device) else {}

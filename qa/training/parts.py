@@ -32,7 +32,7 @@ from qa.runs.weights import LENGTHS
 from qa.statistics.calibration import Calibrated
 from qa.tracking.loggers import Wandb
 from qa.training.callbacks import Metrics
-from qa.training.devices import devices_in_words, hardware, lost_updates
+from qa.training.devices import devices_in_words, hardware, lost_updates, unused_options
 from qa.training.history import History
 from qa.training.module import QuestionAnsweringModule
 
@@ -72,6 +72,7 @@ class Parts:
         eager = module.why_no_graphs(trainer) if fitting else ""
         disk = disk_needed(parameters, settings.checkpoint.keep, settings.checkpoint.optimizer_state == "last")
         rate = settings.optimizer.get("lr", 1.0) if fitting else 1.0
+        padded = data.padded_share() if fitting else None
         return RunPlan(
             model=name,
             parameters=parameters,
@@ -83,12 +84,14 @@ class Parts:
             ceilings={split: figures for split, figures in ceilings.items() if figures},
             max_answer_length=longest,
             epoch=data.epoch_in_words() if fitting else "",
-            steps=self._steps() if fitting else "",
+            steps="" if padded is None else self._steps(padded),
+            padded_share=padded,
             disk=check_disk(self.run.path, disk) if fitting else "",
             device=devices_in_words(trainer, settings.matmul_precision, eager),
             output=self.run.path,
             sends=next((logger.sends() for logger in trainer.loggers if isinstance(logger, Wandb)), ""),
             problems={
+                "trainer.strategy": unused_options(settings.trainer["strategy"]),
                 f"trainer.precision={trainer.precision}": lost_updates(module.parameters(), trainer.precision, rate),
                 f"model.pretrained={name}": broken_words(data.tokenizer, last.windows, last.examples),
             },
@@ -106,7 +109,7 @@ class Parts:
         others = {key: value for key, value in usual.items() if settings[key] != value}
         return ", ".join(f"{key}={settings[key]} (the model's own: {value})" for key, value in others.items())
 
-    def _steps(self) -> str:
+    def _steps(self, padded: float) -> str:
         """Steps and batches in words, such as "16,665 in 3 epochs", and the published steps for the same recipe."""
         data, history, trainer, total = self.data, self.history, self.trainer, self.module.total_steps
         epochs = total / history.steps_per_epoch
@@ -116,7 +119,7 @@ class Parts:
         if trainer.check_val_every_n_epoch is None:
             text += f", an evaluation every {trainer.val_check_interval:,} steps"
         batches = f"batches of {counted(data.batch_size, 'window')}, {data.batching}"
-        return f"{text}; {batches}, {data.padded_share():.1%} of the tokens padding"
+        return f"{text}; {batches}, {padded:.1%} of the tokens padding"
 
     def report(
         self,
@@ -139,7 +142,7 @@ class Parts:
             examples=PerSplit(**{names[s]: split.questions for s, split in plan.splits.items()}),
             windows_per_second=PerSplit(**metrics.per_second()),
             devices=self.trainer.world_size,
-            padded_share=data.padded_share() if "train" in self.splits else None,
+            padded_share=plan.padded_share,
             hardware=device,
             trained_head=module.trained_head,
             seconds=sum(metrics.seconds.values()),

@@ -8,7 +8,7 @@ from transformers import AutoModelForQuestionAnswering
 
 from helpers.training import config_of
 from qa.model.fast.feed_forward import TOKENS, GeluLinear, join_gelu
-from qa.model.fast.unpadded import FAMILIES
+from qa.model.fast.logits import FAMILIES
 
 
 def test_output_and_gradients_are_those_of_both_layers() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from helpers.training import Small, batches, train
 from qa.data.epochs.batches import TrainingBatch
@@ -17,7 +18,7 @@ from qa.errors import UserError
 from qa.model.fast import graphs
 from qa.model.fast.gradients import FlatGradients
 from qa.model.fast.graphs import WIDTH, Graphs
-from qa.model.fast.unpadded import UNPADDED, padded_tokens, unpadded_logits
+from qa.model.fast.logits import TOKENS_STEP, Unpadded, padded_tokens
 from qa.model.loss import span_loss
 from qa.model.pretrained import load_model
 
@@ -32,7 +33,7 @@ class Replayed:
     def __init__(self, batch: TrainingBatch, compute: Any, stream: Any, pool: Any) -> None:
         self.captured.append((stream, pool))
         self.shape, self.compute = batch["input_ids"].shape, compute
-        if padded_tokens(batch["lengths"]) > self.limit:
+        if padded_tokens(batch) > self.limit:
             raise RuntimeError("operation failed due to a previous error during capture")
 
     def run(self, batch: TrainingBatch) -> Tensor:
@@ -66,12 +67,11 @@ def device(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def passes(exact: Path, small_files: tuple[Path, Path]) -> Any:
     """A model without padding, its pass, and its training batches."""
-    model = load_model(str(exact)).model
-    model.set_attn_implementation(UNPADDED)
+    model, inputs, _ = load_model(str(exact))
+    way = Unpadded(model, inputs)
 
     def compute(batch: TrainingBatch) -> Tensor:
-        inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
-        logits = unpadded_logits(model, inputs, batch["lengths"])
+        logits = way.logits(batch, seed=1, step=2)
         losses = span_loss(*logits, batch["start_positions"], batch["end_positions"], batch["attention_mask"])
         (losses * batch["weight"]).sum().backward()
         return (losses * batch["weight"]).detach()
@@ -79,8 +79,8 @@ def passes(exact: Path, small_files: tuple[Path, Path]) -> Any:
     return model, compute, batches(exact, small_files[0])
 
 
-def new_graphs(model: torch.nn.Module, compute: Any) -> Graphs:
-    return Graphs(compute, FlatGradients(model.parameters()))
+def new_graphs(model: PreTrainedModel, compute: Any) -> Graphs:
+    return Graphs(compute, FlatGradients(model))
 
 
 def step(compiled: Graphs, batch: TrainingBatch) -> bool:
@@ -108,6 +108,29 @@ def test_a_shape_is_captured_when_it_comes_again_and_nothing_changes(passes: Any
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
         assert len(Replayed.captured) == compiled.replayed == (number > 0)
     assert batch["input_ids"].shape[1] < WIDTH  # and was widened
+
+
+def test_all_ranks_capture_at_the_same_steps(exact: Path, small_files: tuple[Path, Path], passes: Any) -> None:
+    """Of the second half of the steps each batch is known; ranks have other tokens, and other windows of nine."""
+    model, compute, _ = passes
+    order = np.random.default_rng(3).permutation(40)
+    rows = [order[first : first + count] for count in (10, 9, 8) for first in range(0, 30, 10)] * 2
+    taken, tokens = [], []
+    for rank in range(2):
+        Replayed.captured.clear()
+        compiled, dataset = new_graphs(model, compute), batches(exact, small_files[0], rank, 2)
+        captures = []
+        for some in rows:
+            batch = dataset[some]
+            expected = compute(batch)
+            compiled.zero_grad()
+            torch.testing.assert_close(compiled(batch), expected, atol=1e-5, rtol=1e-4)
+            captures.append(len(Replayed.captured))
+        taken.append(captures)
+        tokens.append([-(-int(dataset[some]["lengths"].sum()) // TOKENS_STEP) for some in rows])
+    assert tokens[0] != tokens[1]
+    assert taken[0] == taken[1]
+    assert len({*taken[0]}) > 2
 
 
 def test_the_gradients_stay_where_a_graph_finds_them(passes: Any) -> None:
@@ -207,17 +230,30 @@ def noted(born: list[Any]) -> Any:
     return begin
 
 
+class Late(Compiled):
+    """As on a GPU: the figures of a step are read when the next one begins."""
+
+    late = frozenset({"cpu"})
+
+
+@pytest.mark.parametrize("kind", [Compiled, Late])
 def test_a_replay_that_is_not_finite_is_computed_again_kernel_by_kernel(
-    exact: Path, small_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    kind: type[Small],
+    exact: Path,
+    small_files: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    _, expected = train(Compiled, exact, small_files[0])
+    whole, expected = train(kind, exact, small_files[0])
     monkeypatch.setattr(Replayed, "broken", float("nan"))
     with caplog.at_level(logging.WARNING, "qa"):
-        module, losses = train(Compiled, exact, small_files[0])
+        module, losses = train(kind, exact, small_files[0])
     for step, step2 in zip(expected, losses, strict=True):
         assert step2 == pytest.approx(step, rel=1e-5)
+    for name, weight in module.state_dict().items():
+        torch.testing.assert_close(weight, whole.state_dict()[name], atol=2e-5, rtol=0)
     assert module.nonfinite_steps == 0
-    assert "not finite as CUDA graphs (gradients of model.qa_outputs.bias), but kernel by kernel" in caplog.text
+    assert "step 4: not finite as CUDA graphs (gradients of model.qa_outputs.bias), but kernel by kernel" in caplog.text
 
 
 class Nan(Compiled):
@@ -226,19 +262,24 @@ class Nan(Compiled):
     def losses(self, logits: tuple[Tensor, Tensor], batch: Any) -> Tensor:
         losses = super().losses(logits, batch)
         head: Any = self.model.qa_outputs
-        if self.trainer.global_step == 2:
+        if self._step == 2:
             losses = losses + (head.bias * 0).sum().sqrt()  # whose derivative at 0 is infinite
         return losses
 
 
+class LateNan(Nan, Late):
+    pass
+
+
+@pytest.mark.parametrize("kind", [Nan, LateNan])
 @pytest.mark.parametrize("way", ["by CUDA graphs and again kernel by kernel", "kernel by kernel"])
 def test_gradients_that_are_not_finite_are_named_with_the_way_they_were_computed(
-    way: str, exact: Path, small_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    way: str, kind: type[Small], exact: Path, small_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if way == "kernel by kernel":
         monkeypatch.setattr(Replayed, "limit", 0)
     problem = rf"the gradient norm nan, .*, gradients of model\.qa_outputs\.bias, computed {way}; lower optimizer.lr"
     with pytest.raises(UserError, match=problem):
-        train(Nan, exact, small_files[0])
-    module, losses = train(Nan, exact, small_files[0], nonfinite="skip")
+        train(kind, exact, small_files[0])
+    module, losses = train(kind, exact, small_files[0], nonfinite="skip")
     assert (module.nonfinite_steps, len(losses)) == (1, 4)

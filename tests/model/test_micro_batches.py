@@ -30,6 +30,28 @@ def test_out_of_memory_halves_the_batch_until_it_fits_and_nothing_is_lost(
     assert 1 <= caplog.text.count("3 windows at a time") <= 4
 
 
+class NoRoom(Small):
+    """Not even for one window of an evaluation."""
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.training:
+            raise torch.OutOfMemoryError
+        return super().forward(batch)
+
+
+def test_an_evaluation_that_does_not_fit_is_computed_in_parts(
+    exact: Path, small_files: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    one, _ = train(Small, exact, small_files[0], size=3, validated=True)
+    with caplog.at_level(logging.WARNING, "qa"):
+        other, _ = train(Small, exact, small_files[0], room=3, size=3, validated=True)
+    assert other.figures == pytest.approx(one.figures, rel=1e-6)
+    assert other.evaluated_windows == one.evaluated_windows == 17
+    assert caplog.text.count("3 windows at a time") == 1  # known for the second batch
+    with pytest.raises(UserError, match=r"out of memory with 1 window"):
+        train(NoRoom, exact, small_files[0], validated=True)
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -62,7 +84,7 @@ def test_a_size_can_be_given(exact: Path, small_files: tuple[Path, Path]) -> Non
 
 
 def test_one_window_that_does_not_fit_is_reported(exact: Path, small_files: tuple[Path, Path]) -> None:
-    with pytest.raises(UserError, match=r"out of memory with 1 windows of 64 tokens at once; lower"):
+    with pytest.raises(UserError, match=r"out of memory with 1 window of 64 tokens at once; lower"):
         trained(exact, small_files, room=0)
 
 

@@ -175,7 +175,11 @@ def test_a_chosen_dropout_is_the_whole_models(family: Path) -> None:
         assert {part.p for part in model.modules() if isinstance(part, torch.nn.Dropout)} == {dropout}
 
 
-@pytest.mark.parametrize("family", ["roberta", "deberta", "mmbert"], indirect=True)
+@pytest.mark.parametrize(
+    "family",
+    [*(pytest.param(name, marks=pytest.mark.long) for name in ("roberta", "deberta")), "mmbert"],
+    indirect=True,
+)
 def test_a_run_of_another_family_is_whole_and_evaluated_to_the_bit(
     family: Path, small_files: tuple[Path, Path], train_py: Run, tmp_path: Path
 ) -> None:
@@ -272,6 +276,11 @@ def test_the_logits_of_every_family_are_golden(name: str, tmp_path: Path, pytest
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(name, marks=() if name in ("bert", "modernbert") else pytest.mark.long) for name in FAMILIES],
+    indirect=True,
+)
 def test_every_family_can_be_exported(family: Path, tmp_path: Path) -> None:
     model = load_engine(str(family), "cpu", "float32")
     path = write_onnx(model, tmp_path, 384)  # which compares logits

@@ -10,9 +10,10 @@ from transformers import AutoModelForQuestionAnswering
 
 import qa.model.fast.window_attention as attention
 from helpers.training import config_of
-from qa.model.fast.dropout import PackedWindows, WindowDropout, by_windows, draw_for
-from qa.model.fast.unpadded import FAMILIES, unpadded_logits
-from qa.model.fast.window_attention import WINDOWS, compute_by_windows, fits_windows, window_attention
+from qa.model.fast.dropout import PackedWindows, WindowDropout
+from qa.model.fast.logits import FAMILIES, ByWindows, Padded
+from qa.model.fast.window_attention import window_attention
+from qa.model.pretrained import set_dropout
 
 LENGTHS = np.array([9, 30, 17, 40])
 ROWS = np.array([12, 5, 700, 3])
@@ -65,35 +66,34 @@ def test_output_and_gradients_are_those_of_the_formula(p: float, at_once: int, m
         torch.testing.assert_close(one, other)
 
 
-def batch(family: str) -> tuple[Any, dict[str, Tensor]]:
+def model(family: str, dropout: float = 0.1) -> tuple[Any, tuple[str, ...], Any]:
+    """A model in train mode, its inputs, and a batch."""
     torch.manual_seed(0)
-    net = AutoModelForQuestionAnswering.from_config(config_of(family, max_position_embeddings=80))
+    config = config_of(family, max_position_embeddings=80)
+    set_dropout(config, dropout)
+    net = AutoModelForQuestionAnswering.from_config(config)
     mask = (torch.arange(40) < torch.from_numpy(LENGTHS)[:, None]).long()
     ids = torch.randint(5, 99, mask.shape, generator=torch.Generator().manual_seed(1))
     inputs = {"input_ids": torch.where(mask == 1, ids, net.config.pad_token_id), "attention_mask": mask}
     if getattr(net.config, "type_vocab_size", 0) > 1:
         inputs["token_type_ids"] = (torch.arange(40) > 5).long() * mask
-    return net, inputs
+    return net.train(), tuple(inputs), {**inputs, "lengths": LENGTHS, "keys": ROWS}
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_without_dropout_a_model_has_the_logits_and_gradients_of_the_usual_attention(family: str) -> None:
-    net, inputs = batch(family)
-    mask = inputs["attention_mask"]
+    net, inputs, batch = model(family, dropout=0.0)
+    mask: Tensor = batch["attention_mask"]
 
     def weighed(logits: tuple[Tensor, Tensor]) -> Tensor:
         return sum((values * mask).square().sum() for values in logits)  # type: ignore[return-value]
 
-    output = net.eval()(**inputs)
-    expected = output.start_logits, output.end_logits
+    expected = Padded(net, inputs).logits(batch, 1, 2)
     weighed(expected).backward()
     gradients = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
     net.zero_grad()
-    net.set_attn_implementation(WINDOWS)
-    again = net(**inputs)  # as an evaluation does
-    assert torch.equal(again.start_logits, output.start_logits)
-    by_windows(net)
-    found = unpadded_logits(net, inputs, LENGTHS, filled=False)
+    way = ByWindows(net, inputs)
+    found = way.logits(batch, 1, 2)
     for one, other in zip(expected, found, strict=True):
         torch.testing.assert_close(other, one * mask, atol=1e-5, rtol=1e-5)
     weighed(found).backward()
@@ -101,50 +101,33 @@ def test_without_dropout_a_model_has_the_logits_and_gradients_of_the_usual_atten
         if name in gradients:
             assert parameter.grad is not None
             torch.testing.assert_close(parameter.grad, gradients[name], atol=1e-5, rtol=1e-4)
+    net.eval()
+    assert all(torch.equal(one, other) for one, other in zip(way.logits(batch, 1, 2), expected, strict=True))
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_with_dropout_a_windows_logits_do_not_depend_on_its_batch(family: str) -> None:
-    net, inputs = batch(family)
-    net.train().set_attn_implementation(WINDOWS)
-    by_windows(net)
+    net, inputs, batch = model(family)
+    way = ByWindows(net, inputs)
 
-    def starts(rows: slice) -> Tensor:
-        draw_for(net, PackedWindows(1, 2, ROWS[rows], LENGTHS[rows]))
-        part = {name: values[rows] for name, values in inputs.items()}
-        return unpadded_logits(net, part, LENGTHS[rows], filled=False)[0]
+    def starts(rows: slice, step: int = 2) -> Tensor:
+        part: Any = {name: values[rows] for name, values in batch.items()}
+        return way.logits(part, 1, step)[0]
 
     together = starts(slice(None))
     torch.testing.assert_close(starts(slice(1, 3)), together[1:3], atol=1e-5, rtol=1e-5)
-    draw_for(net, PackedWindows(1, 3, ROWS, LENGTHS))
-    assert not torch.allclose(unpadded_logits(net, inputs, LENGTHS, filled=False)[0], together, atol=1e-3)
+    assert not torch.allclose(starts(slice(None), step=3), together, atol=1e-3)
 
 
 def test_gradient_checkpointing_draws_the_same_masks_again() -> None:
-    net, inputs = batch("bert")
-    net.train()
-    compute_by_windows(net)
-    draw_for(net, PackedWindows(1, 2, ROWS, LENGTHS))
+    net, inputs, batch = model("bert")
+    way = ByWindows(net, inputs)
 
     def gradients() -> list[Tensor]:
         net.zero_grad()
-        unpadded_logits(net, inputs, LENGTHS, filled=False)[0].square().sum().backward()
+        way.logits(batch, 1, 2)[0].square().sum().backward()
         return [p.grad.clone() for p in net.parameters() if p.grad is not None]
 
     expected = gradients()
     net.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     assert all(torch.equal(one, other) for one, other in zip(gradients(), expected, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("device", "precision", "family", "expected"),
-    [
-        ("cpu", "32-true", "bert", True),
-        ("cpu", "bf16-mixed", "bert", False),
-        ("cuda", "32-true", "bert", False),
-        ("cpu", "32-true", "mpnet", False),
-    ],
-)
-def test_where_windows_are_computed_so(device: str, precision: str, family: str, expected: bool) -> None:
-    net = AutoModelForQuestionAnswering.from_config(config_of(family))
-    assert fits_windows(net, torch.device(device), precision) is expected

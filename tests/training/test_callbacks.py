@@ -82,6 +82,23 @@ def test_a_log_file_gets_a_line_every_few_minutes(
     assert shown[-1] == "epoch 1/2  step 48/100  loss 1.500  0.5 windows/s  time left 0:09:52"
 
 
+def test_the_line_waits_for_the_first_step_that_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    module = QuestionAnsweringModule.__new__(QuestionAnsweringModule)
+    torch.nn.Module.__init__(module)
+    module.total_steps, module.step_metrics = 100, {}
+    trainer: Any = SimpleNamespace(
+        datamodule=data(), num_training_batches=50, current_epoch=0, max_epochs=2, global_step=2
+    )  # fmt: skip
+    line = LiveLine(every_n_minutes=1e-9)
+    line.on_train_epoch_start(trainer, module)
+    batch: Any = {"windows": 1, "tokens": 20}
+    figures: list[dict[str, float]] = [{}, {"loss": 1.5}]
+    for module.step_metrics, shown in zip(figures, ("", "epoch 1/2  step 2/100  loss 1.500"), strict=True):
+        line.on_train_batch_end(trainer, module, None, batch, 2)
+        out = capsys.readouterr().out
+        assert out.startswith(shown) and bool(out) == bool(shown)
+
+
 def test_a_limited_epoch_has_the_tokens_of_its_batches() -> None:
     trainer: Any = SimpleNamespace(datamodule=data(), num_training_batches=5)
     module: Any = SimpleNamespace(total_steps=10)

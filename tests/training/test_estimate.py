@@ -2,6 +2,7 @@
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,7 +61,8 @@ def steps(losses: list[float], trained_head: bool = False, first: int = 1) -> No
     batch: Any = {"attention_mask": torch.ones(4, 100), "tokens": 400}
     for step, loss in enumerate(losses, first):
         figures = {"loss": loss, "learning_rate": 0.01}
-        module: Any = SimpleNamespace(step_metrics=figures, trained_head=trained_head, total_steps=0)
+        read = partial(lambda figures, use: use(figures), figures)
+        module: Any = SimpleNamespace(when_read=read, trained_head=trained_head, total_steps=0)
         trainer: Any = SimpleNamespace(global_step=step)
         estimate.on_train_batch_start(trainer, module, batch, step)
         estimate.on_train_batch_end(trainer, module, None, batch, step)

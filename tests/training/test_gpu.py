@@ -24,8 +24,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from helpers.training import ADAM, Small, a_history, batches, config_of, train
 from qa.data.epochs.batches import EvaluationBatches
 from qa.errors import UserError
+from qa.model.fast.logits import FAMILIES
 from qa.model.fast.micro_batches import MicroBatches
-from qa.model.fast.unpadded import FAMILIES
 from qa.model.optimization import schedule
 from qa.model.pretrained import FLASH, load_model
 from qa.sweeps.engines import visible_gpus
@@ -266,9 +266,10 @@ def test_a_gpu_that_failed_is_not_called_a_full_disk(tmp_path: Path, monkeypatch
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered", 700)
 
     monkeypatch.setattr(torch, "save", save)
-    files = SyncedFile()
+    file = SyncedFile()
+    file.save_checkpoint({}, tmp_path / "last.tmp")
     with pytest.raises(torch.AcceleratorError):
-        files.save_checkpoint({}, tmp_path / "last.tmp")
+        file.wait()
     assert not (tmp_path / "last.tmp").exists()
 
 

@@ -91,7 +91,8 @@ def recorded(calls: list[tuple[Any, ...]]) -> None:
 
         setattr(torch.distributed, name, wrapped)
 
-    for name in ("all_reduce", "broadcast", "barrier", "all_gather_object", "gather_object", "broadcast_object_list"):
+    objects = ("all_gather_object", "gather_object", "broadcast_object_list")
+    for name in ("all_reduce", "all_gather_single", "broadcast", "barrier", *objects):
         wrap(name)
 
 
@@ -187,6 +188,13 @@ def test_all_ranks_ask_for_the_same_collectives_in_the_same_order(ranks: list[di
     calls, calls2 = (rank["calls"] for rank in ranks)
     assert calls == calls2
     step = calls.index(("all_reduce", "torch.int64", "cpu", (1,)))
-    weights = sum(weight.numel() for weight in ranks[0]["recorded"][2].values())
-    exchange = [("all_reduce", "torch.float32", "cpu", shape) for shape in ((), (weights,))]
-    assert calls[step : step + 6] == 2 * [calls[step], *exchange]
+    weights = ranks[0]["recorded"][2]
+    words = next(weight for name, weight in weights.items() if "word_embeddings" in name)
+    others = sum(weight.numel() for weight in weights.values()) - words.numel()
+    exchange = [("all_reduce", "torch.float32", "cpu", shape) for shape in ((), (others,))]
+    for first in (step, step + 5):
+        assert calls[first : first + 3] == [calls[step], *exchange]
+        (_, *of_rows), (_, *of_values) = calls[first + 3 : first + 5]  # of the words' embedding rows alone
+        assert of_rows == ["torch.int64", "cpu", of_rows[2]]
+        assert of_values == ["torch.float32", "cpu", (*of_rows[2], words.shape[1])]
+        assert of_rows[2][0] < len(words) / 10

@@ -14,7 +14,7 @@ from qa.config.settings import check_settings
 from qa.errors import UserError
 from qa.training.building import check_optimizer, count_steps
 from qa.training.callbacks import build_callbacks
-from qa.training.devices import check_precision, lost_updates
+from qa.training.devices import check_precision, lost_updates, unused_options
 
 CPU = torch.device("cpu")
 
@@ -92,6 +92,14 @@ def test_updates_that_half_precision_loses_are_named() -> None:
     assert not (lost("bf16-true", 1e-3) or lost("bf16-mixed", 2e-5) or lost("32-true", 1e-9))
     weight = torch.full((1000,), 0.04, dtype=torch.bfloat16)
     assert torch.equal(weight - 2e-5, weight)
+
+
+def test_options_of_ddp_are_named_since_they_have_no_effect(tmp_path: Path) -> None:
+    target = "lightning.pytorch.strategies.DDPStrategy"
+    for strategy in ("ddp_find_unused_parameters_true", {"_target_": target, "static_graph": True}):
+        assert unused_options(strategy).startswith("DDP's options have no effect")
+    sharded = composed("trainer=sharded", tmp_path=tmp_path)[1]["trainer"]["strategy"]
+    assert not any(map(unused_options, ("auto", "ddp", sharded)))
 
 
 def test_least_epochs_and_steps_beyond_the_schedule_are_refused(tmp_path: Path) -> None:

@@ -73,12 +73,8 @@ def _masked(states: Tensor, out: Tensor, dropout: WindowDropout, windows: Packed
 
 def by_windows(model: nn.Module) -> None:
     """Puts a `WindowDropout` in the place of each dropout of a model."""
-    dropouts = [
-        (parent, name)
-        for parent in model.modules()
-        for name, part in parent.named_children()
-        if type(part) is nn.Dropout
-    ]
+    children = [(parent, name) for parent in model.modules() for name, _ in parent.named_children()]
+    dropouts = [(parent, name) for parent, name in children if type(getattr(parent, name)) is nn.Dropout]
     for place, (parent, name) in enumerate(dropouts):
         setattr(parent, name, WindowDropout(getattr(parent, name).p, place).train(parent.training))
 

@@ -9,23 +9,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from qa.data.epochs.batches import TrainingBatch
+from qa.data.epochs.batches import INPUTS, TrainingBatch
 from qa.errors import first_line
 from qa.model.fast.gradients import FlatGradients
-from qa.model.fast.unpadded import padded_tokens
+from qa.model.fast.logits import padded_tokens
 
 log = logging.getLogger(__name__)
 
 WIDTH = 128  # a batch's width is rounded up to a multiple of it, so that fewer graphs do
-Key = tuple[int, int, int]  # windows, width, tokens
+Key = tuple[int, int, int, int]  # windows of all ranks, windows, width, tokens: new to all ranks at the same step
+Pass = Callable[[TrainingBatch], Tensor]
 
 
 class Graph:
     """The pass of batches of one shape; it reads a batch that stays where it is."""
 
-    def __init__(
-        self, batch: TrainingBatch, compute: Callable[[TrainingBatch], Tensor], stream: Any, pool: Any
-    ) -> None:
+    def __init__(self, batch: TrainingBatch, compute: Pass, stream: Any, pool: Any) -> None:
         """Captures `compute` without running it; `pool`: memory that all graphs share, as they run in turn."""
         self.batch: dict[str, Any] = {k: v.clone() if isinstance(v, Tensor) else v for k, v in batch.items()}
         self.batch["weight"] = torch.zeros((), dtype=torch.float32, device=batch["input_ids"].device)
@@ -51,7 +50,7 @@ class Graphs:
     room of cuBLAS on its stream along, which others still use.
     """
 
-    def __init__(self, compute: Callable[[TrainingBatch], Tensor], gradients: FlatGradients) -> None:
+    def __init__(self, compute: Pass, gradients: FlatGradients) -> None:
         """`compute(batch)`: weighted losses, float32 [batch], after it has added to the gradients."""
         self._compute, self._gradients = compute, gradients
         self._seen: set[Key] = set()
@@ -74,8 +73,8 @@ class Graphs:
     def __call__(self, batch: TrainingBatch) -> Tensor:
         """The batch's weighted losses, float32 [batch]; adds to the gradients."""
         batch = _widened(batch)
-        key = *batch["input_ids"].shape, padded_tokens(batch["lengths"])
-        if key in self._seen and key not in self._graphs and key[2] < self._limit:
+        key = batch["windows"], *batch["input_ids"].shape, padded_tokens(batch)
+        if key in self._seen and key not in self._graphs and key[3] < self._limit:
             self._capture(key, batch)
         if key in self._graphs:
             self.replayed = True
@@ -95,14 +94,15 @@ class Graphs:
             return
         except RuntimeError as error:
             reason = first_line(error)
-        self._limit = key[2]
+        self._limit = key[3]
         self.drop()
         torch.cuda.empty_cache()
-        log.warning("no CUDA graphs for batches of %d tokens or more, whose steps are slower: %s", key[2], reason)
+        log.warning("no CUDA graphs for batches of %d tokens or more, whose steps are slower: %s", key[3], reason)
 
 
 def _widened(batch: TrainingBatch) -> TrainingBatch:
-    """The batch, padded to a multiple of WIDTH."""
-    more = -batch["input_ids"].shape[1] % WIDTH
-    wide = {k: pad(v, (0, more)) if isinstance(v, Tensor) and v.ndim == 2 else v for k, v in batch.items()}
+    """The batch, padded to a multiple of WIDTH that is the same on all ranks."""
+    more = -(-batch["longest"] // WIDTH) * WIDTH - batch["input_ids"].shape[1]
+    wide: dict[str, Any] = {**batch}
+    wide |= {name: pad(wide[name], (0, more)) for name in INPUTS if name in wide}
     return cast(TrainingBatch, wide)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from qa.data.epochs.batches import TrainingBatch
+from qa.data.epochs.batches import INPUTS, TrainingBatch
 from qa.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -47,10 +47,9 @@ class MicroBatches:
         """Halves the number of windows of this length from now on. Errors: UserError where it is one, or set."""
         size, longest = self.size(batch), batch["longest"]
         if self.chosen != "auto" or size == 1:
-            raise UserError(
-                f"out of memory with {size} windows of {longest} tokens at once; lower data.micro_batch_size or"
-                " data.max_length, or take trainer.precision=bf16-mixed"
-            )
+            lower = "data.max_length" if size == 1 else "data.micro_batch_size or data.max_length"
+            problem = f"out of memory with {size} window{'s' * (size > 1)} of {longest} tokens at once"
+            raise UserError(f"{problem}; lower {lower}, or take trainer.precision=bf16-mixed")
         self._fitting[longest] = (size + 1) // 2
         log.warning("out of memory: batches of %d tokens go %d windows at a time", longest, self._fitting[longest])
 
@@ -59,10 +58,11 @@ def _part(batch: TrainingBatch, begin: int, size: int) -> TrainingBatch:
     stand_in = begin >= len(batch["input_ids"])
     rows = slice(0, 1) if stand_in else slice(begin, begin + size)
     length = int(batch["lengths"][rows].max())
-    part: dict[str, Any] = {**batch, "ids": batch["ids"][rows]}
+    part: dict[str, Any] = {**batch, "ids": batch["ids"][rows], "longest": length}
+    part["rank_tokens"] = 2 * (int(batch["lengths"][rows].sum()),)  # those of other ranks' parts are not known
     for name, value in batch.items():
         if isinstance(value, torch.Tensor | np.ndarray):
-            part[name] = value[rows] if value.ndim == 1 else value[rows, :length]
+            part[name] = value[rows, :length] if name in (*INPUTS, "context_mask") else value[rows]
     if stand_in:
         part["weight"] = 0.0
     return part  # type: ignore[return-value]

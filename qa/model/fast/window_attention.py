@@ -9,28 +9,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from qa.model.fast.dropout import PackedWindows, WindowDropout, by_windows
-from qa.model.fast.feed_forward import join_gelu
-from qa.model.fast.unpadded import FAMILIES
+from qa.model.fast.dropout import PackedWindows, WindowDropout
 
 WINDOWS = "windows"
 SCORES_AT_ONCE = 200_000  # scores: they, their mask and their gradients stay in the cache of a core
-
-
-def fits_windows(model: PreTrainedModel, device: torch.device, precision: str) -> bool:
-    """Whether this model is trained so, on this device, in Lightning's `precision`."""
-    return device.type == "cpu" and precision == "32-true" and model.config.model_type in FAMILIES
-
-
-def compute_by_windows(model: PreTrainedModel) -> None:
-    """Makes a model train so; its new modules have the same parameters, by the same names."""
-    model.set_attn_implementation(WINDOWS)
-    by_windows(model)
-    join_gelu(model)
 
 
 class How(NamedTuple):
@@ -38,8 +24,8 @@ class How(NamedTuple):
 
     sizes: list[int]  # tokens of each window
     scale: float
-    dropout: WindowDropout | None
-    windows: PackedWindows | None  # the dropout draws their masks
+    dropout: WindowDropout
+    windows: PackedWindows | None  # the dropout draws their masks; None: it drops nothing
 
 
 class _Attention(torch.autograd.Function):
@@ -48,10 +34,10 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         out = _like(query)
-        for (q, k, v, o), drawn, (scores, mask, _) in _pieces(how, query, key, value, out):
+        for (q, k, v, o), mask, (scores, _) in _pieces(how, query, key, value, out):
             weights = _weights(q, k, how.scale, scores)
-            if how.dropout and drawn is not None:
-                weights.mul_(torch.ge(drawn, how.dropout.below, out=mask))
+            if mask is not None:
+                weights.mul_(mask)
                 v = v * how.dropout.scale
             o.copy_(torch.bmm(weights, v))
         ctx.how = how
@@ -63,17 +49,15 @@ class _Attention(torch.autograd.Function):
         query, key, value, out = ctx.saved_tensors
         how: How = ctx.how
         gradients = [_like(query) for _ in range(3)]
-        for (q, k, v, o, do, dq, dk, dv), drawn, (scores, mask, dscores) in _pieces(
+        for (q, k, v, o, do, dq, dk, dv), mask, (scores, dscores) in _pieces(
             how, query, key, value, out, gradient, *gradients
         ):
-            weights = _weights(q, k, how.scale, scores)
+            kept = weights = _weights(q, k, how.scale, scores)
             whole = (o * do).sum(2, keepdim=True)  # = sum(weights * dweights) of each row
-            kept = weights
-            if how.dropout and drawn is not None:
+            if mask is not None:
                 do = do * how.dropout.scale
-                torch.ge(drawn, how.dropout.below, out=mask)
             dweights = torch.bmm(do, v.transpose(1, 2), out=dscores)
-            if drawn is not None:
+            if mask is not None:
                 dweights.mul_(mask)
                 kept = mask.mul_(weights)
             dv.copy_(torch.bmm(kept.transpose(1, 2), do))
@@ -95,23 +79,24 @@ def _weights(query: Tensor, key: Tensor, scale: float, out: Tensor) -> Tensor:
     return torch.softmax(out, -1, out=out)
 
 
-def _pieces(how: How, *tensors: Tensor) -> Iterator[tuple[list[Tensor], Tensor | None, Tensor]]:
-    """Yields a window's heads, some at a time: of each tensor [heads, tokens, size], of the random bytes, and room.
+def _pieces(how: How, *tensors: Tensor) -> Iterator[tuple[list[Tensor], Tensor | None, list[Tensor]]]:
+    """Yields a window's heads, some at a time: of each tensor [heads, tokens, size], the mask of dropout, and room.
 
-    The room is for three matrices [heads, tokens, tokens].
+    The mask, [heads, tokens, tokens], is 1 where a weight is kept; the room is for two more matrices of this shape.
     """
     heads = len(tensors[0])
     longest = max(how.sizes)
     room = tensors[0].new_empty(3, min(heads * longest**2, max(SCORES_AT_ONCE, longest**2)))
     for number, window in enumerate(zip(*(tensor.split(how.sizes, 1) for tensor in tensors), strict=True)):
         tokens = how.sizes[number]
-        drawn = how.dropout.drawn(how.windows, number, (heads, tokens, tokens)) if how.dropout and how.windows else None
+        drawn = how.dropout.drawn(how.windows, number, (heads, tokens, tokens)) if how.windows else None
         at_once = max(1, SCORES_AT_ONCE // tokens**2)
         for first in range(0, heads, at_once):
             part = slice(first, min(first + at_once, heads))
             shape = (3, part.stop - first, tokens, tokens)
-            used = room[:, : shape[1] * tokens**2].view(shape)
-            yield [tensor[part] for tensor in window], None if drawn is None else drawn[part], used
+            mask, *used = room[:, : shape[1] * tokens**2].view(shape)
+            kept = None if drawn is None else torch.ge(drawn[part], how.dropout.below, out=mask)
+            yield [tensor[part] for tensor in window], kept, used
 
 
 def window_attention(
@@ -134,7 +119,7 @@ def window_attention(
         return sdpa_attention_forward(module, query, key, value, mask, dropout=dropout, scaling=scaling, **more)
     drops: Any = module.dropout
     sizes = [size for size in cu_seq_lens_q.diff().tolist() if size]
-    how = How(sizes, scaling or query.shape[-1] ** -0.5, *((drops, drops.windows) if dropout else (None, None)))
+    how = How(sizes, scaling or query.shape[-1] ** -0.5, drops, drops.windows if dropout else None)
     out: Tensor = _Attention.apply(query[0], key[0], value[0], how)  # type: ignore[no-untyped-call]
     return out.transpose(0, 1)[None], None
 
