@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,9 +55,14 @@ class JobLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs all combinations of a grid. Raises SystemExit where one failed."""
-        self.begin(searching=False)
-        self.run(self._unfinished(job_overrides), len(job_overrides))
+        keys = {override.key_or_group for override in self.grid()} | set(self.config.hydra.sweeper.get("params") or {})
+        self.run_grid(job_overrides, keys)
         return []
+
+    def run_grid(self, job_overrides: Sequence[Sequence[str]], keys: AbstractSet[str]) -> None:
+        """Runs the jobs that are not finished; `keys`: the settings in which jobs differ."""
+        self.begin(searching=False)
+        self.run(self._unfinished(job_overrides, keys), len(job_overrides))
 
     def begin(self, searching: bool) -> None:
         """Checks the sweep's folder before anything in it changes.
@@ -75,8 +81,7 @@ class JobLauncher(Launcher):
                 )
             self.check_rows()
 
-    def _unfinished(self, job_overrides: Sequence[Sequence[str]]) -> Iterator["Job"]:
-        keys = {override.key_or_group for override in self.grid()} | set(self.config.hydra.sweeper.get("params") or {})
+    def _unfinished(self, job_overrides: Sequence[Sequence[str]], keys: AbstractSet[str]) -> Iterator["Job"]:
         for arguments in job_overrides:
             values = {o.key_or_group: o.value() for o in self.parsed(arguments) if o.key_or_group in keys}
             # what JSON does not know is kept as Hydra writes it
@@ -183,22 +188,55 @@ class SubmititLauncher(JobLauncher):
         return Submitted(folder / ".submitit", self.cluster, self.n_jobs, self.parameters)
 
 
-class SearchSweeper(Sweeper):
-    """Asks Optuna for the next job instead of going through a grid."""
+class JobSweeper(Sweeper):
+    """A sweeper that proposes jobs to a `JobLauncher`."""
+
+    launcher: JobLauncher
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Errors: UserError for a launcher of another kind."""
         self.seed = config.seed
-        self.launcher = Plugins.instance().instantiate_launcher(
+        launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+        if not isinstance(launcher, JobLauncher):
+            choice = config.hydra.runtime.choices["hydra/sweeper"]
+            raise UserError(f"sweep={choice}: needs hydra/launcher=local, submitit_local or submitit_slurm")
+        self.launcher = launcher
+
+
+class FactorialSweeper(JobSweeper):
+    """Runs the part of all combinations of two values each that tells the effects of the settings apart."""
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Runs the jobs, each with its own seed. Errors: UserError for a setting with other than two values."""
+        from qa.statistics.effects import fractional_factorial
+
+        grid = self.launcher.grid()
+        factors = {override.get_key_element(): list(override.sweep_string_iterator()) for override in grid}
+        for key, values in factors.items():
+            if key == "seed" or len(values) != 2:
+                problem = "each job gets a seed of its own" if key == "seed" else f"{len(values)} values"
+                raise UserError(f"{key}={','.join(values)}: {problem}; sweep=factorial takes settings with two values")
+        if len(factors) < 2:
+            raise UserError("sweep=factorial: takes at least two settings with two values, as optimizer.lr=1e-5,2e-5")
+        varied = {*(override.key_or_group for override in grid), "seed"}
+        fixed = [o.input_line or "" for o in self.launcher.parsed(arguments) if o.key_or_group not in varied]
+        jobs = []
+        for job, levels in enumerate(fractional_factorial(len(factors)).tolist()):
+            chosen = (f"{key}={pair[level]}" for (key, pair), level in zip(factors.items(), levels, strict=True))
+            jobs.append([*fixed, *chosen, f"seed={self.seed + job}"])
+        self.launcher.run_grid(jobs, varied)
+
+
+class SearchSweeper(JobSweeper):
+    """Asks Optuna for the next job instead of going through a grid."""
 
     def sweep(self, arguments: list[str]) -> None:
         """Runs the search. Errors: UserError for a space that cannot be searched, or a grid given besides."""
         from qa.sweeps.search import Search
 
         launcher = self.launcher
-        if not isinstance(launcher, JobLauncher):
-            raise UserError("sweep=optuna: needs hydra/launcher=local, submitit_local or submitit_slurm")
         if grid := launcher.grid():
             raise UserError(
                 f"{grid[0].input_line}: sweep=optuna takes its values from sweep.space; put it there, or remove"

@@ -53,7 +53,7 @@ class SquadDataModule(SquadData, LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         train, template = self.splits["train"], pair_template(self.tokenizer)
-        dataset = TrainingBatches(train.windows, train.examples, template, *self._rank())
+        dataset = TrainingBatches(train.windows, train.examples, template, train.labels, *self._rank())
         epoch, done = divmod(self._first_step, self._steps_per_epoch) if self._first_step else (0, 0)
         return self._loader(dataset, EpochSampler(self.training_batches, self.batch_count(), epoch, done))
 

@@ -1,10 +1,11 @@
 """`Example`: one question with its context and reference answers."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, InstanceOf, field_validator
 from pydantic_core import PydanticCustomError
 
+Label = Literal["first", "consensus", "all"]  # the reference answers that training learns
 CORRECTION = "correction-"  # the begin of the ids of corrections
 
 
@@ -32,14 +33,19 @@ class Example(BaseModel):
     is_impossible: bool = False
 
     @property
+    def labels(self) -> list[tuple[int, int]]:
+        """First character and end, exclusive, of each answer with a known place, without white space around."""
+        labels = []
+        for text, begin in self.answers:
+            if begin is not None:
+                begin += len(text) - len(text.lstrip())
+                labels.append((begin, begin + len(text.strip())))
+        return labels
+
+    @property
     def label(self) -> tuple[int, int] | None:
-        """First character and end, exclusive, of the first answer with a known place, without white space around."""
-        for answer in self.answers:
-            if (begin := answer.answer_start) is not None:
-                text = answer.text.lstrip()
-                begin += len(answer.text) - len(text)
-                return begin, begin + len(text.rstrip())
-        return None
+        """The first of `labels`."""
+        return next(iter(self.labels), None)
 
     @property
     def is_correction(self) -> bool:

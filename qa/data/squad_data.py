@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from qa import recipe
+from qa.data.arrays import Ints
 from qa.data.epochs.batch_order import Batching, copies, drawn_windows, epoch_batches, padded_share
 from qa.data.epochs.mixture import EpochPlan, Mixture, Share, file_weights, plan_epochs
-from qa.data.example import Example
+from qa.data.example import Example, Label
 from qa.data.reading.checked import Examples
 from qa.data.reading.examples import OnBadRecord, collector_paused
 from qa.data.reading.languages import Languages
@@ -40,6 +41,7 @@ class PreparedSplit:
 
     examples: list[Example]
     windows: "Windows"
+    labels: Ints  # of training, as `qa.data.windows.labels` has them, [windows, labels, 2]
     evaluated: NDArray[np.int64]  # numbers of the windows that an evaluation takes
     fingerprint: str  # of content, tokenizer and window settings
     skipped: Counter[str]  # records by kind
@@ -66,7 +68,8 @@ class SquadData:
 
     `mixture` is how often an epoch sees each window of a file ({stem: weight}, 1 for the others), or an exponent that
     weighs the files by their size; `negative_windows` is the share of the windows without their answer that an epoch
-    takes: see `qa.data.epochs.mixture`. Lengths and `stride` are in tokens. `num_workers` processes build batches
+    takes: see `qa.data.epochs.mixture`. `label` is which reference answers training learns: see
+    `qa.data.windows.labels`. Lengths and `stride` are in tokens. `num_workers` processes build batches
     ahead; None: 2 on a GPU, else none. `eval_batch_size`: None: 64 on a GPU, else 16.
     """
 
@@ -78,6 +81,7 @@ class SquadData:
     split_seed: NonNegativeInt = 42
     mixture: Mixture | None = None
     negative_windows: Share = 1.0
+    label: Label = "first"
     predictions_file: str | None = None
     columns: Columns | Mapping[str, str] = Columns()
     languages: Languages | None = None
@@ -122,6 +126,7 @@ class SquadData:
         Errors: UserError for a file or a record that cannot be used, or a question that leaves no room for its context.
         """
         from qa.data.windows.cache import cached_windows, fingerprint  # needs torch, which scoring does without
+        from qa.data.windows.labels import training_labels
 
         self.tokenizer = tokenizer
         read = self._read_training() if split == "train" else self.sources.read(split)
@@ -133,7 +138,8 @@ class SquadData:
         unit = (self.eval_batch_size or recipe.BATCH_SIZE) if isinstance(limit, int) else len(windows)
         most = math.inf if limit is None else limit * unit
         evaluated = drawn_windows(windows.example, most, self.split_seed)
-        self.splits[split] = PreparedSplit(read.examples, windows, evaluated, key, read.skipped, read.repaired)
+        labels = training_labels(windows, read.examples, self.label if split == "train" else "first")
+        self.splits[split] = PreparedSplit(read.examples, windows, labels, evaluated, key, read.skipped, read.repaired)
         if split == "train":
             self._plan_epochs(read.files)
         if {"train", "validation"} <= self.splits.keys():
@@ -165,20 +171,21 @@ class SquadData:
 
         Errors: UserError where no question has an answer.
         """
-        from qa.data.windows.build import unlabelled
-
-        examples, windows = self.splits["train"].examples, self.splits["train"].windows
+        train = self.splits["train"]
+        examples, windows, has_label = train.examples, train.windows, train.labels[:, :, 1].max(axis=1) > 0
         if not any(example.answers for example in examples):
             raise UserError(
                 f"{self.sources.in_words('train')}: no question has an answer; training needs some, in a field such as"
                 " 'answers' or named by data.columns.answer=NAME"
             )
-        unanswerable = sum(examples[row].is_impossible for row in np.unique(windows.example))
-        if lost := unlabelled(windows) - unanswerable:
-            log.warning("train: %d first answers are whole in no window and are trained as (0, 0)", lost)
+        if self.label != "first" and all(len(example.labels) < 2 for example in examples):
+            log.warning("train: no question has several answers: data.label=%s changes nothing", self.label)
+        unlabelled = np.setdiff1d(windows.example, windows.example[has_label])
+        if lost := sum(not examples[row].is_impossible for row in unlabelled):
+            log.warning("train: %d answers are whole in no window and are trained as (0, 0)", lost)
         paths = [files.get(example.id, Path(self.name or "")) for example in examples]
         weights = file_weights(self.mixture, self.train_file)
-        self.plan = plan_epochs(windows, examples, paths, weights, self.negative_windows, self.seed)
+        self.plan = plan_epochs(windows.example, has_label, examples, paths, weights, self.negative_windows, self.seed)
 
     def _look_for_overlap(self) -> None:
         """Reports the overlap of validation with training, or refuses it."""

@@ -162,31 +162,6 @@ def ranked(rows: Sequence[SweepRow], monitor: Monitor) -> list[Setting]:
     return sorted(settings, key=lambda s: (bool(s.others), sign(monitor) * (s.over_seeds(monitor)[0] or 0.0)))
 
 
-Lines = list[list[str]]
-Intervals = Mapping[str, Mapping[str, str]]  # by a setting's name, by figure
-
-
-def tables(
-    rows: Sequence[SweepRow], monitor: Monitor, intervals: Intervals | None = None
-) -> list[tuple[str, list[str], Lines]]:
-    """Title, head and lines of a sweep's tables: its jobs, and its settings where they say more."""
-    parts, settings = [("", list(ROW_COLUMNS), [_texts(row) for row in rows])], ranked(rows, monitor)
-    if intervals or any(len(setting.rows) > 1 or setting.others for setting in settings):
-        title = "mean ± standard deviation over seeds" + (" (95% interval)" if intervals else "") + ", the best first"
-        lines = []
-        for setting in settings:
-            bounds = (intervals or {}).get(setting.name, {})
-            cells = (setting.shown(name) + (f" ({bounds[name]})" if name in bounds else "") for name in MEASURED)
-            lines.append([setting.name, setting.part or setting.seeds, *cells])
-        parts.append((title, ["setting", "seeds", *MEASURED], lines))
-    return parts
-
-
-def _texts(row: SweepRow) -> list[str]:
-    values = [(getattr(row, name), FORMATS.get(name, "")) for name in ROW_COLUMNS]
-    return ["" if value is None else format(value, form) for value, form in values]
-
-
 def outcome(row: SweepRow) -> str:
     """The end of a job, in one line."""
     figures = [

@@ -27,8 +27,9 @@ from qa.runs.results_table import markdown_rows
 from qa.storage import new_folder, remove, write_text
 from qa.sweeps.engines import ERROR, Job, JobEngine, job_error, run_jobs
 from qa.sweeps.job_locks import JobLocks
-from qa.sweeps.rows import BEST_KEYS, ROW_COLUMNS, Intervals, SweepRow, notes, outcome, ranked, ranked_jobs, tables
+from qa.sweeps.rows import BEST_KEYS, ROW_COLUMNS, SweepRow, notes, outcome, ranked, ranked_jobs
 from qa.sweeps.scripts import SEEDS_FOLDER, best_script, new_seeds_script
+from qa.sweeps.tables import Intervals, tables
 
 if TYPE_CHECKING:
     from qa.sweeps.search import Search

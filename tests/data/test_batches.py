@@ -26,6 +26,7 @@ from qa.data.epochs.batches import EpochSampler, EvaluationBatches, TrainingBatc
 from qa.data.example import Example
 from qa.data.reading.examples import read_examples
 from qa.data.windows.build import build_windows
+from qa.data.windows.labels import training_labels
 from qa.data.windows.tokenizer import pair_template
 
 LENGTHS = np.random.default_rng(0).gamma(6, 30, 5000).astype(np.int32) + 10
@@ -81,10 +82,11 @@ def test_copies_of_a_window_in_one_batch_have_keys_of_their_own_on_any_number_of
 ) -> None:
     examples = [Example(id=str(row), question="who ?", context="one " * (row + 3)) for row in range(5)]
     windows = build_windows(examples, minilm, 64, 8)
-    rows = np.array([3, 1, 3, 0, 3, 1])
+    rows, labels = np.array([3, 1, 3, 0, 3, 1]), training_labels(windows, examples, "first")
 
     def keys(ranks: int) -> list[tuple[int, int]]:
-        parts = [TrainingBatches(windows, examples, pair_template(minilm), rank, ranks)[rows] for rank in range(ranks)]
+        template = pair_template(minilm)
+        parts = [TrainingBatches(windows, examples, template, labels, rank, ranks)[rows] for rank in range(ranks)]
         taken = [part for part in parts if part["weight"]]
         return sorted(
             (int(key), int(row)) for part in taken for key, row in zip(part["keys"], part["rows"], strict=True)
@@ -124,8 +126,9 @@ def test_1024_ranks_take_every_window_once_and_their_tokens_even_out(minilm: Pre
     batches = epoch_batches(windows.lengths(), 4 * ranks, "bucketed", 42, 100)
     tokens, weight = np.zeros((len(batches), ranks)), np.zeros(len(batches))
     taken: list[int] = []
+    labels = training_labels(windows, examples, "first")
     for rank in range(ranks):
-        dataset = TrainingBatches(windows, examples, pair_template(minilm), rank, ranks)
+        dataset = TrainingBatches(windows, examples, pair_template(minilm), labels, rank, ranks)
         for step, rows in enumerate(batches):
             batch = dataset[rows]
             tokens[step, rank] = batch["attention_mask"].sum()

@@ -95,6 +95,14 @@ def test_an_exponent_weighs_files_by_their_windows_and_sees_the_largest_once(
     alpha: float, small: int, minilm: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     assert per_file(prepared(minilm, tmp_path, mixture=alpha)) == {"big": 36, "small": small}
+    (big,), small_file = files(tmp_path, big=12), tmp_path / "small.json"
+    content, shards = json.loads(Path(big).read_text()), []
+    for number in range(2):
+        part = [{"title": "t", "paragraphs": content["data"][0]["paragraphs"][number::2]}]
+        shards.append(tmp_path / f"train-0000{number}-of-00002.json")
+        shards[number].write_text(json.dumps({"version": "1.1", "data": part}))
+    sharded = prepared(minilm, tmp_path, mixture=alpha, train_file=[*map(str, shards), str(small_file)])
+    assert per_file(sharded) == {"big": 36, "small": small}
     thinned = prepared(minilm, tmp_path, mixture=0.0, negative_windows=0.25)
     assert len(set(per_file(thinned).values())) == 1
 

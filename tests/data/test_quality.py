@@ -284,7 +284,7 @@ def test_fix_repairs_what_is_safe_and_lists_each_change(tmp_path: Path, monkeypa
     assert {example.language for example in examples.values()} == {"de"}  # as the name of the file says, not its texts
     status, shown = check(monkeypatch, out)
     assert status == 1 and "repaired by" not in shown and "left out by" not in shown
-    with pytest.raises(UserError, match=r"--fix .*out\.json: .*out\.json is there already; give another name"):
+    with pytest.raises(UserError, match=r"--fix .*out\.json: .*out\.json already exists; give another name"):
         check(monkeypatch, path, "--fix", out)
     with pytest.raises(UserError, match=r"writes SQuAD JSON; give a name that ends with \.json"):
         check(monkeypatch, path, "--fix", tmp_path / "out.csv")

@@ -12,12 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hydra.utils import instantiate
 from optuna.pruners import MedianPruner
 from optuna.trial import TrialState
 
 from helpers.commands import Run, quick_fit, started
+from helpers.forked import python
 from helpers.paths import ROOT
 from helpers.wandb_file import records
 from qa.config.settings import SweepSettings
@@ -31,6 +33,7 @@ from qa.sweeps.rows import ROW_COLUMNS, SweepRow, notes, warnings
 from qa.sweeps.search import Search
 from qa.sweeps.study import by_share, open_study
 from qa.sweeps.sweep import Sweep, finished_jobs
+from qa.sweeps.tables import effects
 
 Files = tuple[Path, Path]
 pytestmark = pytest.mark.timeout(600)
@@ -144,7 +147,7 @@ def test_a_sweep_killed_in_the_middle_resumes_the_job_that_was_cut(
     (system,) = systems([read_run(folder) for folder in finished_jobs(tmp_path)])
     assert [run.seed for run in system.runs] == [1, 2]  # they differ in their seed alone, and all that follows it
     # the best setting's command is this sweep again, of which nothing is left to run
-    path = {**os.environ, "HF_HUB_OFFLINE": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    path = {**os.environ, "HF_HUB_OFFLINE": "1", "PATH": f"{Path(python()).parent}:{os.environ['PATH']}"}
     command = ["sh", str(tmp_path / "best.sh"), f"hydra.sweep.dir={tmp_path}"]
     again = subprocess.run(command, cwd=ROOT, env=path, capture_output=True, text=True)
     assert (again.returncode, again.stderr) == (0, "")
@@ -154,7 +157,7 @@ def test_a_sweep_killed_in_the_middle_resumes_the_job_that_was_cut(
 def test_ctrl_c_ends_all_jobs_and_leaves_whole_folders(small: list[str], tmp_path: Path) -> None:
     arguments = [*small, "trainer.max_epochs=900", "seed=1,2,3", "hydra.launcher.n_jobs=2"]
     jobs = tmp_path / "0", tmp_path / "1"
-    process = started([*arguments, f"hydra.sweep.dir={tmp_path}"], *(job / "metrics.csv" for job in jobs))
+    process = started([*arguments, f"hydra.sweep.dir={tmp_path}"], *(job / "metrics.csv" for job in jobs), fresh=True)
     process.send_signal(signal.SIGINT)
     shown, said = process.communicate(timeout=90)
     assert process.returncode == 130
@@ -166,6 +169,7 @@ def test_ctrl_c_ends_all_jobs_and_leaves_whole_folders(small: list[str], tmp_pat
     assert sorted(re.findall(r"^job (\d): interrupted", shown, re.MULTILINE)) == ["0", "1"]
 
 
+@pytest.mark.long
 def test_submitit_runs_two_jobs_here_as_on_a_cluster_and_wandb_has_them_in_one_group(
     small: list[str], train_py: Run, tmp_path: Path
 ) -> None:
@@ -186,6 +190,7 @@ def test_submitit_runs_two_jobs_here_as_on_a_cluster_and_wandb_has_them_in_one_g
     assert f"wandb sync {folder}/*/wandb/offline-run-*\n" in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.guarantee("A killed search continues with the proposals that it would have made")
 def test_a_search_killed_in_the_middle_resumes_as_if_it_had_not_been(
     small: list[str], train_py: Run, tmp_path: Path
@@ -257,6 +262,9 @@ def test_two_processes_share_a_sweep(jobs: list[str], small: list[str], tmp_path
         ),
         (["sweep=optuna", "~sweep.space"], "sweep.space: nothing to search in"),
         (["sweep=optuna", "seed=1,2"], "seed=1,2: sweep=optuna takes its values from sweep.space"),
+        (["sweep=factorial", "seed=1,2", "optimizer.lr=1,2"], "seed=1,2: each job gets a seed of its own"),
+        (["sweep=factorial", "seed=1", "optimizer.lr=1,2,3"], "optimizer.lr=1,2,3: 3 values; sweep=factorial takes"),
+        (["sweep=factorial", "optimizer.lr=1,2"], "sweep=factorial: takes at least two settings with two values"),
         (["hydra.launcher.n_jobs=0", "seed=1,2"], "hydra.launcher.n_jobs=0: should be a whole number"),
         (["hydra/launcher=basic", "seed=1,2"], "take local, submitit_local or submitit_slurm"),
         (["hydra/launcher=submitit_local", "+hydra.launcher.gpu=2", "seed=1,2"], "hydra/launcher=submitit_local: "),
@@ -267,6 +275,46 @@ def test_a_sweep_that_cannot_be_is_one_line(overrides: list[str], message: str, 
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
+
+
+@pytest.mark.long
+def test_eight_jobs_tell_the_effects_of_three_settings_and_a_second_start_runs_none(
+    small: list[str], train_py: Run, tmp_path: Path
+) -> None:
+    small = [word for word in small if not word.startswith(("optimizer.lr", "seed"))]
+    settings = ["optimizer.lr=1e-3,1e-9", "scheduler=linear,constant", "data.batch_size=8,16"]
+    arguments = [*small, "sweep=factorial", "seed=7", *settings, f"hydra.sweep.dir={tmp_path}"]
+    done = train_py(*arguments, timeout=400)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = table(tmp_path)
+    assert [row["settings"]["seed"] for row in rows] == list(range(7, 15))
+    assert len({json.dumps({**row["settings"], "seed": 0}) for row in rows}) == 8
+    means = [np.mean([row["val_loss"] for row in rows if row["settings"]["optimizer.lr"] == lr]) for lr in (1e-3, 1e-9)]
+    for text in (done.stdout, (tmp_path / "sweep.md").read_text(), (tmp_path / "sweep.html").read_text()):
+        assert f"{means[1] - means[0]:+.4f} (" in text
+    assert re.findall(r"^job (\d): .* → ", train_py(*arguments).stdout, re.MULTILINE) == []
+
+
+def test_effects_are_of_settings_with_two_values_and_enough_jobs() -> None:
+    values = [{"a": a, "b": b, "seed": 4 * n + 2 * a + b} for n in range(2) for a in (0, 1) for b in (0, 1)]
+    rows = [
+        SweepRow(job=job, settings=v, folder=str(job), status="finished", val_loss=v["a"], exact_match=5, f1=2 * v["b"])
+        for job, v in enumerate(values)
+    ]
+    assert effects(rows) == [
+        ["a", "0 → 1", "+1.0000 (+1.0000 to +1.0000)", "+0.00 (+0.00 to +0.00)", "+0.00 (+0.00 to +0.00)"],
+        ["b", "0 → 1", "+0.0000 (+0.0000 to +0.0000)", "+0.00 (+0.00 to +0.00)", "+2.00 (+2.00 to +2.00)"],
+    ]
+    older = SweepRow(
+        job=9, settings={"a": 0, "seed": 1}, folder="9", status="finished", val_loss=9, exact_match=9, f1=9
+    )
+    assert effects([*rows, older])[1][-1] == "+2.00 (+2.00 to +2.00)"  # it varied fewer settings
+    assert effects(rows[:3]) == []  # 3 figures for 3 unknowns
+    assert effects([row.model_copy(update={"settings": {**row.settings, "seed": 1}}) for row in rows]) == []
+    rows[0].status = "failed"
+    assert effects(rows) == []  # without it pairs of settings are mixed in
+    rows[0].status = "finished"
+    assert effects([*rows, rows[7].model_copy(update={"settings": {"a": 2, "b": 1, "seed": 9}})]) == []
 
 
 def test_a_search_asks_again_for_trials_that_failed_before(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from qa.data.example import Example
 from qa.data.windows.build import Windows
 from qa.data.windows.tokenizer import Template
 
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")  # of a batch, for the model: [batch, length]
+
 
 class Batch(TypedDict, total=False):
     """Windows as the model takes them, padded to the longest."""
@@ -23,12 +25,13 @@ class Batch(TypedDict, total=False):
     input_ids: Tensor  # int64 [batch, length]
     attention_mask: Tensor  # int64 [batch, length]: 1 where there is a token
     token_type_ids: Tensor  # int64 [batch, length]: as the tokenizer has them; BERT's: 1 for the context and after
-    start_positions: Tensor  # int64 [batch]
-    end_positions: Tensor  # int64 [batch]
+    start_positions: Tensor  # int64 [batch]; in training [batch, labels], -1 where there are fewer
+    end_positions: Tensor  # as start_positions
     lengths: Ints  # [batch]: tokens of each window, known without a look at a device
     rows: NDArray[np.int64]  # [batch]: window numbers
     keys: NDArray[np.int64]  # [batch], in training: `rows`, but each copy of a window in a whole batch has its own
     ids: list[str]  # [batch]: each window's example id
+    rank_tokens: tuple[int, int]  # in training: of the rank that has fewest, and of the one that has most
 
 
 class TrainingBatch(Batch, total=False):
@@ -127,16 +130,26 @@ class TrainingBatches(WindowDataset):
     """
 
     def __init__(
-        self, windows: Windows, examples: Sequence[Example], template: Template, rank: int = 0, world_size: int = 1
+        self,
+        windows: Windows,
+        examples: Sequence[Example],
+        template: Template,
+        labels: Ints,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
+        """`labels`: of `training_labels`."""
         super().__init__(windows, examples, template)
-        self.rank, self.world_size, self.lengths = rank, world_size, windows.lengths()
+        self.labels, self.rank, self.world_size, self.lengths = labels, rank, world_size, windows.lengths()
 
     def __getitem__(self, rows: NDArray[np.int64]) -> TrainingBatch:
         has_part = self.rank < len(rows)
         part = slice(self.rank, None, self.world_size) if has_part else slice(1)
         batch, _, _ = self._padded(rows[part])
+        labels = torch.from_numpy(self.labels[rows[part]].astype(np.int64))  # [batch, labels, 2]
+        batch["start_positions"], batch["end_positions"] = labels.unbind(2)
         lengths = self.lengths[rows]
+        tokens = [int(lengths[rank :: self.world_size].sum()) for rank in range(min(self.world_size, len(rows)))]
         return TrainingBatch(
             **batch,
             keys=(rows + copies(rows) * len(self.windows))[part],
@@ -145,4 +158,5 @@ class TrainingBatches(WindowDataset):
             tokens=int(lengths.sum()),
             share=math.ceil(len(rows) / self.world_size),
             longest=int(lengths.max()),
+            rank_tokens=(min(tokens), max(tokens)),
         )

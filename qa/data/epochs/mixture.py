@@ -1,9 +1,10 @@
 """The windows of an epoch, and how often each comes: a mixture of files, a share of the windows without an answer."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,10 @@ from qa.data.reading.files import by_path, find_files, labels
 from qa.data.reading.record import Files
 from qa.errors import UserError
 
-if TYPE_CHECKING:
-    from qa.data.windows.build import Windows
-
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(gt=0, le=1000)]
 Mixture = Share | Mapping[str, Weight]
+SHARD = re.compile(r"-\d{5}-of-\d{5}(?=[^/]*$)")  # of train-00000-of-00002.parquet
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,8 @@ def file_weights(mixture: Mixture | None, files: Files | None) -> Mapping[Path, 
 
 
 def plan_epochs(
-    windows: "Windows",
+    example: Ints,
+    has_label: NDArray[np.bool_],
     examples: Sequence[Example],
     paths: Sequence[Path],
     weights: Mapping[Path, float] | float,
@@ -75,19 +75,24 @@ def plan_epochs(
     """Plans the epochs: two groups for each file, the windows of each pass over the file, and the others.
 
     A pass takes every window with its answer, one window of each unanswerable question, which else might be in no
-    epoch, and the share `negatives` of the others. `paths`: each example's file. `weights`: passes of an epoch over a
-    file, 1 where it is not named; or an exponent a: an epoch has windows of each file in proportion to (windows of a
-    pass) ** a, those of the largest file once.
+    epoch, and the share `negatives` of the others.
+
+    `example`: each window's, [windows]; `has_label`: whether it holds its answer, bool [windows]; `paths`: each
+    example's file; shards are one file. `weights`: passes of an epoch over a file, 1 where it is not named; or an
+    exponent a: an epoch has windows of each file in proportion to (windows of a pass) ** a, those of the largest file
+    once.
     """
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))  # not that of any epoch's batches
-    in_pass = windows.end_positions > 0  # [windows]
-    order = np.lexsort((generator.random(len(windows)), windows.example))
-    one = order[np.unique(windows.example[order], return_index=True)[1]]  # a window of each question
-    impossible = np.array([example.is_impossible for example in examples])
-    in_pass[one] |= impossible[windows.example[one]]
+    in_pass = has_label.copy()
+    order = np.lexsort((generator.random(len(example)), example))
+    one = order[np.unique(example[order], return_index=True)[1]]  # a window of each question
+    impossible = np.array([asked.is_impossible for asked in examples])
+    in_pass[one] |= impossible[example[one]]
 
-    numbers = {path: number for number, path in enumerate(dict.fromkeys(paths))}
-    file = np.array([numbers[path] for path in paths])[windows.example]
+    firsts: dict[str, Path] = {}  # the first shard of each file
+    whole = {path: firsts.setdefault(SHARD.sub("", str(path)), path) for path in dict.fromkeys(paths)}
+    numbers = {path: number for number, path in enumerate(firsts.values())}
+    file = np.array([numbers[whole[path]] for path in paths])[example]
     group = (2 * file + ~in_pass).astype(np.int32)
     size = np.bincount(group, minlength=2 * len(numbers))
     share = size * np.tile([1, negatives], len(numbers))  # [groups]: windows of a pass
@@ -98,7 +103,7 @@ def plan_epochs(
         passes = (each.max() / each) ** (1 - weights)
     count = np.maximum(np.rint(share * np.repeat(passes, 2)), share > 0).astype(np.int64)
 
-    order = np.lexsort((generator.random(len(windows)), group))
-    place = np.empty(len(windows), np.int64)
-    place[order] = np.arange(len(windows)) - (np.cumsum(size) - size)[group[order]]
+    order = np.lexsort((generator.random(len(example)), group))
+    place = np.empty(len(example), np.int64)
+    place[order] = np.arange(len(example)) - (np.cumsum(size) - size)[group[order]]
     return EpochPlan(group, place, size, count, labels(list(numbers)))

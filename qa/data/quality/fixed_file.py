@@ -38,7 +38,7 @@ def changes_path(out: Path) -> Path:
         raise UserError(f"--fix {out}: writes SQuAD JSON; give a name that ends with .json")
     for path in (out, changes):
         if path.exists():
-            raise UserError(f"--fix {out}: {path} is there already; give another name")
+            raise UserError(f"--fix {out}: {path} already exists; give another name")
     return changes
 
 

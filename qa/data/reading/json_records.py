@@ -5,7 +5,6 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -205,13 +204,10 @@ def _replaced(path: Path, header: FieldNames) -> set[int]:
 
 def _lines(path: Path, header: FieldNames, replaced: set[int]) -> Iterator[Record | BadRecord]:
     with unpacked(path) as file:
-        for index in count():
+        for index, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b"")):
             place = f"line {index + 1}"
-            line = file.readline(LONGEST_LINE + 1)
             if len(line) > LONGEST_LINE:
                 raise UserError(f"{path}: {place}: longer than {LONGEST_LINE >> 20} MiB, which is no question; fix it")
-            if not line:
-                return
             if not line.strip() or index in replaced:
                 continue
             text = _text(line, index)

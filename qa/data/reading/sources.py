@@ -13,6 +13,7 @@ from qa.data.reading.languages import Languages, with_languages
 from qa.data.reading.record import Columns, Files
 from qa.data.reading.records import TABLES, hub_records, other_split, read_records
 from qa.errors import UserError
+from qa.hub import with_commit
 
 Split = Literal["train", "validation", "test", "predict"]
 
@@ -94,4 +95,5 @@ class Sources:
 
     def _names(self, split: Split) -> str:
         files = self.files[split]
-        return files if isinstance(files, str) else ", ".join(files or [f"{self.name} from the hub"])
+        names = [files] if isinstance(files, str) else files or [f"{self.name} from the hub"]
+        return ", ".join(with_commit(name) if name.startswith("hf://") else name for name in names)

@@ -1,7 +1,7 @@
 """Examples → windows and labels: flat arrays, each distinct text tokenised once, cached and memory-mapped."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 
 import numpy as np
@@ -89,12 +89,11 @@ def build_windows(
     is_last = np.append(example[1:] != example[:-1], True)
     assert (np.where(is_last, size[example], np.roll(begin, -1)) <= begin + length).all(), "tokens that no window has"
 
-    answer = _answer_tokens(examples, texts, offsets, bounds, context)[example]  # [windows, 2]
-    whole = (answer[:, 0] >= begin) & (answer[:, 1] < begin + length) & (answer[:, 0] <= answer[:, 1])
-    positions = answer - begin[:, None] + lengths[question[example]][:, None] + special_tokens[:2].sum()
-    labels = np.where(whole[:, None], positions, 0)
-    begins, sizes, firsts, lasts = (np.ascontiguousarray(part, np.int32) for part in (begin, length, *labels.T))
-    return Windows(token_ids, offsets, bounds, question, context, example, begins, sizes, firsts, lasts, special_tokens)
+    none = np.zeros(len(example), np.int32)
+    begin, length = begin.astype(np.int32), length.astype(np.int32)
+    windows = Windows(token_ids, offsets, bounds, question, context, example, begin, length, none, none, special_tokens)
+    starts, ends = label_positions(windows, texts, [example.label for example in examples])
+    return replace(windows, start_positions=starts, end_positions=ends)
 
 
 def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, chunk: int = 2048) -> tuple[Ints, Ints, Ints]:
@@ -123,28 +122,28 @@ def _chunks(texts: Sequence[str], most: int) -> list[Sequence[str]]:
     return [texts[begin:end] for begin, end in pairwise(edges)]
 
 
-def _answer_tokens(
-    examples: Sequence[Example], texts: Sequence[str], offsets: Ints, bounds: Ints, context: Ints
-) -> NDArray[np.int64]:
-    """First and last token of each first answer, counted from the context's first, [examples, 2].
+def label_positions(
+    windows: Windows, texts: Sequence[str], spans: Sequence[tuple[int, int] | None]
+) -> tuple[Ints, Ints]:
+    """First and last token of the span of each window's example, positions in the window, [windows] each.
 
-    The last comes before the first where there is no answer, or none of its characters is in a token.
+    They are the smallest run of tokens that covers the span, or 0, the [CLS], where there is no span, the window does
+    not hold all of it, or none of its characters is in a token. `texts`: of `distinct_texts`; `spans`: [examples],
+    first character of the context and end, exclusive.
     """
+    w, bounds, context = windows, windows.text_bounds, windows.context
     # characters counted through all texts, so that one binary search over all tokens serves every example
     base = np.concatenate([[0], np.cumsum([len(text) for text in texts])])
-    through = offsets + np.repeat(base[:-1], np.diff(bounds))[:, None]
-    spans = [example.label or (0, 0) for example in examples]
-    begin, end = np.array(spans, np.int64).T + base[context]
-    first = np.searchsorted(through[:, 1], begin, side="right") - bounds[context]
-    last = np.searchsorted(through[:, 0], end, side="left") - 1 - bounds[context]
-    return np.stack([first, last], axis=1)
+    through = w.offsets + np.repeat(base[:-1], np.diff(bounds))[:, None]
+    begin, end = np.array([span or (0, 0) for span in spans], np.int64).reshape(-1, 2).T + base[context]
+    first = (np.searchsorted(through[:, 1], begin, side="right") - bounds[context])[w.example]  # [windows]
+    last = (np.searchsorted(through[:, 0], end, side="left") - 1 - bounds[context])[w.example]
+    whole = (first >= w.begin) & (last < w.begin + w.length) & (first <= last)
+    before = w.question_lengths() + w.special_tokens[:2].sum() - w.begin
+    starts, ends = (np.where(whole, place + before, 0).astype(np.int32) for place in (first, last))
+    return starts, ends
 
 
 def without_room(windows: Windows) -> NDArray[np.int64]:
     """Examples that have no window, because their question leaves `stride` tokens or fewer for the context."""
     return np.setdiff1d(np.arange(len(windows.question)), windows.example)
-
-
-def unlabelled(windows: Windows) -> int:
-    """The number of examples that have windows, but none with the whole first answer."""
-    return int(len(np.unique(windows.example)) - len(np.unique(windows.example[windows.end_positions > 0])))
