@@ -18,14 +18,14 @@ def main() -> None:
     options = parser.parse_args()
     for name in ("train.json", "validation.json"):
         if (options.folder / name).exists():
-            raise UserError(f"{options.folder / name}: is there already; give another folder")
+            raise UserError(f"{options.folder / name}: already exists; give another folder")
     try:
         written = write_demo(options.folder, options.seed)
     except OSError as error:
         raise UserError(f"{options.folder}: cannot be written ({error.strerror}); give another folder") from None
     for path in written:
         data = json.loads(path.read_bytes())["data"]
-        questions = sum(len(entry["paragraphs"][0]["qas"]) for entry in data)
+        questions = sum(len(part["qas"]) for entry in data for part in entry["paragraphs"])
         print(f"{path}: {questions} questions over {len(data)} paragraphs")
 
 
