@@ -46,10 +46,10 @@ def main() -> int:
     lengths = {"max_length": arguments.max_length, "stride": arguments.stride}
     answerer = QuestionAnswerer.from_pretrained(arguments.model, arguments.device, **lengths)
     if not answerer.engine.trained_head:
-        print(f"WARNING: {arguments.model} was not trained on questions: its answers are drawn", file=sys.stderr)
+        print(f"WARNING: {arguments.model} was not trained on questions: its answers are random", file=sys.stderr)
     if arguments.source:
         counts = answer_file(answerer, arguments.source, arguments.out, options, columns)
-        kinds = ["answered", *(kind for kind in ("no answer", "bad", "before") if counts[kind])]
+        kinds = ["answered", *(kind for kind in ("no answer", "unlike", "bad", "before") if counts[kind])]
         words = ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
         if arguments.out == STANDARD_OUTPUT:
             print(words, file=sys.stderr)
@@ -60,6 +60,8 @@ def main() -> int:
     texts += [(str(path), _text(path)) for path in arguments.context_file or []]
     names, contexts = zip(*(texts or [("", _text(None))]), strict=True)
     answers = [answerer(question, contexts, **options) for question in arguments.question]
+    for warning in dict.fromkeys(answer.warning for answer in answers if answer.warning):
+        print(f"WARNING: {warning}", file=sys.stderr)
     if arguments.format in (None, "text"):
         show_answers(arguments.question, contexts, answers, names)
         return 0

@@ -12,9 +12,10 @@ from qa.data.reading.files import find_files
 from qa.errors import Flags, UserError, door
 from qa.hub import model_folder
 from qa.model.answering import QA_JSON
-from qa.review.terminal import plain_table, trust_table
+from qa.review.terminal import plain_table
 from qa.review.verdict import estimates, figures_in_words
 from qa.runs.identity import is_trained_on
+from qa.runs.results_table import TRUST_HEADINGS, trust_rows
 from qa.statistics.intervals import clusters
 from qa.storage import content_hash
 
@@ -44,7 +45,7 @@ def main() -> None:
     worth, answering = calibrate(answerer, examples, contents)
     scored = [question for question in worth[1].evaluation.questions if question.f1 is not None]
     console.print(figures_in_words(estimates(scored, clusters(scored)), len(scored)))
-    console.print(trust_table(worth[1].calibrated))
+    console.print(plain_table(TRUST_HEADINGS, trust_rows(worth[1].calibrated)))
     for table in (texts_rows(worth), promise_rows(answering.error_bounds)):
         headings, *rows = table
         console.print(plain_table(headings, rows))

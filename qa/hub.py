@@ -99,24 +99,34 @@ def _snapshot(name: str, kind: RepositoryKind, commit: str) -> Path:
 
 
 @lru_cache
+def _fetched(address: str) -> tuple[str, str]:
+    """NAME@COMMIT and PATH of `hf://datasets/USER/NAME[@REVISION]/PATH`, once the files are in the hub's cache."""
+    match = re.fullmatch(r"hf://datasets/([^/]+/[^/@]+(?:@refs/\w+/\w+|@[^/]+)?)/(.+)", address)
+    if not match or {"..", "**"} & {*match[2].split("/")}:
+        raise UserError(f"{address}: should be hf://datasets/USER/NAME/PATH, where PATH may have * and ?")
+    go_offline_if_unreachable()
+    return fetch(match[1], "dataset", match[2]), match[2]
+
+
 def files_in_cache(address: str) -> str:
     """The path or glob in the hub's cache of `hf://datasets/USER/NAME[@REVISION]/PATH`, downloaded if need be.
 
     Errors: UserError.
     """
-    match = re.fullmatch(r"hf://datasets/([^/]+/[^/@]+(?:@refs/\w+/\w+|@[^/]+)?)/(.+)", address)
-    if not match or {"..", "**"} & {*match[2].split("/")}:
-        raise UserError(f"{address}: should be hf://datasets/USER/NAME/PATH, where PATH may have * and ?")
-    repository, pattern = match.groups()
-    go_offline_if_unreachable()
-    name, _, commit = fetch(repository, "dataset", [pattern]).partition("@")
+    repository, pattern = _fetched(address)
+    name, _, commit = repository.partition("@")
     return f"{glob.escape(str(_snapshot(name, 'dataset', commit)))}/{pattern}"
 
 
-def fetch(repository: str, kind: RepositoryKind, patterns: list[str] | None = None) -> str:
+def with_commit(address: str) -> str:
+    """An address `hf://…` with the commit of its files, which are downloaded if need be. Errors: UserError."""
+    return "hf://datasets/" + "/".join(_fetched(address))
+
+
+def fetch(repository: str, kind: RepositoryKind, pattern: str | None = None) -> str:
     """Brings `NAME` or `NAME@REVISION` into the hub's cache, if it is not there, and checks what was downloaded.
 
-    `patterns`: of the files of a data set, None for all. Returns NAME@COMMIT. Errors: UserError where it is not
+    `pattern`: of the files of a data set, None for all. Returns NAME@COMMIT. Errors: UserError where it is not
     available, and for a download with a wrong checksum, which is removed.
     """
     from huggingface_hub import snapshot_download
@@ -125,12 +135,14 @@ def fetch(repository: str, kind: RepositoryKind, patterns: list[str] | None = No
     name, revision = split_revision(repository)
     blobs = _cache(name, kind) / "blobs"
     earlier = set(blobs.glob("*"))
-    if kind == "model":
-        patterns = ["*.json", "*.txt", "*.model", "*.safetensors", "contexts.npy"]
+    wanted = ["*.json", "*.txt", "*.model", "*.safetensors", "contexts.npy"] if kind == "model" else pattern
+    deeper = None if pattern is None else "/".join("*" * (pattern.count("/") + 2))  # the library's * matches / too
     disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each retry is a warning
     try:
-        snapshot = snapshot_download(name, repo_type=kind, revision=revision, allow_patterns=patterns)
+        snapshot = snapshot_download(
+            name, repo_type=kind, revision=revision, allow_patterns=wanted, ignore_patterns=deeper
+        )
         if kind == "model" and not list(Path(snapshot).glob("*.safetensors")):
             snapshot_download(name, revision=revision, allow_patterns="*.bin")
     except Exception as error:  # the libraries' own, and those of the HTTP client below them

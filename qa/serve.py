@@ -63,7 +63,7 @@ def main() -> None:
     answerer = QuestionAnswerer.from_pretrained(name, arguments.device, arguments.dtype)
     answerer(["Is it warm?"] * 2, "It is warm.")  # the first answer of each lane is slow
     if not answerer.engine.trained_head:
-        log.warning("%s was not trained on questions: its answers are drawn", name)
+        log.warning("%s was not trained on questions: its answers are random", name)
     if bound.getsockname()[0] not in ("127.0.0.1", "::1") and token is None:
         log.warning("everyone who reaches this machine can ask; --token-file FILE asks for a token")
     hosts = {"localhost", socket.gethostname(), *arguments.name}

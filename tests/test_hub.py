@@ -71,6 +71,8 @@ def root(
     write_data_set(root / "datasets" / "rajpurkar" / "squad_v2", "squad_v2", v2_files)
     for language in ("de", "en"):
         write_data_set(root / "datasets" / "google" / "xquad", f"xquad.{language}", small_files)
+        (root / "datasets" / "google" / "xquad" / f"xquad.{language}" / "validation-old").mkdir()
+        (root / "datasets" / "google" / "xquad" / f"xquad.{language}" / "validation-old" / "a.parquet").touch()
     write_data_set(root / "datasets" / "ada" / "tested", "plain_text", (*small_files, small_files[0]))
     write_data_set(root / "datasets" / "ada" / "hidden", "plain_text", (*small_files, small_files[0]), hidden=True)
     return root
@@ -159,9 +161,12 @@ def test_files_of_the_hub_are_read_as_files_here(root: Path, train_py: Run, tmp_
     for address in ("hf://datasets/google/xquad/../../x.json", "hf://datasets/google/xquad/**/*.json", "hf://xquad"):
         with pytest.raises(UserError, match="should be hf://datasets/USER/NAME/PATH"):
             find_files(address)
+    assert not [*Path(there["HF_HOME"]).rglob("validation-old")]
     assert "hf://datasets/google/xquad/xquad." in (tmp_path / "run" / "model" / "README.md").read_text()
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["by_language"].keys() == {"de", "en"}
+    read = f"hf://datasets/google/xquad@{COMMIT}/xquad.*/validation-*.parquet"
+    assert results["about"]["validation"] == read and f"<dd>{read}</dd>" in (tmp_path / "run/report.html").read_text()
     assert train_py(*command, HF_HUB_OFFLINE="1", HF_HOME=there["HF_HOME"]).stdout.count("is finished") == 1
 
 

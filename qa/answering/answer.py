@@ -19,6 +19,7 @@ class Answer:
     context_index: int = 0  # number of its context among those of the call
     alternatives: tuple["Answer", ...] = ()  # the next best, without alternatives of their own
     no_answer_probability: float | None = None  # None where the model always answers
+    warning: str | None = None  # a sentence where its text is unlike those of the model's calibration
 
     def __bool__(self) -> bool:
         """Whether there is an answer."""

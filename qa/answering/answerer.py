@@ -18,7 +18,9 @@ from qa.answering.engines import Engine, load_engine
 from qa.answering.lanes import Lanes, lane_count
 from qa.answering.options import AnswerOptions, Options
 from qa.answering.ranking import choose_texts
+from qa.answering.shift import warning_of
 from qa.answering.work import Ask, Reading, Work
+from qa.data.arrays import Ints
 from qa.data.epochs.batches import EvaluationBatch, EvaluationBatches
 from qa.data.example import Example
 from qa.data.windows.build import Windows, build_windows, without_room
@@ -97,6 +99,12 @@ class QuestionAnswerer:
             offsets = backend(self.tokenizer).encode(question, add_special_tokens=False).offsets
         return question[: offsets[tokens - 1][1]] if len(offsets) > tokens else question
 
+    def token_ids(self, texts: Sequence[str]) -> dict[str, Ints]:
+        """The token ids of each text, without special ones."""
+        with self._tokenizing:
+            encodings = backend(self.tokenizer).encode_batch(list(texts), add_special_tokens=False)
+        return {text: np.array(encoding.ids, np.int32) for text, encoding in zip(texts, encodings, strict=True)}
+
     @overload
     def __call__(self, question: str, context: str | Sequence[str], **options: Unpack[AnswerOptions]) -> Answer: ...
 
@@ -161,7 +169,10 @@ class QuestionAnswerer:
         batches = _batches(windows, options.batch_size, self.batch_tokens)
         compute = self.lanes.compute if self.lanes else map
         evaluated = compute(lambda rows: self._evaluate(dataset[rows], most), batches)
-        return Work(readings, examples, len(windows), evaluated, options, self.answering)
+        known, ids, bounds = self.answering.known_texts, windows.token_ids, windows.text_bounds
+        rows = {example.context: row for example, row in zip(examples, windows.context.tolist(), strict=True)}
+        warnings = {text: warning_of(known, ids[bounds[row] : bounds[row + 1]]) for text, row in rows.items()}
+        return Work(readings, examples, len(windows), evaluated, options, self.answering, warnings)
 
     def _read(self, number: int, ask: Ask, most: int | None) -> Reading:
         """The texts to read. Errors: UserError where all are blank, or one is no text."""

@@ -10,6 +10,7 @@ import numpy as np
 from qa.answering.answerer import QuestionAnswerer
 from qa.answering.check import SEED, Asked, check_trained
 from qa.answering.promise import error_bounds
+from qa.answering.shift import describe_texts
 from qa.data.example import Example
 from qa.errors import UserError
 from qa.evaluation.answers import Evaluation
@@ -47,19 +48,22 @@ def calibrate(
     elif unanswerable:
         log.warning("%d questions without an answer: the threshold stays; give %d to fit it", unanswerable, ENOUGH)
     distinct = {(example.language, example.context) for example in examples}
-    contexts = min(Counter(language for language, _ in distinct).values())
+    fewest = min(Counter(language for language, _ in distinct).values())
     sample = [examples[row] for row in np.random.default_rng(SEED).permutation(len(examples))[:MOST_ASKED].tolist()]
     worth = {}
     for texts in (1, *SEVERAL):
-        if texts <= contexts:
+        if texts <= fewest:
             asked = Asked(answerer, examples if texts == 1 else sample, texts)
             worth[texts] = _fit(asked, answering.over(texts), "threshold" in chosen)
     decisions = {texts: part.decision for texts, part in worth.items()}
+    questions = worth[1].evaluation.questions
+    ids_of = answerer.token_ids([*dict.fromkeys(question.context for question in questions)])
     return worth, answering.changed(
         **decisions.pop(1).model_dump(),
         temperature_by_language=worth[1].calibrated.temperature_by_language,
         several_texts=decisions,
-        error_bounds=error_bounds(worth[1].evaluation.questions),
+        error_bounds=error_bounds(questions),
+        known_texts=describe_texts(questions, ids_of, len(answerer.tokenizer)),
         chosen_on={**(answering.chosen_on or {}), **dict.fromkeys(chosen, contents)},
     )
 

@@ -58,11 +58,12 @@ def merge(parts: Iterable[tuple[int, Sequence[NBestAnswer], float | None]], n_be
 
 def choose(best: BestSpans, options: Options, answering: Answering, language: str | None) -> Answer:
     """The answer of a question. `answering`: for the number of its texts, see `Answering.over`."""
-    temperature = answering.temperature_of(language)
+    general, by_language, line = answering.scales
     no_answer = None
     may_refuse = answering.no_answer_threshold is not None or options.handle_impossible_answer
     if may_refuse and best.null is not None:
-        no_answer = float(no_answer_probability(best.odds, answering.no_answer_line))
+        no_answer = float(no_answer_probability(best.odds, line))
+    temperature = by_language.get(language or "", general)
     texts, scores = [span.text for span, _ in best.spans], [span.score for span, _ in best.spans]
     answers = [
         Answer(span.text, span.start, span.end, span.score, (1 - (no_answer or 0.0)) * share, number)

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qa.data.epochs.batches import INPUTS
 from qa.errors import UserError, first_line
 from qa.hub import local_folder
-from qa.model.pretrained import INPUTS, load_model
+from qa.model.pretrained import load_model
 
 EXPORTED_FILES = {"onnx": "model.onnx", "openvino": "openvino_model.xml"}
 TORCH_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")  # a folder that has them is computed by PyTorch

@@ -93,7 +93,7 @@ def export(
     """
     check_installed()
     if os.path.lexists(out):
-        raise UserError(f"{out}: is there already; remove it, or give another --out")
+        raise UserError(f"{out}: already exists; remove it, or give another --out")
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
         raise UserError(f"{out.parent}: no folder that can be written to; give another --out")
     if int8 and len({example.context for example in examples}) < 2:

@@ -73,7 +73,7 @@ def _part_of(target: Path, key: str) -> Iterator[IO[bytes]]:
     part = target.with_name(f"{target.name}.{key}.part")
     with _alone(target):
         if target.exists() or target.is_symlink():
-            raise UserError(f"{target}: is there already; remove it, or give another --out")
+            raise UserError(f"{target}: already exists; remove it, or give another --out")
         try:
             with part.open("ab+") as file:
                 yield file
@@ -169,6 +169,7 @@ def _lines(
             yield {"id": name, "error": in_flags(problem)}
         else:
             counts["answered" if answer else "no answer"] += 1
+            counts["unlike"] += bool(answer.warning)
             yield {"id": name, **as_line(answer)}
 
 

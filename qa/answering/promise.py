@@ -15,7 +15,7 @@ from qa.statistics.intervals import TOO_FEW, Clusters, clusters, spread
 TWENTIETHS, FEWEST_TWENTIETHS = 20, 2  # of the errors of the surest 2/20, 3/20 … of the answers
 MISTRUST = 0.05  # how often a promise may be broken
 MOST_TIMES = 20  # times as many questions that are advised
-SHOWN_ERRORS = (0.1, 0.2, 0.3)  # in the table of a calibration
+SHOWN_ERRORS = (0.1, 0.2, 0.3)  # in the table of a calibration, and to choose from on the page of a service
 
 
 def error_bounds(questions: Sequence[Question]) -> list[ErrorBound]:
@@ -109,9 +109,13 @@ def with_promise(options: Options, answering: Answering, texts: Sequence[int] = 
     return options.model_copy(update={"min_probability": max(options.min_probability, least)})
 
 
+def shown_promises(bounds: Sequence[ErrorBound]) -> dict[float, ErrorBound | None]:
+    """For each of SHOWN_ERRORS the bound that promises it, with the answers that it leaves; None where none does."""
+    return {error: _last_promised(_tested(bounds, error), error) for error in SHOWN_ERRORS}
+
+
 def promise_rows(bounds: Sequence[ErrorBound]) -> Iterator[list[str]]:
     """Headings and rows of a table: how many answers a promise leaves."""
     yield ["Wrong at most", "Answered", "Least probability"]
-    for error in SHOWN_ERRORS:
-        last = _last_promised(_tested(bounds, error), error)
+    for error, last in shown_promises(bounds).items():
         yield [f"{error:.0%}", *([f"{last.answered:.0%}", f"{last.probability:.2f}"] if last else ["none", "–"])]

@@ -1,6 +1,8 @@
 """`Work`: questions that are answered a batch of windows at a time."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from qa.answering.answer import Answer
@@ -50,12 +52,13 @@ class Work:
         batches: Iterator[EvaluatedBatch],
         options: Options,
         answering: Answering,
+        warnings: Mapping[str, str | None],  # by text
     ) -> None:
         """`examples`: one for each text of each question, with `batches` of all their `windows`."""
         self.windows, self.done = windows, 0
         self._readings, self._examples, self._batches = readings, examples, batches
         self._options = with_promise(options, answering, [reading.asked for reading in readings])
-        self._answering = answering
+        self._answering, self._warnings = answering, warnings
         self._parts: list[EvaluatedBatch] = []
         self._new: list[EvaluatedBatch] = []
         self._languages = options.languages(len(readings), answering)
@@ -74,10 +77,18 @@ class Work:
     def answers(self) -> list[Answer]:
         """The answer of each question, from the windows so far."""
         every = zip(self.best_spans(), self._readings, self._languages, strict=True)
-        return [
-            choose(spans, self._options, self._answering.over(reading.asked), language)
-            for spans, reading, language in every
-        ]
+        return [self._answer(*one) for one in every]
+
+    def _answer(self, spans: BestSpans, reading: Reading, language: str | None) -> Answer:
+        """The answer of a question; none where `max_error` is asked for and cannot be kept, as its text is unlike."""
+        warnings = {number: self._warnings[text] for text, number in reading.texts.items()}
+        options = self._options
+        if options.max_error is not None and any(warnings.values()):
+            options = options.model_copy(update={"min_probability": math.inf})
+        answer = choose(spans, options, self._answering.over(reading.asked), language)
+        others = tuple(replace(one, warning=warnings[one.context_index]) for one in answer.alternatives)
+        warning = warnings[answer.context_index] if answer else next(filter(None, warnings.values()), None)
+        return replace(answer, warning=warning, alternatives=others)
 
     def best_spans(self) -> list[BestSpans]:
         """The best spans of each question, from the windows so far."""

@@ -131,6 +131,7 @@ class AnswerBody(Alternative):
     """The answer of a question; `text` is empty where none is given."""
 
     no_answer_probability: float | None
+    warning: str | None  # where its text is unlike those of the model's calibration
     alternatives: list[Alternative]
 
     @classmethod
@@ -228,6 +229,7 @@ class TrainedOn(BaseModel):
 
     questions: int
     data: str
+    date: str | None  # of its training, such as "2026-11-30"
 
 
 class ModelInfo(BaseModel):
@@ -236,11 +238,12 @@ class ModelInfo(BaseModel):
     model: str
     content: str  # hash of its files
     engine: str  # torch, onnx or openvino
-    trained: bool  # whether it has a span head; without one its answers are drawn
+    trained: bool  # whether it has a span head; without one its answers are random
     trained_on: list[TrainedOn]  # the base model's data first; empty where it is unknown
     calibrated: bool
     calibrated_over: list[int]  # numbers of texts over which it is calibrated
     languages: list[str]  # codes with temperatures of their own
+    max_errors: list[float]  # of 0.1, 0.2 and 0.3 those that `max_error` may be
     read_texts: int  # of a question's texts, unless the request says otherwise
     may_refuse: bool  # whether a question may get no answer, as in SQuAD v2
     limits: dict[str, Any]

@@ -9,6 +9,7 @@ from typing import Any
 from qa.answering.answer import Answer
 from qa.answering.answerer import QuestionAnswerer
 from qa.answering.options import READ, Options
+from qa.answering.promise import shown_promises
 from qa.answering.work import Ask, Work
 from qa.serving.batching import Batcher, RequestJob
 from qa.serving.limits import Limits, Refused
@@ -35,10 +36,11 @@ class AnswerService:
             content=self.content,
             engine=self.answerer.engine.name,
             trained=self.answerer.engine.trained_head,
-            trained_on=[TrainedOn(questions=questions, data=data) for questions, data in answering.trained_on],
+            trained_on=[TrainedOn(questions=n, data=data, date=date) for n, data, date in answering.trained_on],
             calibrated=answering.temperature is not None,
             calibrated_over=[1, *answering.several_texts] if answering.temperature else [],
             languages=sorted(answering.temperature_by_language),
+            max_errors=[error for error, bound in shown_promises(answering.error_bounds).items() if bound],
             read_texts=READ,
             may_refuse=answering.no_answer_threshold is not None,
             limits=asdict(self.limits),

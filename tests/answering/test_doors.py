@@ -72,7 +72,7 @@ def test_a_model_is_calibrated_with_the_good_records(run: Any, model: Path, tmp_
         ("answer", "MODEL --in TABLE --out OUT", "TABLE: no columns 'question' and 'context' (there: Frage, Text,"
          " Antwort); give --column question=NAME and --column context=NAME"),
         ("answer", "MODEL --in EMPTY --out OUT", "EMPTY: no question in it; give a file that holds some"),
-        ("answer", "MODEL --in TABLE --out EMPTY", "EMPTY: is there already; remove it, or give another --out"),
+        ("answer", "MODEL --in TABLE --out EMPTY", "EMPTY: already exists; remove it, or give another --out"),
         ("answer", "MODEL --in TABLE --out OUT --column frage=Frage", "--column frage=Frage: give KEY=NAME, each KEY"
          " once; the keys are id, question, context, answer, answer_start, is_impossible"),
         ("answer", "MODEL --in TABLE --out OUT --column id=a --column id=b", "--column id=b: give KEY=NAME, each KEY"),

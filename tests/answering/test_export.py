@@ -137,7 +137,7 @@ def test_logits_that_are_no_numbers_are_other_logits(tiny: Path, monkeypatch: py
 def test_what_cannot_be_exported_or_loaded_is_one_line(
     exported: dict[str, Path], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UserError, match="onnx: is there already; remove it, or give another --out"):
+    with pytest.raises(UserError, match="onnx: already exists; remove it, or give another --out"):
         run(monkeypatch, tiny, "--to", "onnx", "--out", exported["onnx"])
     with pytest.raises(UserError, match="is exported already; give the model that it was made of"):
         run(monkeypatch, exported["onnx"], "--to", "openvino", "--out", tmp_path / "out")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from helpers.commands import wait
+from helpers.forked import python
 from helpers.paths import ROOT
 from qa import QuestionAnswerer, UserError
 from qa.answer import main
@@ -64,11 +65,11 @@ def test_every_record_has_its_line_and_bad_ones_are_named(
     assert [a["text"] for a in lines[1].get("alternatives", [])] == [a.text for a in expected.alternatives]
     assert "no_answer_probability" not in lines[1]
     assert [path.name for path in target.parent.iterdir()] == ["answers.jsonl"]
-    with pytest.raises(UserError, match=r"answers\.jsonl: is there already; remove it, or give another --out"):
+    with pytest.raises(UserError, match=r"answers\.jsonl: already exists; remove it, or give another --out"):
         answer_file(answerer, str(source), target, {})
     link = tmp_path / "link.jsonl"
     link.symlink_to(tmp_path / "nothing.jsonl")
-    with pytest.raises(UserError, match=r"link\.jsonl: is there already"):
+    with pytest.raises(UserError, match=r"link\.jsonl: already exists"):
         answer_file(answerer, str(source), link, {})
 
 
@@ -165,20 +166,20 @@ def test_a_file_that_was_made_meanwhile_stays(
 @pytest.mark.slow
 def test_a_killed_process_goes_on_and_ends_with_the_same_file(tiny: Path, tmp_path: Path) -> None:
     source = asks(tmp_path, 2000)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    here: dict[str, Any] = {"cwd": ROOT, "env": {**os.environ, "HF_HUB_OFFLINE": "1"}}
 
     def command(name: str) -> list[str]:
-        return [sys.executable, "-m", "qa.answer", str(tiny), "--in", str(source), "--out", str(tmp_path / name)]
+        return [python(), "-m", "qa.answer", str(tiny), "--in", str(source), "--out", str(tmp_path / name)]
 
-    whole = subprocess.run(command("whole.jsonl"), env=environment, capture_output=True, text=True)
+    whole = subprocess.run(command("whole.jsonl"), **here, capture_output=True, text=True)
     assert (whole.returncode, whole.stdout) == (1, f"{tmp_path}/whole.jsonl: 1997 answered, 3 bad\n")
     assert whole.stderr.count("\n") == 3
-    process = subprocess.Popen(command("cut.jsonl"), env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command("cut.jsonl"), **here, stderr=subprocess.DEVNULL)
     wait(lambda: any(path.stat().st_size for path in tmp_path.glob("cut.jsonl.*.part")), "a part of the answers")
     process.kill()
     process.wait()
     assert not (tmp_path / "cut.jsonl").exists()
-    done = subprocess.run(command("cut.jsonl"), env=environment, capture_output=True, text=True)
+    done = subprocess.run(command("cut.jsonl"), **here, capture_output=True, text=True)
     assert done.returncode == 1 and " before\n" in done.stdout and "3 bad" in done.stdout
     assert (tmp_path / "cut.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
@@ -262,7 +263,7 @@ def test_what_cannot_be_asked_is_one_line(
 
 @pytest.mark.slow
 def test_the_shell_gets_a_text_and_one_line_for_an_error(tiny: Path) -> None:
-    command = [sys.executable, "-m", "qa.answer", str(tiny), "--question", "Kto zbudował?", "--format", "jsonl"]
+    command = [python(), "-m", "qa.answer", str(tiny), "--question", "Kto zbudował?", "--format", "jsonl"]
     latin = {**os.environ, "PYTHONIOENCODING": "latin-1"}  # JSON is UTF-8 nevertheless
     done = subprocess.run(command, cwd=ROOT, env=latin, input="Żółw.".encode(), capture_output=True)
     assert done.returncode == 0

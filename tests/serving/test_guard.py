@@ -246,14 +246,15 @@ def test_a_token_is_asked_for(tiny: Path, tmp_path: Path) -> None:
         assert "s3cret" not in service.log.read_text()
 
 
-def test_no_body_ends_in_a_fault(strict: Service) -> None:
-    """Over 1,000 bodies that break the schema, and some that do not; each response is what OpenAPI says."""
+@pytest.mark.parametrize("each", [30, pytest.param(170, marks=pytest.mark.long)])
+def test_no_body_ends_in_a_fault(each: int, strict: Service) -> None:
+    """`each`: bodies for an operation that break its schema; some do not. Every response is what OpenAPI says."""
     schema = schemathesis.openapi.from_url(strict.url + "/openapi.json")
     statuses: Counter[int] = Counter()
     operations = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
     assert len(operations) >= 10
     for operation in operations:
-        negative, positive = (170, 5) if operation.body else (0, 1)
+        negative, positive = (each, 5) if operation.body else (0, 1)
         for mode, count in ((GenerationMode.NEGATIVE, negative), (GenerationMode.POSITIVE, positive)):
             if not count:
                 continue
@@ -267,4 +268,4 @@ def test_no_body_ends_in_a_fault(strict: Service) -> None:
                 case.validate_response(response, checks=CHECKS)
 
             sent()
-    assert statuses.total() > 1_000 and statuses[422] > 500, statuses
+    assert statuses.total() > 5 * each and statuses[422] > 2 * each, statuses

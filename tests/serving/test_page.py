@@ -1,16 +1,20 @@
 """The page of the service, in a real browser: what it marks is what the service answers, by keyboard alone, too."""
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from shutil import copytree
 from typing import Any
+from zlib import compress
 
 import httpx
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
+from transformers import PreTrainedTokenizerFast
 
 from helpers.browser import chromium, visited
 from helpers.service import Service, served
@@ -370,7 +374,7 @@ def test_a_correction_names_its_text(wide: Page, service: Service) -> None:
     expect(wide.locator("#answer .corrected")).to_have_text("corrected by you: mill Undo")
     add(wide, BRIDGE)
     ask(wide, "What was built?")  # in both
-    expect(wide.locator("#answer .corrected")).to_have_count(1)
+    expect(wide.locator("#answer .corrected")).to_contain_text("corrected by you: mill, in 😀 Anna")
     wide.fill("#typed", "nowhere")
     expect(wide.locator("#place-words")).to_contain_text("If another text has them, show it first.")
     wide.locator("#texts button.name").last.click()
@@ -431,7 +435,7 @@ def test_texts_run_in_their_own_direction(wide: Page) -> None:
 def test_what_is_not_sure_is_no_answer(tiny: Path, tmp_path: Path, browser: Browser) -> None:
     calibrated = copytree(tiny, tmp_path / "calibrated")
     base = {"questions": 90_000, "data": "squad", "base": "unknown"}
-    trained = {"questions": 40, "data": "<b>.json", "base": {"base": base}}
+    trained = {"questions": 40, "data": "<b>.json", "date": "2026-11-30", "base": {"base": base}}
     known = {"temperature": 1000.0, "trained": trained}  # every probability is low
     (calibrated / "qa.json").write_text(json.dumps(known))
     with served(calibrated, tmp_path) as service, visited(browser, service.url, **WIDE) as page:
@@ -443,9 +447,59 @@ def test_what_is_not_sure_is_no_answer(tiny: Path, tmp_path: Path, browser: Brow
         assert "right, for questions and texts like its training data" in page.inner_text("#answer")
         assert "likely" not in page.inner_text("#answer")
         assert page.inner_text("#model").endswith(
-            "(torch): trained on 90,000 questions of squad, then 40 questions of <b>.json; "
+            "(torch): trained on 90,000 questions of squad (date unknown), then 40 questions of <b>.json "
+            "(2026-11-30); "
             "its percentages are known only for texts like these"
         )
+
+
+def test_how_many_answers_may_be_wrong_is_chosen_and_an_unlike_text_is_called_so(
+    tiny: Path, tmp_path: Path, browser: Browser, wide: Page, minilm: PreTrainedTokenizerFast
+) -> None:
+    expect(wide.locator("#model")).to_contain_text("(torch)")
+    assert not wide.locator("#max-error").is_visible()  # of a model that promises nothing
+    rarity = np.full(len(minilm), 160, np.uint8)
+    rarity[minilm(MILL)["input_ids"]] = 8  # in eighths of a bit
+    known = {"rarity": b64encode(compress(rarity.tobytes())).decode(), "usual": 1, "deviation": 1, "token_deviation": 1}
+    bounds = [
+        {"probability": 1e-9, "answers": 60, "answered": 0.2, "wrong": 0.1, "wrong_at_most": 0.2},
+        {"probability": 0.0, "answers": 300, "answered": 1, "wrong": 0.4, "wrong_at_most": 0.5},
+    ]
+    promising = copytree(tiny, tmp_path / "promising")
+    facts = {"temperature": 1.0, "error_bounds": bounds, "known_texts": known}
+    (promising / "qa.json").write_text(json.dumps(facts))
+    with served(promising, tmp_path) as service, visited(browser, service.url, **WIDE) as page:
+        assert httpx.get(service.url + "/model").json()["max_errors"] == [0.2, 0.3]
+        expect(page.locator("#max-error option")).to_have_text(["any number", "at most 30%", "at most 20%"])
+        page.select_option("#max-error", "0.2")
+        page.reload()
+        expect(page.locator("#max-error")).to_have_value("0.2")
+        add(page, MILL)
+        with page.expect_request("**/answer/stream") as sent:
+            ask(page, "Who is the mayor?")
+        options = json.loads(sent.value.post_data or "")["options"]
+        assert (options["max_error"], options["whole_words"]) == (0.2, False)  # what is promised is for usual answers
+        assert page.locator("#answer .notice").count() == 0
+        add(page, BRIDGE)
+        page.check("#all")
+        page.fill("#question", "Who built it?")
+        page.press("#question", "Enter")
+        expect(page.locator("#ask-status")).to_contain_text("is known for one whole text alone")
+        page.check("#this")
+        ask(page, "Who built the bridge?")
+        warning = api_answer(service, "Who built the bridge?", BRIDGE)["warning"]
+        assert "unlike those of the calibration" in warning
+        assert page.inner_text("#answer .notice") == warning
+        assert page.inner_text("#answer .found") == "No answer found in this text"
+        assert "For such a text nobody knows how many answers are wrong." in page.inner_text("#answer")
+        page.select_option("#max-error", "")
+        ask(page, "Who built the bridge of Tollen?")
+        assert page.inner_text("#answer .notice") == warning
+        assert page.locator("#reader mark.answer").count() == 1
+        page.select_option("#max-error", "0.3")
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.click("#forget")
+        expect(page.locator("#max-error")).to_have_value("")
 
 
 def test_a_token_is_asked_for_and_a_model_may_find_no_answer(tiny: Path, tmp_path: Path, browser: Browser) -> None:

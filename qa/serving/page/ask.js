@@ -56,14 +56,18 @@ async function ask() {
   const stopper = new AbortController();
   running = stopper;
   const passages = scope();
+  if (byId("max-error").value && (passages.length > 1 || byId("near").checked)) {
+    throw new Error("How many answers are wrong is known for one whole text alone. Look in this text, or allow any number.");
+  }
   const timer = setTimeout(() => showProgress({}), PATIENCE);
   try {
     const context = passages.map(({ text, start, end }) => text.text.slice(start, end));
     const language = byId("language").value || null;
-    const body = { question, context, language, options: { top_k: CANDIDATES, whole_words: true } };
+    const maxError = Number(byId("max-error").value) || null; // a promise for answers as they are, not for whole words
+    const body = { question, context, language, options: { top_k: CANDIDATES, whole_words: !maxError, max_error: maxError } };
     for await (const line of stream("/answer/stream", body, stopper.signal)) {
       if (stopper.signal.aborted) return;
-      if (line.final) remember(entryOf(question, passages, line.answer));
+      if (line.final) remember({ ...entryOf(question, passages, line.answer), maxError });
       else showProgress(line);
     }
   } catch (error) {
@@ -180,7 +184,7 @@ function drawAnswer(entry) {
   const place = shownPlace(entry);
   byId("answer-section").hidden = false;
   const question = make("p", { className: "quiet", dir: "auto" }, entry.question);
-  byId("answer").replaceChildren(question, ...correction(entry), ...(place ? foundWords(place, entry.texts) : noneWords(entry)));
+  byId("answer").replaceChildren(question, ...correction(entry), ...warning(entry), ...(place ? foundWords(place, entry.texts) : noneWords(entry)));
 }
 
 function correction(entry) {
@@ -188,6 +192,9 @@ function correction(entry) {
   const undo = button("Undo", () => tell(byId("ask-status"), () => asked.undo(entry.corrected.id)), { className: "small" });
   return [make("p", { className: "corrected" }, ...summary(entry), " ", undo)];
 }
+
+/** That the text of an answer is unlike those by which percentages are known. */
+const warning = ({ answer }) => (answer.warning ? [make("p", { className: "notice" }, answer.warning)] : []);
 
 /** Shows an entry of the history, with one of its candidates or none. */
 function reveal(entry, shown) {
@@ -226,7 +233,13 @@ function sentence(place) {
 function noneWords(entry) {
   const where = entry.texts > 1 ? "these texts" : "this text";
   const words = make("p", { className: "found none" }, `No answer found in ${where}`);
-  return [words, make("p", { className: "quiet" }, entry.candidates.length ? "What came closest is below." : "")];
+  return [words, make("p", { className: "quiet" }, whyNone(entry))];
+}
+
+function whyNone({ answer, candidates, maxError }) {
+  if (maxError && answer.warning) return "For such a text nobody knows how many answers are wrong.";
+  if (maxError) return `Nothing here is sure enough: at most ${percent(maxError)} of answers may be wrong.`;
+  return candidates.length ? "What came closest is below." : "";
 }
 
 function drawCandidates(entry) {

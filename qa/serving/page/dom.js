@@ -58,7 +58,7 @@ const SMALL = 10_000; // questions
 
 /** What a model learned from, and for which texts its percentages hold. */
 export function origin({ trained_on: sources, calibrated }) {
-  const words = sources.map(({ questions, data }) => `${counted(questions, "question")} of ${data}`).join(", then ");
+  const words = sources.map(({ questions, data, date }) => `${counted(questions, "question")} of ${data} (${date ?? "date unknown"})`).join(", then ");
   const size = sources.reduce((sum, { questions }) => sum + questions, 0) < SMALL ? ", a small set" : "";
   const from = words ? `trained on ${words}${size}` : "its origin is not known";
   const texts = words ? "these" : "those of its calibration";

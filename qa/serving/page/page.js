@@ -3,8 +3,8 @@
 import { limits, request } from "./api.js";
 import { asked, drawScopes, startAsking } from "./ask.js";
 import { drawCorrecting, drawCount, startCorrecting, undo } from "./correct.js";
-import { byId, make, origin, tell } from "./dom.js";
-import { forget } from "./store.js";
+import { byId, make, origin, percent, tell } from "./dom.js";
+import { forget, setting } from "./store.js";
 import { loadQuestions, startStudy } from "./study.js";
 import { addFiles, library, startLibrary } from "./texts.js";
 
@@ -25,6 +25,11 @@ async function showModel() {
   byId("untrained").hidden = model.trained;
   byId("language").parentElement.hidden = !model.languages.length;
   byId("language").append(...model.languages.map((code) => make("option", {}, code)));
+  const maxError = byId("max-error");
+  maxError.parentElement.hidden = !model.max_errors.length;
+  maxError.append(...model.max_errors.toReversed().map((error) => make("option", { value: error }, `at most ${percent(error)}`)));
+  maxError.value = setting("max-error");
+  if (maxError.selectedIndex < 0) maxError.value = ""; // another model's
   drawCount(model.corrections);
 }
 
@@ -54,6 +59,7 @@ function forgetEverything() {
 window.addEventListener("hashchange", () => {
   if (["", "#ask", "#study"].includes(location.hash)) showView();
 });
+byId("max-error").addEventListener("change", ({ target }) => setting("max-error", target.value));
 byId("forget").addEventListener("click", forgetEverything);
 Object.assign(asked, { onAnswer: drawCorrecting, undo });
 library.onChange = () => {

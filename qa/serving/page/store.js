@@ -70,9 +70,20 @@ export function drop(store, id) {
   return change(store, (rows) => rows.delete(id));
 }
 
+/** What is chosen on the page, also after a reload, where the browser keeps anything; "" before a choice. */
+export function setting(name, ...chosen) {
+  try {
+    if (chosen.length) localStorage.setItem(`qa.${name}`, ...chosen);
+    return localStorage.getItem(`qa.${name}`) ?? "";
+  } catch {
+    return "";
+  }
+}
+
 /** Empties the stores, and begins anew in every tab: each shows what it has read. */
 export async function forget() {
   await Promise.all(STORES.map((store) => change(store, (rows) => rows.clear())));
+  setting("max-error", "");
   others.postMessage(FORGET);
   location.reload();
 }

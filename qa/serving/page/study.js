@@ -193,7 +193,7 @@ async function drawModel(card) {
   if (!isGraded || byId("study-question").textContent !== question || deck.questions.get(keyOf(card)) !== card) return;
   const words = make("p", {}, "The model says: ", make("mark", { dir: "auto" }, said.text || "no answer in this text"));
   if (asked.model?.calibrated) words.append(` (${percent(said.probability)})`);
-  byId("result").append(words);
+  byId("result").append(words, ...(said.warning ? [make("p", { className: "quiet" }, said.warning)] : []));
   const place = { start: toUnits(context, said.start), end: toUnits(context, said.end), kind: "answer" };
   reader.mark([...references(context, answers), ...(said.text ? [place] : [])]);
 }
