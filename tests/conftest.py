@@ -14,8 +14,9 @@ from rich.console import Console
 from transformers import BertConfig, BertForQuestionAnswering, PreTrainedTokenizerFast
 
 from bench.rows import VOCABULARY, write_mbert
+from helpers import forked
 from helpers.commands import Run
-from helpers.forked import Forked
+from helpers.forked import python
 from helpers.guarantees import as_table, tried, write_page
 from helpers.paths import MINILM, ROOT, real_data
 from helpers.questions import write_bridges
@@ -36,14 +37,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--page", type=Path, help="with --prove: writes the table into this page, too")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    forked.FRESH = config.getoption("--prove")
+
+
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks what uses a slow fixture; `--prove` takes the guarantees, otherwise all but the long cases are taken."""
-    prove = config.getoption("--prove")
-    taken = [item for item in items if item.get_closest_marker("guarantee" if prove else "long") is not None]
-    taken = taken if prove else [item for item in items if item not in taken]
-    config.hook.pytest_deselected(items=[item for item in items if item not in taken])
-    items[:] = taken
+    """Marks what uses a slow fixture; `--prove` takes guarantees and long cases, otherwise all but the long run."""
+    kept, left = list[pytest.Item](), list[pytest.Item]()
+    for item in items:
+        long, guarantee = (item.get_closest_marker(name) is not None for name in ("long", "guarantee"))
+        (kept if (long or guarantee if config.getoption("--prove") else not long) else left).append(item)
+    config.hook.pytest_deselected(items=left)
+    items[:] = kept
     for item in items:
         if SLOW & {*getattr(item, "fixturenames", ())}:
             item.add_marker("slow")
@@ -121,25 +127,19 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def train_py(pytestconfig: pytest.Config) -> Iterator[Run]:
-    """Runs `python train.py ARGUMENTS` without a network and returns its status and output.
+def train_py() -> Run:
+    """Runs `train.py ARGUMENTS` without a network and returns its status and output; see `helpers.forked.python`.
 
-    The process has its libraries imported already, see `helpers.forked`; not so if it is to be `fresh`, in a folder or
-    an environment of its own, or with `--prove`: then it is started as a user starts it.
+    `fresh`: as a user starts it, for tests of the start itself.
     """
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
-    forked = Forked(environment)
 
     def run(
         *arguments: str | Path, timeout: float = 240, cwd: Path = ROOT, fresh: bool = False, **env: str
     ) -> subprocess.CompletedProcess[str]:
-        words = [*map(str, arguments)]
-        if not (fresh or env or cwd != ROOT or pytestconfig.getoption("--prove")):
-            return forked.run(words, timeout)
-        command = [sys.executable, str(ROOT / "train.py"), *words]
         return subprocess.run(
-            command, cwd=cwd, env={**environment, **env}, capture_output=True, text=True, timeout=timeout
-        )
+            [sys.executable if fresh else python(), str(ROOT / "train.py"), *map(str, arguments)], cwd=cwd,
+            env={**environment, **env}, capture_output=True, text=True, timeout=timeout,
+        )  # fmt: skip
 
-    yield run
-    forked.end()
+    return run

@@ -39,7 +39,7 @@ def test_an_installed_package_has_the_face_and_its_templates(tmp_path: Path) -> 
     code = "from qa import SquadMetric; m = SquadMetric(); m.update({'a': 'x'}, {'a': ['x']})\n"
     code += "print(m.compute()['f1'].item())"
     assert python(code, installed) == "100.0"
-    assert python("from qa.data.demo_corpus import topics; print(len(topics()))", installed) == "5"
+    assert python("from qa.data.demo_corpus import demo_paragraphs; print(len(demo_paragraphs()))", installed) == "300"
     assert python("from qa.review.run_page import templates; print(templates().list_templates())", installed) == str(
         sorted(path.name for path in (ROOT / "qa" / "review" / "templates").iterdir())
     )

@@ -145,6 +145,24 @@ def test_metrics_are_logged_each_step_and_each_epoch(fitted: tuple[Path, list[st
         assert values == pytest.approx([row[name] for row in results(folder)["epochs"]], rel=1e-5)
 
 
+def test_a_run_ends_the_same_where_its_libraries_were_imported_before(
+    fitted: tuple[Path, list[str], str], train_py: Run, tmp_path: Path
+) -> None:
+    """As most tests start it, but not `fitted`."""
+    folder, arguments, _ = fitted
+    done = train_py(*arguments[:-1], f"hydra.run.dir={tmp_path}/run")
+    assert (done.returncode, done.stderr) == (0, "")
+    one, other = ({**results(run), "seconds": 0, "windows_per_second": {}} for run in (folder, tmp_path / "run"))
+    assert {**one, "about": {}} == {**other, "about": {}}
+    for name in ("predictions.json", "nbest.json", "questions.parquet"):
+        assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes()
+    weights, weights2 = (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in (folder, tmp_path / "run")
+    )
+    assert all(torch.equal(weight, weights2[name]) for name, weight in weights.items())
+
+
 def test_a_finished_run_shows_its_table_and_another_configuration_is_refused(
     fitted: tuple[Path, list[str], str], train_py: Run
 ) -> None:
@@ -186,7 +204,7 @@ def test_an_evaluation_gives_the_fits_figures_to_the_bit(
     known = json.loads((folder / "model" / "qa.json").read_text())
     assert made["trained"] == known["trained"]
     assert made["trained"].items() > results(folder)["identity"].items()
-    assert Answering.load(str(folder / "model")).trained_on == [(40, small_files[0].name)]
+    assert Answering.load(str(folder / "model")).trained_on == [(40, small_files[0].name, known["trained"]["date"])]
     assert (made["settings"]["data.max_length"], made["settings"]["data.stride"]) == (64, 16)  # as in training
     assert "the model's own" not in done.stdout
     said = "These questions were also used to choose the best epoch and temperature, so its figures"
@@ -390,7 +408,8 @@ def test_ctrl_c_is_one_line_and_leaves_nothing_that_looks_finished(
 def test_help_names_the_stages_and_groups(train_py: Run) -> None:
     done = train_py("--help")
     assert done.returncode == 0
-    for words in ("stage=fit|validate|test|predict", "optimizer: adam, adamw", "data.train_file", "docs/settings.md"):
+    groups = "optimizer: adam, adamw\n", "trainer: default, sharded\n"
+    for words in (*groups, "stage=fit|validate|test|predict", "data.train_file", "docs/settings.md"):
         assert words in done.stdout
     settings = (ROOT / "docs" / "settings.md").read_text()
     rows = {name: line.split("|", 3)[3] for line in settings.splitlines() for name in re.findall(r"^\| `(.*?)`", line)}

@@ -27,12 +27,11 @@ from qa.training.history import History
 from qa.training.module import QuestionAnsweringModule
 
 FILES = sorted((ROOT / "conf").glob("*/*.yaml"))
-CHOICES = [path for path in FILES if not path.stem.startswith("_")]
 
 
-@pytest.mark.parametrize("group", sorted({path.parent.name for path in CHOICES}))
+@pytest.mark.parametrize("group", sorted({path.parent.name for path in FILES}))
 def test_every_choice_composes_is_checked_and_instantiates(group: str, tmp_path: Path) -> None:
-    for choice in (path.stem for path in CHOICES if path.parent.name == group):
+    for choice in (path.stem for path in FILES if path.parent.name == group):
         cfg, config = composed(f"{group}={choice}", tmp_path=tmp_path)
         check_settings(config)
         check_values({name: config[name] for name in GROUPS})
@@ -46,7 +45,7 @@ def test_every_choice_composes_is_checked_and_instantiates(group: str, tmp_path:
 
 def test_every_file_begins_with_its_purpose_and_a_command() -> None:
     heads = {}
-    for path in (ROOT / "conf" / "config.yaml", *FILES):
+    for path in (*(ROOT / "conf").glob("*.yaml"), *FILES):
         first, second = [*path.read_text().splitlines(), ""][:2]
         heads[path] = second if first == "# @package _global_" else first  # Hydra wants its own line on top
     assert [path for path, head in heads.items() if not re.match("# .*  python train.py", head)] == []
@@ -158,10 +157,11 @@ def targets(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def content(path: Path) -> dict[str, Any]:
-    """What a file holds, with the files whose names begin with _ that it builds on."""
+    """What a file holds, with the files outside of its group that it builds on."""
     values: Any = OmegaConf.to_container(OmegaConf.load(path))
-    bases = [path.with_name(f"{base}.yaml") for base in values.get("defaults", []) if str(base).startswith("_")]
-    return {key: value for part in (*map(content, bases), values) for key, value in part.items()}
+    outside = re.findall(r"'/(\w+)@_here_'", str(values.get("defaults")))
+    bases = [content(ROOT / "conf" / f"{name}.yaml") for name in outside]
+    return {key: value for part in (*bases, values) for key, value in part.items()}
 
 
 def in_a_fit(value: Any) -> Any:
@@ -186,7 +186,7 @@ def others(values: dict[str, Any], function: Any) -> set[str]:
 
 def test_values_of_conf_are_the_defaults_of_what_they_configure() -> None:
     found: dict[str, set[str]] = {}
-    for path in CHOICES:
+    for path in FILES:
         for node in targets(content(path)):
             found.setdefault(node["_target_"], set()).update(others(node, get_object(node["_target_"])))
     assert {target: keys for target, keys in found.items() if keys} == INTENDED

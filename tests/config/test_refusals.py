@@ -193,7 +193,7 @@ def test_devices_of_a_machine_with_four_gpus(
 def test_a_search_without_m_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         cfg = compose("config", ["sweep=optuna", "logger=csv"], return_hydra_config=True)
-    with pytest.raises(UserError, match="sweep=optuna: searches with -m alone; add -m"):
+    with pytest.raises(UserError, match="sweep=optuna: sweeps with -m alone; add -m"):
         check_sweep(cfg)
     monkeypatch.setenv(processes.SWEEP, "1")  # as a job of the search has it
     check_sweep(cfg)

@@ -4,7 +4,6 @@ import json
 import shlex
 import shutil
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from helpers.commands import Run, quick_fit
+from helpers.forked import python
 from helpers.paths import ROOT
 from qa.config.entry import resuming_command
 from qa.config.run_start import RunStart, _lock, remove_unused
@@ -84,7 +84,7 @@ def test_runs_that_start_in_one_second_have_a_folder_each(tmp_path: Path) -> Non
 def test_two_commands_at_once_are_two_runs(tiny: Path, small_files: Files, tmp_path: Path) -> None:
     folder = f"hydra.run.dir={tmp_path}/runs/${{now:%Y%%S}}"  # the same for both, however slowly they start
     words = [*arguments_in(small_files[0].parent, tiny), f"data.cache_dir={tmp_path}/cache", folder]
-    started = [subprocess.Popen([sys.executable, "train.py", *words], cwd=ROOT, stderr=subprocess.PIPE) for _ in "ab"]
+    started = [subprocess.Popen([python(), "train.py", *words], cwd=ROOT, stderr=subprocess.PIPE) for _ in "ab"]
     errors = [process.communicate(timeout=300)[1].decode() for process in started]
     assert errors == ["", ""]
     assert len(list((tmp_path / "runs").glob("*/results.json"))) == 2

@@ -58,7 +58,7 @@ def test_the_setting_is_named_that_a_word_stands_for(typed: str, key: str, keys:
     assert suggestion(typed, keys) == f"; did you mean {key}?"
 
 
-@pytest.mark.parametrize("typed", ["zzz", "foo.bar", "trainer.tpu_cores", "labels", "data.name2id", "optimizer.rho"])
+@pytest.mark.parametrize("typed", ["zzz", "foo.bar", "trainer.tpu_cores", "remarks", "data.name2id", "optimizer.rho"])
 def test_no_guess_is_better_than_a_wrong_one(typed: str, keys: dict[str, Any]) -> None:
     assert suggestion(typed, keys) == SILENT
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from helpers.forked import python
 from helpers.paths import ROOT
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -30,13 +31,20 @@ def wait(until: Callable[[], object], awaited: str, limit: float = 120) -> None:
         time.sleep(0.01)
 
 
-def started(arguments: list[str], *until: Path, **env: str) -> "subprocess.Popen[str]":
-    """`python train.py ARGUMENTS` once it has written the files `until`, or has ended."""
+def started(
+    arguments: list[str],
+    *until: Path,
+    program: str = "train.py",
+    newer_than: float = 0.0,
+    fresh: bool = False,
+    **env: str,
+) -> "subprocess.Popen[str]":
+    """`PROGRAM ARGUMENTS` once it has written the files `until`, or has ended; `fresh`: as a user starts it."""
     process = subprocess.Popen(
-        [sys.executable, "train.py", *arguments], cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
+        [sys.executable if fresh else python(), program, *arguments], cwd=ROOT, env={**os.environ, **env},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    wait_for_files(process, *until)
+    wait_for_files(process, *until, newer_than=newer_than)
     return process
 
 

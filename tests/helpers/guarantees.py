@@ -22,10 +22,11 @@ class Tried(NamedTuple):
 
 
 def tried(reports: Iterable[Any]) -> list[Tried]:
-    """The guarantees of pytest's reports, in the order of their tests."""
+    """The guarantees of pytest's reports, in the order of their tests; long cases of something else are no row."""
     groups: dict[str, list[Any]] = {}
     for report in sorted(reports, key=lambda report: report.nodeid):
-        groups.setdefault(dict(report.user_properties)["guarantee"], []).append(report)
+        if text := dict(report.user_properties).get("guarantee"):
+            groups.setdefault(text, []).append(report)
     return [_tried(text, group) for text, group in groups.items()]
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.commands import wait
+from helpers.forked import python
 from helpers.paths import ROOT
 
 # `python -m qa.serve`, with other limits
@@ -39,22 +39,15 @@ class Service:
         """The port it listens at, of 127.0.0.1."""
         return int(self.url.rpartition(":")[2])
 
-    def memory(self) -> int:
-        """KiB that it holds."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0])
-
 
 @contextmanager
 def served(model: Path | str, folder: Path, *arguments: str, env: Any = None, **limits: float) -> Iterator[Service]:
     """`python -m qa.serve MODEL` with a free port; `limits` other than its own."""
     log, corrections = folder / "serve.log", folder / "corrections.jsonl"
-    command = [sys.executable, "-c", SMALLER, json.dumps(limits)] if limits else [sys.executable, "-m", "qa.serve"]
-    command += [str(model), "--port", "0", "--corrections", str(corrections), *arguments]
+    start = ["-c", SMALLER, json.dumps(limits)] if limits else ["-m", "qa.serve"]
+    command = [python(), *start, str(model), "--port", "0", "--corrections", str(corrections), *arguments]
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=output, stderr=output, env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
-        )
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, env={**os.environ, **(env or {})})
     try:
         wait(lambda: b"answers at" in log.read_bytes() or process.poll() is not None, "the service")
         found = re.search(r"http://\S+", log.read_text())

@@ -15,6 +15,7 @@ from qa.config.settings import NonFinite
 from qa.data.epochs.batches import Batch, EpochSampler, EvaluationBatches, TrainingBatches
 from qa.data.reading.examples import read_examples
 from qa.data.windows.build import build_windows
+from qa.data.windows.labels import training_labels
 from qa.data.windows.tokenizer import load_tokenizer, pair_template
 from qa.model.fast.micro_batches import MicroBatchSize
 from qa.model.optimization import schedule
@@ -50,14 +51,15 @@ class Losses(lightning.Callback):
         self.found: list[tuple[float, float]] = []
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
-        self.found.append((module.step_metrics["loss"], module.step_metrics["gradient_norm"]))
+        module.when_read(lambda figures: self.found.append((figures["loss"], figures["gradient_norm"])))
 
 
 def batches(exact: Path, file: Path, rank: int = 0, world_size: int = 1) -> TrainingBatches:
     examples = read_examples(str(file)).examples
     tokenizer = load_tokenizer(str(exact))
     windows = build_windows(examples, tokenizer, 64, 16)
-    return TrainingBatches(windows, examples, pair_template(tokenizer), rank, world_size)
+    labels = training_labels(windows, examples, "first")
+    return TrainingBatches(windows, examples, pair_template(tokenizer), labels, rank, world_size)
 
 
 def train(

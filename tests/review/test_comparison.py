@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from helpers.finished_runs import WORDS, finished_run
+from helpers.forked import python
 from helpers.paths import ROOT
 from helpers.questions import question
 from qa.data.reading.overlap import Overlap
@@ -392,7 +392,7 @@ def test_what_cannot_be_compared_is_one_line(tmp_path: Path) -> None:
 def test_the_command_line(tmp_path: Path) -> None:
     folders = [finished_run(tmp_path / "a", [1.0, 0.0, 1.0]), finished_run(tmp_path / "b", [1.0, 1.0], lr=5e-5)]
     files = [f"--{kind}={tmp_path}/new/c.{kind}" for kind in ("json", "html", "markdown", "latex")]
-    command = [sys.executable, "-m", "qa.compare", *map(str, folders), *files]
+    command = [python(), "-m", "qa.compare", *map(str, folders), *files]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     for words in (

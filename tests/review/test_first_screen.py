@@ -21,6 +21,7 @@ PLAN = RunPlan(
     max_answer_length=30,
     epoch="",
     steps="22 in 2 epochs",
+    padded_share=0.05,
     disk="",
     device="cpu, precision 32-true",
     output=Path("runs/1"),

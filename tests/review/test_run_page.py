@@ -102,7 +102,7 @@ def test_the_page_fits_a_phone_and_holds_what_a_reviewer_wants(page: Page) -> No
         "calibration error",
     ):
         assert words in text
-    assert page.locator("svg").count() == 6
+    assert page.locator("svg").count() == 5  # no step was logged
 
 
 def test_of_many_questions_the_page_has_those_answered_worst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +148,12 @@ def test_the_same_run_gives_the_same_chart() -> None:
     one, two = (as_svg(together(curves([(1, 3.0), (2, 2.0), (3, 1.5)], ROWS))) for _ in range(2))
     assert one == two
     assert one.startswith("<svg") and "training loss, mean over windows" in one
+
+
+def test_a_run_that_logged_no_step_has_no_chart_of_steps() -> None:
+    for losses in ([], [(1, math.nan)]):
+        svg = as_svg(together(curves(losses, ROWS)))
+        assert "loss, mean over windows" in svg and "training loss" not in svg
 
 
 def test_the_mean_of_the_loss_lies_in_the_middle_of_its_steps() -> None:

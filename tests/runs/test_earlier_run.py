@@ -14,8 +14,11 @@ from helpers.earlier_run import SETTINGS
 from helpers.paths import ROOT
 from qa import QuestionAnswerer
 
+# the first is older than folders in qa/, the last knows of calibration, languages and texts that it was trained on
+ARCHIVES = ["earlier_run", "earlier_run_1b2fd0e", "earlier_run_2a9880c"]
 
-@pytest.fixture(scope="module", params=["earlier_run", "earlier_run_1b2fd0e"])  # the first is older than folders in qa/
+
+@pytest.fixture(scope="module", params=ARCHIVES)
 def earlier(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which the earlier commit ran, with its data and model."""
     folder = tmp_path_factory.mktemp("earlier")
@@ -41,7 +44,7 @@ def test_an_interrupted_earlier_run_resumes_and_ends_about_as_it_would_have(earl
     """On a CPU dropout draws other masks since the oldest of them."""
     done = train_py(*SETTINGS, "hydra.run.dir=interrupted", cwd=earlier)
     assert done.returncode == 0, done.stderr
-    assert "resumed at step 2" in done.stdout
+    assert "resumed at step 2" in done.stdout and done.stderr.count(": made by ") <= 1
     assert val_loss(earlier / "interrupted") == pytest.approx(val_loss(earlier / "finished"), abs=0.02)
     assert json.loads((earlier / "interrupted" / "results.json").read_text())["calibration"]
 
