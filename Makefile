@@ -36,10 +36,10 @@ serve: $(READY) ## the page and the service of MODEL=FOLDER (default: the demo's
 quick: $(EXPORT) ## the tests that start no run, under a minute on 2 cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-test: $(EXPORT) ## install, run every test; QA_REAL_DATA=FOLDER adds the real data
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+test: $(EXPORT) ## install, run every test but the long cases; QA_REAL_DATA=FOLDER adds the real data
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
 
-prove: $(EXPORT) ## the guarantees in all their cases, about 20 minutes; writes the table of docs/guarantees.md
+prove: $(EXPORT) ## the guarantees and all long cases, about 25 minutes; writes the table of docs/guarantees.md
 	$(BIN)/python -m pytest --prove --page=docs/guarantees.md -n 2 --dist worksteal
 
 bench: $(READY) ## speed and memory beside the usual way, under 20 minutes; writes the table of BENCHMARKS.md; needs QA_REAL_DATA

@@ -1,7 +1,7 @@
 """Makes the README's pictures from the demo's run and a sweep: a terminal, the pages of both, and that of a service.
 
 make demo
-.venv/bin/python train.py -m experiment=demo data.limit=400 optimizer.lr=1e-4,3e-4,1e-3 seed=1,2 \\
+.venv/bin/python train.py -m experiment=demo data.limit=1600 optimizer.lr=1e-4,3e-4,1e-3 seed=1,2 \\
     hydra.sweep.dir=runs/rates
 .venv/bin/python docs/pictures.py runs/demo runs/rates
 """
@@ -42,7 +42,7 @@ def main(run: Path, sweep: Path) -> None:
 def ask(browser: Browser, run: Path) -> None:
     """The page of a service, wide and on a phone, after a question about a text of the demo's."""
     articles = json.loads((HERE.parent / "cache" / "demo" / "validation.json").read_text())["data"]
-    text = "\n\n".join(article["paragraphs"][0]["context"] for article in (articles[0], articles[1], articles[3]))
+    text = articles[17]["paragraphs"][0]["context"]
     command = [sys.executable, "-u", "-m", "qa.serve", f"{run}/model", "--port", "0", "--corrections", "runs/c.jsonl"]
     service = subprocess.Popen(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True)
     assert service.stdout
@@ -50,7 +50,7 @@ def ask(browser: Browser, run: Path) -> None:
     page.goto(service.stdout.readline().split(" at ")[1].split()[0])
     page.fill("#pasted", text)
     page.click("#add-form button")
-    page.fill("#question", "Who led the first expedition?")
+    page.fill("#question", "In which town had Michelson made an earlier attempt?")
     page.press("#question", "Enter")
     page.wait_for_selector("mark")
     page.evaluate("scrollTo(0, 0)")

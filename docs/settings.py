@@ -104,8 +104,9 @@ def as_markdown() -> str:
         group = folder.relative_to(CONF).as_posix()
         parts.append(f"## {group}\n")
         for path in sorted(folder.glob("*.yaml"), key=lambda path: (path.stem != defaults.get(group), path.stem)):
-            title = f"The other keys of {group}" if path.stem.startswith("_") else f"{group}={path.stem}"
-            parts += [f"### {title}\n", *_choice(path, group)]
+            parts += [f"### {group}={path.stem}\n", *_choice(path, group)]
+        if group == "trainer":
+            parts += ["### The other keys of trainer\n", *_choice(CONF / "lightning.yaml", group)]
     return "\n".join(parts)
 
 
@@ -121,7 +122,7 @@ def _choice(path: Path, group: str) -> Iterator[str]:
     base = [entry for entry in (yaml.safe_load(text) or {}).get("defaults", []) if isinstance(entry, str)]
     found = shown(path)
     if found:
-        if base and not base[0].startswith("_"):
+        if base and not base[0].startswith("/"):
             yield f"The keys of `{group}={base[0]}`, with these changed or added:\n"
         yield _table(found, "" if whole else group.replace("/", ".") + ".")
 

@@ -1,8 +1,8 @@
 """Private names of other libraries that this project needs, with the version they were read in.
 
 Lightning 2.6.6, torch 2.13.0, transformers 5.23.0, Optuna 5.0.0, submitit 1.5.4, wandb-workspaces 0.4.13. Whoever
-raises a pin looks here, for uvicorn's at `qa/serving/server.py`, and at `qa/training/module.py` and
-`qa/training/training_steps.py`, which take one or two of transformers' and torch's own.
+raises a pin looks here, for uvicorn's at `qa/serving/server.py`, and at `qa/model/fast/logits.py` and
+`qa/training/training_steps.py`, which take one of transformers' and one of torch's own.
 """
 
 from datetime import timedelta

@@ -55,8 +55,7 @@ def explain_hydra(error: BaseException) -> str:
         return f"{key}: no such setting{suggestion(key, keys)}"
     missing = r"Could not find '((?:hydra/)?[^/']+)/([^']*)'\s+Available options in '[^']+':((?:\n\t.*)*)"
     if match := re.search(missing, text):
-        there = ", ".join(choice for choice in match[3].split() if not choice.startswith("_"))
-        ways = filter(None, [there, own_files(match[1], match[2])])
+        ways = filter(None, [", ".join(match[3].split()), own_files(match[1], match[2])])
         return f"{match[1]}={match[2]}: no such choice; choose one of {', or '.join(ways)}"
     if match := re.search(r"Could not delete from config. '([^']+)' does not exist", text):
         return f"~{match[1]}: nothing to leave out; it is null, or no setting"

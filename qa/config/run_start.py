@@ -71,9 +71,11 @@ class RunStart(Callback):
 
 
 def check_sweep(config: DictConfig) -> None:
-    """Refuses a search without -m: it would be one run of the usual settings. Errors: UserError."""
-    if str(config.hydra.sweeper.get("_target_")).endswith(".SearchSweeper") and processes.SWEEP not in os.environ:
-        raise UserError("sweep=optuna: searches with -m alone; add -m, or leave sweep=optuna out")
+    """Refuses a sweep without -m: it would be one run of the usual settings. Errors: UserError."""
+    is_ours = str(config.hydra.sweeper.get("_target_")).startswith("hydra_plugins.qa_sweeps.")
+    if is_ours and processes.SWEEP not in os.environ:
+        choice = config.hydra.runtime.choices["hydra/sweeper"]
+        raise UserError(f"sweep={choice}: sweeps with -m alone; add -m, or leave sweep={choice} out")
 
 
 def _lock(folder: Path, config: DictConfig) -> Path:

@@ -31,13 +31,6 @@ def check_complete(config: Mapping[str, Any], words: Iterable[str]) -> None:
         raise UserError(f"{missing[0]}: cannot be left out; give it a value")
 
 
-def _keys_in_conf(group: str, target: str) -> set[str]:
-    """The keys that conf/ has for a target of this project; empty for any other."""
-    if not target.startswith("qa."):
-        return set()
-    return {key for content in read_choices(group).values() for key in content}
-
-
 def check_values(groups: Mapping[str, Any]) -> None:
     """Checks each group's values against the signature of its `_target_`. Errors: UserError."""
     for prefix, node in _targets(groups):
@@ -45,8 +38,9 @@ def check_values(groups: Mapping[str, Any]) -> None:
         hints = get_type_hints(function, include_extras=True)
         parameters = inspect.signature(function).parameters
         loose = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-        known = _keys_in_conf(prefix, node["_target_"]) or parameters  # other arguments of a model are the program's
-        choices = [name for name in parameters if name in known]
+        is_ours = node["_target_"].startswith("qa.")  # whose other arguments are the program's
+        known = {key for content in read_choices(prefix).values() for key in content} if is_ours else ()
+        choices = [name for name in parameters if not known or name in known]
         for key, value in node.items():
             if key in {"_target_", "_partial_"}:
                 continue

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -79,24 +80,25 @@ def training_data(settings: Settings) -> str:
 def model_name(pretrained: str) -> str:
     """The name of a model: on the hub without a revision, of a folder without the folders above it.
 
-    A model in an installed package has the package's name on PyPI.
+    RUN/model is called RUN, and a model in an installed package has the package's name on PyPI.
     """
-    if Path(pretrained).is_dir():
-        _, installed, inside = pretrained.partition("site-packages/")
-        return inside.split("/")[0].replace("_", "-") if installed else without_folders(pretrained)
-    return split_revision(pretrained)[0]
+    folder = Path(pretrained).resolve()
+    if not folder.is_dir():
+        return split_revision(pretrained)[0]
+    _, installed, inside = pretrained.partition("site-packages/")
+    if installed:
+        return inside.split("/")[0].replace("_", "-")
+    is_inside = folder.name == "model" and folder.parent != Path.home()  # whose name is the user's
+    return (is_inside and folder.parent.name) or folder.name
 
 
 def license_of(pretrained: str) -> str | None:
     """The license in the base model's own card, if that is in the model's folder or in the hub's cache."""
     folder = local_folder(pretrained)
-    card = folder / "README.md" if folder else None
-    if card is None or not card.is_file():
-        return None
-    try:
-        license_name: str | None = ModelCard.load(card, ignore_metadata_errors=True).data.to_dict().get("license")
-    except (OSError, ValueError):  # a card that cannot be read says nothing
-        return None
+    license_name: str | None = None
+    with suppress(OSError, ValueError):  # a card that is missing or cannot be read says nothing
+        card = ModelCard.load(folder / "README.md", ignore_metadata_errors=True) if folder else None
+        license_name = card and card.data.to_dict().get("license")
     return license_name
 
 

@@ -35,7 +35,7 @@ Draw = Callable[[Any], None]  # draws into a matplotlib axes
 
 
 def curves(losses: Sequence[tuple[int, float]], rows: Sequence[Row]) -> list[Draw]:
-    """Draws EM and F1 by epoch, both losses by epoch, training loss by step. `losses`: (step, loss) pairs."""
+    """Draws EM and F1 by epoch, both losses by epoch, and training loss by step if there are `losses`: (step, loss)."""
     finite = [pair for pair in losses if math.isfinite(pair[1])]
     steps, values = [step for step, _ in finite], [loss for _, loss in finite]
 
@@ -62,7 +62,7 @@ def curves(losses: Sequence[tuple[int, float]], rows: Sequence[Row]) -> list[Dra
     return [
         partial(lines, title="EM and F1, percent", names=figures),
         partial(lines, title="loss, mean over windows", names=both),
-        by_step,
+        *([by_step] if steps else []),
     ]
 
 

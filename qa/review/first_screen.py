@@ -41,6 +41,7 @@ class RunPlan:
     max_answer_length: int  # tokens
     epoch: str  # the windows of a training epoch
     steps: str  # of a fit
+    padded_share: float | None  # of the tokens of an epoch
     disk: str
     device: str
     output: Path

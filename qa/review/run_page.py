@@ -37,8 +37,6 @@ def write_page(report: RunReport) -> None:
     results, run, page = report.results, report.run, templates().get_template("report.html")
     data, errors = _data(report), {name: _errors(errors) for name, errors in report.errors.items()}
     panels = curves(report.losses, results.epochs) if results.windows.train else []
-    figure = together(panels) if panels else None
-    picture, drawing = (as_png(figure), as_svg(figure)) if figure else (b"", "")
     text = page.render(
         report=report,
         results=results,
@@ -60,10 +58,11 @@ def write_page(report: RunReport) -> None:
             if len(parts) > 1 and not (name == "language" and results.by_language)
         },
     )
-    if figure:
-        write_text(run.curves_svg, drawing)
+    if panels:
+        figure = together(panels)
+        write_text(run.curves_svg, as_svg(figure))
         with atomic_write(run.curves, binary=True) as file:
-            file.write(picture)
+            file.write(as_png(figure))
     write_text(run.page, text)
 
 

@@ -21,6 +21,7 @@ from qa.statistics.intervals import bounds, clusters, percent, proportion
 from qa.storage import write_text
 from qa.sweeps.rows import FORMATS, Setting, SweepRow, grouped, notes, ranked
 from qa.sweeps.sweep import Sweep
+from qa.sweeps.tables import effects
 
 
 def write_sweep_page(sweep: Sweep) -> list[str]:
@@ -56,6 +57,7 @@ def write_sweep_page(sweep: Sweep) -> list[str]:
         curves=apart(by_epoch(curves, shades)) if curves else "",
         ranked=[(setting, intervals.get(setting.name, {})) for setting in settings],
         shades=shades,
+        effects=effects(rows),
         seeds=any(len(setting.rows) > 1 or setting.others for setting in settings),
         based_on=based_on,
         notes=notes(rows, sweep.monitor),

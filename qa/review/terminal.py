@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -16,7 +16,6 @@ from qa.runs import results_table as tables
 from qa.runs.folder import RunFolder
 from qa.runs.identity import other_code
 from qa.runs.results import EvaluatedPart, Monitor, Row
-from qa.statistics.calibration import Calibrated
 
 if TYPE_CHECKING:
     from qa.review.report import RunReport  # needs pyarrow, NumPy and SciPy, which `qa.answer` need not wait for
@@ -46,11 +45,6 @@ def results_table(
         if row.is_v2:
             v2.add_row(*tables.format_v2_row(row), style=style)
     return Group(table, v2) if v2.row_count else table
-
-
-def trust_table(calibration: Calibrated) -> Table:
-    """The worth of probabilities, for a terminal."""
-    return plain_table(tables.TRUST_HEADINGS, tables.trust_rows(calibration))
 
 
 def plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -85,19 +79,16 @@ def show_finished(report: "RunReport", wanted: Mapping[str, Any], logger_asked: 
         from qa.review.run_page import try_page  # needs Jinja and matplotlib, which most runs shown do not
 
         try_page(report)
-    for line in paths_to_open(run):
-        console.print(line, soft_wrap=True)
+    show_paths(run)
 
 
 def show_end(report: "RunReport") -> None:
     """Shows a run that has just ended: its figures, five answers, and the paths to open."""
-    paths, in_sweep = paths_to_open(report.run), processes.SWEEP in os.environ
-    answers = [] if in_sweep else [question_in_context(question) for question in report.samples]
     show_report(report)
-    for answer in answers:
-        console.print(answer)
-    for line in paths:
-        console.print(line, soft_wrap=True)
+    if processes.SWEEP not in os.environ:
+        for question in report.samples:
+            console.print(question_in_context(question))
+    show_paths(report.run)
 
 
 def show_report(report: "RunReport") -> None:
@@ -115,18 +106,16 @@ def show_report(report: "RunReport") -> None:
         console.print(report.caveat, soft_wrap=True)
 
 
-def paths_to_open(run: RunFolder) -> Iterator[str]:
-    """A line for each path of a run folder that a user may open; none in a sweep, which names its own page."""
+def show_paths(run: RunFolder) -> None:
+    """Shows the paths of a run folder that a user may open; none in a sweep, which names its own page."""
     if processes.SWEEP in os.environ:
         return
-    if run.page.exists():
-        yield f"\nopen {shlex.quote(str(run.page))}"
-    has_model = run.model.exists()
-    yield f"{run.model}: the model and its card" if has_model else f"{run.predictions}: the answers"
-    yield f"{run.results}: all figures"
-    if has_model:
-        command = f'python -m qa.answer {shlex.quote(str(run.model))} --question "…" --context-file FILE'
-        yield f"ask it: {command}"
+    page, model = (shlex.quote(str(path)) if path.exists() else "" for path in (run.page, run.model))
+    lines = [f"\nopen {page}"] if page else []
+    lines += [f"{run.model}: the model and its card" if model else f"{run.predictions}: the answers"]
+    lines += [f"{run.results}: all figures"]
+    lines += [f'ask it: python -m qa.answer {model} --question "…" --context-file FILE'] if model else []
+    console.print("\n".join(lines), soft_wrap=True)
 
 
 def at_words(text: str, start: int, end: int, around: int) -> tuple[int, int]:

@@ -73,9 +73,8 @@ def remarks(results: Results) -> Iterator[str]:
         )
     if results.calibration:
         yield from selective(results.calibration.after)
-    trained, validated = results.examples.train, results.examples.validation
-    if results.evaluated:
-        validated = results.evaluated.questions
+    trained = results.examples.train
+    validated = results.evaluated.questions if results.evaluated else results.examples.validation
     if trained is not None and not results.trained_head and (advice := few_training(int(trained))):
         yield advice
     if validated is not None and validated < FEW_VALIDATION:

@@ -38,6 +38,7 @@ LENGTH_GROUPS = ("callbacks.",)
 # {setting: what runs did that did not have it yet}: whoever adds a setting adds it here, so that older runs resume
 ADDED: dict[str, Any] = {
     "data.columns.is_impossible": None,
+    "data.label": "first",
     "data.languages": None,
     "data.mixture": None,
     "data.negative_windows": 1.0,
@@ -47,9 +48,15 @@ ADDED: dict[str, Any] = {
 # columns that runs without `data.mixture` had by default; later ones have null there
 COLUMNS = {f"data.columns.{key}": key for key in ("id", "question", "context", "answer", "answer_start")}
 RECIPE_INPUTS = {"model": recipe.MODEL, "train": recipe.DATA}
-RECIPE_SETTINGS: dict[str, Any] = {"data.limit": None, "data.mixture": None, "data.negative_windows": 1.0}
-RECIPE_SETTINGS |= {"data.max_length": recipe.MAX_LENGTH, "data.stride": recipe.STRIDE}
-RECIPE_SETTINGS |= {"data.batch_size": recipe.BATCH_SIZE}
+RECIPE_SETTINGS: dict[str, Any] = {
+    "data.limit": None,
+    "data.mixture": None,
+    "data.negative_windows": 1.0,
+    "data.label": "first",
+    "data.max_length": recipe.MAX_LENGTH,
+    "data.stride": recipe.STRIDE,
+    "data.batch_size": recipe.BATCH_SIZE,
+}
 MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
 
 
@@ -96,11 +103,9 @@ def _is_neutral(key: str, value: Any, trainer: set[str]) -> bool:
 def _inputs(values: Mapping[str, Any], folder: Path) -> dict[str, list[str]]:
     """{role: content hashes, or NAME@COMMIT on the hub} of all that the stage reads."""
     stage, resume = values["stage"], values["resume"]
-    splits = {"fit": ["train", "validation"], "predict": ["test"]}.get(stage, [stage])
+    splits = {"fit": ["train", "validation"], "validate": ["validation"]}.get(stage, ["test"])
     if values.get("data.validation_share") and stage in ("fit", "validate"):
         splits = ["train"]
-    elif stage == "validate":
-        splits = ["validation"]
     inputs = {split: _data(values, split) for split in splits}
     if scored := values.get("data.predictions_file"):
         return {**inputs, "predictions": [_content_of(scored, "data.predictions_file")]}

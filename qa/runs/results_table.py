@@ -113,11 +113,6 @@ def trust_rows(calibration: Calibrated) -> list[list[str]]:
     return rows
 
 
-def markdown_trust_table(calibration: Calibrated) -> str:
-    """The worth of probabilities as Markdown, without a line end."""
-    return markdown_rows(TRUST_HEADINGS, trust_rows(calibration))
-
-
 def cell(text: Any) -> str:
     """Text as one cell of a Markdown table."""
     return printable(" ".join(str(text).split())).replace("|", "\\|")
