@@ -119,6 +119,18 @@ def test_with_dropout_a_windows_logits_do_not_depend_on_its_batch(family: str) -
     assert not torch.allclose(starts(slice(None), step=3), together, atol=1e-3)
 
 
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_bfloat16_has_the_masks_of_float32(family: str) -> None:
+    net, inputs, batch = model(family)
+    way = ByWindows(net, inputs)
+    expected, other = way.logits(batch, 1, 2)[0], way.logits(batch, 1, 3)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        starts = way.logits(batch, 1, 2)[0]
+    assert (starts - expected).abs().mean() < 0.1 * (other - expected).abs().mean()
+    starts.square().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+
+
 def test_gradient_checkpointing_draws_the_same_masks_again() -> None:
     net, inputs, batch = model("bert")
     way = ByWindows(net, inputs)

@@ -184,6 +184,17 @@ def test_a_process_that_goes_on_in_anothers_place_ends_at_the_same_bits(
         assert same(rank[f"{precision} resumed"][2], rank[precision][2])
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_two_ranks_draw_the_dropout_of_one(
+    precision: str, ranks: list[dict[str, Any]], tiny: Path, small_files: tuple[Path, Path]
+) -> None:
+    torch.manual_seed(0)
+    _, losses = train(Small, tiny, small_files[0], precision=precision)
+    for rank in ranks:
+        for step, step2 in zip(losses, rank[precision][0], strict=True):
+            assert step2 == pytest.approx(step, abs=1e-4)
+
+
 def test_all_ranks_ask_for_the_same_collectives_in_the_same_order(ranks: list[dict[str, Any]]) -> None:
     calls, calls2 = (rank["calls"] for rank in ranks)
     assert calls == calls2

@@ -15,7 +15,7 @@ class GeluLinear(nn.Linear):
 
     def forward(self, states: Tensor) -> Tensor:
         """Maps float [..., inputs] to [..., outputs]."""
-        if not self.training:
+        if not self.training or torch.is_autocast_enabled("cpu"):
             return linear(gelu(states), self.weight, self.bias)
         outputs: Tensor = _GeluLinear.apply(states.flatten(0, -2), self.weight, self.bias)  # type: ignore[no-untyped-call]
         return outputs.view(*states.shape[:-1], -1)

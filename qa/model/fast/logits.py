@@ -57,7 +57,7 @@ class Unpadded(Padded):
 
 
 class ByWindows(Padded):
-    """Windows one after another in training, in float32 on CPUs; the model's parameters keep their names."""
+    """Windows one after another in training, on CPUs; the model's parameters keep their names."""
 
     def __init__(self, model: PreTrainedModel, inputs: tuple[str, ...]) -> None:
         super().__init__(model, inputs)
@@ -78,7 +78,7 @@ def fastest_way(model: PreTrainedModel, attention: Attention, device: torch.devi
     config = model.config
     if attention != "auto" or config.model_type not in FAMILIES:
         return Padded
-    if device.type == "cpu" and precision == "32-true":
+    if device.type == "cpu" and precision in ("32-true", "bf16-mixed"):
         return ByWindows
     size, half = config.hidden_size // config.num_attention_heads, precision.startswith(("16", "bf16"))
     has_kernel = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)

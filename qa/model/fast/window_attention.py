@@ -5,7 +5,8 @@ where the usual way keeps matrices [heads, length, length] of each window, paddi
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,8 @@ WINDOWS = "windows"
 SCORES_AT_ONCE = 200_000  # scores: they, their mask and their gradients stay in the cache of a core
 
 
-class How(NamedTuple):
+@dataclass(frozen=True)  # a tuple would be cast value by value
+class How:
     """The arguments of attention, beside query, key and value."""
 
     sizes: list[int]  # tokens of each window
@@ -32,6 +34,7 @@ class _Attention(torch.autograd.Function):
     """Attention within windows, their tokens in a row: query, key, value [heads, tokens, size] → the same shape."""
 
     @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # in bfloat16 its kernels are slower
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         out = _like(query)
         for (q, k, v, o), mask, (scores, _) in _pieces(how, query, key, value, out):
@@ -45,6 +48,7 @@ class _Attention(torch.autograd.Function):
         return out
 
     @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out = ctx.saved_tensors
         how: How = ctx.how
