@@ -5,8 +5,7 @@ where the usual way keeps matrices [heads, length, length] of each window, paddi
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +19,7 @@ WINDOWS = "windows"
 SCORES_AT_ONCE = 200_000  # scores: they, their mask and their gradients stay in the cache of a core
 
 
-@dataclass(frozen=True)  # a tuple would be cast value by value
-class How:
+class How(NamedTuple):
     """The arguments of attention, beside query, key and value."""
 
     sizes: list[int]  # tokens of each window
@@ -34,7 +32,6 @@ class _Attention(torch.autograd.Function):
     """Attention within windows, their tokens in a row: query, key, value [heads, tokens, size] → the same shape."""
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # in bfloat16 its kernels are slower
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         out = _like(query)
         for (q, k, v, o), mask, (scores, _) in _pieces(how, query, key, value, out):
@@ -48,7 +45,6 @@ class _Attention(torch.autograd.Function):
         return out
 
     @staticmethod
-    @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out = ctx.saved_tensors
         how: How = ctx.how
@@ -124,7 +120,10 @@ def window_attention(
     drops: Any = module.dropout
     sizes = [size for size in cu_seq_lens_q.diff().tolist() if size]
     how = How(sizes, scaling or query.shape[-1] ** -0.5, drops, drops.windows if dropout else None)
-    out: Tensor = _Attention.apply(query[0], key[0], value[0], how)  # type: ignore[no-untyped-call]
+    dtype = torch.promote_types(query.dtype, torch.float32)  # bfloat16 has slower kernels
+    states = (state[0].to(dtype) for state in (query, key, value))
+    with torch.autocast("cpu", enabled=False):
+        out: Tensor = _Attention.apply(*states, how)  # type: ignore[no-untyped-call]
     return out.transpose(0, 1)[None], None
 
 
