@@ -35,7 +35,10 @@ Draw = Callable[[Any], None]  # draws into a matplotlib axes
 
 
 def curves(losses: Sequence[tuple[int, float]], rows: Sequence[Row]) -> list[Draw]:
-    """Draws EM and F1 by epoch, both losses by epoch, and training loss by step if there are `losses`: (step, loss)."""
+    """Draws EM, F1 and both losses by epoch, and the training loss by step; not what would be a single point.
+
+    `losses`: (step, loss).
+    """
     finite = [pair for pair in losses if math.isfinite(pair[1])]
     steps, values = [step for step, _ in finite], [loss for _, loss in finite]
 
@@ -59,11 +62,11 @@ def curves(losses: Sequence[tuple[int, float]], rows: Sequence[Row]) -> list[Dra
         axes.locator_params(axis="x", integer=True, nbins=10)
 
     figures, both = {"exact_match": "EM", "f1": "F1"}, {"train_loss": "training", "val_loss": "validation"}
-    return [
+    epochs = [
         partial(lines, title="EM and F1, percent", names=figures),
         partial(lines, title="loss, mean over windows", names=both),
-        *([by_step] if steps else []),
     ]
+    return [*(epochs if len(rows) > 1 else []), *([by_step] if len(steps) > 1 else [])]
 
 
 def by_epoch(histories: Mapping[str, Sequence[Row]], colors: Mapping[str, str]) -> list[Draw]:

@@ -21,6 +21,7 @@ from qa.runs.results import PerSplit, Results, Row
 from qa.statistics.breakdown import KINDS, Part, breakdown, kinds, question_type
 
 ROWS = [Row(epoch=1, step=5, train_loss=3.0, val_loss=2.5, exact_match=40.0, f1=50.0)]
+EPOCHS = [*ROWS, Row(epoch=2, step=10, train_loss=2.5, val_loss=2.0, exact_match=50.0, f1=60.0)]
 PUBLISHED = {  # what the recipe's run has
     "settings": {"data.max_length": 384, "data.stride": 128, "data.batch_size": 16, "data.limit": None},
     "inputs": {"model": ["google-bert/bert-base-multilingual-cased@0"], "train": ["rajpurkar/squad@0"]},
@@ -145,15 +146,21 @@ def test_questions_without_an_answer_are_a_kind_where_there_are_some() -> None:
 
 
 def test_the_same_run_gives_the_same_chart() -> None:
-    one, two = (as_svg(together(curves([(1, 3.0), (2, 2.0), (3, 1.5)], ROWS))) for _ in range(2))
+    one, two = (as_svg(together(curves([(1, 3.0), (2, 2.0), (3, 1.5)], EPOCHS))) for _ in range(2))
     assert one == two
     assert one.startswith("<svg") and "training loss, mean over windows" in one
 
 
 def test_a_run_that_logged_no_step_has_no_chart_of_steps() -> None:
     for losses in ([], [(1, math.nan)]):
-        svg = as_svg(together(curves(losses, ROWS)))
+        svg = as_svg(together(curves(losses, EPOCHS)))
         assert "loss, mean over windows" in svg and "training loss" not in svg
+
+
+def test_one_epoch_and_one_step_are_no_curves() -> None:
+    [panel] = together(curves([(1, 3.0), (2, 2.0)], ROWS[:1])).axes
+    assert panel.get_title() == "training loss, mean over windows"
+    assert curves([(1, 3.0)], ROWS[:1]) == []
 
 
 def test_the_mean_of_the_loss_lies_in_the_middle_of_its_steps() -> None:
