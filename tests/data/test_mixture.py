@@ -92,7 +92,7 @@ def test_a_weight_is_how_often_an_epoch_sees_each_window_of_a_file(
 
 @pytest.mark.parametrize(("alpha", "small"), [(1.0, 9), (0.5, 18), (0.0, 36)])
 def test_an_exponent_weighs_files_by_their_windows_and_sees_the_largest_once(
-    alpha: float, small: int, minilm: PreTrainedTokenizerFast, tmp_path: Path
+    alpha: float, small: int, minilm: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert per_file(prepared(minilm, tmp_path, mixture=alpha)) == {"big": 36, "small": small}
     (big,), small_file = files(tmp_path, big=12), tmp_path / "small.json"
@@ -103,6 +103,11 @@ def test_an_exponent_weighs_files_by_their_windows_and_sees_the_largest_once(
         shards[number].write_text(json.dumps({"version": "1.1", "data": part}))
     sharded = prepared(minilm, tmp_path, mixture=alpha, train_file=[*map(str, shards), str(small_file)])
     assert per_file(sharded) == {"big": 36, "small": small}
+    monkeypatch.chdir(tmp_path)  # where shards have no folder to be called by
+    for shard in shards:
+        bare = [path.name for path in (*shards, small_file)]
+        twice = prepared(minilm, tmp_path, mixture={shard.stem: 2.0}, train_file=bare)
+        assert per_file(twice)["small"] == 9 and sum(per_file(twice).values()) == 72 + 9
     thinned = prepared(minilm, tmp_path, mixture=0.0, negative_windows=0.25)
     assert len(set(per_file(thinned).values())) == 1
 

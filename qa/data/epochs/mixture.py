@@ -97,7 +97,8 @@ def plan_epochs(
     size = np.bincount(group, minlength=2 * len(numbers))
     share = size * np.tile([1, negatives], len(numbers))  # [groups]: windows of a pass
     if isinstance(weights, Mapping):
-        passes = np.array([weights.get(path, 1.0) for path in numbers])  # [files]
+        named = {whole[path]: weight for path, weight in weights.items() if path in whole}
+        passes = np.array([named.get(path, 1.0) for path in numbers])  # [files]
     else:
         each = np.maximum(share.reshape(-1, 2).sum(axis=1), 1)
         passes = (each.max() / each) ** (1 - weights)
